@@ -1,0 +1,31 @@
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { loadConfig } from "@rs-agent/shared/config.ts";
+import { createLogger } from "@rs-agent/shared/logger.ts";
+import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
+import type { TaskHandler, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
+import { startWorker } from "@rs-agent/shared/worker/worker.ts";
+
+/**
+ * A virus worker without an engine: every mail is clean at once. Arguments: the dispatcher's result
+ * socket, tasks at once. Ends when standard input does.
+ */
+const [dispatcher = "", concurrency = "64"] = process.argv.slice(2);
+const clean: TaskOutput = { output: { kind: "clean" } };
+
+const handler: TaskHandler = {
+  kind: "virus",
+  concurrency: () => Number(concurrency),
+  handle: () => Promise.resolve(clean),
+  canary: () => Promise.resolve({ able: true }),
+  close: () => Promise.resolve(),
+};
+
+const worker = startWorker({
+  config: loadConfig(workerConfigSchema, { BUS_DISPATCHERS: dispatcher }),
+  handler,
+  clock: systemClock,
+  log: createLogger("null-worker", "warn"),
+});
+process.stdin.on("end", () => void worker.close());
+process.stdin.resume();
+await worker.done;

@@ -1,0 +1,179 @@
+import { readFile } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import { ask, version } from "@rs-agent/av-worker/clamd/command.ts";
+import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { createDeadline } from "@rs-agent/av-worker/clamd/deadline.ts";
+import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
+import type { ScanInput } from "@rs-agent/av-worker/clamd/frames.ts";
+import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { unchecked } from "@rs-agent/av-worker/clamd/replies.ts";
+import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import { findEntries, type Entry } from "./files.ts";
+import { outcomeOf, type FileOutcome, type ScannedFile } from "./outcome.ts";
+import type { Streams } from "./program.ts";
+import { readPathReply } from "./path-reply.ts";
+import { createReport, type ReportOptions } from "./report.ts";
+
+export interface ScanSettings extends ReportOptions {
+  address: ClamdAddress;
+  /** For each file: waiting for its turn at clamd, sending and scanning. */
+  timeoutMs: number;
+  maxBytes: number;
+  /** Files at once. */
+  jobs: number;
+  /** By path, on a disk that clamd shares. */
+  disk: boolean;
+}
+
+/**
+ * Scans all that the paths lead to and reports it; the result is the exit code.
+ * @throws RetryableError AV_ENGINE_AWAY, AV_TIMEOUT, AV_ENGINE_ERROR if clamd is not there at all
+ */
+export async function scanAll(
+  paths: readonly string[],
+  settings: ScanSettings,
+  streams: Streams,
+): Promise<number> {
+  const engine = await askEngine(settings);
+  const pool = createPool(settings, engine);
+  try {
+    const start = createDeadline(settings.timeoutMs);
+    await pool.check(start.signal);
+    start.end();
+    const entries = await findEntries(paths);
+    const report = createReport(settings, entries, streams, { address: settings.address, engine });
+    const scanner = { pool, settings, stdin: streams.stdin };
+    const rest = entries.values();
+    const work = async () => {
+      for (const entry of rest)
+        for (const file of await scanEntry(entry, scanner)) report.add(file);
+    };
+    await Promise.all(Array.from({ length: settings.jobs }, work));
+    return report.end();
+  } finally {
+    pool.close();
+  }
+}
+
+async function askEngine({ address, timeoutMs }: ScanSettings): Promise<Engine> {
+  const deadline = createDeadline(Math.min(timeoutMs, 10_000));
+  try {
+    return (await version(address, deadline.signal)).engine;
+  } finally {
+    deadline.end();
+  }
+}
+
+/** A person asks this one clamd: that it answers VERSION is enough to be asked. */
+function createPool(settings: ScanSettings, engine: Engine): ClamdPool {
+  const check = async (address: ClamdAddress, signal: AbortSignal) => {
+    try {
+      await version(address, signal);
+      return { kind: "able" as const, engine, blind: [] };
+    } catch (error) {
+      return { kind: "unable" as const, reason: messageOf(error) };
+    }
+  };
+  const options = {
+    ...defaultPoolOptions,
+    sessions: 1,
+    depth: settings.jobs,
+    streamMaxBytes: settings.maxBytes,
+    recoveryWaitMs: 2_000,
+  };
+  return new ClamdPool([settings.address], options, { check, log: createSilentLogger() });
+}
+
+interface Scanner {
+  pool: ClamdPool;
+  settings: ScanSettings;
+  stdin: Readable;
+}
+
+async function scanEntry(entry: Entry, scanner: Scanner): Promise<ScannedFile[]> {
+  const startedAt = performance.now();
+  const deadline = createDeadline(scanner.settings.timeoutMs);
+  const done = (path: string, outcome: FileOutcome, size?: number): ScannedFile => {
+    const ms = Math.round(performance.now() - startedAt);
+    return { path, outcome, ms, ...(size === undefined ? {} : { size }) };
+  };
+  try {
+    switch (entry.kind) {
+      case "decided":
+        return [done(entry.path, entry.outcome)];
+      case "unknown": {
+        if (scanner.settings.disk) return await scanRemote(entry.path, scanner, deadline.signal);
+        const detail = "No such file or directory";
+        return [done(entry.path, { result: "error", detail })];
+      }
+      case "stdin": {
+        const bytes = await readAll(scanner.stdin, scanner.settings.maxBytes + 1, deadline.signal);
+        const outcome = await scanInput({ kind: "bytes", bytes }, scanner.pool, deadline.signal);
+        return [done("stdin", outcome, bytes.length)];
+      }
+      case "file": {
+        const outcome = await scanFile(entry, scanner, deadline.signal);
+        return [done(entry.path, outcome, entry.size)];
+      }
+    }
+  } finally {
+    deadline.end();
+  }
+}
+
+async function scanFile(
+  { path, size }: { path: string; size: number },
+  { pool, settings }: Scanner,
+  signal: AbortSignal,
+): Promise<FileOutcome> {
+  if (settings.disk) return scanInput({ kind: "path", path }, pool, signal);
+  if (size > settings.maxBytes) {
+    return outcomeOf(unchecked("too-large", `${size} bytes; --max-size is ${settings.maxBytes}`));
+  }
+  try {
+    return await scanInput({ kind: "bytes", bytes: await readFile(path) }, pool, signal);
+  } catch (error) {
+    return { result: "error", detail: messageOf(error) };
+  }
+}
+
+async function scanInput(
+  input: ScanInput,
+  pool: ClamdPool,
+  signal: AbortSignal,
+): Promise<FileOutcome> {
+  return outcomeOf((await pool.scan(input, signal)).finding);
+}
+
+/** CONTSCAN of a path that only clamd can see; it lists what it found, and `OK` if that is nothing. */
+async function scanRemote(
+  path: string,
+  { settings }: Scanner,
+  signal: AbortSignal,
+): Promise<ScannedFile[]> {
+  const startedAt = performance.now();
+  const ms = () => Math.round(performance.now() - startedAt);
+  try {
+    const replies = await ask(settings.address, `CONTSCAN ${path}`, { signal });
+    return replies.map((reply) => ({ ...readPathReply(reply, path), ms: ms() }));
+  } catch (error) {
+    if (!(error instanceof RetryableError)) throw error;
+    return [{ path, outcome: { result: "error", detail: messageOf(error) }, ms: ms() }];
+  }
+}
+
+/** At most `limit` bytes of a stream; what is longer is cut there, to be found too large. */
+async function readAll(stream: Readable, limit: number, signal: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const stop = () => stream.destroy(new RetryableError("AV_TIMEOUT", "standard input has no end"));
+  signal.addEventListener("abort", stop, { once: true });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size >= limit) break;
+  }
+  signal.removeEventListener("abort", stop);
+  return Buffer.concat(chunks).subarray(0, limit);
+}

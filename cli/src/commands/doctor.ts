@@ -1,0 +1,179 @@
+import type { Command } from "commander";
+import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
+import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
+import { loadConfig } from "@rs-agent/shared/config.ts";
+import { messageOf } from "@rs-agent/shared/errors.ts";
+import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import { peerConfigSchema } from "../config.ts";
+import { engineText } from "../explain.ts";
+import { withDatabase, type CliDeps } from "../session.ts";
+import { field } from "../terminal.ts";
+import { readStatus, type Status } from "./status.ts";
+
+/** One dependency: reached or not, and what to do. */
+export interface Diagnosis {
+  part: string;
+  ok: boolean;
+  /** What was found. */
+  found: string;
+  /** What to do, where it is not well. */
+  advice?: string;
+}
+
+const engineTimeoutMs = 5_000;
+
+export function addDoctor(program: Command, deps: CliDeps): void {
+  program
+    .command("doctor")
+    .description("each dependency: reached or not, and what to do")
+    .option("--clamd <address...>", "host:port or socket path (default: $AV_CLAMD)")
+    .option("--spamd <address...>", "host:port or socket path (default: $SPAM_SPAMD)")
+    .option("--json", "print JSON")
+    .action(async (options: { clamd?: string[]; spamd?: string[]; json?: true }) => {
+      const peers = loadConfig(peerConfigSchema, deps.env);
+      const engines = await Promise.all([
+        ...(options.clamd ?? listOf(peers.AV_CLAMD)).map(diagnoseClamd),
+        ...(options.spamd ?? listOf(peers.SPAM_SPAMD)).map(diagnoseSpamd),
+      ]);
+      const diagnoses = [...(await diagnoseSystem(deps)), ...engines];
+      if (options.json === true) deps.output.json(diagnoses);
+      else deps.output.print(diagnoses.map(line).join("\n"));
+      if (diagnoses.some(({ ok }) => !ok)) deps.setExitCode(1);
+    });
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? "").split(",").flatMap((entry) => (entry.trim() === "" ? [] : [entry.trim()]));
+}
+
+function line({ part, ok, found, advice }: Diagnosis): string {
+  const text = `${ok ? "ok" : "NOT WELL"}: ${found}`;
+  return [
+    field(part, text, 16),
+    ...(advice === undefined ? [] : [field("", `→ ${advice}`, 16)]),
+  ].join("\n");
+}
+
+async function diagnoseSystem(deps: CliDeps): Promise<Diagnosis[]> {
+  try {
+    return await withDatabase(deps, async ({ database }) => {
+      await database.ping();
+      const status = await readStatus(database);
+      return [
+        { part: "database", ok: true, found: database.server },
+        await diagnosePolicy(database),
+        ...services.map((service) => diagnoseService(service, status)),
+        ...workers.map((worker) => diagnoseWorker(worker, status)),
+        ...status.paused.map(({ step, by }) => ({
+          part: step,
+          ok: false,
+          found: `paused by ${by}`,
+          advice: `rs-agent resume ${step}`,
+        })),
+      ];
+    });
+  } catch (error) {
+    const advice =
+      "is mongod running, is MONGODB_URI right, and is it a replica set? Mail is not lost: ingest " +
+      "answers 451 and senders try again";
+    return [{ part: "database", ok: false, found: messageOf(error), advice }];
+  }
+}
+
+async function diagnosePolicy({ policies }: Pick<Database, "policies">): Promise<Diagnosis> {
+  try {
+    const documents = await policies.all();
+    const { revision } = createPolicyBook(documents);
+    const tenants = documents.filter(({ scope }) => scope === "tenant").length;
+    const found = `${String(documents.length)} documents, revision ${String(revision)}`;
+    if (tenants > 0) return { part: "policy", ok: true, found };
+    const advice = "no tenant has a domain, so all incoming mail is refused: rs-agent policy apply";
+    return { part: "policy", ok: false, found, advice };
+  } catch (error) {
+    const advice = "services keep the last policy that was right; apply a right one";
+    return { part: "policy", ok: false, found: messageOf(error), advice };
+  }
+}
+
+const services = [
+  { name: "ingest", means: "no mail is taken in by SMTP" },
+  { name: "dispatcher", means: "nothing is checked; mail waits" },
+  { name: "relay", means: "nothing is sent; mail waits" },
+] as const;
+
+function diagnoseService(
+  { name, means }: (typeof services)[number],
+  { services: running }: Status,
+): Diagnosis {
+  const ids = running.filter(({ service }) => service === name).map(({ id }) => id);
+  if (ids.length > 0) return { part: name, ok: true, found: ids.join(", ") };
+  const advice = `start services/${name}/src/main.ts with this MONGODB_URI and MONGODB_DB; until then ${means}`;
+  return { part: name, ok: false, found: "not heard of in the last 10 s", advice };
+}
+
+const workers = [
+  { name: "av-worker", kind: "virus" },
+  { name: "spam-worker", kind: "spam" },
+  { name: "enricher", kind: "enrich" },
+] as const;
+
+function diagnoseWorker(
+  { name, kind }: (typeof workers)[number],
+  { workers: known, services: running }: Status,
+): Diagnosis {
+  const own = known.filter((worker) => worker.kind === kind);
+  const able = own.filter(({ unable, state }) => unable == null && state === "open");
+  if (able.length > 0) {
+    const found = able.map(({ id, engine }) => `${id} (${engineText(engine ?? undefined)})`);
+    return { part: name, ok: true, found: found.join(", ") };
+  }
+  const [first] = own;
+  if (first !== undefined) {
+    const found = `${first.id}: ${first.unable ?? first.state}`;
+    return {
+      part: name,
+      ok: false,
+      found,
+      advice: `see the log of ${first.id} and its engine below`,
+    };
+  }
+  const isDispatched = running.some(({ service }) => service === "dispatcher");
+  const advice = isDispatched
+    ? `start services/${name}/src/main.ts with BUS_DISPATCHERS set to the dispatcher's result socket`
+    : "workers are seen through a dispatcher: start that first";
+  return { part: name, ok: false, found: "known to no dispatcher", advice };
+}
+
+async function diagnoseClamd(text: string): Promise<Diagnosis> {
+  const part = "clamd";
+  const address = parseClamdAddress(text);
+  if (address === undefined) {
+    return { part, ok: false, found: `${text} is no address`, advice: "give host:port or /path" };
+  }
+  try {
+    const [version = ""] = await clamd.ask(address, "VERSION", {
+      signal: AbortSignal.timeout(engineTimeoutMs),
+    });
+    return { part, ok: true, found: `${text}: ${version}` };
+  } catch (error) {
+    const advice =
+      "start clamd (systemctl start clamav-daemon), or set AV_CLAMD; mail waits until then";
+    return { part, ok: false, found: messageOf(error), advice };
+  }
+}
+
+async function diagnoseSpamd(address: string): Promise<Diagnosis> {
+  const part = "spamd";
+  const client = createSpamdClient({
+    address,
+    timeoutMs: engineTimeoutMs,
+    connectTimeoutMs: engineTimeoutMs,
+    maxReplyBytes: 10_000,
+  });
+  const answer = await client.ping({ signal: AbortSignal.timeout(engineTimeoutMs) });
+  if (answer.kind === "answer") return { part, ok: true, found: `${address} answers PING` };
+  const advice = "start spamd (systemctl start spamd), or set SPAM_SPAMD; mail waits until then";
+  return { part, ok: false, found: `${address}: ${answer.detail}`, advice };
+}

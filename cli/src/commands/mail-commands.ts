@@ -1,0 +1,143 @@
+import { InvalidArgumentError, Option, type Command } from "commander";
+import { mailStates, type MailRecord, type MailState } from "@rs-agent/shared/mail/record.ts";
+import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import { explain } from "../explain.ts";
+import { cancel, hold, retryNow, type Actor, type Intervention } from "../interventions.ts";
+import { intervene, mailById, withDatabase, type CliDeps } from "../session.ts";
+import { instant, table } from "../terminal.ts";
+import { withoutKeys } from "../without-keys.ts";
+
+export function addMailCommands(program: Command, deps: CliDeps): void {
+  addExplain(program, deps);
+  addFind(program, deps);
+  addIntervention(program, deps, "retry-now", "make waiting or held mail due now", retryNow);
+  addIntervention(program, deps, "cancel", "give mail up; nobody is told", cancel);
+  program
+    .command("hold")
+    .description("keep mail back, for a person or for a time")
+    .argument("<id...>")
+    .option("--for <duration>", "such as 2h; then it goes on by itself", parseDuration)
+    .action((ids: string[], options: { for?: number }) =>
+      interveneAll(deps, ids, (mail, actor) => hold(mail, actor, later(actor.now, options.for))),
+    );
+}
+
+function addExplain(program: Command, deps: CliDeps): void {
+  program
+    .command("explain")
+    .description("the whole story of one mail, and what comes next")
+    .argument("<id>")
+    .option("--json", "print the record as JSON")
+    .action(async (id: string, options: { json?: true }) => {
+      const { mail, children, now } = await withDatabase(deps, async ({ database }) => {
+        const found = await mailById(database, id);
+        const parts = found.state === "split" ? await database.mails.children(id) : [];
+        return { mail: found, children: parts, now: database.clock.now() };
+      });
+      if (options.json === true) deps.output.json(withoutKeys({ ...mail, children }));
+      else deps.output.print(explain(mail, children, now));
+    });
+}
+
+interface FindOptions {
+  to?: string;
+  from?: string;
+  messageId?: string;
+  since?: Date;
+  until?: Date;
+  state?: MailState;
+  limit: number;
+  json?: true;
+}
+
+function addFind(program: Command, deps: CliDeps): void {
+  program
+    .command("find")
+    .description("mails by address, Message-ID, time or state, newest first")
+    .option("--to <address>", "recipient")
+    .option("--from <address>", "SMTP sender")
+    .option("--message-id <id>", "Message-ID field")
+    .option(
+      "--since <time>",
+      "an instant (2026-01-31, 2026-01-31T12:00Z) or an age (2h)",
+      parseTime,
+    )
+    .option("--until <time>", "likewise", parseTime)
+    .addOption(new Option("--state <state>", "where the mail stands").choices(mailStates))
+    .option("--limit <count>", "at the most so many", parseCount, 50)
+    .option("--json", "print the records as JSON")
+    .action(async (options: FindOptions) => {
+      const { json, ...query } = options;
+      const found = await withDatabase(deps, ({ database }) => database.mails.find(query));
+      if (json === true) deps.output.json(withoutKeys(found));
+      else deps.output.print(found.length === 0 ? "no mail found" : mailTable(found));
+    });
+}
+
+/** The usual list of mails. */
+export function mailTable(mails: readonly MailRecord[]): string {
+  return table(
+    ["ID", "RECEIVED", "STATE", "FROM", "TO"],
+    mails.map((mail) => [
+      mail._id,
+      instant(mail.receivedAt).slice(0, 16),
+      mail.state,
+      mail.smtp.mailFrom === "" ? "<>" : mail.smtp.mailFrom,
+      recipientsText(mail),
+    ]),
+  );
+}
+
+function recipientsText({ recipients }: MailRecord): string {
+  const [first] = recipients;
+  const more = recipients.length - 1;
+  return `${first?.address ?? ""}${more > 0 ? ` +${String(more)}` : ""}`;
+}
+
+function addIntervention(
+  program: Command,
+  deps: CliDeps,
+  name: string,
+  description: string,
+  make: (mail: MailRecord, actor: Actor) => Intervention,
+): void {
+  program
+    .command(name)
+    .description(description)
+    .argument("<id...>")
+    .action((ids: string[]) => interveneAll(deps, ids, make));
+}
+
+/** One line a mail; the first that is refused ends it. */
+export async function interveneAll(
+  deps: CliDeps,
+  ids: readonly string[],
+  make: (mail: MailRecord, actor: Actor) => Intervention,
+): Promise<void> {
+  await withDatabase(deps, async (session) => {
+    for (const id of ids) deps.output.print(`${id}: ${await intervene(session, id, make)}`);
+  });
+}
+
+function later(now: Date, ms: number | undefined): Date | undefined {
+  return ms === undefined ? undefined : new Date(now.getTime() + ms);
+}
+
+function parseDuration(text: string): number {
+  const parsed = durationSchema.safeParse(text);
+  if (parsed.success) return durationMs(parsed.data);
+  throw new InvalidArgumentError("It must be a duration such as 30m, 4h or 7d.");
+}
+
+function parseTime(text: string): Date {
+  if (durationSchema.safeParse(text).success) return new Date(Date.now() - durationMs(text));
+  const at = new Date(text);
+  if (!Number.isNaN(at.getTime())) return at;
+  throw new InvalidArgumentError("It must be a date, a date and time, or an age such as 2h.");
+}
+
+export function parseCount(text: string): number {
+  const count = Number(text);
+  if (Number.isSafeInteger(count) && count > 0 && count <= 100_000) return count;
+  throw new InvalidArgumentError("It must be a number from 1 to 100000.");
+}

@@ -1,0 +1,172 @@
+import type { Command } from "commander";
+import { domainOf } from "@rs-agent/shared/mail/smtp-envelope.ts";
+import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
+import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
+import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import type { Plan, UncheckedRules } from "@rs-agent/shared/policy/plan.ts";
+import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
+import { withDatabase, type CliDeps } from "../session.ts";
+import { field } from "../terminal.ts";
+import { withoutKeys } from "../without-keys.ts";
+
+export function addPolicy(program: Command, deps: CliDeps): void {
+  const group = program
+    .command("policy")
+    .description("what is checked, changed and relayed, and how");
+  group
+    .command("apply")
+    .description("check a policy file whole and store it in place of what is stored")
+    .argument("<file>", "YAML (docs/policy.md); - is standard input")
+    .option("--dry-run", "check only")
+    .action(async (file: string, options: { dryRun?: true }) => {
+      const documents = await readPolicyFile(deps, file);
+      const names = `${String(documents.length)} documents`;
+      if (options.dryRun === true) {
+        deps.output.print(`${file} is right: ${names}, not stored`);
+        return;
+      }
+      const revision = await withDatabase(deps, ({ database }) =>
+        database.policies.replace(documents),
+      );
+      deps.output.print(`${names} stored as revision ${String(revision)}`);
+    });
+  group
+    .command("show")
+    .description("what is stored, as a policy file")
+    .option("--with-keys", "private keys that stand in the database, too")
+    .option("--json", "print the documents as JSON")
+    .action(async (options: { withKeys?: true; json?: true }) => {
+      const documents = await withDatabase(deps, ({ database }) => database.policies.all());
+      const isMasked = options.withKeys !== true;
+      if (options.json === true) deps.output.json(isMasked ? withoutKeys(documents) : documents);
+      else if (documents.length === 0) {
+        deps.output.print(
+          "# no policy is stored: the built-in rules apply, and no mail is accepted",
+        );
+      } else deps.output.print(formatPolicyYaml(documents, { maskKeys: isMasked }).trimEnd());
+    });
+  addTest(group, deps);
+}
+
+interface TestOptions {
+  from: string;
+  to: string;
+  ip: string;
+  headerFrom?: string;
+  outgoing?: true;
+  file?: string;
+  json?: true;
+}
+
+function addTest(group: Command, deps: CliDeps): void {
+  group
+    .command("test")
+    .description("which policy a mail would get, and what it would do")
+    .requiredOption("--from <address>", "SMTP sender")
+    .requiredOption("--to <address>", "recipient")
+    .requiredOption("--ip <address>", "the client's address")
+    .option("--header-from <address>", "the header From (default: the SMTP sender)")
+    .option("--outgoing", "the listener is one for outgoing mail")
+    .option("--file <file>", "of this file instead of the stored policy")
+    .option("--json", "print the plan as JSON")
+    .action(async (options: TestOptions) => {
+      const documents = await documentsFor(deps, options);
+      const nextHop = deps.env.RELAY_NEXT_HOP;
+      const book = createPolicyBook(documents, nextHop === undefined ? {} : { nextHop });
+      const result = testPolicy(book, options);
+      if (options.json === true) deps.output.json(withoutKeys(result));
+      else deps.output.print(formatTest(result, options));
+    });
+}
+
+async function documentsFor(deps: CliDeps, { file }: TestOptions): Promise<PolicyDocument[]> {
+  if (file !== undefined) return readPolicyFile(deps, file);
+  return withDatabase(deps, ({ database }) => database.policies.all());
+}
+
+/** @throws TerminalError CFG_POLICY_INVALID naming each wrong line */
+async function readPolicyFile(deps: CliDeps, file: string): Promise<PolicyDocument[]> {
+  const text = (await deps.readInput(file)).toString("utf8");
+  return parsePolicyYaml(text, file === "-" ? "standard input" : file);
+}
+
+interface Tested {
+  direction: Plan["direction"];
+  tenantId: string | undefined;
+  isAccepted: boolean;
+  plan: Plan;
+}
+
+function testPolicy(book: PolicyBook, options: TestOptions): Tested {
+  const { from, to, ip, headerFrom = from } = options;
+  const way = book.directionOf(ip, options.outgoing === true);
+  const headerFromDomain = headerFrom.includes("@") ? domainOf(headerFrom) : headerFrom;
+  const plan = book.planFor({ ...way, mailFrom: from, headerFromDomain, recipient: to });
+  return {
+    direction: way.direction,
+    tenantId: plan.tenantId,
+    isAccepted: book.acceptsRecipient(to, way.direction),
+    plan,
+  };
+}
+
+function formatTest(
+  { direction, tenantId, isAccepted, plan }: Tested,
+  options: TestOptions,
+): string {
+  const tenant = tenantId === undefined ? "no tenant" : `tenant ${tenantId}`;
+  if (!isAccepted) {
+    return field(
+      "refused",
+      `${direction} mail, and ${options.to} is in no tenant's domain: 550 5.7.1`,
+    );
+  }
+  const signature = plan.demandedSignature;
+  const { host, port, protocol, sourceAddress, tls } = plan.route;
+  const source = sourceAddress === undefined ? "" : ` from ${sourceAddress}`;
+  const { relay } = plan;
+  return [
+    field("direction", `${direction}, ${tenant}`),
+    field("policy", `${plan.policyIds.join(" over ")}, revision ${String(plan.revision)}`),
+    field("order", plan.order),
+    field("virus", virusText(plan)),
+    field("spam", spamText(plan)),
+    field("changes", plan.enrich?.settings.changes.map(({ kind }) => kind).join(", ") ?? "none"),
+    field(
+      "signature",
+      signature === undefined ? "none" : `d=${signature.domain} s=${signature.selector}`,
+    ),
+    field("route", `${protocol} ${host}:${String(port)}${source}, TLS ${tls}`),
+    field(
+      "relay",
+      `retries after ${relay.retryMs.map(formatDuration).join(", ")}; bounces after ` +
+        `${formatDuration(relay.maxQueueMs)}; outcome unknown: ${relay.onUnknown}`,
+    ),
+  ].join("\n");
+}
+
+function virusText({ virus }: Plan): string {
+  if (virus === undefined) return "off";
+  return `infected: ${virus.onInfected}; ${uncheckedText(virus.unchecked)}`;
+}
+
+function spamText({ spam }: Plan): string {
+  if (spam === undefined) return "off";
+  const { threshold, onSpam, highThreshold, onHighSpam, unchecked } = spam;
+  const high =
+    highThreshold === undefined || onHighSpam === undefined
+      ? ""
+      : `, from ${String(highThreshold)}: ${onHighSpam}`;
+  return `from ${String(threshold)}: ${onSpam}${high}; ${uncheckedText(unchecked)}`;
+}
+
+/** Reasons with the same rule stand together. */
+function uncheckedText(rules: UncheckedRules): string {
+  const byRule = new Map<string, string[]>();
+  for (const [reason, { action, waitMs = 0, then = "quarantine" }] of Object.entries(rules)) {
+    const rule = action === "wait" ? `wait ${formatDuration(waitMs)}, then ${then}` : action;
+    byRule.set(rule, [...(byRule.get(rule) ?? []), reason]);
+  }
+  const texts = [...byRule].map(([rule, reasons]) => `${reasons.join(", ")}: ${rule}`);
+  return `unchecked ${texts.join("; ")}`;
+}

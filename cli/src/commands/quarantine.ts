@@ -1,0 +1,106 @@
+import type { Command } from "commander";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { explain } from "../explain.ts";
+import { drop, release, retryDead, standingFindings } from "../interventions.ts";
+import { mailById, withDatabase, type CliDeps } from "../session.ts";
+import { instant, table } from "../terminal.ts";
+import { withoutKeys } from "../without-keys.ts";
+import { interveneAll, parseCount } from "./mail-commands.ts";
+
+type KeptState = "quarantined" | "dead";
+
+/** Mail held back for a person: `quarantine ls|show|release|delete`. */
+export function addQuarantine(program: Command, deps: CliDeps): void {
+  const group = program.command("quarantine").description("mail that policy holds back");
+  addList(group, deps, "quarantined");
+  addShow(group, deps);
+  group
+    .command("release")
+    .description("let mail pass a finding; it then takes every step that it has not had")
+    .argument("<id...>")
+    .option(
+      "--override <finding...>",
+      "the finding that is overridden, as `quarantine ls` shows it",
+    )
+    .action((ids: string[], options: { override?: string[] }) =>
+      interveneAll(deps, ids, (mail, actor) => release(mail, options.override ?? [], actor)),
+    );
+  group
+    .command("delete")
+    .description("remove mail with its body")
+    .argument("<id...>")
+    .action((ids: string[]) =>
+      interveneAll(deps, ids, (mail, actor) => drop(mail, "quarantined", actor)),
+    );
+}
+
+/** Mail whose processing was given up: `dead ls|show|retry|drop`. */
+export function addDead(program: Command, deps: CliDeps): void {
+  const group = program.command("dead").description("dead letters: mail that was given up");
+  addList(group, deps, "dead");
+  addShow(group, deps);
+  group
+    .command("retry")
+    .description("take mail up again")
+    .argument("<id...>")
+    .action((ids: string[]) => interveneAll(deps, ids, retryDead));
+  group
+    .command("drop")
+    .description("remove mail with its body")
+    .argument("<id...>")
+    .action((ids: string[]) => interveneAll(deps, ids, (mail, actor) => drop(mail, "dead", actor)));
+}
+
+function addList(group: Command, deps: CliDeps, state: KeptState): void {
+  group
+    .command("ls")
+    .description("newest first")
+    .option("--to <address>", "recipient")
+    .option("--limit <count>", "at the most so many", parseCount, 50)
+    .option("--json", "print the records as JSON")
+    .action(async (options: { to?: string; limit: number; json?: true }) => {
+      const { json, ...query } = options;
+      const kept = await withDatabase(deps, async ({ database }) => {
+        const found = await database.mails.find({ ...query, state });
+        const now = database.clock.now();
+        return found.filter(({ expireAt }) => expireAt === undefined || expireAt > now);
+      });
+      if (json === true) deps.output.json(withoutKeys(kept));
+      else deps.output.print(kept.length === 0 ? "none" : keptTable(kept));
+    });
+}
+
+function keptTable(mails: readonly MailRecord[]): string {
+  return table(
+    ["ID", "RECEIVED", "FROM", "TO", "FINDING OR REASON"],
+    mails.map((mail) => [
+      mail._id,
+      instant(mail.receivedAt).slice(5, 16),
+      mail.smtp.mailFrom === "" ? "<>" : mail.smtp.mailFrom,
+      mail.recipients.map(({ address }) => address).join(", "),
+      mail.state === "quarantined" ? findings(mail) : (mail.reason ?? ""),
+    ]),
+  );
+}
+
+function findings(mail: MailRecord): string {
+  const standing = standingFindings(mail).map(({ finding }) => finding);
+  return standing.length > 0 ? standing.join(" and ") : (mail.reason ?? "");
+}
+
+function addShow(group: Command, deps: CliDeps): void {
+  group
+    .command("show")
+    .description("the whole story; --raw: the mail itself, as it came in")
+    .argument("<id>")
+    .option("--raw", "print the raw mail")
+    .action(async (id: string, options: { raw?: true }) => {
+      const shown = await withDatabase(deps, async ({ database }) => {
+        const mail = await mailById(database, id);
+        if (options.raw !== true) return explain(mail, [], database.clock.now());
+        return database.bodies.get(mail.body);
+      });
+      if (typeof shown === "string") deps.output.print(shown);
+      else deps.output.bytes(shown);
+    });
+}

@@ -1,0 +1,233 @@
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import type {
+  HistoryEntry,
+  MailRecord,
+  MailState,
+  Outcome,
+  Override,
+  Recipient,
+} from "@rs-agent/shared/mail/record.ts";
+import { finalStateOf, recipientsWith, retentionUntil } from "@rs-agent/shared/mail/state.ts";
+import type { CheckKind } from "@rs-agent/shared/mail/verdict.ts";
+import { findingText, nextStep } from "@rs-agent/shared/policy/disposition.ts";
+import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+
+/**
+ * What a person may do with a mail, as pure functions: the record in, the guarded change out. None
+ * makes a mail `ready`: what goes on goes through `processing`, where every step that is missing is
+ * still taken (I2), or back to where it waited. Recipients with an outcome of their own keep it (I1).
+ */
+export interface Intervention {
+  /** The change holds only while the mail is in this state and nobody works on it. */
+  states: readonly MailState[];
+  change: MailChange;
+  /** What was done, for the person. */
+  told: string;
+}
+
+export interface Actor {
+  /** The person's name, for the record. */
+  by: string;
+  /** The database's time. */
+  now: Date;
+}
+
+/** A finding that keeps a mail back, under the name by which a release overrides it. */
+export interface NamedFinding {
+  check: CheckKind;
+  finding: string;
+}
+
+/** The findings that stand against this mail and that nobody has overridden yet. */
+export function standingFindings({ verdicts, plan, overrides }: MailRecord): NamedFinding[] {
+  const found: NamedFinding[] = [];
+  const virus = verdicts.virus?.finding;
+  if (virus !== undefined && virus.kind !== "clean") {
+    found.push({ check: "virus", finding: findingText(virus) });
+  }
+  const spam = verdicts.spam?.finding;
+  if (spam?.kind === "unchecked") found.push({ check: "spam", finding: findingText(spam) });
+  else if (spam !== undefined && spam.score >= (plan?.spam?.threshold ?? spam.required)) {
+    found.push({ check: "spam", finding: "spam" });
+  }
+  const isOverridden = (one: NamedFinding) =>
+    (overrides ?? []).some(({ check, finding }) => check === one.check && finding === one.finding);
+  return found.filter((one) => !isOverridden(one));
+}
+
+/**
+ * Lets a mail pass the findings that the person names; it then takes every step that it has not had.
+ * @throws TerminalError CLI_REFUSED where none or a finding is named that does not stand against it
+ */
+export function release(mail: MailRecord, named: readonly string[], actor: Actor): Intervention {
+  const states = ["quarantined", "held"] as const;
+  demandState(mail, states, "is released");
+  const standing = standingFindings(mail);
+  const list = standing.map(({ finding }) => `--override '${finding}'`).join(" ");
+  const unknown = named.find((name) => !standing.some(({ finding }) => finding === name));
+  if (unknown !== undefined || (named.length === 0 && standing.length > 0)) {
+    const said = unknown === undefined ? "a release names its finding" : `it has no '${unknown}'`;
+    throw refused(mail, `${said}; what keeps it back: ${list === "" ? "no finding" : list}`);
+  }
+  const chosen = standing.filter(({ finding }) => named.includes(finding));
+  const overrides: Override[] = [
+    ...(mail.overrides ?? []),
+    ...chosen.map((one) => ({ ...one, by: actor.by, at: actor.now })),
+  ].slice(-10);
+  const detail =
+    chosen.length === 0
+      ? "no finding stood against it"
+      : `overrides ${chosen.map(({ finding }) => finding).join(" and ")}`;
+  return {
+    states: [mail.state],
+    change: {
+      set: {
+        ...backToWork({ ...mail, overrides }, actor.now),
+        overrides,
+        recipients: reopened(mail.recipients, "quarantined"),
+      },
+      unset: [...finalFields, "uncheckedSince"],
+      history: entry(actor, "released", detail),
+    },
+    told: `released: ${detail}`,
+  };
+}
+
+/** Due at once; held mail goes on. An outcome that is unknown is waited for all the same (I8). */
+export function retryNow(mail: MailRecord, actor: Actor): Intervention {
+  if (mail.state === "held") {
+    return {
+      states: ["held"],
+      change: {
+        set: backToWork(mail, actor.now),
+        unset: ["heldUntil", "reason"],
+        history: entry(actor, "taken up again"),
+      },
+      told: "no longer held, due now",
+    };
+  }
+  const states = ["incoming", "processing", "ready", "relaying"] as const;
+  demandState(mail, states, "is tried again");
+  return {
+    states: [mail.state],
+    change: { set: { dueAt: actor.now }, history: entry(actor, "retry now") },
+    told: "due now",
+  };
+}
+
+/** Kept back for a person, or until an instant. */
+export function hold(mail: MailRecord, actor: Actor, until?: Date): Intervention {
+  demandState(mail, ["incoming", "processing", "ready", "relaying", "held"], "is held");
+  const reason = `held by ${actor.by}`;
+  const untilFields = { next: "retry", dueAt: until, heldUntil: until };
+  return {
+    states: [mail.state],
+    change: {
+      set: { state: "held", reason, ...(until !== undefined && untilFields) },
+      unset: until === undefined ? ["next", "dueAt", "heldUntil"] : [],
+      history: entry(actor, "held", until === undefined ? undefined : until.toISOString()),
+    },
+    told: until === undefined ? "held until retry-now" : `held until ${until.toISOString()}`,
+  };
+}
+
+/** Given up without a report: every open recipient is discarded. */
+export function cancel(mail: MailRecord, actor: Actor): Intervention {
+  demandState(mail, ["incoming", "processing", "ready", "held"], "is cancelled");
+  const recipients = recipientsWith(mail.recipients, "discarded", actor.now);
+  const state = finalStateOf(recipients) ?? "discarded";
+  const expireAt = retentionUntil(state, mail.plan?.retentionMs, actor.now);
+  return {
+    states: [mail.state],
+    change: {
+      set: {
+        state,
+        recipients,
+        reason: `cancelled by ${actor.by}`,
+        finalAt: actor.now,
+        ...(expireAt !== undefined && { expireAt }),
+      },
+      unset: ["next", "dueAt", "heldUntil", "uncheckedSince"],
+      history: entry(actor, "cancelled"),
+    },
+    told: "cancelled: open recipients are discarded",
+  };
+}
+
+/** A dead letter from the start again, with what is known of it; its strikes are forgiven. */
+export function retryDead(mail: MailRecord, actor: Actor): Intervention {
+  demandState(mail, ["dead"], "is a dead letter");
+  return {
+    states: ["dead"],
+    change: {
+      set: {
+        ...backToWork(mail, actor.now),
+        recipients: reopened(mail.recipients, "dead"),
+      },
+      unset: [...finalFields, "strikes", "claims", "uncheckedSince"],
+      history: entry(actor, "dead letter tried again"),
+    },
+    told: "tried again, due now",
+  };
+}
+
+/** Final mail that nobody wants to keep: the next sweep removes it with its body. */
+export function drop(mail: MailRecord, state: "dead" | "quarantined", actor: Actor): Intervention {
+  demandState(mail, [state], `is ${state}`);
+  return {
+    states: [state],
+    change: { set: { expireAt: actor.now }, history: entry(actor, "deleted") },
+    told: "deleted: the next sweep removes it with its body",
+  };
+}
+
+const finalFields = ["finalAt", "expireAt", "heldUntil", "reason", "disposition"] as const;
+
+/** Where the mail waits next: by the same function that the dispatcher asks. */
+function backToWork(mail: MailRecord, now: Date) {
+  const { plan } = mail;
+  if (plan === undefined) return { state: "incoming", next: "plan", dueAt: now };
+  const step = nextStep({
+    plan,
+    verdicts: mail.verdicts,
+    enriched: mail.enriched,
+    overrides: mail.overrides,
+    rawSha256: mail.body.sha256,
+    now,
+  });
+  const isCheck = step.kind === "check" || step.kind === "wait";
+  const check =
+    step.kind === "check" ? step.tasks[0] : step.kind === "wait" ? step.check : undefined;
+  return { state: "processing", next: isCheck && check ? check : "enrich", dueAt: now };
+}
+
+function reopened(recipients: readonly Recipient[], outcome: Outcome): Recipient[] {
+  return recipients.map((recipient) => {
+    if (recipient.outcome !== outcome) return recipient;
+    const { address } = recipient;
+    return { address, outcome: "open", attempts: 0 };
+  });
+}
+
+/** What to do instead, for the states that have an own way. */
+const ways: Partial<Record<MailState, string>> = {
+  quarantined: "rs-agent quarantine release",
+  dead: "rs-agent dead retry",
+  held: "rs-agent retry-now",
+  split: "rs-agent explain (its parts go their own way)",
+};
+
+function demandState(mail: MailRecord, states: readonly MailState[], what: string): void {
+  if (states.includes(mail.state)) return;
+  const way = ways[mail.state];
+  const hint = way === undefined ? "" : `; see ${way}`;
+  throw refused(mail, `only mail that is ${states.join(", ")} ${what}${hint}`);
+}
+
+function refused(mail: MailRecord, why: string): TerminalError {
+  return new TerminalError("CLI_REFUSED", `${mail._id} is ${mail.state}: ${why}`);
+}
+
+function entry({ by, now }: Actor, event: string, detail?: string): HistoryEntry {
+  return { at: now, event, by, ...(detail !== undefined && { detail: detail.slice(0, 1000) }) };
+}

@@ -1,0 +1,38 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { CommanderError } from "commander";
+import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
+import { withRunningSystem } from "./config.ts";
+import { createProgram } from "./program.ts";
+import { createOutput } from "./terminal.ts";
+
+/** `rs-agent`: reads the environment and the arguments, runs one command, says how it went. */
+const root = join(import.meta.dirname, "..", "..");
+let exitCode = 0;
+
+const program = createProgram({
+  env: withRunningSystem(process.env, root),
+  output: createOutput((text) => process.stdout.write(text)),
+  readInput,
+  setExitCode: (code) => {
+    exitCode = code;
+  },
+});
+
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on("error", () => exit(exitCode));
+await program.parseAsync().catch((error: unknown) => {
+  if (error instanceof CommanderError) exit(error.exitCode === 0 ? 0 : 64);
+  exitWithError(error);
+});
+process.exitCode = exitCode;
+
+async function readInput(path: string): Promise<Buffer> {
+  try {
+    return path === "-" ? await buffer(process.stdin) : await readFile(path);
+  } catch (error) {
+    throw new TerminalError("CFG_INVALID", messageOf(error), { cause: error });
+  }
+}

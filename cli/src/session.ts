@@ -1,0 +1,86 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { loadCliConfig, type CliConfig } from "./config.ts";
+import type { Actor, Intervention } from "./interventions.ts";
+import type { Output } from "./terminal.ts";
+
+/** What every command is given. */
+export interface CliDeps {
+  /** The environment, with what a running system left for us. */
+  env: NodeJS.ProcessEnv;
+  output: Output;
+  /** Reads a file, or standard input for `-`. */
+  readInput(path: string): Promise<Buffer>;
+  /** How the command ends where nothing was thrown; the last call counts. 0 without one. */
+  setExitCode(code: number): void;
+}
+
+export interface Session {
+  database: Database;
+  config: CliConfig;
+  actor(): Actor;
+}
+
+/** Opens the database, runs, closes. */
+export async function withDatabase<T>(
+  { env }: Pick<CliDeps, "env">,
+  run: (session: Session) => Promise<T>,
+): Promise<T> {
+  const config = loadCliConfig(env);
+  const database = await openDatabase({
+    uri: config.MONGODB_URI,
+    db: config.MONGODB_DB,
+    clock: systemClock,
+    log: createSilentLogger(),
+  });
+  try {
+    const actor = () => ({ by: config.by, now: database.clock.now() });
+    return await run({ database, config, actor });
+  } finally {
+    await database.close();
+  }
+}
+
+/** @throws TerminalError CLI_NOT_FOUND */
+export async function mailById(
+  { mails }: Pick<Database, "mails">,
+  id: string,
+): Promise<MailRecord> {
+  const mail = await mails.get(id);
+  if (mail === undefined) throw new TerminalError("CLI_NOT_FOUND", `no mail has the id ${id}`);
+  return mail;
+}
+
+/** How long a service that works on the mail just now is waited for. */
+const patienceMs = 5_000;
+
+/**
+ * Reads the mail, asks what the intervention makes of it, and writes that guarded by its state and by
+ * no live lease. Where the mail changed meanwhile it is read again.
+ * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service keeps it
+ */
+export async function intervene(
+  { database, actor }: Pick<Session, "database" | "actor">,
+  id: string,
+  make: (mail: MailRecord, actor: Actor) => Intervention,
+  options: { patienceMs?: number } = {},
+): Promise<string> {
+  const { mails, clock } = database;
+  const giveUpAt = clock.monotonicMs() + (options.patienceMs ?? patienceMs);
+  for (;;) {
+    const mail = await mailById(database, id);
+    const { states, change, told } = make(mail, actor());
+    if ((await mails.writeAs(id, { states, unleased: true }, change)) === "written") return told;
+    if (clock.monotonicMs() >= giveUpAt) throw inHand(mail);
+    await pause(200);
+  }
+}
+
+function inHand({ _id, lease }: MailRecord): RetryableError {
+  const who = lease === undefined ? "a service" : lease.owner;
+  return new RetryableError("CLI_REFUSED", `${_id}: ${who} works on it now; try again in a moment`);
+}

@@ -1,0 +1,278 @@
+import { describe, expect, test } from "vitest";
+import { childMailId, newToken } from "@rs-agent/shared/ids.ts";
+import { RsError } from "@rs-agent/shared/errors.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { width } from "../src/terminal.ts";
+import {
+  deadMail,
+  finalMail,
+  infected,
+  mailWith,
+  quarantinedMail,
+  runCli,
+  useCli,
+} from "./run-cli.ts";
+
+const cli = useCli();
+
+async function stored(mail: MailRecord): Promise<string> {
+  await cli().store.mails.insert(mail);
+  return mail._id;
+}
+
+async function get(id: string): Promise<MailRecord> {
+  const mail = await cli().store.mails.get(id);
+  if (mail === undefined) throw new Error(`no mail ${id}`);
+  return mail;
+}
+
+async function codeOf(running: Promise<unknown>): Promise<string> {
+  const error: unknown = await running.then(
+    () => new Error("it succeeded"),
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof RsError)) throw error;
+  expect(error.message).not.toContain("\n");
+  return error.code;
+}
+
+function expectNarrow(text: string): void {
+  expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
+}
+
+describe("status", () => {
+  test("shows what waits, who runs and what is paused, within 80 columns", async () => {
+    const { run, store } = cli();
+    await stored(mailWith());
+    const worker = {
+      id: "av-worker-1",
+      kind: "virus",
+      mailbox: "tcp://127.0.0.1:1",
+      state: "open",
+      unable: "the canary eicar was answered OK by a clamd that has no signatures at all",
+      engine: { name: "clamd", version: "1.4.3" },
+      grant: { tasks: 0, bytes: 0 },
+      outstanding: { tasks: 0, bytes: 0 },
+    };
+    await store.actors.report("d1", "dispatcher", { heldMails: 0, workers: [worker] });
+    await store.actors.report("d2", "dispatcher", { heldMails: 0, workers: [worker] });
+    await run(["pause", "relay"]);
+    const { out } = await run(["status", "--count"]);
+    expectNarrow(out);
+    expect(out).toMatch(/processing +virus +\d+ +1m/);
+    expect(out).toMatch(/dispatcher +d1/);
+    expect(out).toMatch(/av-worker-1 +virus +unable/);
+    expect(out).toMatch(/paused +relay, by tester/);
+    expect(out).toMatch(/attention +\d+ mails wait for virus .* no worker is able/);
+    expect(out).toContain("it adds up");
+    const json: unknown = JSON.parse((await run(["status", "--json"])).out);
+    expect(json).toMatchObject({ workers: [{ id: "av-worker-1", dispatchers: ["d1", "d2"] }] });
+    await run(["resume", "relay"]);
+    expect((await run(["status"])).out).not.toContain("paused");
+  });
+});
+
+describe("find and explain", () => {
+  test("find lists by recipient, sender, Message-ID, state and time", async () => {
+    const { run } = cli();
+    const to = "findme@t.example";
+    const mail = mailWith({ recipients: [{ address: to, outcome: "open", attempts: 0 }] });
+    const id = await stored({ ...mail, smtp: { ...mail.smtp, rcptTo: [to] } });
+    const found = async (args: string[]) => (await run(["find", ...args])).out;
+    const out = await found(["--to", "FindMe@t.example"]);
+    expectNarrow(out);
+    expect(out).toContain(id);
+    expect(await found(["--to", to, "--since", "5m", "--state", "processing"])).toContain(id);
+    expect(await found(["--to", to, "--until", "2020-01-01"])).toBe("no mail found\n");
+    expect(await found(["--to", to, "--state", "sent"])).toBe("no mail found\n");
+    expect(await found(["--message-id", "m@x.example"])).toContain(id);
+    const json = JSON.parse(await found(["--to", to, "--json"])) as MailRecord[];
+    expect(json.map(({ _id }) => _id)).toEqual([id]);
+  });
+
+  test("explain tells policy, verdicts with engine and times, and what comes next", async () => {
+    const { run } = cli();
+    const { out } = await run(["explain", await stored(quarantinedMail())]);
+    expectNarrow(out);
+    const words = out.replace(/\s+/g, " ");
+    expect(words).toContain("quarantined: infected: Eicar-Signature");
+    expect(words).toContain("tenant:t, revision 0");
+    expect(words).toContain("incoming mail of tenant t: by its recipient");
+    expect(words).toContain("clamd 1.4.3, signatures 27500, by w1, waited 3ms, worked 12ms");
+    expect(words).toContain("203.0.113.5, mx.x.example, HELO mx");
+    expect(words).toContain("--override 'infected: Eicar-Signature'");
+    expect(words).toContain("accepted (ingest)");
+  });
+
+  test("explain shows the hop's last reply whole and the parts of a split", async () => {
+    const { run } = cli();
+    const reply = "450-4.2.0 mailbox busy\n450 4.2.0 try again";
+    const recipient = { address: "b@t.example", outcome: "open" as const, attempts: 2, reply };
+    const ready = await run([
+      "explain",
+      await stored(mailWith({ state: "ready", recipients: [recipient] })),
+    ]);
+    expect(ready.out.replace(/\s+/g, " ")).toContain("450-4.2.0 mailbox busy 450 4.2.0 try again");
+    const parent = finalMail({ state: "split", finalAt: new Date() });
+    await stored(parent);
+    const child = mailWith({ _id: childMailId(parent._id, 0), parentId: parent._id });
+    await stored(child);
+    expect((await run(["explain", parent._id])).out).toContain(child._id);
+  });
+
+  test("explain says who works on a mail now", async () => {
+    const lease = { owner: "d7", token: newToken(), until: new Date(Date.now() + 60_000) };
+    const { out } = await cli().run(["explain", await stored(mailWith({ lease }))]);
+    expect(out).toContain("d7 works on it now");
+  });
+
+  test("no private key is shown", async () => {
+    const key = { kind: "sign", domain: "t.example", selector: "s", privateKey: "PEM" } as const;
+    const settings = { changes: [key], spamThreshold: 5 };
+    const { plan } = mailWith();
+    if (plan === undefined) throw new Error("the mail has no plan");
+    const enrich = { settings, settingsHash: "0".repeat(32) };
+    const id = await stored(mailWith({ plan: { ...plan, enrich } }));
+    const { out } = await cli().run(["explain", id, "--json"]);
+    expect(out).not.toContain("PEM");
+    expect(out).toContain("(hidden)");
+  });
+
+  test("an id that nobody has is named", async () => {
+    expect(await codeOf(cli().run(["explain", "nobody"]))).toBe("CLI_NOT_FOUND");
+  });
+});
+
+describe("interventions in the database", () => {
+  test("a release returns the mail to processing with the override recorded (I2)", async () => {
+    const { run } = cli();
+    const id = await stored(quarantinedMail());
+    expect(await codeOf(run(["quarantine", "release", id]))).toBe("CLI_REFUSED");
+    expect((await get(id)).state).toBe("quarantined");
+    const finding = "infected: Eicar-Signature";
+    const { out } = await run(["quarantine", "release", id, "--override", finding]);
+    expect(out).toBe(`${id}: released: overrides ${finding}\n`);
+    const mail = await get(id);
+    expect(mail).toMatchObject({ state: "processing", next: "spam" });
+    expect(mail.overrides).toMatchObject([{ check: "virus", finding, by: "tester" }]);
+    expect(mail.recipients.map(({ outcome }) => outcome)).toEqual(["open"]);
+    expect(mail.history.at(-1)).toMatchObject({ event: "released", by: "tester" });
+  });
+
+  test("quarantine lists, shows and deletes", async () => {
+    const { run, store } = cli();
+    const body = await store.bodies.put(Buffer.from("Subject: x\r\n\r\nraw\r\n"));
+    const id = await stored(quarantinedMail({ body, verdicts: { virus: infected } }));
+    const list = await run(["quarantine", "ls", "--to", "b@t.example"]);
+    expectNarrow(list.out);
+    expect(list.out).toMatch(new RegExp(`${id} .*infected`));
+    expect((await run(["quarantine", "show", id, "--raw"])).out).toBe("Subject: x\r\n\r\nraw\r\n");
+    await run(["quarantine", "delete", id]);
+    expect((await run(["quarantine", "ls"])).out).not.toContain(id);
+    await store.retention.sweep();
+    expect(await store.mails.get(id)).toBeUndefined();
+  });
+
+  test("hold, retry-now and cancel move a mail and name who did it", async () => {
+    const { run } = cli();
+    const id = await stored(mailWith());
+    await run(["hold", id]);
+    expect(await get(id)).toMatchObject({ state: "held", reason: "held by tester" });
+    await run(["retry-now", id]);
+    expect(await get(id)).toMatchObject({ state: "processing", next: "virus" });
+    await run(["hold", id, "--for", "2h"]);
+    const held = await get(id);
+    expect(held.heldUntil?.getTime()).toBeGreaterThan(Date.now() + 7_000_000);
+    expect(held.next).toBe("retry");
+    await run(["cancel", id]);
+    expect(await get(id)).toMatchObject({
+      state: "discarded",
+      recipients: [{ outcome: "discarded" }],
+    });
+    expect(await codeOf(run(["cancel", id]))).toBe("CLI_REFUSED");
+  });
+
+  test("a mail whose lease has ended may be held, and the lease is gone", async () => {
+    const lease = { owner: "d7", token: newToken(), until: new Date(Date.now() - 1_000) };
+    const id = await stored(mailWith({ lease }));
+    await cli().run(["hold", id]);
+    expect((await get(id)).lease).toBeUndefined();
+  });
+
+  test("dead letters are listed, tried again and dropped", async () => {
+    const { run, store } = cli();
+    const [again, gone] = [await stored(deadMail()), await stored(deadMail())];
+    const list = (await run(["dead", "ls"])).out;
+    expect(list).toContain(again);
+    expect(list).toContain("two strikes");
+    await run(["dead", "retry", again]);
+    expect(await get(again)).toMatchObject({ state: "processing", next: "virus" });
+    await run(["dead", "drop", gone]);
+    await store.retention.sweep();
+    expect(await store.mails.get(gone)).toBeUndefined();
+  });
+
+  test("interventions keep every recipient in one outcome (I1)", async () => {
+    expect((await cli().store.mails.countOutcomes()).holds).toBe(true);
+  });
+});
+
+describe("policy", () => {
+  const yaml = `
+default:
+  changes:
+    sender-rewrite: { enabled: on, map: { "@old.example": new@acme.example } }
+    extra-headers: { enabled: on, headers: { X-Org: Acme } }
+tenants:
+  acme:
+    networks: [10.0.0.0/8]
+    domains: [acme.example]
+    keys: [{ domain: acme.example, selector: s1, privateKey: file:/k.pem }]
+    rules: { route: { nextHop: "mail.acme.example:25" } }
+`;
+  const files = { "p.yaml": yaml, "bad.yaml": "default:\n  spamm: off\n" };
+  const run = (...args: string[]) => cli().run(["policy", ...args], files);
+
+  test("apply stores what is right, show gives it back, and it can be applied again", async () => {
+    expect((await run("apply", "p.yaml", "--dry-run")).out).toContain("2 documents, not stored");
+    expect((await run("show")).out).toContain("no policy is stored");
+    expect((await run("apply", "p.yaml")).out).toBe("2 documents stored as revision 1\n");
+    const { out } = await run("show");
+    expect(out).toContain("@old.example");
+    const again = await cli().run(["policy", "apply", "-"], { "-": out });
+    expect(again.out).toBe("2 documents stored as revision 2\n");
+    expect((await run("show")).out).toBe(out);
+  });
+
+  test("apply stores nothing where a line is wrong", async () => {
+    const before = await cli().store.policies.revision();
+    expect(await codeOf(run("apply", "bad.yaml"))).toBe("CFG_POLICY_INVALID");
+    expect(await cli().store.policies.revision()).toBe(before);
+  });
+
+  test("test tells direction, policy, steps and route", async () => {
+    const mail = ["--from", "a@acme.example", "--to", "b@x.example"];
+    const { out } = await run("test", ...mail, "--ip", "10.1.1.1", "--file", "p.yaml");
+    expectNarrow(out);
+    expect(out).toMatch(/direction +outgoing, tenant acme/);
+    expect(out).toMatch(/signature +d=acme.example s=s1/);
+    expect(out).toMatch(/route +smtp mail.acme.example:25, TLS opportunistic/);
+    expect(out.replace(/\s+/g, " ")).toContain("wait 4h, then quarantine");
+  });
+
+  test("test says that a stranger's mail to a stranger is refused", async () => {
+    const mail = ["--from", "a@acme.example", "--to", "b@x.example", "--ip", "203.0.113.1"];
+    expect((await run("test", ...mail, "--file", "p.yaml")).out).toMatch(/refused .* 550 5.7.1/s);
+  });
+});
+
+describe("errors", () => {
+  test("a missing database setting is one line with its code", async () => {
+    expect(await codeOf(runCli(["status"], {}))).toBe("CFG_INVALID");
+  });
+
+  test("a database that is away is named", async () => {
+    const env = { MONGODB_URI: "mongodb://127.0.0.1:1/?directConnection=true" };
+    expect(await codeOf(runCli(["find"], env))).toBe("STORE_UNREACHABLE");
+  });
+});

@@ -1,0 +1,73 @@
+import { expect, inject, test } from "vitest";
+import type { Diagnosis } from "../src/commands/doctor.ts";
+import { useCli } from "./run-cli.ts";
+
+const cli = useCli();
+
+async function diagnose(
+  ...args: string[]
+): Promise<{ parts: Map<string, Diagnosis>; code: number }> {
+  const { out, code } = await cli().run(["doctor", "--json", ...args]);
+  const diagnoses = JSON.parse(out) as Diagnosis[];
+  return { parts: new Map(diagnoses.map((one) => [one.part, one])), code };
+}
+
+test("names what runs, what does not, and what to do", async () => {
+  const { store } = cli();
+  await store.actors.report("relay-1", "relay", {});
+  const { parts, code } = await diagnose("--clamd", inject("clamd"), "--spamd", inject("spamd"));
+  expect(code).toBe(1);
+  expect(parts.get("database")).toMatchObject({ ok: true });
+  expect(parts.get("relay")).toMatchObject({ ok: true, found: "relay-1" });
+  expect(parts.get("ingest")).toMatchObject({ ok: false });
+  expect(parts.get("ingest")?.advice).toContain("services/ingest/src/main.ts");
+  expect(parts.get("policy")?.advice).toContain("rs-agent policy apply");
+  expect(parts.get("clamd")).toMatchObject({ ok: true });
+  expect(parts.get("clamd")?.found).toMatch(/ClamAV \d/);
+  expect(parts.get("spamd")).toMatchObject({ ok: true });
+});
+
+test("engines that are away are named with what to do", async () => {
+  const { parts } = await diagnose("--clamd", "127.0.0.1:1", "--spamd", "127.0.0.1:1");
+  expect(parts.get("clamd")).toMatchObject({ ok: false });
+  expect(parts.get("clamd")?.advice).toContain("AV_CLAMD");
+  expect(parts.get("spamd")).toMatchObject({ ok: false });
+});
+
+test("a worker that is unable is named with its own reason", async () => {
+  const worker = {
+    id: "av-1",
+    kind: "virus",
+    mailbox: "tcp://127.0.0.1:1",
+    state: "open",
+    unable: "clamd answers OK to an encrypted zip: AlertEncryptedArchive",
+    grant: { tasks: 0, bytes: 0 },
+    outstanding: { tasks: 0, bytes: 0 },
+  };
+  await cli().store.actors.report("d1", "dispatcher", { heldMails: 0, workers: [worker] });
+  const { parts } = await diagnose();
+  expect(parts.get("av-worker")).toMatchObject({ ok: false });
+  expect(parts.get("av-worker")?.found).toContain("AlertEncryptedArchive");
+  expect(parts.get("spam-worker")?.found).toBe("known to no dispatcher");
+});
+
+test("everything well is exit code 0", async () => {
+  const { store } = cli();
+  const file = { "p.yaml": "tenants: { t: { domains: [t.example] } }" };
+  await cli().run(["policy", "apply", "p.yaml"], file);
+  const kinds = { virus: "av-1", spam: "spam-1", enrich: "enricher-1" };
+  const workers = Object.entries(kinds).map(([kind, id]) => ({
+    id,
+    kind,
+    mailbox: "tcp://127.0.0.1:1",
+    state: "open",
+    grant: { tasks: 4, bytes: 1 },
+    outstanding: { tasks: 0, bytes: 0 },
+  }));
+  await store.actors.report("d1", "dispatcher", { heldMails: 0, workers });
+  await store.actors.report("ingest-1", "ingest", {});
+  await store.actors.report("relay-1", "relay", {});
+  const { out, code } = await cli().run(["doctor"]);
+  expect(out).not.toContain("NOT WELL");
+  expect(code).toBe(0);
+});

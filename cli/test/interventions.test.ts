@@ -1,0 +1,164 @@
+import { describe, expect, test } from "vitest";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
+import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import {
+  cancel,
+  drop,
+  hold,
+  release,
+  retryDead,
+  retryNow,
+  standingFindings,
+} from "../src/interventions.ts";
+import { deadMail, infected, mailWith, plan, quarantinedMail, spam } from "./run-cli.ts";
+
+const now = new Date("2026-02-01T00:00:00Z");
+const actor = { by: "p", now };
+
+function after(mail: MailRecord, { set, unset = [] }: MailChange): MailRecord {
+  const kept = Object.entries({ ...mail, ...set }).filter(([key]) => !unset.includes(key));
+  return Object.fromEntries(kept) as MailRecord;
+}
+
+function stepOf(mail: MailRecord) {
+  if (mail.plan === undefined) throw new Error("the mail has no plan");
+  return nextStep({ ...mail, plan: mail.plan, rawSha256: mail.body.sha256, now });
+}
+
+describe("release", () => {
+  test("names the finding that it overrides, and the mail takes every missing step (I2)", () => {
+    const { states, change } = release(quarantinedMail(), ["infected: Eicar-Signature"], actor);
+    expect(states).toEqual(["quarantined"]);
+    expect(change.set).toMatchObject({ state: "processing", next: "spam", dueAt: now });
+    const mail = after(quarantinedMail(), change);
+    expect(mail.overrides).toEqual([
+      { check: "virus", finding: "infected: Eicar-Signature", by: "p", at: now },
+    ]);
+    expect(mail.recipients).toEqual([{ address: "b@t.example", outcome: "open", attempts: 0 }]);
+    expect([mail.finalAt, mail.expireAt, mail.reason]).toEqual([undefined, undefined, undefined]);
+    expect(stepOf(mail)).toEqual({ kind: "check", tasks: ["spam"] });
+  });
+
+  test("never makes a mail ready itself, even if nothing is missing (I2)", () => {
+    const mail = quarantinedMail({ verdicts: { virus: infected, spam } });
+    const { change } = release(mail, ["infected: Eicar-Signature", "spam"], actor);
+    expect(change.set).toMatchObject({ state: "processing", next: "enrich" });
+    expect(stepOf(after(mail, change)).kind).toBe("enrich");
+  });
+
+  test("of one finding leaves the other one standing", () => {
+    const mail = quarantinedMail({ verdicts: { virus: infected, spam } });
+    const released = after(mail, release(mail, ["infected: Eicar-Signature"], actor).change);
+    expect(standingFindings(released)).toEqual([{ check: "spam", finding: "spam" }]);
+    expect(stepOf(released).kind).toBe("quarantine");
+  });
+
+  test.each([[[]], [["spam"]], [["infected: Other"]], [["infected: Eicar-Signature", "spam"]]])(
+    "of %j is refused and the right name is told",
+    (named) => {
+      expect(() => release(quarantinedMail(), named, actor)).toThrow(
+        "--override 'infected: Eicar-Signature'",
+      );
+    },
+  );
+
+  test("of mail that policy holds for a finding is possible, of sent mail not", () => {
+    const held = mailWith({ state: "held", verdicts: { virus: infected } });
+    expect(release(held, ["infected: Eicar-Signature"], actor).states).toEqual(["held"]);
+    expect(() => release(mailWith({ state: "sent" }), [], actor)).toThrow(/is sent: only mail/);
+  });
+
+  test("keeps the outcome of recipients that were not quarantined (I1)", () => {
+    const sent = { address: "c@t.example", outcome: "sent" as const, attempts: 1 };
+    const mail = quarantinedMail();
+    const both = { ...mail, recipients: [sent, ...mail.recipients] };
+    const { change } = release(both, ["infected: Eicar-Signature"], actor);
+    expect(after(both, change).recipients.map(({ outcome }) => outcome)).toEqual(["sent", "open"]);
+  });
+});
+
+describe("retry-now", () => {
+  test("makes waiting mail due at once and changes nothing else", () => {
+    const { change, states } = retryNow(mailWith({ state: "ready" }), actor);
+    expect(states).toEqual(["ready"]);
+    expect(change.set).toEqual({ dueAt: now });
+  });
+
+  test("takes held mail up where its next step is, a finding still stands (I2)", () => {
+    const clean = { ...infected, finding: { kind: "clean" as const } };
+    const mail = mailWith({ state: "held", verdicts: { virus: clean } });
+    expect(retryNow(mail, actor).change.set).toMatchObject({ state: "processing", next: "spam" });
+    const bad = mailWith({ state: "held", verdicts: { virus: infected } });
+    expect(stepOf(after(bad, retryNow(bad, actor).change)).kind).toBe("quarantine");
+  });
+
+  test("plans held mail that has no plan", () => {
+    const { plan: none, ...mail } = mailWith({ state: "held" });
+    expect(none).toBeDefined();
+    expect(retryNow(mail, actor).change.set).toMatchObject({ state: "incoming", next: "plan" });
+  });
+
+  test("of final mail is refused, with the way to go", () => {
+    expect(() => retryNow(quarantinedMail(), actor)).toThrow(/quarantine release/);
+    expect(() => retryNow(deadMail(), actor)).toThrow(/dead retry/);
+  });
+});
+
+describe("hold and cancel", () => {
+  test("hold waits for a person, or for a time", () => {
+    const forever = after(mailWith(), hold(mailWith(), actor).change);
+    expect([forever.state, forever.next, forever.dueAt]).toEqual(["held", undefined, undefined]);
+    const until = new Date(now.getTime() + 1000);
+    const timed = after(mailWith(), hold(mailWith(), actor, until).change);
+    expect(timed).toMatchObject({ state: "held", next: "retry", dueAt: until, heldUntil: until });
+  });
+
+  test("cancel discards what is open and keeps what has an outcome (I1)", () => {
+    const sent = { address: "c@t.example", outcome: "sent" as const, attempts: 1 };
+    const mail = mailWith({ state: "ready" });
+    const both = { ...mail, recipients: [sent, ...mail.recipients] };
+    const cancelled = after(both, cancel(both, actor).change);
+    expect(cancelled.recipients.map(({ outcome }) => outcome)).toEqual(["sent", "discarded"]);
+    expect(cancelled.state).toBe("sent");
+    expect(after(mail, cancel(mail, actor).change).state).toBe("discarded");
+    expect(cancelled.expireAt).toEqual(new Date(now.getTime() + (plan.retentionMs.sent ?? 0)));
+  });
+
+  test("neither touches final mail, and a mail on its way out is not cancelled (I8)", () => {
+    for (const state of ["sent", "split", "dead", "quarantined", "bounced"] as const) {
+      expect(() => cancel(mailWith({ state }), actor)).toThrow(/only mail that is/);
+      expect(() => hold(mailWith({ state }), actor)).toThrow(/only mail that is/);
+    }
+    expect(() => cancel(mailWith({ state: "relaying" }), actor)).toThrow(/only mail that is/);
+  });
+});
+
+describe("dead letters", () => {
+  test("start again with their strikes forgiven and dead recipients open", () => {
+    const mail = after(deadMail(), retryDead(deadMail(), actor).change);
+    expect(mail).toMatchObject({ state: "processing", next: "virus", dueAt: now });
+    expect(mail.strikes).toBeUndefined();
+    expect(mail.recipients[0]).toEqual({ address: "b@t.example", outcome: "open", attempts: 0 });
+  });
+
+  test("are dropped by letting them expire now", () => {
+    expect(drop(deadMail(), "dead", actor).change.set).toEqual({ expireAt: now });
+    expect(() => drop(mailWith(), "dead", actor)).toThrow(/only mail that is dead/);
+    expect(() => drop(deadMail(), "quarantined", actor)).toThrow(/only mail that is quarantined/);
+  });
+});
+
+test("a finding is named only while nobody has overridden it", () => {
+  const unchecked = {
+    ...infected,
+    finding: { kind: "unchecked" as const, reason: "encrypted" as const },
+  };
+  expect(standingFindings(mailWith({ verdicts: { virus: unchecked } }))).toEqual([
+    { check: "virus", finding: "unchecked: encrypted" },
+  ]);
+  const overrides = [
+    { check: "virus" as const, finding: "unchecked: encrypted", by: "p", at: now },
+  ];
+  expect(standingFindings(mailWith({ verdicts: { virus: unchecked }, overrides }))).toEqual([]);
+});

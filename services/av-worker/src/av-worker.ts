@@ -1,0 +1,47 @@
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
+import { createCanaryCheck } from "./canaries.ts";
+import { ClamdPool, defaultPoolOptions } from "./clamd/pool.ts";
+import type { AvWorkerConfig } from "./config.ts";
+import { createVirusHandler } from "./handler.ts";
+
+/**
+ * The av-worker: takes virus tasks from the bus and asks clamd. Logs `ready` once a clamd has
+ * passed its canaries.
+ * @throws as `startWorker`
+ */
+export function startAvWorker(deps: {
+  config: AvWorkerConfig;
+  clock: Clock;
+  log: Logger;
+}): WorkerHandle {
+  const { config, clock, log } = deps;
+  const pool = new ClamdPool(
+    config.AV_CLAMD,
+    {
+      ...defaultPoolOptions,
+      sessions: config.AV_SESSIONS,
+      depth: config.AV_DEPTH,
+      streamMaxBytes: config.AV_STREAM_MAX_BYTES,
+    },
+    { check: createCanaryCheck(canaryRules(config, clock)), log },
+  );
+  const handler = createVirusHandler({ pool, timeoutMs: config.AV_TIMEOUT_MS });
+  const worker = startWorker({ config, handler, clock, log });
+  const addresses = config.AV_CLAMD.map(({ text }) => text);
+  worker.ready.then(
+    () => log.info({ bus: worker.mailbox, clamd: addresses }, "ready"),
+    () => undefined, // whoever runs the worker hears of it by `ready` itself
+  );
+  return worker;
+}
+
+function canaryRules(config: AvWorkerConfig, clock: Clock) {
+  const hours = config.AV_MAX_SIGNATURE_AGE_HOURS;
+  return {
+    allowBlind: config.AV_ALLOW_BLIND,
+    now: () => clock.now(),
+    ...(hours === undefined ? {} : { maxSignatureAgeMs: hours * 3_600_000 }),
+  };
+}

@@ -1,0 +1,110 @@
+import { newToken } from "@rs-agent/shared/ids.ts";
+import { messageOf } from "@rs-agent/shared/errors.ts";
+import type { Engine, VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
+import { canaryKinds, canaryMail, type CanaryKind } from "./canary-mails.ts";
+import type { ClamdAddress } from "./clamd/address.ts";
+import { version } from "./clamd/command.ts";
+import type { CheckEngine, EngineState } from "./clamd/engine.ts";
+import { findingOf, nameOf, unchecked } from "./clamd/replies.ts";
+import { ClamdSession } from "./clamd/session.ts";
+
+/** What clamd may be allowed to call clean unseen (AV_ALLOW_BLIND). */
+export const blindKinds = ["encrypted", "limit"] as const;
+export type BlindKind = (typeof blindKinds)[number];
+
+export interface CanaryRules {
+  allowBlind: readonly BlindKind[];
+  /** Signatures older than this make the clamd unable; absent: their age does not matter. */
+  maxSignatureAgeMs?: number;
+  now: () => Date;
+}
+
+const cures: Record<BlindKind, string> = {
+  encrypted:
+    "clamd answers OK to an encrypted zip: set AlertEncryptedArchive yes in clamd.conf (or AV_ALLOW_BLIND=encrypted)",
+  limit:
+    "clamd answers OK to a zip nested past MaxRecursion: set AlertExceedsMax yes in clamd.conf (or AV_ALLOW_BLIND=limit)",
+};
+
+/**
+ * Whether a clamd with these answers can be relied on: it finds EICAR in an attachment, calls a
+ * clean mail clean, and says so where it cannot look. Pure.
+ */
+export function judgeCanaries(
+  findings: Record<CanaryKind, VirusFinding>,
+  engine: Engine,
+  rules: CanaryRules,
+): EngineState {
+  const { clean, eicar } = findings;
+  if (clean.kind !== "clean") return unable(`the clean canary came back ${describe(clean)}`);
+  if (eicar.kind !== "infected") {
+    return unable(
+      `EICAR in an attachment came back ${describe(eicar)}: no signatures, or ScanMail no?`,
+    );
+  }
+  const blind: BlindKind[] = [];
+  for (const kind of blindKinds) {
+    const finding = findings[kind];
+    if (sees(finding, kind)) continue;
+    if (finding.kind !== "clean")
+      return unable(`the canary "${kind}" came back ${describe(finding)}`);
+    if (!rules.allowBlind.includes(kind)) return unable(cures[kind]);
+    blind.push(kind);
+  }
+  const stale = staleness(engine, rules);
+  return stale === undefined ? { kind: "able", engine, blind } : unable(stale);
+}
+
+/** A virus name for an archive that could not be opened is still no `OK`. */
+function sees(finding: VirusFinding, kind: BlindKind): boolean {
+  return finding.kind === "infected" || (finding.kind === "unchecked" && finding.reason === kind);
+}
+
+function staleness(engine: Engine, { maxSignatureAgeMs, now }: CanaryRules): string | undefined {
+  if (maxSignatureAgeMs === undefined) return undefined;
+  const { signatureAt } = engine;
+  if (signatureAt === undefined) return "clamd does not say how old its signatures are";
+  const ageMs = now().getTime() - signatureAt.getTime();
+  if (ageMs <= maxSignatureAgeMs) return undefined;
+  return `clamd's signatures are of ${signatureAt.toISOString()}: older than AV_MAX_SIGNATURE_AGE_HOURS`;
+}
+
+function describe(finding: VirusFinding): string {
+  if (finding.kind === "infected") return `infected (${finding.names.join(", ")})`;
+  if (finding.kind === "clean") return "clean";
+  return finding.detail === undefined ? finding.reason : `${finding.reason} (${finding.detail})`;
+}
+
+function unable(reason: string): EngineState {
+  return { kind: "unable", reason: reason.slice(0, 500) };
+}
+
+/** The check for `ClamdPool`: VERSION and the four canaries, each time as new bytes. */
+export function createCanaryCheck(rules: CanaryRules): CheckEngine {
+  return async (address, signal) => {
+    try {
+      const { engine } = await version(address, signal);
+      return judgeCanaries(await scanCanaries(address, signal), engine, rules);
+    } catch (error) {
+      return unable(messageOf(error));
+    }
+  };
+}
+
+async function scanCanaries(
+  address: ClamdAddress,
+  signal: AbortSignal,
+): Promise<Record<CanaryKind, VirusFinding>> {
+  const nonce = newToken();
+  const session = new ClamdSession(address);
+  const scan = async (kind: CanaryKind): Promise<[CanaryKind, VirusFinding]> => {
+    const input = { kind: "bytes" as const, bytes: canaryMail(kind, nonce) };
+    const outcome = await session.scan(input, signal);
+    if (outcome.kind === "answered") return [kind, findingOf(outcome.reply, nameOf(input))];
+    if (outcome.kind === "aborted") return [kind, unchecked("time-out", "no answer in time")];
+    return [kind, unchecked(outcome.reason, outcome.detail)];
+  };
+  const findings = await Promise.all(canaryKinds.map(scan));
+  session.destroy();
+  return Object.fromEntries(findings) as Record<CanaryKind, VirusFinding>;
+}

@@ -1,0 +1,58 @@
+import { eicar } from "./eicar.ts";
+import { zipOf } from "./zip.ts";
+
+/** The four canaries: what an able clamd must tell apart, each as a mail with one attachment. */
+export const canaryKinds = ["clean", "eicar", "encrypted", "limit"] as const;
+export type CanaryKind = (typeof canaryKinds)[number];
+
+/** One more than the largest MaxRecursion that clamd accepts (100), and the mail is one more. */
+const nestedZips = 101;
+
+const attachments: Record<CanaryKind, { name: string; content: Buffer }> = {
+  clean: { name: "canary.txt", content: Buffer.from("All is well in this mine.\r\n") },
+  eicar: { name: "canary.com", content: eicar },
+  encrypted: { name: "canary.zip", content: sealedZip() },
+  limit: { name: "canary.zip", content: deepZip() },
+};
+
+/**
+ * A canary as raw mail. `nonce` makes its bytes new, for clamd remembers by hash what it found
+ * clean and would not look again.
+ */
+export function canaryMail(kind: CanaryKind, nonce: string): Buffer {
+  const { name, content } = attachments[kind];
+  const encoded = content.toString("base64").replace(/.{76}/g, "$&\r\n");
+  const lines = [
+    "From: canary@rs-agent.invalid",
+    "To: clamd@rs-agent.invalid",
+    "Subject: canary",
+    `Message-ID: <${nonce}.${kind}@rs-agent.invalid>`,
+    "MIME-Version: 1.0",
+    'Content-Type: multipart/mixed; boundary="canary"',
+    "",
+    "--canary",
+    "Content-Type: text/plain; charset=us-ascii",
+    "",
+    `A test of the virus scanner (${nonce}).`,
+    "--canary",
+    `Content-Type: application/octet-stream; name="${name}"`,
+    "Content-Transfer-Encoding: base64",
+    `Content-Disposition: attachment; filename="${name}"`,
+    "",
+    encoded,
+    "--canary--",
+    "",
+  ];
+  return Buffer.from(lines.join("\r\n"), "latin1");
+}
+
+function sealedZip(): Buffer {
+  // 12 bytes of encryption header, then what nobody has a password for.
+  return zipOf("secret.txt", Buffer.from("0123456789abThe canary is silent."), { sealed: true });
+}
+
+function deepZip(): Buffer {
+  let zip = zipOf("canary.txt", Buffer.from("Too deep for a canary.\r\n"));
+  for (let depth = 1; depth < nestedZips; depth++) zip = zipOf("nested.zip", zip);
+  return zip;
+}

@@ -1,0 +1,115 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
+import {
+  startWorkerPool,
+  type TaskResult,
+  type WorkerPool,
+} from "@rs-agent/shared/bus/worker-pool.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { sha256Hex } from "@rs-agent/shared/ids.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
+import { canaryMail, type CanaryKind } from "../src/canary-mails.ts";
+import { matching } from "./matching.ts";
+
+const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
+const closers: (() => Promise<void> | void)[] = [];
+
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+/** A dispatcher's end of the bus, with what came back. */
+async function openPool(): Promise<{ pool: WorkerPool; results: Map<string, TaskResult> }> {
+  const results = new Map<string, TaskResult>();
+  const pool = await startWorkerPool({
+    bind: "tcp://127.0.0.1:*",
+    actorId: "dispatcher-test",
+    protection: createBusProtection(undefined),
+    clock: systemClock,
+    log: createSilentLogger(),
+    onResult: (result) => results.set(result.head.mailId, result),
+    onLost: () => undefined,
+  });
+  closers.push(() => pool.close());
+  return { pool, results };
+}
+
+function startProcess(env: Record<string, string>) {
+  const child = spawn(process.execPath, [main], {
+    env: { PATH: process.env["PATH"], ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  closers.push(() => void child.kill("SIGKILL"));
+  const lines: Record<string, unknown>[] = [];
+  const raw: string[] = [];
+  createInterface({ input: child.stderr }).on("line", (line) => {
+    raw.push(line);
+    if (line.startsWith("{")) lines.push(JSON.parse(line) as Record<string, unknown>);
+  });
+  return { child, lines, raw };
+}
+
+function place(pool: WorkerPool, mailId: string, kind: CanaryKind): void {
+  const mail = canaryMail(kind, mailId);
+  const settings = {};
+  const task = {
+    mailId,
+    attempt: 1,
+    sha256: sha256Hex(mail),
+    size: mail.length,
+    settings,
+    settingsHash: settingsHashOf(settings),
+    deadlineMs: 20_000,
+    smtp: { mailFrom: "", rcptTo: [], client: { address: "", name: "", helo: "" } },
+  };
+  expect(pool.place("virus", task, mail)).toBeDefined();
+}
+
+describe("the av-worker as a process", () => {
+  it("says ready, answers tasks from the bus with clamd's findings, and drains at SIGTERM", async () => {
+    const { pool, results } = await openPool();
+    const { child, lines } = startProcess({
+      BUS_DISPATCHERS: pool.endpoint,
+      AV_CLAMD: inject("clamd"),
+    });
+    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0), 15_000);
+    expect(lines).toContainEqual(
+      expect.objectContaining({ msg: "ready", bus: matching(/^tcp:/), clamd: [inject("clamd")] }),
+    );
+    for (const kind of ["clean", "eicar", "encrypted", "limit"] as const) place(pool, kind, kind);
+    await vi.waitFor(() => expect(results.size).toBe(4), 15_000);
+    const findings = [...results].map(([kind, { head }]) => [kind, head.output] as const);
+    expect(Object.fromEntries(findings)).toMatchObject({
+      clean: { kind: "clean" },
+      eicar: { kind: "infected", names: [matching(/Eicar/)] },
+      encrypted: { kind: "unchecked", reason: "encrypted" },
+      limit: { kind: "unchecked", reason: "limit" },
+    });
+    expect(results.get("clean")?.engine).toMatchObject({ name: "clamd" });
+    child.kill("SIGTERM");
+    await once(child, "exit");
+    expect(child.exitCode).toBe(0);
+  });
+
+  it("grants nothing while its clamd is not there, and says why", async () => {
+    const { pool } = await openPool();
+    startProcess({ BUS_DISPATCHERS: pool.endpoint, AV_CLAMD: "127.0.0.1:1" });
+    const why = matching(/127\.0\.0\.1:1: .*ECONNREFUSED/);
+    await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]), 15_000);
+    expect(pool.free("virus").tasks).toBe(0);
+  });
+
+  it("ends with 78 and every wrong setting in one message", async () => {
+    const { child, raw } = startProcess({ AV_CLAMD: "a b", AV_DEPTH: "none" });
+    await once(child, "close");
+    expect(child.exitCode).toBe(78);
+    for (const name of ["CFG_INVALID", "BUS_DISPATCHERS", "AV_CLAMD", "AV_DEPTH"]) {
+      expect(raw.join("\n")).toContain(name);
+    }
+  });
+});

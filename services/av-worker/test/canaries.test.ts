@@ -1,0 +1,132 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, inject, it } from "vitest";
+import type { VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
+import { startClamd } from "../../../start/src/engines/clamd.ts";
+import { judgeCanaries, type CanaryRules } from "../src/canaries.ts";
+import { canaryKinds, canaryMail, type CanaryKind } from "../src/canary-mails.ts";
+import { createPool } from "./clamd-pool.ts";
+import { matching } from "./matching.ts";
+import { startFakeClamd } from "./fake-clamd.ts";
+
+const never = new AbortController().signal;
+const closers: (() => Promise<void> | void)[] = [];
+
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+async function stateWith(settings: Record<string, string>, rules: Partial<CanaryRules> = {}) {
+  const dir = await mkdtemp(join(tmpdir(), "rs-agent-av-"));
+  closers.push(() => rm(dir, { recursive: true, force: true }));
+  const clamd = await startClamd({ dir, settings });
+  closers.push(() => clamd.stop());
+  const pool = createPool([clamd.address], {}, rules);
+  closers.push(() => pool.close());
+  const [state] = await pool.check(never);
+  return state;
+}
+
+describe("the canaries", () => {
+  it("pass at a clamd that is set up rightly", async () => {
+    const pool = createPool([inject("clamd")]);
+    closers.push(() => pool.close());
+    const [state] = await pool.check(never);
+    expect(state).toMatchObject({ kind: "able", engine: { name: "clamd" }, blind: [] });
+  });
+
+  it("name AlertEncryptedArchive where clamd calls an encrypted zip OK", async () => {
+    const state = await stateWith({ AlertEncryptedArchive: "no" });
+    expect(state).toMatchObject({
+      kind: "unable",
+      reason: matching(/AlertEncryptedArchive yes/),
+    });
+  });
+
+  it("name AlertExceedsMax where clamd calls too deep a zip OK", async () => {
+    const state = await stateWith({ AlertExceedsMax: "no" });
+    expect(state).toMatchObject({
+      kind: "unable",
+      reason: matching(/AlertExceedsMax yes/),
+    });
+  });
+
+  it("find the largest MaxRecursion that clamd accepts too small", async () => {
+    expect(await stateWith({ MaxRecursion: "100" })).toMatchObject({ kind: "able", blind: [] });
+  });
+
+  it("pass with AV_ALLOW_BLIND, and every verdict says what is blind", async () => {
+    const state = await stateWith(
+      { AlertEncryptedArchive: "no", AlertExceedsMax: "no" },
+      { allowBlind: ["encrypted", "limit"] },
+    );
+    expect(state).toMatchObject({ kind: "able", blind: ["encrypted", "limit"] });
+  });
+
+  it("notice a clamd that does not look into mail", async () => {
+    const state = await stateWith({ ScanMail: "no" });
+    expect(state).toMatchObject({ kind: "unable" });
+  });
+
+  it("notice a clamd that calls everything clean, or everything a virus", async () => {
+    const ids = (text: string) => async () => {
+      const fake = await startFakeClamd({
+        fault: ({ id }) => ({ raw: `${id}: stream: ${text}\0` }),
+      });
+      closers.push(() => fake.close());
+      const pool = createPool([fake.address]);
+      closers.push(() => pool.close());
+      return (await pool.check(never))[0];
+    };
+    expect(await ids("OK")()).toMatchObject({ kind: "unable", reason: matching(/EICAR/) });
+    expect(await ids("Everything FOUND")()).toMatchObject({
+      kind: "unable",
+      reason: matching(/clean/),
+    });
+  });
+
+  it("end in time where clamd is silent", async () => {
+    const fake = await startFakeClamd({ fault: () => ({ silence: true }) });
+    closers.push(() => fake.close());
+    const pool = createPool([fake.address], { checkTimeoutMs: 100 });
+    closers.push(() => pool.close());
+    expect(await pool.check(never)).toMatchObject([
+      { kind: "unable", reason: matching(/time-out/) },
+    ]);
+  });
+
+  it("are new bytes each time, since clamd remembers what it found clean", () => {
+    for (const kind of canaryKinds) {
+      expect(canaryMail(kind, "1").equals(canaryMail(kind, "2"))).toBe(false);
+    }
+  });
+});
+
+describe("judgeCanaries", () => {
+  const right: Record<CanaryKind, VirusFinding> = {
+    clean: { kind: "clean" },
+    eicar: { kind: "infected", names: ["Eicar"] },
+    encrypted: { kind: "unchecked", reason: "encrypted" },
+    limit: { kind: "unchecked", reason: "limit" },
+  };
+  const signatureAt = new Date("2026-01-01T00:00:00Z");
+  const engine = { name: "clamd", version: "1.4.3", signatureAt };
+  const rules: CanaryRules = { allowBlind: [], now: () => new Date("2026-01-03T00:00:00Z") };
+  const dayMs = 86_400_000;
+
+  it("wants signatures as fresh as configured", () => {
+    const judge = (days: number) =>
+      judgeCanaries(right, engine, { ...rules, maxSignatureAgeMs: days * dayMs }).kind;
+    expect([judge(1), judge(2), judge(3)]).toEqual(["unable", "able", "able"]);
+    const undated = { name: "clamd", version: "1.4.3" };
+    const state = judgeCanaries(right, undated, { ...rules, maxSignatureAgeMs: dayMs });
+    expect(state).toMatchObject({ kind: "unable", reason: matching(/how old/) });
+  });
+
+  it("does not take a failure of the engine for blindness", () => {
+    const findings = { ...right, limit: { kind: "unchecked", reason: "engine-error" } as const };
+    const state = judgeCanaries(findings, engine, { ...rules, allowBlind: ["limit"] });
+    expect(state.kind).toBe("unable");
+  });
+});

@@ -1,0 +1,119 @@
+import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
+import { startWorkerPool, type WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import { taskKinds } from "@rs-agent/shared/mail/verdict.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import { startAdoption, type Adoption } from "./adoption.ts";
+import type { DispatcherConfig } from "./config.ts";
+import { createDesk, type Desk } from "./desk.ts";
+import { createIntake, type Intake } from "./intake.ts";
+import { openPolicies, type Policies } from "./policies.ts";
+import { openSpool } from "./spool.ts";
+import { describe } from "./status.ts";
+import { startTimers } from "./timers.ts";
+
+export interface DispatcherDeps {
+  config: DispatcherConfig;
+  database: Database;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Dispatcher extends ServiceHandle {
+  /** The result socket's address, which workers are told. */
+  readonly endpoint: string;
+}
+
+/**
+ * Starts the dispatcher: claims waiting mail by lease, asks workers for what its policy demands, and
+ * writes what follows from their answers. It owns the bus and the database that it is given.
+ *
+ * Guards: I1 (every claimed mail is finished, given back, or left to its lease's end), I2 (`ready`
+ * only by `nextStep`), I3 (writes only through HeldMails), I6 (the stream only pokes; the timer
+ * does the same), I7 (claims only as much as there is room and credit for).
+ */
+export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher> {
+  const { config, database, clock, log } = deps;
+  const policies = await openPolicies({
+    all: () => database.policies.all(),
+    nextHop: config.RELAY_NEXT_HOP,
+    log,
+  });
+  const spool = config.SPOOL_DIR === undefined ? undefined : await openSpool(config.SPOOL_DIR);
+  const stop = new AbortController();
+  const pool = await startWorkerPool({
+    bind: config.BUS_BIND,
+    actorId: config.ACTOR_ID,
+    clock,
+    log,
+    protection: createBusProtection(config.BUS_ALLOW_PLAINTEXT),
+    onResult: (result) => desk.onResult(result),
+    onLost: (lost) => desk.onLost(lost),
+    onCreditChange: (kind) => {
+      desk.placement.poke(kind);
+      intake.poke(kind);
+    },
+  });
+  const desk: Desk = createDesk({ config, database, clock, log, pool, policies, spool });
+  const intake: Intake = createIntake({ config, database, desk, log });
+  const adoption = startAdoption({ config, database, log, signal: stop.signal });
+  const watching = config.CHANGE_STREAM
+    ? database.mails.watch((hint) => {
+        if (hint.next === undefined) intake.tick();
+        else intake.poke(hint.next);
+      }, stop.signal)
+    : Promise.resolve();
+  const timers = startTimers(log, [
+    { everyMs: config.POLL_MS, run: () => tick(intake, adoption) },
+    { everyMs: 250, run: () => desk.placement.expire() },
+    { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
+    { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
+    { everyMs: 2_000, run: () => report(deps, pool, desk) },
+    ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
+  ]);
+  await refresh(policies, desk, database);
+  await desk.sweepSpool();
+  log.info({ bus: pool.endpoint, server: database.server }, "ready");
+
+  const { promise: done, resolve: ended } = Promise.withResolvers<void>();
+  const close = async () => {
+    stop.abort();
+    timers.stop();
+    await pool.close();
+    await watching;
+    await adoption.stop();
+    await database.actors.leave(config.ACTOR_ID).catch(() => undefined);
+    await database.close();
+    ended();
+  };
+  return {
+    endpoint: pool.endpoint,
+    ready: Promise.resolve(),
+    done,
+    close,
+    async drain(signal) {
+      stop.abort();
+      await intake.stop();
+      await desk.drain(signal);
+      await close();
+    },
+  };
+}
+
+function tick(intake: Intake, adoption: Adoption): void {
+  intake.tick();
+  adoption.tick();
+}
+
+async function refresh(policies: Policies, desk: Desk, database: Database): Promise<void> {
+  await policies.refresh();
+  desk.pause(new Set(await database.controls.paused()));
+  for (const kind of taskKinds) desk.placement.poke(kind);
+}
+
+async function report(deps: DispatcherDeps, pool: WorkerPool, desk: Desk): Promise<void> {
+  const { config, database } = deps;
+  await database.actors.report(config.ACTOR_ID, "dispatcher", describe(pool, desk));
+}

@@ -1,0 +1,83 @@
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { MailState } from "@rs-agent/shared/mail/record.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import { createClaimer, type Claimer } from "./claimers.ts";
+import type { DispatcherConfig } from "./config.ts";
+import type { Desk } from "./desk.ts";
+
+export interface IntakeDeps {
+  config: DispatcherConfig;
+  database: Pick<Database, "mails">;
+  desk: Desk;
+  log: Logger;
+}
+
+/** Claims waiting mail, as much as there is room and credit for (I7). */
+export interface Intake {
+  /** Mail may wait under this `next`. Unknown names (relay routes) are not ours. */
+  poke(next: string): void;
+  /** The timer: everything is looked at again (I6). */
+  tick(): void;
+  stop(): Promise<void>;
+}
+
+/** Plans made for mail that no worker has credit for, at each tick: it must not wait unplanned. */
+const trickle = 50;
+
+export function createIntake({ config, database, desk, log }: IntakeDeps): Intake {
+  const claim = (states: MailState[], next: string) => async (limit: number) => {
+    const claimed = await database.mails.claim({
+      states,
+      next,
+      limit,
+      owner: config.ACTOR_ID,
+      leaseMs: config.LEASE_MS,
+    });
+    await desk.take(claimed);
+    return claimed.length;
+  };
+  const claimer = (states: MailState[], next: string, room: () => number) =>
+    createClaimer({
+      room: () => Math.min(desk.held.room(), room()),
+      claim: claim(states, next),
+      batch: config.CLAIM_BATCH,
+      log,
+    });
+
+  const credit = () => taskKinds.reduce((sum, kind) => sum + desk.placement.room(kind), 0);
+  let unplanned = trickle;
+  const roomToPlan = () => {
+    const room = credit();
+    if (room > 0) return room;
+    const left = unplanned;
+    unplanned = 0;
+    return left;
+  };
+  const claimers = new Map<string, Claimer>([
+    ["plan", claimer(["incoming"], "plan", roomToPlan)],
+    ["retry", claimer(["held"], "retry", () => 20)],
+    ...taskKinds.map((kind): [string, Claimer] => [
+      kind,
+      claimer(["processing"], kind, () => desk.placement.room(kind)),
+    ]),
+  ]);
+  // With no able worker at all nothing is claimed for a kind; its oldest still must not wait for ever.
+  const overdue = new Map<TaskKind, Claimer>(
+    taskKinds.map((kind) => [kind, claimer(["processing"], kind, () => 20)]),
+  );
+  let ticks = 0;
+
+  return {
+    poke: (next) => claimers.get(next)?.poke(),
+    tick() {
+      unplanned = trickle;
+      for (const each of claimers.values()) each.poke();
+      if (ticks++ % 20 !== 0) return;
+      for (const kind of taskKinds) if (!desk.isAble(kind)) overdue.get(kind)?.poke();
+    },
+    async stop() {
+      await Promise.all([...claimers.values(), ...overdue.values()].map((each) => each.stop()));
+    },
+  };
+}

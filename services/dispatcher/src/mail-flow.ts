@@ -1,0 +1,193 @@
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { checkKinds, isTransient } from "@rs-agent/shared/mail/verdict.ts";
+import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
+import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import { note, type HeldMail } from "./held-mail.ts";
+import * as transitions from "./transitions.ts";
+
+export interface MailFlowDeps {
+  actorId: string;
+  /** The database's clock. */
+  clock: Pick<Clock, "now">;
+  log: Logger;
+  /** Some worker of this kind is able, or a person has paused it: the mail simply waits. */
+  isAble: (kind: TaskKind) => boolean;
+  /** Asks for a worker. */
+  enqueue: (held: HeldMail, kind: TaskKind) => void;
+  /** Writes what is pending and ends our part in the mail. */
+  finish: (held: HeldMail) => Promise<void>;
+  /** Bounces a rejected outgoing mail to its sender before the outcome is final. */
+  bounce: (held: HeldMail, reason: string, now: Date) => Promise<void>;
+}
+
+/** Milliseconds between two tries of a check that could not be made: the longer, the rarer. */
+const recheckMs = [2_000, 5_000, 10_000, 30_000] as const;
+/** A mail that policy holds (an unreadable key) is tried again after this time. */
+const heldRetryMs = 60_000;
+
+/**
+ * Takes a held mail one step on: asks the policy's pure function what is next and does that.
+ * Called after each claim and each result.
+ */
+export async function advance(deps: MailFlowDeps, held: HeldMail): Promise<void> {
+  const { plan, mail } = held;
+  if (held.over || plan === undefined) return;
+  const now = deps.clock.now();
+  const step = nextStep({
+    plan,
+    verdicts: mail.verdicts,
+    enriched: mail.enriched,
+    overrides: mail.overrides,
+    uncheckedSince: mail.uncheckedSince,
+    rawSha256: mail.body.sha256,
+    now,
+  });
+  if (step.kind === "check" || step.kind === "enrich") {
+    ask(deps, held, step);
+    return;
+  }
+  // Parallel checks: what one of them decides must not end the lease under the other one's task.
+  if (held.tasks.size > 0 && (step.kind === "wait" || step.kind === "ready")) return;
+  await conclude(deps, held, plan, step, now);
+}
+
+function ask(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "check" | "enrich" }): void {
+  const wanted: readonly TaskKind[] = step.kind === "enrich" ? ["enrich"] : step.tasks;
+  if (step.kind === "enrich") held.disposition = step.disposition;
+  const atWork = new Set(held.tasks.values());
+  if (step.kind === "enrich" && atWork.size > 0) return;
+  for (const kind of wanted) {
+    if (!atWork.has(kind) && !held.asked.has(kind)) deps.enqueue(held, kind);
+  }
+}
+
+type Conclusion = Exclude<Step, { kind: "check" | "enrich" }>;
+
+async function conclude(
+  deps: MailFlowDeps,
+  held: HeldMail,
+  plan: Plan,
+  step: Conclusion,
+  now: Date,
+): Promise<void> {
+  switch (step.kind) {
+    case "wait":
+      note(held, waitChange(deps, held, step, now));
+      break;
+    case "ready":
+      note(held, readyChange(deps, held, plan, step.disposition, now));
+      break;
+    case "hold":
+      note(held, transitions.held(step.reason, undefined, now, deps.actorId));
+      break;
+    case "quarantine":
+      note(held, transitions.ended(held.mail, "quarantined", step.reason, now, deps.actorId));
+      break;
+    case "discard":
+      note(held, transitions.ended(held.mail, "discarded", step.reason, now, deps.actorId));
+      break;
+    case "reject":
+      await deps.bounce(held, step.reason, now);
+      note(held, transitions.ended(held.mail, "bounced", step.reason, now, deps.actorId));
+      break;
+  }
+  await deps.finish(held);
+}
+
+/** A scan-only source has delivered the mail itself: its verdicts are the result. */
+function readyChange(
+  deps: MailFlowDeps,
+  held: HeldMail,
+  plan: Plan,
+  disposition: "deliver" | "tag",
+  now: Date,
+) {
+  if (held.mail.origin.scanOnly === true) {
+    const reason = "scan-only source: checked, never relayed";
+    return transitions.ended(held.mail, "discarded", reason, now, deps.actorId);
+  }
+  const enriched = plan.enrich === undefined ? undefined : held.mail.enriched;
+  return transitions.ready(plan, disposition, enriched, now, deps.actorId);
+}
+
+function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wait" }, now: Date) {
+  const { check, reason } = step;
+  const since = held.mail.uncheckedSince?.check === check ? held.mail.uncheckedSince.at : now;
+  const finding = held.mail.verdicts[check]?.finding;
+  const said = finding?.kind === "unchecked" ? finding.detail : undefined;
+  return transitions.waits(
+    check,
+    { reason, at: since },
+    retryAt(deps, held, step, since, now),
+    `${check} check waits, ${reason}${said === undefined ? "" : `: ${said}`}`,
+  );
+}
+
+/** Where no worker is able, credit alone decides: the mail is due at once, in its old place. */
+function retryAt(
+  deps: MailFlowDeps,
+  held: HeldMail,
+  { check, until }: Step & { kind: "wait" },
+  since: Date,
+  now: Date,
+): Date {
+  if (!deps.isAble(check)) return held.mail.receivedAt;
+  const waited = now.getTime() - since.getTime();
+  const delayMs = recheckMs.find((ms) => waited < ms * 3) ?? 60_000;
+  return new Date(Math.min(now.getTime() + delayMs, until.getTime()));
+}
+
+/**
+ * A check that could not be made is asked again after each claim; the record keeps the old answer
+ * for `explain` until a new one comes.
+ */
+export function forgetTransientVerdicts(held: HeldMail): void {
+  const verdicts = { ...held.mail.verdicts };
+  for (const check of checkKinds) {
+    const finding = verdicts[check]?.finding;
+    if (finding?.kind === "unchecked" && isTransient(finding.reason)) {
+      Reflect.deleteProperty(verdicts, check);
+    }
+  }
+  held.mail = { ...held.mail, verdicts };
+}
+
+/**
+ * With no able worker of a kind there is no answer to wait by: that is `unchecked: engine-away`, from
+ * when it was first seen, so that the policy's `wait` runs out also while an engine is gone.
+ */
+export function noteEngineAway(
+  deps: Pick<MailFlowDeps, "actorId" | "isAble">,
+  held: HeldMail,
+  now: Date,
+): void {
+  for (const check of checkKinds) {
+    const asked = held.plan?.[check];
+    const answered = held.mail.verdicts[check];
+    if (asked === undefined || answered !== undefined || deps.isAble(check)) continue;
+    const verdict = uncheckedVerdict({
+      reason: "engine-away",
+      detail: `no ${check} worker is able`,
+      settingsHash: asked.settingsHash,
+      sha256: held.mail.body.sha256,
+      worker: deps.actorId,
+      now,
+    });
+    note(held, { set: { [`verdicts.${check}`]: verdict } });
+    if (held.plan?.order === "sequential") return;
+  }
+}
+
+/** The enricher cannot do now what policy demands: never sent without it (I10). */
+export async function holdUnable(
+  deps: MailFlowDeps,
+  held: HeldMail,
+  reason: string,
+): Promise<void> {
+  const now = deps.clock.now();
+  const retryAt = new Date(now.getTime() + heldRetryMs);
+  note(held, transitions.held(reason, retryAt, now, deps.actorId));
+  await deps.finish(held);
+}

@@ -1,0 +1,126 @@
+import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
+import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
+import type { BodyRef, Enriched } from "@rs-agent/shared/mail/record.ts";
+import type { CheckKind, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
+import { note, type HeldMail } from "./held-mail.ts";
+import { advance, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
+import * as transitions from "./transitions.ts";
+import { verdictOf } from "./verdict-of.ts";
+
+export interface ResultDeps extends MailFlowDeps {
+  /** The held mail of a task that is at a worker; the task is taken off its list. */
+  take: (taskId: string) => HeldMail | undefined;
+  putBody: (raw: Buffer) => Promise<BodyRef>;
+  giveBack: (held: HeldMail, next: ResultHead["task"], reason: string) => Promise<void>;
+  /** Verdicts are written after a moment, together. */
+  writeSoon: (held: HeldMail) => void;
+}
+
+type EnrichResult = Extract<ResultHead, { task: "enrich" }>;
+
+/** With so many strikes a mail is tried once more, alone on one worker; the next is its last. */
+export const strikesBeforeAlone = 2;
+/** Times that an enrichment may fail before a person must look. */
+const maxEnrichFailures = 3;
+
+/** Takes in a result that the pool has matched to its task (I4). */
+export async function onResult(deps: ResultDeps, result: TaskResult): Promise<void> {
+  const held = deps.take(result.taskId);
+  if (held === undefined) return;
+  const { head } = result;
+  const timing = { queueMs: head.queueMs, workMs: head.workMs };
+  note(held, { set: { [`timings.${head.task}`]: timing } });
+  if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
+  const verdict = verdictOf(head, result.engine, deps.clock.now());
+  if (verdict === undefined) return;
+  note(held, { set: { [`verdicts.${head.task}`]: verdict } });
+  deps.writeSoon(held);
+  await advance(deps, held);
+}
+
+async function onEnrichResult(
+  deps: ResultDeps,
+  held: HeldMail,
+  head: EnrichResult,
+  bytes: Buffer | undefined,
+): Promise<void> {
+  const { output } = head;
+  if (output.kind === "unable") return holdUnable(deps, held, output.reason);
+  if (output.kind === "failed") return;
+  if (bytes === undefined) return holdUnable(deps, held, "the enricher sent no bytes");
+  const enriched: Enriched = {
+    ...(output.bodyChanged ? { body: await deps.putBody(bytes) } : { headerBlock: bytes }),
+    restOffset: output.restOffset,
+    sha256: output.sha256,
+    size: output.size,
+    ...(output.signature === undefined ? {} : { signature: output.signature }),
+    ...(output.mailFrom === undefined ? {} : { mailFrom: output.mailFrom }),
+    settingsHash: head.settingsHash,
+    notes: output.notes,
+    verdictsHash: verdictsHashOf(held.mail.verdicts, held.disposition),
+    worker: head.from,
+    queueMs: head.queueMs,
+    workMs: head.workMs,
+    at: deps.clock.now(),
+  };
+  note(held, { set: { enriched } });
+  await advance(deps, held);
+}
+
+/**
+ * No answer will come. A worker that died or hung over the mail is a strike against it; one that said
+ * `failed` leaves the check `unchecked: engine-error`; whatever else happened, the mail goes back.
+ */
+export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
+  const held = deps.take(lost.taskId);
+  if (held === undefined) return;
+  const { kind, reason, workerId, failure } = lost;
+  const said = failure === undefined ? reason : `${failure.code}: ${failure.detail}`;
+  deps.log.warn({ mailId: lost.mailId, task: kind, worker: workerId, reason: said }, "task lost");
+  if (reason === "failed") return onFailed(deps, held, kind, said, workerId);
+  const strikes = (held.mail.strikes ?? 0) + (isStrike(lost) ? 1 : 0);
+  const now = deps.clock.now();
+  if (isStrike(lost)) {
+    const history = { at: now, event: "strike", by: workerId, detail: `${kind}: ${reason}` };
+    note(held, { set: { strikes }, history });
+  }
+  if (strikes > strikesBeforeAlone) {
+    const text = `${String(strikes)} workers died or hung on it, the last one alone with it in ${kind}`;
+    note(held, transitions.ended(held.mail, "dead", text, now, deps.actorId));
+    return deps.finish(held);
+  }
+  await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);
+}
+
+/** Only a death or a hang while the mail was being worked on counts against it. */
+function isStrike({ started, reason }: LostTask): boolean {
+  return started && (reason === "disconnect" || reason === "silent" || reason === "deadline");
+}
+
+async function onFailed(
+  deps: ResultDeps,
+  held: HeldMail,
+  kind: TaskKind,
+  detail: string,
+  worker: string,
+): Promise<void> {
+  if (kind !== "enrich") {
+    const now = deps.clock.now();
+    note(held, { set: { [`verdicts.${kind}`]: failedCheck(held, kind, detail, worker, now) } });
+    return advance(deps, held);
+  }
+  if ((held.attempts.get(kind) ?? 0) >= maxEnrichFailures) return holdUnable(deps, held, detail);
+  return advance(deps, held);
+}
+
+function failedCheck(held: HeldMail, kind: CheckKind, detail: string, worker: string, now: Date) {
+  return uncheckedVerdict({
+    reason: "engine-error",
+    detail: detail.slice(0, 1000),
+    settingsHash: held.plan?.[kind]?.settingsHash ?? "",
+    sha256: held.mail.body.sha256,
+    worker,
+    now,
+  });
+}

@@ -1,0 +1,31 @@
+import type { TaskToPlace } from "@rs-agent/shared/bus/worker-pool.ts";
+import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { DispatcherConfig } from "./config.ts";
+import type { HeldMail } from "./held-mail.ts";
+import { strikesBeforeAlone } from "./results.ts";
+
+type Deadlines = Pick<DispatcherConfig, "TASK_DEADLINE_MS" | "TASK_DEADLINE_PER_MB_MS">;
+
+/** The task of this kind that the mail's plan asks for; workers need nothing beside it. */
+export function taskFor(held: HeldMail, kind: TaskKind, deadlines: Deadlines): TaskToPlace {
+  const { mail, plan } = held;
+  const megabytes = mail.body.size / 1_000_000;
+  const common = {
+    mailId: mail._id,
+    attempt: (held.attempts.get(kind) ?? 0) + 1,
+    sha256: mail.body.sha256,
+    size: mail.body.size,
+    deadlineMs: deadlines.TASK_DEADLINE_MS + megabytes * deadlines.TASK_DEADLINE_PER_MB_MS,
+    smtp: mail.smtp,
+  };
+  const asked = plan?.[kind];
+  if (asked === undefined) throw new Error(`the plan of ${mail._id} asks for no ${kind} task`);
+  const { settings, settingsHash } = asked;
+  return {
+    ...common,
+    settings,
+    settingsHash,
+    ...(kind === "enrich" ? { verdicts: mail.verdicts, disposition: held.disposition } : {}),
+    ...((mail.strikes ?? 0) >= strikesBeforeAlone ? { alone: true } : {}),
+  };
+}

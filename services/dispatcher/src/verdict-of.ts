@@ -1,0 +1,24 @@
+import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
+import type { Engine, SpamVerdict, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
+
+type CheckResult = Exclude<ResultHead, { task: "enrich" }>;
+
+/** The verdict that a check's result amounts to; undefined for what is no finding (I2). */
+export function verdictOf(
+  result: CheckResult,
+  engine: Engine | undefined,
+  at: Date,
+): VirusVerdict | SpamVerdict | undefined {
+  if (result.output.kind === "failed") return undefined;
+  return {
+    finding: result.output,
+    ...(engine === undefined ? {} : { engine }),
+    ...(result.blind === undefined ? {} : { blind: result.blind }),
+    settingsHash: result.settingsHash,
+    sha256: result.sha256,
+    worker: result.from,
+    queueMs: result.queueMs,
+    workMs: result.workMs,
+    at,
+  } as VirusVerdict | SpamVerdict;
+}

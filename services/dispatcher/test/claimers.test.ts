@@ -1,0 +1,95 @@
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { describe, expect, it, vi } from "vitest";
+import { createClaimer } from "../src/claimers.ts";
+
+const log = createSilentLogger();
+
+describe("a claimer", () => {
+  it("claims again at once while rounds come back full, and stops at one that does not", async () => {
+    const found = [10, 10, 3];
+    const limits: number[] = [];
+    const claimer = createClaimer({
+      room: () => 50,
+      batch: 10,
+      log,
+      claim: (limit) => {
+        limits.push(limit);
+        return Promise.resolve(found.shift() ?? 0);
+      },
+    });
+    claimer.poke();
+    await vi.waitFor(() => expect(limits).toEqual([10, 10, 10]));
+    await claimer.stop();
+    expect(limits).toHaveLength(3);
+  });
+
+  it("I7: claims no more than there is room for, and nothing without room", async () => {
+    const limits: number[] = [];
+    let room = 0;
+    const claimer = createClaimer({
+      room: () => room,
+      batch: 10,
+      log,
+      claim: (limit) => {
+        limits.push(limit);
+        return Promise.resolve(0);
+      },
+    });
+    claimer.poke();
+    await claimer.stop();
+    expect(limits).toEqual([]);
+    room = 4;
+    const second = createClaimer({
+      room: () => room,
+      batch: 10,
+      log,
+      claim: (limit) => Promise.resolve(limits.push(limit) * 0),
+    });
+    second.poke();
+    await vi.waitFor(() => expect(limits).toEqual([4]));
+    await second.stop();
+  });
+
+  it("runs one round at a time however often it is poked, and does not miss a poke", async () => {
+    let running = 0;
+    let most = 0;
+    let rounds = 0;
+    const claimer = createClaimer({
+      room: () => 10,
+      batch: 10,
+      log,
+      claim: async () => {
+        running += 1;
+        most = Math.max(most, running);
+        await new Promise((resolve) => setImmediate(resolve));
+        running -= 1;
+        rounds += 1;
+        return 0;
+      },
+    });
+    for (let n = 0; n < 50; n += 1) claimer.poke();
+    await vi.waitFor(() => expect(rounds).toBeGreaterThanOrEqual(2));
+    expect(most).toBe(1);
+    await claimer.stop();
+  });
+
+  it("survives a failing claim: the next poke tries again", async () => {
+    let calls = 0;
+    const claimer = createClaimer({
+      room: () => 1,
+      batch: 1,
+      log,
+      claim: () => {
+        calls += 1;
+        return calls === 1 ? Promise.reject(new Error("database away")) : Promise.resolve(0);
+      },
+    });
+    claimer.poke();
+    await vi.waitFor(() => expect(calls).toBe(1));
+    await vi.waitFor(() => {
+      claimer.poke();
+      expect(calls).toBeGreaterThanOrEqual(2);
+    });
+    await claimer.stop();
+  });
+});

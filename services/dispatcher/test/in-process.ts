@@ -1,0 +1,176 @@
+import { randomBytes } from "node:crypto";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
+import type { Ability, TaskHandler, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
+import { startWorker } from "@rs-agent/shared/worker/worker.ts";
+import { inject, onTestFinished } from "vitest";
+import { dispatcherConfigSchema } from "../src/config.ts";
+import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
+
+/** Dispatcher and workers in this process, on a database of their own, over the real bus. */
+export interface Bench {
+  /** For the test itself: writes mail and policies, reads what became of them. */
+  database: Database;
+  dispatcher(env?: Record<string, string>): Promise<Dispatcher>;
+  worker(kind: TaskKind, options?: FakeWorker): ReturnType<typeof startWorker>;
+  /** Every task that a worker was asked for: `virus mailId`. */
+  asked: string[];
+  policy(yaml: string): Promise<void>;
+  mail(options?: NewMail): Promise<string>;
+  get(id: string): Promise<MailRecord>;
+}
+
+export interface FakeWorker {
+  handle?: TaskHandler["handle"];
+  ability?: () => Ability;
+  concurrency?: number;
+  id?: string;
+}
+
+export interface NewMail {
+  recipients?: string[];
+  client?: string;
+  raw?: Buffer;
+}
+
+const log = createSilentLogger();
+const clock = systemClock;
+
+/** Every policy of these tests: one tenant whose domains are accepted. */
+export const tenant = `
+tenants:
+  acme:
+    domains: [acme.example, other.acme.example]
+    networks: [127.0.0.2]
+`;
+
+export async function openBench(): Promise<Bench> {
+  const uri = inject("mongodbUri");
+  const db = `dispatcher_${randomBytes(5).toString("hex")}`;
+  const database = await openDatabase({ uri, db, clock, log });
+  onTestFinished(() => database.close());
+  const endpoints: string[] = [];
+  const asked: string[] = [];
+  const policy = async (yaml: string) => {
+    await database.policies.replace(parsePolicyYaml(yaml, "test.yaml"));
+  };
+  await policy(tenant);
+  return {
+    database,
+    asked,
+    policy,
+    async dispatcher(env = {}) {
+      const config = dispatcherConfigSchema.parse({
+        MONGODB_URI: uri,
+        MONGODB_DB: db,
+        POLL_MS: "50",
+        POLICY_REFRESH_MS: "100",
+        RELAY_NEXT_HOP: "127.0.0.1:9",
+        ACTOR_ID: `dispatcher-${String(endpoints.length)}`,
+        ...env,
+      });
+      const own = await openDatabase({ uri, db, clock, log });
+      const dispatcher = await startDispatcher({ config, database: own, clock, log });
+      endpoints.push(dispatcher.endpoint);
+      onTestFinished(() => dispatcher.close());
+      return dispatcher;
+    },
+    worker(kind, options = {}) {
+      const worker = startWorker({
+        config: workerConfigSchema.parse({
+          BUS_DISPATCHERS: endpoints.join(","),
+          CANARY_INTERVAL_MS: "200",
+          ...(options.id === undefined ? {} : { ACTOR_ID: options.id }),
+        }),
+        handler: fakeHandler(kind, options, asked),
+        clock,
+        log,
+      });
+      onTestFinished(() => worker.close());
+      return worker;
+    },
+    async mail({
+      recipients = ["bob@acme.example"],
+      client = "192.0.2.7",
+      raw = plainMail(),
+    } = {}) {
+      const body = await database.bodies.put(raw);
+      const id = newMailId();
+      const now = database.clock.now();
+      await database.mails.insert({
+        _id: id,
+        v: 1,
+        state: "incoming",
+        next: "plan",
+        dueAt: now,
+        origin: { via: "smtp", name: "test" },
+        smtp: {
+          mailFrom: "sender@stranger.example",
+          rcptTo: recipients,
+          client: { address: client, name: "", helo: "stranger.example" },
+        },
+        recipients: recipients.map((address) => ({ address, outcome: "open", attempts: 0 })),
+        receivedAt: now,
+        body,
+        header: { from: "sender@stranger.example", fromDomain: "stranger.example" },
+        verdicts: {},
+        history: [],
+      });
+      return id;
+    },
+    async get(id) {
+      const mail = await database.mails.get(id);
+      if (mail === undefined) throw new Error(`mail ${id} is gone`);
+      return mail;
+    },
+  };
+}
+
+export const answers: Record<TaskKind, TaskOutput> = {
+  virus: { output: { kind: "clean" } },
+  spam: { output: { kind: "ham", score: 0, required: 5, rules: [] } },
+  enrich: { output: { kind: "unable", reason: "not asked for in this test" } },
+};
+
+function fakeHandler(kind: TaskKind, options: FakeWorker, asked: string[]): TaskHandler {
+  return {
+    kind,
+    concurrency: () => options.concurrency ?? 8,
+    canary: () => Promise.resolve(options.ability?.() ?? { able: true }),
+    close: () => Promise.resolve(),
+    handle(task, mail, context) {
+      asked.push(`${kind} ${task.mailId}`);
+      return options.handle?.(task, mail, context) ?? Promise.resolve(answer(kind, mail));
+    },
+  };
+}
+
+/** An enricher that adds one header field. */
+function answer(kind: TaskKind, mail: Parameters<TaskHandler["handle"]>[1]): TaskOutput {
+  if (kind !== "enrich" || mail.kind !== "bytes") return answers[kind];
+  const block = Buffer.from("X-Test: yes\r\n");
+  const bytes = Buffer.concat([block, mail.bytes]);
+  return {
+    output: {
+      kind: "enriched",
+      bodyChanged: false,
+      restOffset: 0,
+      sha256: sha256Hex(bytes),
+      size: bytes.length,
+      notes: [],
+    },
+    bytes: block,
+  };
+}
+
+export function plainMail(text = "hello"): Buffer {
+  return Buffer.from(
+    `From: sender@stranger.example\r\nSubject: test\r\n\r\n${text} ${randomBytes(8).toString("hex")}\r\n`,
+  );
+}

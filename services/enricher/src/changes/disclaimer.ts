@@ -1,0 +1,137 @@
+import { readHeaderBlock } from "@rs-agent/shared/mail/header-block.ts";
+import { mimeStructure, type MimePart } from "../mime/structure.ts";
+import { openPartBody } from "../mime/part-body.ts";
+import { withInsertion, type Insertion } from "../mime/text-part.ts";
+import type { ApplyChange, ChangeOf, MailUnderChange } from "./change.ts";
+
+/** Bytes of a text part; one that is larger is no letter, and is left alone. */
+const maxTextBytes = 8 * 1024 * 1024;
+
+/** 8-bit text that becomes quoted-printable grows threefold; the bus takes no more than this. */
+const maxGrowthBytes = 1024 * 1024;
+
+/** Content that someone signed or encrypted, or a machine reads: never changed. */
+const protectedTypes = new Set([
+  "multipart/signed",
+  "multipart/encrypted",
+  "multipart/report",
+  "application/pkcs7-mime",
+  "application/x-pkcs7-mime",
+  "application/pgp-encrypted",
+]);
+const pgpInline = /^-----BEGIN PGP (?:SIGNED )?MESSAGE-----/m;
+
+type Target = { kind: "parts"; parts: MimePart[] } | { kind: "none"; why: string };
+
+/**
+ * Adds the disclaimer to the letter that a person reads: the text part, or each form of it in
+ * multipart/alternative; never to attachments, embedded mail, or signed or encrypted content. Where
+ * it cannot be added without harm, a note says why and the mail stays byte for byte.
+ */
+export const addDisclaimer: ApplyChange<"disclaimer"> = async (mail, change, { signal }) => {
+  const whole = closedMail(mail);
+  const structure = await mimeStructure(whole, signal);
+  const target: Target =
+    structure.kind === "parts" ? targetIn(structure.root) : { kind: "none", why: structure.reason };
+  if (target.kind === "none") {
+    note(mail, target.why);
+  } else if (target.parts.length === 0) {
+    note(mail, "it has no text part");
+  } else if (target.parts.some((part) => isPgpInline(whole, part))) {
+    note(mail, "its text is signed or encrypted by PGP");
+  } else {
+    const insertions = target.parts.map((part) => insertionFor(whole, part, change));
+    insert(mail, whole, insertions);
+  }
+  return undefined;
+};
+
+function insert(mail: MailUnderChange, whole: Buffer, insertions: readonly Insertion[]): void {
+  const pieces = insertions.flatMap((insertion) => {
+    if (insertion.kind === "piece") return [insertion];
+    note(mail, insertion.reason);
+    return [];
+  });
+  if (pieces.length === 0) return;
+  const changed = spliced(whole, pieces);
+  if (changed.length - whole.length > maxGrowthBytes) note(mail, "the mail would grow too much");
+  else replaceWhole(mail, changed);
+}
+
+function note(mail: MailUnderChange, reason: string): void {
+  mail.notes.push(`disclaimer skipped: ${reason}`);
+}
+
+/** The mail as it stands now, with the empty line that a body needs before it. */
+function closedMail({ header, rest }: MailUnderChange): Buffer {
+  const block = readHeaderBlock(header.build());
+  block.closeHeader();
+  return Buffer.concat([block.build(), rest]);
+}
+
+function replaceWhole(mail: MailUnderChange, whole: Buffer): void {
+  mail.header = readHeaderBlock(whole);
+  mail.rest = whole.subarray(mail.header.restOffset);
+  mail.bodyChanged = true;
+}
+
+function targetIn(part: MimePart): Target {
+  const { contentType, children } = part;
+  if (protectedTypes.has(contentType))
+    return { kind: "none", why: `its content is ${contentType}` };
+  if (contentType === "multipart/alternative") return allOf(children);
+  if (contentType === "multipart/related") return firstOf(children.slice(0, 1));
+  if (contentType.startsWith("multipart/")) return firstOf(children);
+  const isText = contentType === "text/plain" || contentType === "text/html";
+  const isLetter = isText && part.disposition !== "attachment" && !part.hasFilename;
+  return { kind: "parts", parts: isLetter ? [part] : [] };
+}
+
+function allOf(children: readonly MimePart[]): Target {
+  const targets = children.map(targetIn);
+  const guarded = targets.find(({ kind }) => kind === "none");
+  if (guarded !== undefined) return guarded;
+  const parts = targets.flatMap((target) => (target.kind === "parts" ? target.parts : []));
+  return { kind: "parts", parts };
+}
+
+function firstOf(children: readonly MimePart[]): Target {
+  for (const child of children) {
+    const target = targetIn(child);
+    if (target.kind === "none" || target.parts.length > 0) return target;
+  }
+  return { kind: "parts", parts: [] };
+}
+
+function isPgpInline(whole: Buffer, part: MimePart): boolean {
+  const body = whole.subarray(part.bodyStart, part.bodyEnd);
+  const decoded = openPartBody(body, part.encoding)?.decoded ?? body;
+  return pgpInline.test(decoded.toString("latin1"));
+}
+
+function insertionFor(
+  whole: Buffer,
+  part: MimePart,
+  { text, html }: ChangeOf<"disclaimer">,
+): Insertion {
+  if (part.bodyEnd - part.bodyStart > maxTextBytes) {
+    return { kind: "impossible", reason: "its text is too large" };
+  }
+  return withInsertion(whole, part, { text, html: html ?? htmlOf(text) });
+}
+
+function htmlOf(text: string): string {
+  const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+  const escaped = text.replace(/[&<>"]/g, (character) => escapes[character] ?? character);
+  return `<p>${escaped.trim().replace(/\r?\n/g, "<br>\r\n")}</p>`;
+}
+
+function spliced(whole: Buffer, pieces: readonly { start: number; end: number; bytes: Buffer }[]) {
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const { start, end, bytes } of pieces) {
+    parts.push(whole.subarray(at, start), bytes);
+    at = end;
+  }
+  return Buffer.concat([...parts, whole.subarray(at)]);
+}

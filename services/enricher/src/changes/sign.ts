@@ -1,0 +1,61 @@
+import { RsError } from "@rs-agent/shared/errors.ts";
+import { loadSigningKey } from "../dkim/key.ts";
+import { signMail, verifyTopSignature, type SignatureRequest } from "../dkim/signer.ts";
+import { unable, type ApplyChange, type MailUnderChange } from "./change.ts";
+
+/**
+ * mailauth joins header lines in time that grows with their number squared, and checks every
+ * signature that it finds; no honest mail comes near these limits.
+ */
+const maxHeaderLines = 10_000;
+const maxHeaderBytes = 1024 * 1024;
+const maxForeignSignatures = 20;
+
+/** A field name as RFC 5322 §2.2 has it; other lines are read by each verifier in its own way. */
+const isFieldName = /^[\x21-\x39\x3b-\x7e]+$/;
+
+/**
+ * Signs with the domain's key and proves the signature over the final bytes (I10). Whatever stands
+ * in the way makes the mail wait for a person: it never leaves unsigned.
+ */
+export const sign: ApplyChange<"sign"> = async (
+  mail,
+  { domain, selector, privateKey },
+  context,
+) => {
+  const tooMuch = excessOf(mail);
+  if (tooMuch !== undefined) return unable(`the mail cannot be signed: ${tooMuch}`);
+  try {
+    const key = await loadSigningKey(privateKey);
+    const request = { domain, selector, key, now: context.now(), signal: context.signal };
+    await signAndVerify(mail, request);
+  } catch (error) {
+    if (error instanceof RsError) return unable(`${error.code}: ${error.message}`);
+    throw error;
+  }
+  if (mail.header.fields.some(({ name }) => !isFieldName.test(name))) {
+    mail.notes.push("a line of the header is no field: some verifiers may refuse the signature");
+  }
+  mail.signature = { domain, selector };
+  return undefined;
+};
+
+async function signAndVerify(mail: MailUnderChange, request: SignatureRequest): Promise<void> {
+  const signature = await signMail([mail.header.build(), mail.rest], request);
+  mail.header.prepend(signature);
+  await verifyTopSignature([mail.header.build(), mail.rest], request);
+}
+
+function excessOf({ header }: MailUnderChange): string | undefined {
+  const block = header.build();
+  if (block.length > maxHeaderBytes) return `its header has ${block.length} bytes`;
+  if (linesIn(block) > maxHeaderLines) return `its header has more than ${maxHeaderLines} lines`;
+  const foreign = header.named("dkim-signature").length;
+  return foreign > maxForeignSignatures ? `it has ${foreign} signatures already` : undefined;
+}
+
+function linesIn(block: Buffer): number {
+  let lines = 0;
+  for (let at = block.indexOf("\n"); at >= 0; at = block.indexOf("\n", at + 1)) lines += 1;
+  return lines;
+}

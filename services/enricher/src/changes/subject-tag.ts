@@ -1,0 +1,68 @@
+import libmime from "libmime";
+import type { EnrichTask } from "@rs-agent/shared/bus/wire.ts";
+import {
+  encodedText,
+  fieldBody,
+  fieldBytes,
+  foldField,
+  unfoldedBody,
+  type BlockField,
+} from "@rs-agent/shared/mail/header-block.ts";
+import type { ApplyChange } from "./change.ts";
+
+const niceLineLimit = 78;
+
+/**
+ * Puts the tag before the subject of a mail that policy wants tagged. The subject's own bytes stay
+ * as they are, encoded words included; a subject that holds the tag already (a reply to a tagged
+ * mail) gets no second one.
+ */
+export const tagSubject: ApplyChange<"subject-tag"> = (mail, { tag }, { task }) => {
+  const clean = tag.trim();
+  if (clean === "" || !isTagged(task)) return undefined;
+  if (mail.header.named("subject").length === 0) {
+    mail.header.append(foldField("Subject", clean));
+    return undefined;
+  }
+  mail.header.rewrite((field) =>
+    field.name !== "subject" || holdsTag(field, clean) ? undefined : withTag(field, clean),
+  );
+  return undefined;
+};
+
+/**
+ * Only spam is marked: mail that passes unchecked is `tag` too, and says so in its headers alone.
+ * Spam that policy delivers, or a person released, is not marked either.
+ */
+function isTagged({ disposition, verdicts, settings }: EnrichTask): boolean {
+  const finding = verdicts.spam?.finding;
+  if (finding === undefined || finding.kind === "unchecked") return false;
+  return (disposition ?? "tag") === "tag" && finding.score >= settings.spamThreshold;
+}
+
+function holdsTag(subject: BlockField, tag: string): boolean {
+  const shown = libmime.decodeWords(unfoldedBody(subject));
+  return shown.replace(/\s+/g, " ").includes(tag.replace(/\s+/g, " "));
+}
+
+/** The tag as text of its own before the body's bytes, on a line of its own where they are long. */
+function withTag(subject: BlockField, tag: string): Buffer {
+  const body = fieldBody(subject);
+  const name = fieldBytes(subject).subarray(0, subject.bodyStart - subject.start);
+  const text = encodedTag(tag, unfoldedBody(subject));
+  const startsBlank = body[0] === 0x20 || body[0] === 0x09 || body[0] === 0x0d;
+  const firstLine = body.indexOf("\r\n");
+  const isLong = name.length + 1 + text.length + firstLine > niceLineLimit;
+  const between = isLong && /^[ \t]+\S/.test(body.toString("latin1", 0, firstLine)) ? "\r\n" : "";
+  return Buffer.concat([name, Buffer.from(` ${text}${between}${startsBlank ? "" : " "}`), body]);
+}
+
+/**
+ * Between two encoded words a reader drops the blank (RFC 2047 §6.2), so before one the tag's own
+ * word ends with it.
+ */
+function encodedTag(tag: string, next: string): string {
+  const text = encodedText(tag);
+  if (text === tag || !next.startsWith("=?")) return text;
+  return libmime.encodeWord(`${tag} `, "Q", 52);
+}

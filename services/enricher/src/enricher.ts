@@ -1,0 +1,33 @@
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import { startWorker } from "@rs-agent/shared/worker/worker.ts";
+import type { EnricherConfig } from "./config.ts";
+import { openCountries } from "./countries.ts";
+import { createEnrichHandler } from "./handler.ts";
+
+/**
+ * The enricher: takes enrich tasks from the bus and changes mail as their policy says.
+ * @throws TerminalError ENRICH_GEOIP_UNREADABLE
+ */
+export async function startEnricher(deps: {
+  config: EnricherConfig;
+  clock: Clock;
+  log: Logger;
+}): Promise<ServiceHandle & { mailbox: string }> {
+  const { config, clock, log } = deps;
+  const countries = await openCountries({ path: config.ENRICH_GEOIP_DATABASE, log });
+  const handler = createEnrichHandler({
+    countries,
+    authservIds: config.ENRICH_AUTHSERV_ID,
+    concurrency: config.ENRICH_CONCURRENCY,
+    maxHeaderBytes: config.ENRICH_MAX_HEADER_BYTES,
+    now: () => clock.now(),
+  });
+  const worker = startWorker({ config, handler, clock, log });
+  worker.ready.then(
+    () => log.info({ bus: worker.mailbox }, "ready"),
+    () => undefined, // whoever runs the worker hears of it by `ready` itself
+  );
+  return worker;
+}

@@ -1,0 +1,165 @@
+import iconv from "iconv-lite";
+import libmime from "libmime";
+import {
+  foldField,
+  readHeaderBlock,
+  unfoldedBody,
+  type HeaderBlock,
+} from "@rs-agent/shared/mail/header-block.ts";
+import { identityEncodings, openPartBody, type PartBody } from "./part-body.ts";
+import { encodeQuotedPrintable } from "./quoted-printable.ts";
+import type { MimePart } from "./structure.ts";
+
+/** What is put into a text part, in the form for its type. */
+export interface Addition {
+  text: string;
+  html: string;
+}
+
+/** New bytes for a range of the whole mail; or why there are none. */
+export type Insertion =
+  | { kind: "piece"; start: number; end: number; bytes: Buffer }
+  | { kind: "impossible"; reason: string };
+
+const lineLimit = 998;
+
+/**
+ * Adds text to a part: at the end of plain text, before `</body>` in HTML. Where charset and
+ * encoding hold it, nothing else of the part changes; where not, plain text becomes UTF-8 in
+ * quoted-printable, if nothing is lost by that.
+ */
+export function withInsertion(whole: Buffer, part: MimePart, addition: Addition): Insertion {
+  if (!endsHeader(whole.subarray(part.headerStart, part.bodyStart))) {
+    return impossible("its text part has no body");
+  }
+  const body = openPartBody(whole.subarray(part.bodyStart, part.bodyEnd), part.encoding);
+  if (body === undefined) return impossible(`its text is not in the encoding ${part.encoding}`);
+  const charset = part.charset === "" ? "us-ascii" : part.charset;
+  if (!isAsciiCompatible(charset)) return impossible(`its charset ${charset} cannot be extended`);
+  return part.contentType === "text/html"
+    ? inHtml(whole, part, body, addition.html)
+    : inText(whole, part, body, charset, textAddition(addition.text, part, body));
+}
+
+function inHtml(whole: Buffer, part: MimePart, body: PartBody, html: string): Insertion {
+  const bytes = Buffer.from(htmlAddition(html), "latin1");
+  return inserted(whole, part, body, htmlEnd(body.decoded), bytes);
+}
+
+function inText(
+  whole: Buffer,
+  part: MimePart,
+  body: PartBody,
+  charset: string,
+  text: string,
+): Insertion {
+  const bytes = iconv.encode(text, charset);
+  if (iconv.decode(bytes, charset) === text) {
+    return inserted(whole, part, body, body.decoded.length, bytes);
+  }
+  const present = iconv.decode(body.decoded, charset);
+  if (!iconv.encode(present, charset).equals(body.decoded)) {
+    return impossible(`its text is not in its charset ${charset}`);
+  }
+  return quotedPrintable(whole, part, Buffer.from(present + text), "utf-8");
+}
+
+function inserted(
+  whole: Buffer,
+  part: MimePart,
+  body: PartBody,
+  at: number,
+  bytes: Buffer,
+): Insertion {
+  if (identityEncodings.includes(part.encoding) && !fitsUnencoded(bytes, part.encoding)) {
+    const { decoded } = body;
+    const longer = Buffer.concat([decoded.subarray(0, at), bytes, decoded.subarray(at)]);
+    return quotedPrintable(whole, part, longer, undefined);
+  }
+  return { kind: "piece", start: part.bodyStart, end: part.bodyEnd, bytes: body.insert(at, bytes) };
+}
+
+function impossible(reason: string): Insertion {
+  return { kind: "impossible", reason };
+}
+
+function endsHeader(header: Buffer): boolean {
+  const text = header.toString("latin1", Math.max(0, header.length - 4));
+  return text === "\r\n" || text.endsWith("\r\n\r\n");
+}
+
+/** Charsets in which ASCII text is ASCII bytes, in any state: not UTF-16, UTF-7 or ISO-2022. */
+function isAsciiCompatible(charset: string): boolean {
+  const probe = "Az09<>&;+-\r\n";
+  return iconv.encodingExists(charset) && iconv.encode(probe, charset).toString("latin1") === probe;
+}
+
+/** Where in HTML the end of what is shown lies. */
+function htmlEnd(decoded: Buffer): number {
+  const text = decoded.toString("latin1").toLowerCase();
+  const bodyEnd = text.lastIndexOf("</body");
+  const end = bodyEnd >= 0 ? bodyEnd : text.lastIndexOf("</html");
+  return end >= 0 ? end : decoded.length;
+}
+
+/** HTML in ASCII: other characters by number, so that no charset matters. */
+function htmlAddition(html: string): string {
+  const ascii = html.replace(/[^\x00-\x7f]/gu, (one) => `&#${String(one.codePointAt(0))};`);
+  return `\r\n${withCrlf(ascii)}\r\n`;
+}
+
+function textAddition(text: string, part: MimePart, { decoded }: PartBody): string {
+  const lines = withCrlf(text).split("\r\n");
+  const stuffed = part.flowed ? lines.map(flowedLine) : lines;
+  const addition = `${stuffed.join("\r\n")}\r\n`;
+  if (decoded.length === 0) return addition;
+  return decoded.at(-1) === 0x0a ? `\r\n${addition}` : `\r\n\r\n${addition}`;
+}
+
+/**
+ * A line that format=flowed neither joins to the next nor takes as a quote (RFC 3676 §4.2, §4.4);
+ * the signature separator keeps its blank.
+ */
+function flowedLine(line: string): string {
+  const fixed = line === "-- " ? line : line.trimEnd();
+  return /^(?: |>|From )/.test(fixed) ? ` ${fixed}` : fixed;
+}
+
+function withCrlf(text: string): string {
+  return text.trim().replace(/\r\n|\r|\n/g, "\r\n");
+}
+
+function fitsUnencoded(bytes: Buffer, encoding: string): boolean {
+  const text = bytes.toString("latin1");
+  const isShort = text.split("\r\n").every((line) => line.length <= lineLimit);
+  return isShort && (encoding === "8bit" || encoding === "binary" || /^[\x00-\x7f]*$/.test(text));
+}
+
+/** The part with another body in quoted-printable, and a header that says so. */
+function quotedPrintable(
+  whole: Buffer,
+  part: MimePart,
+  decoded: Buffer,
+  charset: string | undefined,
+): Insertion {
+  const header = readHeaderBlock(whole.subarray(part.headerStart, part.bodyStart));
+  const isMail = part.headerStart === 0;
+  if (isMail && header.named("mime-version").length === 0) {
+    header.append(foldField("MIME-Version", "1.0"));
+  }
+  if (charset !== undefined) setCharset(header, charset);
+  header.removeWhere(({ name }) => name === "content-transfer-encoding");
+  header.append(foldField("Content-Transfer-Encoding", "quoted-printable"));
+  const bytes = Buffer.concat([header.build(), encodeQuotedPrintable(decoded)]);
+  return { kind: "piece", start: part.headerStart, end: part.bodyEnd, bytes };
+}
+
+function setCharset(header: HeaderBlock, charset: string): void {
+  const [present] = header.named("content-type");
+  const value = libmime.parseHeaderValue(
+    present === undefined ? "text/plain" : unfoldedBody(present),
+  );
+  value.params = { ...value.params, charset };
+  header.removeWhere(({ name }) => name === "content-type");
+  header.append(foldField("Content-Type", libmime.buildHeaderValue(value)));
+}

@@ -1,0 +1,105 @@
+import { hostname } from "node:os";
+import { isIP } from "node:net";
+import { z } from "zod";
+import { flag, integer, list } from "@rs-agent/shared/config.ts";
+import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
+import { networkSchema } from "@rs-agent/shared/policy/networks.ts";
+
+/** `submission`: SMTP for outgoing mail. */
+export type ListenerKind = "smtp" | "lmtp" | "submission";
+
+/** One listener: where, which protocol, and whether its mail counts as outgoing. */
+export interface ListenerSettings {
+  /** For logs and records: `smtp`, `lmtp` or `submission` and the address as configured. */
+  name: string;
+  kind: ListenerKind;
+  protocol: "smtp" | "lmtp";
+  outgoing: boolean;
+  /** Its clients are our own systems: they are greeted at once. */
+  trusted: boolean;
+  host: string;
+  port: number;
+}
+
+/** `host:port` entries; IPv6 addresses in brackets. */
+function listeners(kind: ListenerKind) {
+  return list().transform((entries, context) =>
+    entries.flatMap((entry) => {
+      const parsed = /^(?:\[([0-9a-f:.]+)\]|([^\s:]+)):(\d{1,5})$/i.exec(entry);
+      const port = Number(parsed?.[3]);
+      if (parsed === null || port > 65_535) {
+        context.addIssue({ code: "custom", message: `${entry} is not host:port` });
+        return [];
+      }
+      return [listenerOf(kind, parsed[1] ?? parsed[2] ?? "", port)];
+    }),
+  );
+}
+
+function listenerOf(kind: ListenerKind, host: string, port: number): ListenerSettings {
+  return {
+    name: `${kind}:${host}:${port}`,
+    kind,
+    protocol: kind === "lmtp" ? "lmtp" : "smtp",
+    outgoing: kind === "submission",
+    trusted: kind !== "smtp",
+    host,
+    port,
+  };
+}
+
+const addresses = list().refine((entries) => entries.every((entry) => isIP(entry) !== 0), {
+  error: "must be IP addresses",
+});
+
+/** The settings of ingest, by their environment names (docs/ingest.md explains each). */
+export const ingestConfigSchema = z
+  .object({
+    MONGODB_URI: z.string(),
+    MONGODB_DB: z.string().default("rs_agent"),
+    LOG_LEVEL: z.string().default("info"),
+    LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),
+    DRAIN_MS: integer(0, 3_600_000).default(30_000),
+    ACTOR_ID: z.string().min(1).max(128).optional(),
+    /** What dispatcher and relay call this installation; the default of INGEST_HOSTNAME. */
+    MAIL_HOSTNAME: z.string().max(255).default(hostname()),
+    INGEST_HOSTNAME: z.string().max(255).optional(),
+    INGEST_SMTP: listeners("smtp").prefault("127.0.0.1:2525"),
+    INGEST_LMTP: listeners("lmtp").prefault(""),
+    INGEST_SUBMISSION: listeners("submission").prefault(""),
+    INGEST_SUBMISSION_CLIENTS: list().pipe(z.array(networkSchema)).prefault("127.0.0.0/8,::1"),
+    INGEST_TLS_CERT: z.string().optional(),
+    INGEST_TLS_KEY: z.string().optional(),
+    INGEST_XFORWARD_PEERS: addresses.prefault(""),
+    INGEST_REVERSE_LOOKUP: flag().prefault("on"),
+    INGEST_MAX_RECIPIENTS: integer(1, 10_000).default(1_000),
+    MAX_MAIL_BYTES: integer(1_024, 500_000_000).default(50 * 1024 * 1024),
+    INGEST_MAX_CONNECTIONS: integer(1, 100_000).default(1_000),
+    INGEST_MAX_BYTES_IN_FLIGHT: integer(65_536, 64_000_000_000).default(512 * 1024 * 1024),
+    INGEST_IDLE_TIMEOUT_MS: integer(100, 3_600_000).default(300_000),
+    INGEST_DATA_TIMEOUT_MS: integer(100, 3_600_000).default(600_000),
+    INGEST_STORE_TIMEOUT_MS: integer(10, 600_000).default(30_000),
+    INGEST_GREET_DELAY_MS: integer(0, 60_000).default(100),
+    INGEST_POLICY_REFRESH_MS: integer(10, 3_600_000).default(2_000),
+  })
+  .superRefine((env, context) => {
+    if ((env.INGEST_TLS_CERT === undefined) !== (env.INGEST_TLS_KEY === undefined)) {
+      context.addIssue({
+        code: "custom",
+        message: "INGEST_TLS_CERT and INGEST_TLS_KEY belong together",
+      });
+    }
+    if (env.INGEST_MAX_BYTES_IN_FLIGHT < env.MAX_MAIL_BYTES * 2) {
+      context.addIssue({
+        code: "custom",
+        message: "INGEST_MAX_BYTES_IN_FLIGHT must hold two mails of MAX_MAIL_BYTES",
+      });
+    }
+  })
+  .transform((env) => ({
+    ...env,
+    INGEST_HOSTNAME: env.INGEST_HOSTNAME ?? env.MAIL_HOSTNAME,
+    ACTOR_ID: env.ACTOR_ID ?? `ingest-${hostname()}-${process.pid}`,
+  }));
+
+export type IngestConfig = z.output<typeof ingestConfigSchema>;

@@ -1,0 +1,126 @@
+import { messageOf } from "@rs-agent/shared/errors.ts";
+import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import { createClientNetworks } from "./client-networks.ts";
+import type { IngestConfig } from "./config.ts";
+import { createCounts } from "./counts.ts";
+import { listenersByKind, openListeners, type ListeningAddresses } from "./listeners.ts";
+import { createMemoryBudget } from "./memory-budget.ts";
+import { openPolicies, type Policies } from "./policies.ts";
+import { createReceiving, type Receiving } from "./receive-data.ts";
+import type { SmtpListener } from "./smtp-listener.ts";
+import { createStorePresence } from "./store-presence.ts";
+
+export interface IngestDeps {
+  config: IngestConfig;
+  /** Closed by the handle's `drain` and `close`. */
+  database: Database;
+  log: Logger;
+}
+
+export interface IngestHandle extends ServiceHandle {
+  readonly addresses: ListeningAddresses;
+}
+
+const reportMs = 2_000;
+
+/**
+ * Starts ingest: SMTP and LMTP listeners that store what they accept before they say 250.
+ * @throws RsError where a listener, the certificate or the policies cannot be had
+ */
+export async function startIngest({ config, database, log }: IngestDeps): Promise<IngestHandle> {
+  const presence = createStorePresence(log);
+  const counts = createCounts();
+  const budget = createMemoryBudget(config.INGEST_MAX_BYTES_IN_FLIGHT);
+  const policies = await openPolicies({
+    store: database.policies,
+    refreshMs: config.INGEST_POLICY_REFRESH_MS,
+    onHeard: (isThere) => presence.heard(isThere),
+    log,
+  });
+  const receiving = createReceiving({
+    database,
+    budget,
+    hostname: config.INGEST_HOSTNAME,
+    actorId: config.ACTOR_ID,
+    maxMailBytes: config.MAX_MAIL_BYTES,
+    dataTimeoutMs: config.INGEST_DATA_TIMEOUT_MS,
+    storeTimeoutMs: config.INGEST_STORE_TIMEOUT_MS,
+    onStoreAway: () => presence.heard(false),
+    addresses: config.LOG_ADDRESSES,
+    log,
+  });
+  const sessions = {
+    policies,
+    budget,
+    counts,
+    storeIsAway: () => presence.isAway,
+    maxRecipients: config.INGEST_MAX_RECIPIENTS,
+    submissionClients: createClientNetworks(config.INGEST_SUBMISSION_CLIENTS),
+    receiveData: receiving.receiveData,
+    addresses: config.LOG_ADDRESSES,
+    log,
+  };
+  const listeners = await openListeners(config, sessions, log).catch((error: unknown) => {
+    policies.close();
+    throw error;
+  });
+  const addresses = listenersByKind(listeners);
+  log.info({ ...shown(addresses), database: database.server }, "ready");
+  return createHandle({ config, database, log, policies, receiving, listeners, addresses }, () => ({
+    addresses,
+    ...counts,
+    bytesInFlight: budget.used,
+  }));
+}
+
+interface Running extends IngestDeps {
+  policies: Policies;
+  receiving: Receiving;
+  listeners: SmtpListener[];
+  addresses: ListeningAddresses;
+}
+
+/** The lifecycle: listeners first, then what they handed to the database, then the database. */
+function createHandle(running: Running, snapshot: () => object): IngestHandle {
+  const { config, database, log, policies, receiving, listeners, addresses } = running;
+  const done = Promise.withResolvers<void>();
+  const reporting = setInterval(() => {
+    database.actors
+      .report(config.ACTOR_ID, "ingest", snapshot())
+      .catch((error: unknown) => log.debug({ reason: messageOf(error) }, "status not reported"));
+  }, reportMs);
+  reporting.unref();
+
+  let ending: Promise<void> | undefined;
+  const end = async () => {
+    clearInterval(reporting);
+    policies.close();
+    await receiving.settled();
+    await database.actors.leave(config.ACTOR_ID).catch(() => undefined);
+    await database.close();
+    done.resolve();
+  };
+  const close = async () => {
+    await Promise.all(listeners.map((listener) => listener.close()));
+    await (ending ??= end());
+  };
+  return {
+    addresses,
+    ready: Promise.resolve(),
+    done: done.promise,
+    close,
+    drain: async (signal) => {
+      signal?.addEventListener("abort", () => void close(), { once: true });
+      await Promise.all(listeners.map((listener) => listener.drain()));
+      await (ending ??= end());
+    },
+  };
+}
+
+/** For the log line by which a supervisor learns the ports: `smtp: "127.0.0.1:2525"`. */
+function shown(addresses: ListeningAddresses): Record<string, string> {
+  const lists = Object.entries<string[]>(addresses).filter(([, list]) => list.length > 0);
+  return Object.fromEntries(lists.map(([kind, list]) => [kind, list.join(",")]));
+}

@@ -1,0 +1,39 @@
+/**
+ * A reply that refuses, as smtp-server wants it: an error with the code. The enhanced status code
+ * (RFC 3463) stands first in the text and goes out as it is.
+ */
+export class Refusal extends Error {
+  readonly responseCode: number;
+  /** RFC 3463, for the log. */
+  readonly status: string;
+
+  constructor(responseCode: number, status: string, text: string) {
+    super(`${status} ${text}`);
+    this.name = "Refusal";
+    this.responseCode = responseCode;
+    this.status = status;
+  }
+}
+
+/** Every refusal that ingest makes by itself; syntax and sequence errors are smtp-server's. */
+export const refuse = {
+  relayingDenied: () =>
+    new Refusal(550, "5.7.1", "relaying denied: the recipient is in no domain of ours"),
+  clientNotListed: () => new Refusal(554, "5.7.1", "this listener is for listed clients only"),
+  tooManyErrors: () => new Refusal(421, "4.7.0", "too many refused recipients, closing connection"),
+  tooManyConnections: () => new Refusal(421, "4.3.2", "too many connections, try again later"),
+  goingDown: () => new Refusal(421, "4.3.2", "going down, try again in a moment"),
+  unknownParameter: (name: string) =>
+    new Refusal(555, "5.5.4", `parameter ${name.slice(0, 40)} is not supported`),
+  badSender: () => new Refusal(501, "5.1.7", "bad sender address"),
+  badRecipient: () => new Refusal(501, "5.1.3", "bad recipient address"),
+  /** RFC 6531 §3.5: the local part needs SMTPUTF8, which we do not offer. */
+  nonAsciiAddress: () => new Refusal(553, "5.6.7", "the address is not ASCII"),
+  tooLarge: (limit: number) => new Refusal(552, "5.3.4", `the mail is larger than ${limit} bytes`),
+  tooMuchInFlight: () => new Refusal(452, "4.3.1", "too much mail at once, try again later"),
+  tooSlow: () => new Refusal(421, "4.4.2", "the mail did not arrive in time, closing connection"),
+  cutShort: () => new Refusal(421, "4.4.2", "the mail ended before its end, closing connection"),
+  tooManyRecipients: () => new Refusal(452, "4.5.3", "too many recipients"),
+  loop: () => new Refusal(554, "5.4.6", "mail loop: too many Received fields"),
+  storeAway: () => new Refusal(451, "4.3.0", "cannot store mail now, try again later"),
+} as const;

@@ -1,0 +1,83 @@
+import type net from "node:net";
+import { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
+import type { SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
+import { refuse } from "./reply.ts";
+import type { SmtpListenerServer } from "./smtp-listener.ts";
+
+const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
+
+/**
+ * One SMTP session, as smtp-server has it, but for three things:
+ *
+ * 1. A reply whose text begins with an enhanced status code (RFC 2034) keeps that one.
+ * 2. XFORWARD changes neither who the peer is nor what it said at HELO, and holds for one
+ *    transaction, as with Postfix; smtp-server overwrites the session for good, so that a mail
+ *    without forwarded attributes would be taken for the previous client's.
+ * 3. Once the server drains, the session ends at the next command outside of DATA.
+ */
+export class IngestConnection extends SMTPConnection {
+  readonly server: SmtpListenerServer;
+  #forwarding = false;
+
+  constructor(server: SmtpListenerServer, socket: net.Socket, options?: SMTPConnectionOptions) {
+    super(server, socket, options);
+    this.server = server;
+  }
+
+  /** Whether a mail is being received, stored or waiting for its reply. */
+  get inData(): boolean {
+    return Boolean(this._dataStream);
+  }
+
+  override init(): void {
+    this._setListeners(() => {
+      const greet = setTimeout(() => this.connectionReady(), this.server.greetDelayMs);
+      greet.unref();
+    });
+  }
+
+  override send(code: number, text?: string | string[] | null, context?: string | false): void {
+    const stated = typeof text === "string" && enhancedStatus.test(text);
+    super.send(code, text, stated ? false : context);
+  }
+
+  override _onCommand(command: Buffer, callback?: () => void): void {
+    if (this.server.draining) return this.endForDrain();
+    super._onCommand(command, callback);
+  }
+
+  /** Says that we are going down, and closes. */
+  endForDrain(): void {
+    const { responseCode, message } = refuse.goingDown();
+    this.send(responseCode, message);
+  }
+
+  override _onClose(): void {
+    this.server.forget(this);
+    super._onClose();
+  }
+
+  /** Closes without another word. */
+  destroy(): void {
+    this._socket.destroy();
+  }
+
+  override handler_XFORWARD(command: Buffer, callback: () => void): void {
+    const { remoteAddress, remotePort, clientHostname, hostNameAppearsAs } = this;
+    this.#forwarding = true;
+    super.handler_XFORWARD(command, () => {
+      Object.assign(this, { remoteAddress, remotePort, clientHostname, hostNameAppearsAs });
+      if (!this.session.envelope.mailFrom) this._resetSession();
+      this.#forwarding = false;
+      callback();
+    });
+  }
+
+  /** The end of a transaction: after DATA, RSET, HELO, and STARTTLS. */
+  override _resetSession(): void {
+    if (!this.#forwarding) this._xForward.clear();
+    super._resetSession();
+    // Behind the reply to DATA: a client that stays silent would keep a draining server waiting.
+    if (this.server.draining) setImmediate(() => this.endForDrain());
+  }
+}

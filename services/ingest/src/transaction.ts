@@ -1,0 +1,113 @@
+import type { SMTPServerAddress, SMTPServerSession } from "smtp-server";
+import type { ReceivedProtocol } from "@rs-agent/shared/mail/received.ts";
+import type { Client } from "@rs-agent/shared/mail/smtp-envelope.ts";
+import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import { clientOf } from "./client.ts";
+import type { ListenerSettings } from "./config.ts";
+import { envelopeAddress } from "./envelope-address.ts";
+import type { MemoryBudget } from "./memory-budget.ts";
+import { Refusal, refuse } from "./reply.ts";
+
+/** What has been agreed about one mail before its first byte. */
+export interface Transaction {
+  listener: ListenerSettings;
+  client: Client;
+  protocol: ReceivedProtocol;
+  direction: "incoming" | "outgoing";
+  mailFrom: string;
+  /** Accepted recipients in their order. */
+  rcptTo: Set<string>;
+  /** Accepted RCPT commands: LMTP owes a reply to each, repeated ones too (RFC 2033 §4.2). */
+  acceptedRcpts: number;
+  /** BODY=8BITMIME was given. */
+  eightBit: boolean;
+}
+
+/** What the decisions on MAIL and RCPT rest on. */
+export interface TransactionDeps {
+  policies: { book(): PolicyBook };
+  /** Whether the store is known to be away. */
+  storeIsAway: () => boolean;
+  budget: MemoryBudget;
+  maxRecipients: number;
+}
+
+const mailParameters: ReadonlySet<string> = new Set(["SIZE", "BODY"]);
+const noParameters: ReadonlySet<string> = new Set();
+
+/**
+ * MAIL FROM. The direction is decided here, by the client's address and the listener, for the whole
+ * transaction: nothing that the client writes into addresses or header changes it.
+ */
+export function beginTransaction(
+  address: SMTPServerAddress,
+  session: SMTPServerSession,
+  listener: ListenerSettings,
+  { policies, storeIsAway, budget }: TransactionDeps,
+): Transaction | Refusal {
+  const unknown = unknownParameter(address, mailParameters);
+  if (unknown !== undefined) return refuse.unknownParameter(unknown);
+  const mailFrom = envelopeAddress(address.address, refuse.badSender);
+  if (mailFrom instanceof Refusal) return mailFrom;
+  if (storeIsAway()) return refuse.storeAway();
+  if (!budget.hasRoomFor(declaredSize(address))) return refuse.tooMuchInFlight();
+  const client = clientOf(session);
+  return {
+    listener,
+    client,
+    protocol: protocolOf(listener, session),
+    direction: policies.book().directionOf(client.address, listener.outgoing).direction,
+    mailFrom,
+    rcptTo: new Set(),
+    acceptedRcpts: 0,
+    eightBit: session.envelope.bodyType === "8bitmime",
+  };
+}
+
+/** RCPT TO: adds the recipient to the transaction, or says why not. */
+export function addRecipient(
+  transaction: Transaction,
+  address: SMTPServerAddress,
+  { policies, maxRecipients }: TransactionDeps,
+): Refusal | undefined {
+  const unknown = unknownParameter(address, noParameters);
+  if (unknown !== undefined) return refuse.unknownParameter(unknown);
+  const recipient = isBarePostmaster(address.address)
+    ? address.address
+    : envelopeAddress(address.address, refuse.badRecipient);
+  if (recipient instanceof Refusal) return recipient;
+  if (!policies.book().acceptsRecipient(recipient, transaction.direction)) {
+    return refuse.relayingDenied();
+  }
+  const { rcptTo } = transaction;
+  if (rcptTo.size >= maxRecipients && !rcptTo.has(recipient)) return refuse.tooManyRecipients();
+  rcptTo.add(recipient);
+  transaction.acceptedRcpts += 1;
+  return undefined;
+}
+
+/** RFC 5321 §4.1.1.11: a parameter of an extension that was not offered is an error. */
+function unknownParameter(
+  { args }: SMTPServerAddress,
+  known: ReadonlySet<string>,
+): string | undefined {
+  return Object.keys(args || {}).find((name) => !known.has(name));
+}
+
+/** RFC 1870; 0 where the client did not say. */
+function declaredSize({ args }: SMTPServerAddress): number {
+  const size = args ? (args as Record<string, unknown>)["SIZE"] : undefined;
+  return Number(size ?? 0);
+}
+
+/** RFC 5321 §4.5.1: postmaster without a domain is always ours. */
+function isBarePostmaster(address: string): boolean {
+  return address.toLowerCase() === "postmaster";
+}
+
+/** RFC 3848. */
+function protocolOf(listener: ListenerSettings, session: SMTPServerSession): ReceivedProtocol {
+  if (listener.protocol === "lmtp") return session.secure ? "LMTPS" : "LMTP";
+  if (session.openingCommand === "HELO") return "SMTP";
+  return session.secure ? "ESMTPS" : "ESMTP";
+}

@@ -1,0 +1,204 @@
+import fc from "fast-check";
+import { createTransport } from "nodemailer";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
+import { sha256Hex } from "@rs-agent/shared/ids.ts";
+import {
+  anna,
+  ben,
+  closeTestIngests,
+  hostname,
+  startTestIngest,
+  stranger,
+  tenantClient,
+  withoutReceived,
+  type RunningIngest,
+} from "./running-ingest.ts";
+import { SmtpDialogue } from "./smtp-dialogue.ts";
+
+const mail =
+  "From: Jonas <jonas@partner.example>\r\nMessage-ID: <1@partner.example>\r\n\r\nHello\r\n";
+
+let running: RunningIngest;
+beforeAll(async () => {
+  running = await startTestIngest();
+});
+afterAll(closeTestIngests);
+
+/** What a client sends for these content bytes: dots at line begins doubled (RFC 5321 §4.5.2). */
+function dotStuffed(content: Buffer): Buffer {
+  return Buffer.from(content.toString("latin1").replace(/(^|\r\n|\n)\./g, "$1.."), "latin1");
+}
+
+describe("a mail that is accepted", () => {
+  it("is durable with body and record when its 250 comes (I1)", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const reply = await client.deliver(stranger, [anna, ben], mail);
+    const { mail: record, raw } = await running.stored(reply);
+    expect(record).toMatchObject({
+      state: "incoming",
+      next: "plan",
+      origin: { via: "smtp", name: "smtp:127.0.0.1:0" },
+      direction: "incoming",
+      smtp: {
+        mailFrom: stranger,
+        rcptTo: [anna, ben],
+        client: { address: "127.0.0.1", name: "", helo: "client.test" },
+        params: { body: "7BIT" },
+      },
+      recipients: [
+        { address: anna, outcome: "open" },
+        { address: ben, outcome: "open" },
+      ],
+      header: {
+        messageId: "<1@partner.example>",
+        from: "Jonas <jonas@partner.example>",
+        fromDomain: "partner.example",
+      },
+      body: { size: raw.length, sha256: sha256Hex(raw) },
+      history: [{ event: "accepted" }],
+    });
+    expect(record.dueAt).toEqual(record.receivedAt);
+    client.close();
+  });
+
+  it("begins with our Received field and is otherwise as it came", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const { mail: record, raw } = await running.stored(
+      await client.deliver(stranger, [anna], mail),
+    );
+    const date = record.receivedAt.toUTCString().replace("GMT", "+0000");
+    expect(raw.toString()).toBe(
+      "Received: from client.test (unknown [127.0.0.1])\r\n" +
+        `\tby ${hostname} (rs-agent) with ESMTP id ${record._id}\r\n` +
+        `\tfor <${anna}>;\r\n\t${date}\r\n${mail}`,
+    );
+    client.close();
+  });
+
+  it("names no recipient in Received where there are several", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const { raw } = await running.stored(await client.deliver(stranger, [anna, ben], mail));
+    expect(raw.toString()).not.toMatch(/^\tfor </m);
+    client.close();
+  });
+
+  it("may have the null sender, no body and no header at all", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const { mail: record, raw } = await running.stored(await client.deliver("", [anna], ""));
+    expect(record.smtp.mailFrom).toBe("");
+    expect(withoutReceived(raw)).toBe("\r\n");
+    client.close();
+  });
+
+  it("keeps every byte, whatever the content and however TCP cuts it", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const content = fc
+      .array(
+        fc.oneof(
+          fc.constantFrom("\r\n", ".", "..", ".\r\n", "\r\n.", "\r\n..\r\n", "\xe4\xff\x80"),
+          fc
+            .string({ unit: "binary-ascii", maxLength: 12 })
+            .map((text) => text.replace(/[\r\n]/g, "")),
+        ),
+        { maxLength: 40 },
+      )
+      .map((parts) => Buffer.from(`${parts.join("")}\r\n`, "latin1"));
+    await fc.assert(
+      fc.asyncProperty(content, fc.array(fc.nat(), { maxLength: 6 }), async (bytes, cuts) => {
+        expect(await client.begin(stranger, [anna])).toMatch(/^354 /);
+        const wire = dotStuffed(bytes);
+        let from = 0;
+        for (const cut of cuts.map((one) => one % (wire.length + 1)).sort((a, b) => a - b)) {
+          client.send(wire.subarray(from, cut));
+          from = cut;
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        client.send(wire.subarray(from));
+        const { raw } = await running.stored(await client.say("."));
+        expect(withoutReceived(raw)).toBe(bytes.toString("latin1"));
+      }),
+      { numRuns: 60 },
+    );
+    client.close();
+  });
+
+  it("has each lone CR and LF made CRLF, and a lone LF around a dot ends nothing", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const content = "A: 1\n\nbare\rcr\n.\nMAIL FROM:<x@y.example>\n.\r\nstill the mail\r.\r\nend\n";
+    const { raw } = await running.stored(await client.deliver(stranger, [anna], `${content}\r\n`));
+    const expected = canonicalize(Buffer.from(`${content}\r\n`)).toString();
+    expect(withoutReceived(raw)).toBe(expected);
+    expect(raw.toString().replace(/\r\n/g, "")).not.toMatch(/[\r\n]/);
+    client.close();
+  });
+
+  it("takes a mail of 4 MB from nodemailer byte by byte", async () => {
+    const big = `${mail}${"0123456789abcdef".repeat(4).concat("\r\n").repeat(64_000)}`;
+    const [host, port] = running.smtp.split(":");
+    const transport = createTransport({ host, port: Number(port), ignoreTLS: true });
+    const sent = await transport.sendMail({
+      envelope: { from: stranger, to: [anna] },
+      raw: big,
+    });
+    const { raw } = await running.stored(sent.response);
+    expect(withoutReceived(raw) === big).toBe(true);
+    transport.close();
+  });
+
+  it("is marked 8BITMIME where it was declared, and where its bytes say so", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const eightBit = Buffer.from("A: 1\r\n\r\n\xe4\r\n", "latin1");
+    const { mail: found } = await running.stored(await client.deliver(stranger, [anna], eightBit));
+    expect(found.smtp.params).toEqual({ body: "8BITMIME" });
+    expect(await client.say(`MAIL FROM:<${stranger}> BODY=8BITMIME SIZE=100`)).toMatch(/^250 /);
+    await client.say(`RCPT TO:<${anna}>`);
+    await client.say("DATA");
+    client.send(mail);
+    const { mail: declared } = await running.stored(await client.say("."));
+    expect(declared.smtp.params).toEqual({ body: "8BITMIME" });
+    client.close();
+  });
+
+  it("may come pipelined, several in one packet", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const envelope = `MAIL FROM:<${stranger}>\r\nRCPT TO:<${anna}>\r\nDATA\r\n`;
+    client.send(`${envelope}${mail}.\r\n${envelope}${mail}.\r\nQUIT\r\n`);
+    const codes: number[] = [];
+    for (let count = 0; count < 9; count += 1) codes.push((await client.reply()).code);
+    expect(codes).toEqual([250, 250, 354, 250, 250, 250, 354, 250, 221]);
+    await client.closed();
+    client.close();
+  });
+
+  it("is outgoing by the client's network, whoever its sender claims to be", async () => {
+    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    const outgoing = await running.stored(await inside.deliver(anna, [stranger], mail));
+    expect(outgoing.mail.direction).toBe("outgoing");
+    const outside = await SmtpDialogue.open(running.smtp);
+    const forged = await running.stored(await outside.deliver(anna, [ben], mail));
+    expect(forged.mail.direction).toBe("incoming");
+    inside.close();
+    outside.close();
+  });
+
+  it("is outgoing on a submission listener, and its record says so", async () => {
+    const client = await SmtpDialogue.open(running.submission);
+    const { mail: record } = await running.stored(await client.deliver(anna, [stranger], mail));
+    expect(record).toMatchObject({
+      direction: "outgoing",
+      origin: { via: "smtp", name: "submission:127.0.0.1:0", outgoing: true },
+    });
+    client.close();
+  });
+
+  it("has the domain of its addresses in lower case and ASCII", async () => {
+    const client = await SmtpDialogue.open(running.smtp, tenantClient);
+    const { mail: record } = await running.stored(
+      await client.deliver("Big.Local@xn--mnchen-3ya.Example", ["Jonas@PARTNER.example"], mail),
+    );
+    expect(record.smtp.mailFrom).toBe("Big.Local@xn--mnchen-3ya.example");
+    expect(record.smtp.rcptTo).toEqual(["Jonas@partner.example"]);
+    client.close();
+  });
+});

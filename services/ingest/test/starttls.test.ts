@@ -1,0 +1,78 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { createTransport } from "nodemailer";
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { anna, closeTestIngests, startTestIngest, stranger } from "./running-ingest.ts";
+import { SmtpDialogue } from "./smtp-dialogue.ts";
+
+const mail = "Subject: x\r\n\r\nHello\r\n";
+
+describe("STARTTLS (RFC 3207)", () => {
+  let dir: string;
+  let env: Record<string, string>;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), "rs-agent-ingest-tls-"));
+    env = { INGEST_TLS_CERT: join(dir, "cert.pem"), INGEST_TLS_KEY: join(dir, "key.pem") };
+    const request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mx.ingest.test".split(" ");
+    const files = ["-keyout", join(dir, "key.pem"), "-out", join(dir, "cert.pem")];
+    await promisify(execFile)("openssl", [...request, ...files]);
+  });
+  afterAll(() => rm(dir, { recursive: true, force: true }));
+  afterEach(closeTestIngests);
+
+  it("is offered where there is a certificate, and the mail's Received says ESMTPS", async () => {
+    const running = await startTestIngest({ env });
+    const [host, port] = running.smtp.split(":");
+    const transport = createTransport({
+      host,
+      port: Number(port),
+      requireTLS: true,
+      tls: { rejectUnauthorized: false },
+    });
+    const sent = await transport.sendMail({ envelope: { from: stranger, to: [anna] }, raw: mail });
+    const { raw } = await running.stored(sent.response);
+    expect(raw.toString()).toContain(" with ESMTPS id ");
+    transport.close();
+  });
+
+  it("forgets what was said before it, and what was sent behind it in the clear", async () => {
+    const running = await startTestIngest({ env });
+    const client = await SmtpDialogue.open(running.smtp);
+    await client.say(`MAIL FROM:<${stranger}>`);
+    expect(await client.startTls()).toMatch(/^220 2\.0\.0 /);
+    expect(await client.say(`RCPT TO:<${anna}>`)).toMatch(/^503 5\.5\.1 /);
+    await client.say("EHLO client.test");
+    expect(await client.say("STARTTLS")).toMatch(/^503 5\.5\.1 /);
+    expect(await client.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
+    client.close();
+  });
+
+  it("counts a connection once, also when it went over to TLS", async () => {
+    const running = await startTestIngest({ env: { ...env, INGEST_MAX_CONNECTIONS: "1" } });
+    for (let count = 0; count < 3; count += 1) {
+      await vi.waitFor(async () => {
+        const client = await SmtpDialogue.open(running.smtp);
+        onTestFinished(() => client.close());
+        expect(await client.startTls()).toMatch(/^220 /);
+        const second = await SmtpDialogue.connect(running.smtp);
+        expect(await second.reply()).toMatchObject({ code: 421 });
+        second.close();
+        expect(await client.say("QUIT")).toMatch(/^221 /);
+        client.close();
+      });
+    }
+  });
+
+  it("does not start with a key that does not fit", async () => {
+    const wrong = join(dir, "wrong.pem");
+    await writeFile(wrong, "nonsense");
+    await expect(startTestIngest({ env: { ...env, INGEST_TLS_KEY: wrong } })).rejects.toMatchObject(
+      {
+        code: "CFG_INVALID",
+      },
+    );
+  });
+});

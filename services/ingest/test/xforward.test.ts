@@ -1,0 +1,121 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  anna,
+  ben,
+  closeTestIngests,
+  startTestIngest,
+  stranger,
+  tenantClient,
+  type RunningIngest,
+} from "./running-ingest.ts";
+import { SmtpDialogue } from "./smtp-dialogue.ts";
+
+const mail = "Subject: x\r\n\r\nHello\r\n";
+const unavailable = "[UNAVAILABLE]";
+
+describe("XFORWARD from a listed peer", () => {
+  let running: RunningIngest;
+  let client: SmtpDialogue;
+  beforeAll(async () => {
+    running = await startTestIngest({ env: { INGEST_XFORWARD_PEERS: "127.0.0.1,127.0.0.2" } });
+  });
+  afterAll(closeTestIngests);
+  beforeEach(async () => {
+    client = await SmtpDialogue.open(running.smtp);
+  });
+  afterEach(() => client.close());
+
+  const clientOfMail = async (mailFrom = stranger, rcptTo = [anna]) => {
+    const { mail: record, raw } = await running.stored(
+      await client.deliver(mailFrom, rcptTo, mail),
+    );
+    return { ...record.smtp.client, raw: raw.toString(), direction: record.direction };
+  };
+
+  it("names the client that handed the mail over", async () => {
+    expect(await client.say("XFORWARD NAME=mx.far.example ADDR=192.0.2.9 PORT=4711")).toMatch(
+      /^250 /,
+    );
+    expect(await client.say("XFORWARD PROTO=ESMTP HELO=far.example SOURCE=REMOTE")).toMatch(
+      /^250 /,
+    );
+    const found = await clientOfMail();
+    expect(found).toMatchObject({
+      address: "192.0.2.9",
+      name: "mx.far.example",
+      helo: "far.example",
+    });
+    expect(found.raw).toContain("Received: from far.example (mx.far.example [192.0.2.9])\r\n");
+  });
+
+  it("decides the direction", async () => {
+    await client.say(`XFORWARD ADDR=${tenantClient} HELO=desk.northwind.example`);
+    expect(await clientOfMail(anna, [stranger])).toMatchObject({ direction: "outgoing" });
+  });
+
+  it("makes mail of a stranger incoming although its peer is in a tenant's network", async () => {
+    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    await inside.say("XFORWARD ADDR=192.0.2.9");
+    expect(await inside.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
+    inside.close();
+  });
+
+  it("holds for one transaction: the next mail is the peer's own", async () => {
+    await client.say(`XFORWARD ADDR=${tenantClient} HELO=desk.northwind.example`);
+    await clientOfMail(anna, [stranger]);
+    expect(await clientOfMail(stranger, [ben])).toMatchObject({
+      address: "127.0.0.1",
+      helo: "client.test",
+      direction: "incoming",
+    });
+    await client.say(`XFORWARD ADDR=${tenantClient}`);
+    await client.say("RSET");
+    expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
+  });
+
+  it("calls unknown what is not available, and never the client before", async () => {
+    await client.say(`XFORWARD ADDR=${tenantClient} HELO=desk.northwind.example`);
+    await clientOfMail(anna, [stranger]);
+    await client.say(`XFORWARD NAME=${unavailable} ADDR=${unavailable} HELO=${unavailable}`);
+    expect(await clientOfMail()).toMatchObject({
+      address: "",
+      name: "",
+      helo: "",
+      direction: "incoming",
+    });
+  });
+
+  it("takes for the peer's own what the peer calls local", async () => {
+    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    await inside.say(
+      `XFORWARD NAME=localhost ADDR=${unavailable} HELO=${unavailable} SOURCE=LOCAL`,
+    );
+    const { mail: record } = await running.stored(await inside.deliver(anna, [stranger], mail));
+    expect(record).toMatchObject({
+      direction: "outgoing",
+      smtp: { client: { address: tenantClient, helo: "client.test" } },
+    });
+    inside.close();
+  });
+
+  it("leaves a record that can be read, however long the names are (I9)", async () => {
+    await client.say(`XFORWARD ADDR=192.0.2.9 HELO=${"x".repeat(1_500)}`);
+    expect((await clientOfMail()).helo).toHaveLength(255);
+    await client.say(`EHLO ${"y".repeat(300)}`);
+    expect((await clientOfMail()).helo).toHaveLength(255);
+  });
+
+  it.each(["XFORWARD ADDR=nonsense", "XFORWARD COLOUR=red", "XFORWARD", "XFORWARD HELO=a+0D+0Ab"])(
+    "refuses the malformed %s",
+    async (command) => {
+      expect(await client.say(command)).toMatch(/^501 5\.5\.4 /);
+    },
+  );
+
+  it("is refused in the middle of a transaction, which goes on unharmed", async () => {
+    await client.say(`MAIL FROM:<${stranger}>`);
+    expect(await client.say(`XFORWARD ADDR=${tenantClient}`)).toMatch(/^503 5\.5\.1 /);
+    expect(await client.say(`RCPT TO:<${anna}>`)).toMatch(/^250 /);
+    expect(await client.say(`RCPT TO:<${stranger}>`)).toMatch(/^550 5\.7\.1 /);
+  });
+});

@@ -1,0 +1,25 @@
+/** What this relay did since its start, for `status` and the tests. Recipients, unless it says mails. */
+export interface RelayCounts {
+  sent: number;
+  deferred: number;
+  bounced: number;
+  dead: number;
+  /** Outcomes that stayed unknown (I8). */
+  unknown: number;
+  /** Mails that were sent again after an unknown outcome: possible duplicates. */
+  resentMails: number;
+  /** Mails whose lease was another's when something was to be written (I3). */
+  staleMails: number;
+}
+
+export function createCounts(): RelayCounts {
+  return {
+    sent: 0,
+    deferred: 0,
+    bounced: 0,
+    dead: 0,
+    unknown: 0,
+    resentMails: 0,
+    staleMails: 0,
+  };
+}

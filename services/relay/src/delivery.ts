@@ -1,0 +1,147 @@
+import { messageOf, RetryableError, RsError } from "@rs-agent/shared/errors.ts";
+import { sendDsn, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { attempt, type Attempted, type Delivery, type DeliveryDeps, type Way } from "./attempt.ts";
+import { logOutcomes } from "./outcome-log.ts";
+import { isOpen, settle } from "./outcomes.ts";
+import { loadOutgoing, outgoingSize, type OutgoingMail } from "./outgoing-bytes.ts";
+import { isExpired } from "./schedule.ts";
+import { untilAnswered, writeAndEnd } from "./settled-write.ts";
+import type { RecipientResult } from "./transcript.ts";
+import { givenBack, givenUp, heldBack } from "./transitions.ts";
+import { resolveMark } from "./unknown-outcome.ts";
+
+/** Never rejects but for a bug. The mail is written, given back, or left to its lease's end. */
+export async function deliver(deps: DeliveryDeps, way: Way, delivery: Delivery): Promise<void> {
+  const { mail, lease } = delivery;
+  const now = deps.database.clock.now();
+  const instead = insteadOfSending(deps, way, delivery, now);
+  if (instead !== undefined) return writeAndEnd(deps, lease, instead);
+  const signal = AbortSignal.any([lease.signal, deps.draining]);
+  const giveBytes = await deps.bytes.take(outgoingSize(mail), signal);
+  if (giveBytes === undefined) return abandon(deps, delivery);
+  try {
+    const outgoing = await load(deps, delivery);
+    const giveSlot = outgoing && (await way.slots.take(1, signal));
+    if (outgoing === undefined) return;
+    if (giveSlot === undefined) {
+      await abandon(deps, delivery);
+      return;
+    }
+    const attempted = await attempt(deps, way, delivery, outgoing).finally(giveSlot);
+    if (attempted !== undefined) await conclude(deps, delivery, outgoing, attempted);
+  } finally {
+    giveBytes();
+    lease.end();
+  }
+}
+
+/** What is to be written instead of an attempt, or undefined: it may begin. */
+function insteadOfSending(
+  deps: DeliveryDeps,
+  way: Way,
+  { mail, probe }: Delivery,
+  now: Date,
+): MailChange | undefined {
+  const { by, longestTimeoutMs } = deps;
+  const resolution = resolveMark(mail, now, by, longestTimeoutMs);
+  if (resolution.kind === "wait") return resolution.change;
+  if (mail.route === undefined) return dead(deps, mail, "RELAY_ROUTE_INVALID: no route", now);
+  if (!mail.recipients.some(isOpen)) return dead(deps, mail, "it has no open recipient", now);
+  if (mail.origin.scanOnly === true) return heldBack("a scan-only mail is not relayed", now, by);
+  const unsigned = missingSignature(mail);
+  if (unsigned !== undefined) return heldBack(unsigned, now, by);
+  if (way.failure() !== undefined && !probe && !isExpired(mail, now)) return givenBack(mail);
+  return undefined;
+}
+
+/** I10, once more at the last gate. */
+function missingSignature({ plan, enriched }: MailRecord): string | undefined {
+  const demanded = plan?.demandedSignature;
+  if (demanded === undefined) return undefined;
+  const { domain, selector } = enriched?.signature ?? {};
+  if (domain === demanded.domain && selector === demanded.selector) return undefined;
+  return `the signature d=${demanded.domain} s=${demanded.selector} is missing`;
+}
+
+function dead(deps: DeliveryDeps, mail: MailRecord, reason: string, now: Date): MailChange {
+  const outcomes = mail.recipients
+    .filter(isOpen)
+    .map(({ address }) => ({ address, status: "dead", dsn: "5.3.0", reply: reason }) as const);
+  deps.counts.dead += outcomes.length;
+  logOutcomes(deps.log, deps.logAddresses, mail, "none", outcomes, now);
+  return givenUp(mail, reason, now, deps.by);
+}
+
+async function load(deps: DeliveryDeps, delivery: Delivery): Promise<OutgoingMail | undefined> {
+  const { mail, lease } = delivery;
+  try {
+    return await loadOutgoing(mail, (ref) => deps.database.bodies.get(ref));
+  } catch (error) {
+    if (!(error instanceof RsError)) throw error;
+    const now = deps.database.clock.now();
+    if (error instanceof RetryableError) {
+      deps.log.warn({ mailId: mail._id, reason: messageOf(error) }, "mail not read, tried again");
+      await writeAndEnd(deps, lease, givenBack(mail, new Date(now.getTime() + 5_000)));
+    } else {
+      const reason = `${error.code}: ${messageOf(error)}`;
+      await writeAndEnd(deps, lease, dead(deps, mail, reason, now));
+    }
+    return undefined;
+  }
+}
+
+/** Judges, reports to the sender what failed for good, writes. */
+async function conclude(
+  deps: DeliveryDeps,
+  delivery: Delivery,
+  outgoing: OutgoingMail,
+  { hop, startedAt, results, mark }: Attempted,
+): Promise<void> {
+  const { mail, lease } = delivery;
+  const now = deps.database.clock.now();
+  const places = mail.recipients.flatMap((recipient, at) => (isOpen(recipient) ? [at] : []));
+  const settlement = settle({
+    mail,
+    results: new Map(places.map((at, index) => [at, results[index] as RecipientResult])),
+    hop,
+    startedAt,
+    now,
+    by: deps.by,
+    longestTimeoutMs: deps.longestTimeoutMs,
+    mark,
+  });
+  logOutcomes(deps.log, deps.logAddresses, mail, hop, settlement.outcomes, now);
+  for (const { status } of settlement.outcomes) deps.counts[status] += 1;
+  const { bounce, change } = settlement;
+  // Without its report the outcome is not final: another relay finds the mail when the lease is over.
+  if (bounce.length > 0 && !(await report(deps, mail, outgoing, bounce, now))) return;
+  await writeAndEnd(deps, lease, change);
+}
+
+/** Tells the sender; true once that is durable. */
+async function report(
+  deps: DeliveryDeps,
+  mail: MailRecord,
+  outgoing: OutgoingMail,
+  failed: FailedRecipient[],
+  now: Date,
+): Promise<boolean> {
+  const [first = Buffer.alloc(0), second = Buffer.alloc(0)] = outgoing.chunks;
+  const original = Buffer.concat([first.subarray(0, 100_000), second.subarray(0, 100_000)]);
+  const expired = failed.every(({ status }) => status === "4.4.7");
+  const reason = expired ? "its time in the queue is over" : "the next mail server refused it";
+  const { hostname: reportingMta, database } = deps;
+  const request = { mail, failed, reason, original, reportingMta, now };
+  const id = await untilAnswered(() => sendDsn(database, request), deps.log, deps.closing);
+  if (id === undefined) return false;
+  deps.log.info({ mailId: mail._id, reportId: id }, "report made");
+  return true;
+}
+
+/** Not begun: given back when we drain; a lost lease has another holder soon. */
+async function abandon(deps: DeliveryDeps, { mail, lease }: Delivery): Promise<void> {
+  if (lease.isValid()) await writeAndEnd(deps, lease, givenBack(mail));
+  else lease.end();
+}

@@ -1,0 +1,303 @@
+import { isIP, type Socket } from "node:net";
+import type { Route } from "@rs-agent/shared/policy/route.ts";
+import SMTPConnection from "nodemailer/lib/smtp-connection";
+import type { Timeouts } from "./config.ts";
+import type { Credential } from "./credentials.ts";
+import { OutgoingBody, type OutgoingMail } from "./outgoing-bytes.ts";
+import { ReplyParser, statusOf, replyClass, type Reply } from "./reply.ts";
+import { TransactionTimer } from "./transaction-timer.ts";
+import type { Transcript } from "./transcript.ts";
+
+/** What a hop says that it can do (EHLO, RFC 5321 §4.1.1.1). */
+export interface HopAbilities {
+  eightBitMime: boolean;
+  smtpUtf8: boolean;
+  /** Bytes (RFC 1870); undefined where it names no limit. */
+  maxBytes: number | undefined;
+}
+
+/** Why no session could be had. Says nothing about any mail: it is the route that failed. */
+export interface SessionFailure {
+  status: string;
+  reply: Reply;
+}
+
+export interface SessionOptions {
+  route: Route;
+  /** The EHLO name where the route has none. */
+  hostname: string;
+  timeouts: Timeouts;
+  /** Trusted certificates (PEM); undefined: the system's. */
+  ca: readonly string[] | undefined;
+  credential: Credential | undefined;
+  /** Not even where it is offered: the last try of STARTTLS broke (opportunistic only). */
+  withoutTls?: boolean;
+  /** Ends the opening. */
+  signal: AbortSignal;
+}
+
+/** One transaction: a mail, its SMTP sender and some of its recipients. */
+export interface Transaction {
+  mailFrom: string;
+  recipients: readonly string[];
+  mail: OutgoingMail;
+  /** Asked right before the body's first byte. */
+  mayBegin: () => boolean;
+}
+
+interface TransactionEnd {
+  lost: string | undefined;
+  /** Another transaction may follow. */
+  usable: boolean;
+}
+
+/**
+ * One SMTP or LMTP session with a next hop. The client (nodemailer's) speaks; what was answered and
+ * how far the body went is seen by ourselves, on the socket and on our own stream.
+ */
+export class HopSession {
+  readonly abilities: HopAbilities;
+  /** `host[address]:port`, as postfix writes a relay in its log. */
+  readonly name: string;
+  readonly protocol: Route["protocol"];
+  readonly #connection: SMTPConnection;
+  readonly #socket: Socket;
+  readonly #timeouts: Timeouts;
+  #onReply: ((reply: Reply) => void) | undefined;
+  #onLost: ((why: string) => void) | undefined;
+
+  constructor(connection: SMTPConnection, socket: Socket, options: SessionOptions) {
+    this.#connection = connection;
+    this.#socket = socket;
+    this.#timeouts = options.timeouts;
+    this.abilities = abilitiesOf(connection.lastServerResponse);
+    const { host, port, protocol } = options.route;
+    this.protocol = protocol;
+    this.name = `${host}[${socket.remoteAddress ?? "unknown"}]:${port}`;
+    const parser = new ReplyParser();
+    // Before the client's own listener, which may call back on the same chunk.
+    socket.prependListener("data", (chunk: Buffer) => {
+      for (const reply of parser.push(chunk)) this.#onReply?.(reply);
+    });
+  }
+
+  /** Whether another transaction can be begun on it. */
+  get alive(): boolean {
+    return !this.#connection.destroyed && !this.#socket.destroyed && this.#socket.writable;
+  }
+
+  /** Whether it speaks TLS. */
+  get secure(): boolean {
+    return this.#connection.secure;
+  }
+
+  /** The address from which it goes out. */
+  get localAddress(): string | undefined {
+    return this.#socket.localAddress;
+  }
+
+  /** Calls back once, when the session is over for whatever reason. */
+  whenOver(listener: () => void): void {
+    this.#connection.once("end", listener);
+  }
+
+  /** Runs one transaction. Never rejects: what happened is in the transcript. One at a time. */
+  async transact(transaction: Transaction): Promise<Transcript> {
+    const replies: Reply[] = [];
+    const { body, timer, ended } = this.#begin(transaction, replies);
+    const { lost, usable } = await ended;
+    timer.stop();
+    this.#onReply = undefined;
+    this.#onLost = undefined;
+    const transcript = { replies, bodyBegun: body.begun, bodyEnded: body.ended, lost };
+    if (!usable) this.destroy("broken off");
+    body.destroy();
+    return transcript;
+  }
+
+  #begin({ mailFrom, recipients, mail, mayBegin }: Transaction, replies: Reply[]) {
+    const { promise, resolve } = Promise.withResolvers<TransactionEnd>();
+    const timer = new TransactionTimer(this.#timeouts, recipients.length, (why) =>
+      this.destroy(why),
+    );
+    const body = new OutgoingBody(mail, mayBegin, (last) => timer.onBody(last));
+    this.#onReply = (reply) => {
+      replies.push(reply);
+      timer.onReply();
+    };
+    this.#onLost = (why) => resolve({ lost: why, usable: false });
+    this.#connection.send(
+      { from: mailFrom, to: [...recipients], size: mail.size, use8BitMime: mail.eightBit },
+      body,
+      (error) => resolve(this.#endOf(error, body)),
+    );
+    return { body, timer, ended: promise };
+  }
+
+  /** A refusal leaves the session as it was, and its replies say it all; anything else ends it. */
+  #endOf(error: Error | null, body: OutgoingBody): TransactionEnd {
+    const refused = codeOf(error) === "EENVELOPE" || codeOf(error) === "EMESSAGE";
+    const halfSent = body.begun && !body.ended;
+    if (this.alive && (error === null || refused)) return { lost: undefined, usable: !halfSent };
+    return { lost: error?.message ?? "the connection was closed", usable: false };
+  }
+
+  /** After a refused mail: RSET (RFC 5321 §4.1.1.5). False where the session is of no more use. */
+  async reset(): Promise<boolean> {
+    if (!this.alive) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => this.destroy("no reply to RSET"), this.#timeouts.mailMs);
+    this.#onLost = () => resolve(false);
+    this.whenOver(() => resolve(false));
+    this.#connection.reset((error) => resolve(error === null));
+    const done = await promise;
+    clearTimeout(timer);
+    this.#onLost = undefined;
+    return done && this.alive;
+  }
+
+  /** Ends an idle session politely; the connection is gone at the latest after `graceMs`. */
+  quit(graceMs: number): void {
+    if (!this.alive) return this.destroy("over");
+    const timer = setTimeout(() => this.destroy("no reply to QUIT"), graceMs);
+    this.whenOver(() => clearTimeout(timer));
+    this.#connection.quit();
+  }
+
+  /** Ends the connection now, without another byte. */
+  destroy(why: string): void {
+    this.#connection.close();
+    this.#socket.destroy();
+    this.#onLost?.(why);
+  }
+}
+
+/** Opens a session: connection, greeting, EHLO, TLS and AUTH as the route wants them. */
+export async function openSession(
+  options: SessionOptions,
+): Promise<{ kind: "open"; session: HopSession } | { kind: "failed"; failure: SessionFailure }> {
+  const connection = new SMTPConnection(connectionOptions(options));
+  const error = await setUp(connection, options);
+  const socket = connection._socket;
+  if (error === undefined && socket && !socket.destroyed) {
+    return { kind: "open", session: new HopSession(connection, socket, options) };
+  }
+  connection.close();
+  const tlsBroke = connection.upgrading === true || codeOf(error) === "ETLS";
+  const mayGoPlain = options.route.tls === "opportunistic" && options.withoutTls !== true;
+  if (tlsBroke && mayGoPlain && !options.signal.aborted) {
+    return openSession({ ...options, withoutTls: true });
+  }
+  return { kind: "failed", failure: failureOf(error, tlsBroke) };
+}
+
+/** Undefined once the session is there; otherwise what went wrong. */
+async function setUp(
+  connection: SMTPConnection,
+  options: SessionOptions,
+): Promise<Error | undefined> {
+  const { connectMs, greetingMs, mailMs } = options.timeouts;
+  const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+  const giveUp = (why: string) => {
+    resolve(new Error(why));
+    connection.close();
+  };
+  const onAbort = () => giveUp("the relay is closing");
+  const connecting = setTimeout(() => {
+    if (connection.stage === "init") giveUp(`no connection within ${connectMs / 1_000} s`);
+  }, connectMs);
+  const wholeMs = connectMs + greetingMs + mailMs;
+  const whole = setTimeout(() => giveUp(`no session within ${wholeMs / 1_000} s`), wholeMs);
+  options.signal.addEventListener("abort", onAbort);
+  connection.on("error", resolve);
+  connection.once("end", () => resolve(new Error("the connection was closed")));
+  connection.connect((error) => {
+    if (error) resolve(error);
+    else authenticate(connection, options, resolve);
+  });
+  const error = options.signal.aborted ? new Error("the relay is closing") : await promise;
+  clearTimeout(connecting);
+  clearTimeout(whole);
+  options.signal.removeEventListener("abort", onAbort);
+  return error;
+}
+
+function authenticate(
+  connection: SMTPConnection,
+  { credential, route }: SessionOptions,
+  done: (error: Error | undefined) => void,
+): void {
+  if (credential === undefined) return done(undefined);
+  if (!connection.secure && !isLoopback(route.host)) {
+    return done(new Error("credentials are not sent over a connection without TLS"));
+  }
+  connection.login({ user: credential.user, pass: credential.password }, (error) =>
+    done(error ?? undefined),
+  );
+}
+
+function connectionOptions(options: SessionOptions) {
+  const { route, timeouts, ca } = options;
+  const withoutTls = route.tls === "none" || options.withoutTls === true;
+  return {
+    host: route.host,
+    port: route.port,
+    // RFC 8314 §3.3: port 465 speaks TLS from the first byte.
+    secure: route.port === 465 && !withoutTls,
+    ignoreTLS: withoutTls,
+    requireTLS: route.tls === "required",
+    opportunisticTLS: route.tls === "opportunistic",
+    tls: {
+      rejectUnauthorized: route.tls === "required",
+      ...(ca === undefined ? {} : { ca: [...ca] }),
+    },
+    name: route.helo ?? options.hostname,
+    lmtp: route.protocol === "lmtp",
+    localAddress: route.sourceAddress,
+    connectionTimeout: timeouts.connectMs + timeouts.greetingMs,
+    greetingTimeout: timeouts.greetingMs,
+    dnsTimeout: timeouts.connectMs,
+    // Behind the timers of each step, which say more.
+    socketTimeout: Math.max(...Object.values(timeouts)) + 1_000,
+    // No lingering half of a connection whose lease is over (I8).
+    socketCloseTimeout: 0,
+  };
+}
+
+function abilitiesOf(ehlo: string | false): HopAbilities {
+  const words = new Map<string, string>();
+  for (const line of (ehlo || "").split(/\r?\n/).slice(1)) {
+    const found = /^250[ -](\S+)(?:\s+(.*))?$/.exec(line);
+    if (found?.[1] !== undefined) words.set(found[1].toUpperCase(), found[2] ?? "");
+  }
+  const maxBytes = Number(words.get("SIZE") ?? 0);
+  return {
+    eightBitMime: words.has("8BITMIME"),
+    smtpUtf8: words.has("SMTPUTF8"),
+    maxBytes: maxBytes > 0 ? maxBytes : undefined,
+  };
+}
+
+/** Codes of RFC 3463 for what can be wrong with a route; a 5yz greeting is not the mail's fault either. */
+function failureOf(error: unknown, tlsBroke: boolean): SessionFailure {
+  const detail = error instanceof Error ? error.message : "the connection was closed";
+  const said = (error as { response?: unknown } | undefined)?.response;
+  if (typeof said === "string" && said !== "") {
+    const status = replyClass(said) === 4 ? statusOf(said) : "4.3.0";
+    return { status, reply: said };
+  }
+  const code = codeOf(error);
+  if (code === "EDNS") return { status: "4.4.3", reply: detail };
+  if (tlsBroke) return { status: "4.7.5", reply: detail };
+  if (code === "EAUTH") return { status: "4.7.8", reply: detail };
+  return { status: "4.4.1", reply: detail };
+}
+
+function codeOf(error: unknown): string {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === "string" ? code : "";
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}

@@ -1,0 +1,51 @@
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { RecipientOutcome } from "./outcomes.ts";
+
+const levels = {
+  sent: "info",
+  bounced: "info",
+  deferred: "warn",
+  unknown: "warn",
+  dead: "error",
+} as const;
+
+/**
+ * One line for each recipient's outcome, with the fields that postmasters know from postfix: `from`,
+ * `to`, `relay`, `delay` (seconds since the mail came in), `dsn`, `status`, and the hop's reply.
+ */
+export function logOutcomes(
+  log: Logger,
+  mode: AddressLogMode,
+  mail: MailRecord,
+  hop: string,
+  outcomes: readonly RecipientOutcome[],
+  now: Date,
+): void {
+  for (const { address, status, dsn, reply } of outcomes) {
+    log[levels[status]](
+      {
+        mailId: mail._id,
+        from: loggedAddress(senderOf(mail), mode),
+        to: loggedAddress(address, mode),
+        relay: hop,
+        delay: (now.getTime() - mail.receivedAt.getTime()) / 1_000,
+        dsn,
+        status,
+        reply: mode === "plain" ? reply : withoutAddresses(reply),
+      },
+      "recipient outcome",
+    );
+  }
+}
+
+/** The sender as the next hop hears it. */
+export function senderOf(mail: MailRecord): string {
+  return mail.enriched?.mailFrom ?? mail.smtp.mailFrom;
+}
+
+/** Replies repeat addresses; where those may not be logged, neither may these. */
+function withoutAddresses(reply: string): string {
+  return reply.replace(/[^\s<>,;:]{1,64}@[^\s<>,;:]{1,255}/g, "-");
+}

@@ -1,0 +1,209 @@
+import { mayBounce, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
+import type {
+  HistoryEntry,
+  MailRecord,
+  Recipient,
+  UnknownMark,
+} from "@rs-agent/shared/mail/record.ts";
+import { finalStateOf, retentionUntil } from "@rs-agent/shared/mail/state.ts";
+import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { maxReply, replyClass } from "./reply.ts";
+import { isExpired, retryAt } from "./schedule.ts";
+import type { RecipientResult } from "./transcript.ts";
+import { entry } from "./transitions.ts";
+import { unknownChange } from "./unknown-outcome.ts";
+
+/**
+ * What follows from an attempt, as pure functions: what was seen in, the change to be written
+ * (guarded by the lease, I3) out.
+ */
+
+/** One attempt on some of a mail's recipients, as it ended. */
+export interface Attempt {
+  mail: MailRecord;
+  /** By the recipient's place in the record. */
+  results: ReadonlyMap<number, RecipientResult>;
+  /** Who was asked: a session's name, or the route's where there was none. */
+  hop: string;
+  startedAt: Date;
+  now: Date;
+  /** Our actor id. */
+  by: string;
+  /** The longest SMTP time-out (I8), milliseconds. */
+  longestTimeoutMs: number;
+  /** The mark that was written before the transaction; undefined where there was none. */
+  mark: UnknownMark | undefined;
+}
+
+/** What a recipient's log line says. */
+export interface RecipientOutcome {
+  address: string;
+  status: "sent" | "deferred" | "bounced" | "dead" | "unknown";
+  dsn: string;
+  reply: string;
+}
+
+export interface Settlement {
+  change: MailChange;
+  outcomes: RecipientOutcome[];
+  /** To be reported to the sender before the change is written. */
+  bounce: FailedRecipient[];
+}
+
+/** What follows from an attempt, each recipient apart. */
+export function settle(attempt: Attempt): Settlement {
+  const judged = attempt.mail.recipients.map((recipient, index) => {
+    const result = attempt.results.get(index);
+    return result === undefined ? { recipient } : judge(attempt, recipient, result);
+  });
+  const recipients = judged.map((entry) => entry.recipient);
+  const outcomes = judged.flatMap(({ outcome }) => (outcome === undefined ? [] : [outcome]));
+  const bounce = judged.flatMap(({ failed }) => (failed === undefined ? [] : [failed]));
+  return { change: changeFor(attempt, recipients, outcomes), outcomes, bounce };
+}
+
+interface Judged {
+  recipient: Recipient;
+  outcome?: RecipientOutcome;
+  failed?: FailedRecipient;
+}
+
+function judge(attempt: Attempt, before: Recipient, result: RecipientResult): Judged {
+  const { now } = attempt;
+  const attempts = before.attempts + 1;
+  const { address } = before;
+  if (result.kind === "unknown") {
+    const reply = result.detail.slice(0, maxReply);
+    const recipient = { ...before, attempts, status: "4.4.2", reply };
+    return { recipient, outcome: { address, status: "unknown", dsn: "4.4.2", reply } };
+  }
+  const { status, reply } = result;
+  const recipient = { ...before, attempts, status, reply };
+  if (result.kind === "sent") {
+    const outcome: RecipientOutcome = { address, status: "sent", dsn: status, reply };
+    return { recipient: { ...recipient, outcome: "sent", at: now }, outcome };
+  }
+  if (result.kind === "deferred" && !isExpired(attempt.mail, now)) {
+    return { recipient, outcome: { address, status: "deferred", dsn: status, reply } };
+  }
+  // RFC 3463: X.4.7, the time that the mail may wait is over.
+  return failure(attempt, recipient, result.kind === "deferred" ? "4.4.7" : status, reply);
+}
+
+function failure(attempt: Attempt, recipient: Recipient, status: string, reply: string): Judged {
+  const { mail, now } = attempt;
+  const { address } = recipient;
+  const outcome = whyUnreported(mail) === undefined ? "bounced" : "dead";
+  const judged = {
+    recipient: { ...recipient, status, outcome, at: now } as const,
+    outcome: { address, status: outcome, dsn: status, reply } as const,
+  };
+  if (outcome === "dead") return judged;
+  const host = mail.route?.host;
+  // Only what looks like a reply was said by the hop; the rest are our own words.
+  const said = host !== undefined && replyClass(reply) > 0 ? { remoteMta: host } : {};
+  return { ...judged, failed: { address, status, reply, lastAttemptAt: now, ...said } };
+}
+
+/** Why nobody is told that this mail failed (then it is a dead letter), or undefined: its sender is. */
+export function whyUnreported(mail: MailRecord): string | undefined {
+  if (!mayBounce(mail)) return "double-bounce";
+  return hasFinding(mail) ? "no report is sent on mail with a finding" : undefined;
+}
+
+function hasFinding({ verdicts, plan }: MailRecord): boolean {
+  if (verdicts.virus?.finding.kind === "infected") return true;
+  const spam = verdicts.spam?.finding;
+  if (spam === undefined || spam.kind === "unchecked" || plan?.spam === undefined) return false;
+  return spam.score >= plan.spam.threshold;
+}
+
+function changeFor(
+  attempt: Attempt,
+  recipients: Recipient[],
+  outcomes: RecipientOutcome[],
+): MailChange {
+  const { mail, now } = attempt;
+  const common = {
+    recipients,
+    "timings.relay": {
+      queueMs: Math.max(0, attempt.startedAt.getTime() - readyAt(mail).getTime()),
+      workMs: Math.max(0, now.getTime() - attempt.startedAt.getTime()),
+    },
+  };
+  const history = historyOf(attempt, outcomes);
+  const unknown = outcomes.filter(({ status }) => status === "unknown");
+  if (unknown[0] !== undefined && attempt.mark !== undefined) {
+    const mark = { ...attempt.mark, recipients: unknown.map(({ address }) => address) };
+    const { longestTimeoutMs } = attempt;
+    const detail = reasonOf(unknown[0]);
+    return unknownChange({ mail, mark, detail, history, longestTimeoutMs, now, set: common });
+  }
+  const state = finalStateOf(recipients);
+  if (state !== undefined) return finalChange(mail, common, state, outcomes, history, now);
+  const attempts = Math.max(...recipients.filter(isOpen).map((recipient) => recipient.attempts));
+  const waiting = outcomes.find(({ status }) => status === "deferred");
+  return {
+    set: {
+      ...common,
+      state: "ready",
+      dueAt: retryAt(mail, attempts, now),
+      ...(waiting === undefined ? {} : { reason: reasonOf(waiting) }),
+    },
+    unset: ["unknown"],
+    history,
+    releaseLease: true,
+  };
+}
+
+function finalChange(
+  mail: MailRecord,
+  common: Record<string, unknown>,
+  state: NonNullable<ReturnType<typeof finalStateOf>>,
+  outcomes: RecipientOutcome[],
+  history: HistoryEntry,
+  now: Date,
+): MailChange {
+  const expireAt = retentionUntil(state, mail.plan?.retentionMs, now);
+  const worst = outcomes.find(({ status }) => status === "dead" || status === "bounced");
+  const unreported = state === "dead" ? whyUnreported(mail) : undefined;
+  const why = worst === undefined ? undefined : reasonOf(worst);
+  const reason = [unreported, why].filter((text) => text !== undefined).join(": ");
+  return {
+    set: {
+      ...common,
+      state,
+      finalAt: now,
+      ...(expireAt === undefined ? {} : { expireAt }),
+      ...(reason === "" ? {} : { reason: reason.slice(0, 1000) }),
+    },
+    unset: ["next", "dueAt", "unknown", ...(reason === "" ? ["reason"] : [])],
+    history,
+    releaseLease: true,
+  };
+}
+
+function historyOf(attempt: Attempt, outcomes: RecipientOutcome[]): HistoryEntry {
+  const counts = new Map<string, number>();
+  for (const { status } of outcomes) counts.set(status, (counts.get(status) ?? 0) + 1);
+  const summary = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
+  const last = outcomes.at(-1)?.reply.replace(/\s+/g, " ") ?? "";
+  return entry(attempt.now, "relay attempt", attempt.by, `${attempt.hop}: ${summary}: ${last}`);
+}
+
+function readyAt(mail: MailRecord): Date {
+  return mail.history.findLast(({ event }) => event === "ready")?.at ?? mail.receivedAt;
+}
+
+function reasonOf({ address, reply }: RecipientOutcome): string {
+  return `${address}: ${reply.replace(/\s+/g, " ")}`.slice(0, 900);
+}
+
+/** The number of the attempt that is about to begin. */
+export function attemptNumber(mail: MailRecord): number {
+  return 1 + Math.max(0, ...mail.recipients.filter(isOpen).map(({ attempts }) => attempts));
+}
+
+export function isOpen(recipient: Recipient): boolean {
+  return recipient.outcome === "open";
+}

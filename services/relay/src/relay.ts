@@ -1,0 +1,136 @@
+import { readFile } from "node:fs/promises";
+import { rootCertificates } from "node:tls";
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import { Budget } from "./budget.ts";
+import { longestTimeoutMs, type RelayConfig } from "./config.ts";
+import { createCounts, type RelayCounts } from "./counts.ts";
+import { LeaseKeeper } from "./leases.ts";
+import { RouteBook } from "./route-book.ts";
+
+export interface RelayDeps {
+  config: RelayConfig;
+  /** Becomes the relay's: it closes it. */
+  database: Database;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Relay extends ServiceHandle {
+  /** What it did since its start. */
+  readonly counts: Readonly<RelayCounts>;
+}
+
+/** How often a relay tells about itself. */
+const reportMs = 2_000;
+
+/**
+ * Starts the relay: claims `ready` mail route by route and sends it by SMTP or LMTP.
+ *
+ * Guards: I1 (every claimed mail is written, given back, or left to its lease's end), I3 (writes only
+ * under the lease), I6 (the stream only pokes, the timer does the same), I7 (claims by free slots,
+ * bytes by a budget), I8 (unknown-outcome.ts, leases.ts), I10 (only the bytes that were verified).
+ */
+export async function startRelay(deps: RelayDeps): Promise<Relay> {
+  const { config, database, clock, log } = deps;
+  const counts = createCounts();
+  const draining = new AbortController();
+  const closing = new AbortController();
+  const { promise: done, resolve: ended, reject: onBug } = Promise.withResolvers<undefined>();
+  const leases = new LeaseKeeper({
+    mails: database.mails,
+    clock,
+    log,
+    leaseMs: config.RELAY_LEASE_MS,
+    onBug,
+  });
+  const routes = new RouteBook({
+    mails: database.mails,
+    controls: database.controls,
+    log,
+    queue: {
+      delivery: {
+        database,
+        log,
+        by: config.ACTOR_ID,
+        hostname: config.RELAY_HOSTNAME,
+        logAddresses: config.LOG_ADDRESSES,
+        longestTimeoutMs: longestTimeoutMs(config.timeouts),
+        bytes: new Budget(config.RELAY_HELD_BYTES),
+        counts,
+        draining: draining.signal,
+        closing: closing.signal,
+      },
+      leases,
+      hop: {
+        hostname: config.RELAY_HOSTNAME,
+        timeouts: config.timeouts,
+        ca: await trusted(config.RELAY_TLS_CA_FILE),
+        secretsDir: config.RELAY_SECRETS_DIR,
+        clock,
+        limit: config.RELAY_CONCURRENCY,
+        idleMs: config.RELAY_IDLE_MS,
+      },
+      batch: config.RELAY_BATCH,
+      leaseMs: config.RELAY_LEASE_MS,
+      probeMs: config.RELAY_PROBE_MS,
+      monotonicMs: () => clock.monotonicMs(),
+      onBug,
+    },
+    pollMs: config.RELAY_POLL_MS,
+    onBug,
+  });
+  const watching = config.CHANGE_STREAM
+    ? database.mails.watch((hint) => routes.onHint(hint), draining.signal)
+    : Promise.resolve();
+  const reporting = setInterval(() => {
+    const snapshot = { counts, routes: routes.snapshots };
+    database.actors
+      .report(config.ACTOR_ID, "relay", snapshot)
+      .catch((error: unknown) => log.warn({ reason: messageOf(error) }, "status not reported"));
+  }, reportMs);
+
+  let ending: Promise<void> | undefined;
+  const end = async () => {
+    clearInterval(reporting);
+    closing.abort();
+    draining.abort();
+    leases.close();
+    routes.close();
+    await routes.drained();
+    await watching;
+    await database.actors.leave(config.ACTOR_ID).catch(() => undefined);
+    await database.close();
+    log.info({ counts }, "relay ended");
+    ended(undefined);
+  };
+  const close = () => (ending ??= end());
+
+  const ready = routes.start().then(() => log.info({ server: database.server }, "ready"));
+  return {
+    counts,
+    ready,
+    done,
+    close,
+    async drain(signal) {
+      log.info({ counts }, "draining");
+      draining.abort();
+      signal?.addEventListener("abort", () => void close(), { once: true });
+      await routes.drained();
+      await close();
+    },
+  };
+}
+
+/** The certificates that this relay trusts, or undefined: Node's own. */
+async function trusted(caFile: string | undefined): Promise<string[] | undefined> {
+  if (caFile === undefined) return undefined;
+  try {
+    return [...rootCertificates, await readFile(caFile, "utf8")];
+  } catch (cause) {
+    throw new TerminalError("CFG_INVALID", `RELAY_TLS_CA_FILE: ${messageOf(cause)}`, { cause });
+  }
+}

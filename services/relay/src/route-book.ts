@@ -1,0 +1,127 @@
+import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { ControlStore } from "@rs-agent/shared/store/controls.ts";
+import type { MailHint, MailStore } from "@rs-agent/shared/store/mails.ts";
+import { RouteQueue, type RouteQueueDeps, type RouteSnapshot } from "./route-queue.ts";
+
+export interface RouteBookDeps {
+  mails: Pick<MailStore, "routesWaiting" | "find">;
+  controls: Pick<ControlStore, "paused">;
+  log: Logger;
+  queue: Omit<RouteQueueDeps, "mayClaim">;
+  pollMs: number;
+  onBug: (error: unknown) => void;
+}
+
+/** A queue with nothing to do for this long is closed; the next mail opens another. */
+const forgottenAfterMs = 600_000;
+
+/** Looking for routes takes the database at the most this part of its time, however much waits. */
+const searchPart = 1 / 20;
+/** Every so many searches, mail is looked for that a relay left in `relaying` when it died. */
+const leftBehindEvery = 5;
+/** Of those mails, so many are looked at: the others come up when these are settled. */
+const leftBehindAtOnce = 200;
+
+/** All routes for which mail waits, each with its queue: found by the stream's hints and the timer (I6). */
+export class RouteBook {
+  readonly #deps: RouteBookDeps;
+  readonly #queues = new Map<string, RouteQueue>();
+  #timer: NodeJS.Timeout | undefined;
+  #polling: Promise<void> | undefined;
+  #paused = false;
+  #failing = false;
+  #searches = 0;
+  #searchAtMs = 0;
+
+  constructor(deps: RouteBookDeps) {
+    this.#deps = deps;
+  }
+
+  get snapshots(): RouteSnapshot[] {
+    return [...this.#queues.values()].map((queue) => queue.snapshot);
+  }
+
+  /** Settles once the waiting mail has been looked for the first time, or the database is away. */
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => this.#poll(), this.#deps.pollMs);
+    this.#poll();
+    await this.#polling;
+  }
+
+  onHint({ state, next }: MailHint): void {
+    if (next === undefined) this.#poll();
+    else if (state === "ready" || state === "relaying") this.#poke(next);
+  }
+
+  async drained(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#polling;
+    await Promise.all([...this.#queues.values()].map((queue) => queue.drained()));
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    for (const queue of this.#queues.values()) queue.close();
+  }
+
+  #poll(): void {
+    this.#polling ??= this.#discover()
+      .catch(this.#deps.onBug)
+      .finally(() => {
+        this.#polling = undefined;
+      });
+  }
+
+  async #discover(): Promise<void> {
+    const { controls, log } = this.#deps;
+    try {
+      this.#paused = (await controls.paused()).includes("relay");
+      if (!this.#paused) {
+        for (const route of this.#queues.keys()) this.#poke(route);
+        for (const route of await this.#search()) this.#poke(route);
+      }
+      this.#failing = false;
+    } catch (error) {
+      if (!(error instanceof RetryableError)) throw error;
+      if (!this.#failing) log.warn({ reason: messageOf(error) }, "waiting mail not looked for");
+      this.#failing = true;
+    }
+    this.#forgetIdle();
+  }
+
+  async #search(): Promise<string[]> {
+    const { mails } = this.#deps;
+    const { monotonicMs } = this.#deps.queue;
+    const beganMs = monotonicMs();
+    if (beganMs < this.#searchAtMs) return [];
+    const routes = await mails.routesWaiting();
+    this.#searchAtMs = beganMs + (monotonicMs() - beganMs) / searchPart;
+    this.#searches += 1;
+    if (this.#searches % leftBehindEvery !== 1) return routes;
+    const left = await mails.find({ state: "relaying", limit: leftBehindAtOnce });
+    return [...routes, ...left.flatMap(({ next }) => next ?? [])];
+  }
+
+  #poke(route: string): void {
+    if (!this.#mayClaim()) return;
+    let queue = this.#queues.get(route);
+    if (queue === undefined) {
+      queue = new RouteQueue(route, { ...this.#deps.queue, mayClaim: () => this.#mayClaim() });
+      this.#queues.set(route, queue);
+    }
+    queue.poke();
+  }
+
+  #mayClaim(): boolean {
+    return !this.#paused && !this.#deps.queue.delivery.draining.aborted;
+  }
+
+  #forgetIdle(): void {
+    for (const [route, queue] of this.#queues) {
+      if (queue.idleMs < forgottenAfterMs) continue;
+      queue.close();
+      this.#queues.delete(route);
+    }
+  }
+}

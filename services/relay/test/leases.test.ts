@@ -1,0 +1,85 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { RetryableError } from "@rs-agent/shared/errors.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import type { MailStore } from "@rs-agent/shared/store/mails.ts";
+import { LeaseKeeper } from "../src/leases.ts";
+import { readyRecord, routeTo } from "./ready-mail.ts";
+
+function keeper(renew: MailStore["renew"], leaseMs = 300) {
+  let skewMs = 0;
+  const clock = { monotonicMs: () => performance.now() + skewMs };
+  const bugs: unknown[] = [];
+  const leases = new LeaseKeeper({
+    mails: { renew },
+    clock,
+    log: createSilentLogger(),
+    leaseMs,
+    onBug: (error) => bugs.push(error),
+  });
+  onTestFinished(() => {
+    leases.close();
+    expect(bugs).toEqual([]);
+  });
+  const hold = () =>
+    leases.hold({
+      mail: readyRecord({ route: routeTo(1) }),
+      token: "t".repeat(32),
+      validUntilMs: clock.monotonicMs() + leaseMs,
+    });
+  return { leases, hold, clock, jump: (ms: number) => (skewMs += ms) };
+}
+
+const away: MailStore["renew"] = () =>
+  Promise.reject(new RetryableError("STORE_UNREACHABLE", "away"));
+
+it("I8: a lease that cannot be renewed ends at its deadline, and what is under way with it", async () => {
+  const { hold } = keeper(away);
+  const lease = hold();
+  expect(lease.isValid()).toBe(true);
+  await vi.waitFor(() => expect(lease.signal.aborted).toBe(true), 2_000);
+  expect(lease.isValid()).toBe(false);
+});
+
+it("I8: a clock that jumped past the deadline ends the right before any timer runs", () => {
+  const { hold, jump } = keeper(away);
+  const lease = hold();
+  jump(301);
+  expect(lease.isValid()).toBe(false);
+});
+
+it("renews all that is held in one call and keeps them as long as that goes on", async () => {
+  const renewed: number[] = [];
+  const { hold, clock } = keeper((held, leaseMs) => {
+    renewed.push(held.length);
+    return Promise.resolve({ validUntilMs: clock.monotonicMs() + leaseMs, stale: [] });
+  });
+  const held = [hold(), hold(), hold()];
+  await vi.waitFor(() => expect(renewed.length).toBeGreaterThanOrEqual(5), 3_000);
+  expect(held.every((lease) => lease.isValid())).toBe(true);
+  expect(new Set(renewed)).toEqual(new Set([3]));
+  held[0]?.end();
+  await vi.waitFor(() => expect(renewed.at(-1)).toBe(2), 2_000);
+  expect(held[0]?.signal.aborted).toBe(false);
+});
+
+it("I3: a lease that is another's by now is lost at once", async () => {
+  let first = "";
+  const { hold, clock } = keeper((_held, leaseMs) =>
+    Promise.resolve({ validUntilMs: clock.monotonicMs() + leaseMs, stale: [first] }),
+  );
+  const [lost, kept] = [hold(), hold()];
+  first = lost.mailId;
+  await vi.waitFor(() => expect(lost.signal.aborted).toBe(true), 2_000);
+  expect(kept.isValid()).toBe(true);
+});
+
+it("a late renewal brings nothing back that has ended", async () => {
+  const renewal = Promise.withResolvers<{ validUntilMs: number; stale: string[] }>();
+  const { hold, clock } = keeper(() => renewal.promise);
+  const lease = hold();
+  await vi.waitFor(() => expect(lease.signal.aborted).toBe(true), 2_000);
+  renewal.resolve({ validUntilMs: clock.monotonicMs() + 10_000, stale: [] });
+  await pause(0);
+  expect(lease.isValid()).toBe(false);
+});

@@ -1,0 +1,32 @@
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+import { quickSettings } from "./running-relay.ts";
+
+/** So short that a test can see the end of the time in which nobody sends again (I8). */
+export const shortTimeouts = {
+  RELAY_TIMEOUT_CONNECT_MS: "300",
+  RELAY_TIMEOUT_GREETING_MS: "300",
+  RELAY_TIMEOUT_MAIL_MS: "300",
+  RELAY_TIMEOUT_RCPT_MS: "300",
+  RELAY_TIMEOUT_DATA_MS: "300",
+  RELAY_TIMEOUT_BLOCK_MS: "300",
+  RELAY_TIMEOUT_FINAL_MS: "1200",
+};
+
+/**
+ * The relay as the process that it is in production, with its log on `stderr`; killed with the test
+ * if it still runs.
+ */
+export function relayProcess(db: string, settings: Record<string, string> = {}) {
+  const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
+  const child = spawn(process.execPath, [main], {
+    env: { PATH: process.env.PATH, ...quickSettings(db, settings) },
+    stdio: ["ignore", "inherit", "pipe"],
+  });
+  child.stderr.resume();
+  onTestFinished(() => {
+    child.kill("SIGKILL");
+  });
+  return child;
+}

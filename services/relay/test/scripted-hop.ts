@@ -1,0 +1,89 @@
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Socket } from "node:net";
+import { onTestFinished } from "vitest";
+
+/** What the hop does at a step: says this, byte for byte, and may hang up after it. */
+export interface Line {
+  say: string;
+  hangUp?: boolean;
+}
+
+export interface HopScript {
+  /** Behind the name in the reply to EHLO or LHLO. */
+  extensions?: readonly string[];
+  greeting?: Line;
+  /**
+   * Asked for each command line, and with "." at the end of the mail; undefined: as a hop that takes
+   * everything. `nth` counts the lines of that verb from 1, over all sessions.
+   */
+  answer?: (verb: string, nth: number) => Line | undefined;
+  /** Called with each piece of the mail that arrives. */
+  onBody?: (socket: Socket) => void;
+}
+
+export interface ScriptedHop {
+  port: number;
+  /** Every command line that came, of all sessions; `.` for the end of a mail. */
+  lines: string[];
+  /** The open sessions, the oldest first. */
+  sockets: ReadonlySet<Socket>;
+}
+
+/**
+ * A next hop for faults that a real one cannot be made to show (half a reply, an early one, a 421 in
+ * between): it speaks SMTP on a real socket, by the book but where its script says otherwise. Closed
+ * with the test.
+ */
+export async function scriptedHop(script: HopScript): Promise<ScriptedHop> {
+  const lines: string[] = [];
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    socket.on("error", () => undefined);
+    say(socket, script.greeting ?? { say: "220 hop ESMTP\r\n" });
+    serve(socket, script, lines);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(async () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await once(server, "close");
+  });
+  return { port: (server.address() as AddressInfo).port, lines, sockets };
+}
+
+function serve(socket: Socket, script: HopScript, lines: string[]): void {
+  let rest = "";
+  let inMail = false;
+  socket.on("data", (chunk) => {
+    if (inMail) script.onBody?.(socket);
+    rest += chunk.toString("latin1");
+    for (let end = rest.indexOf("\r\n"); end >= 0; end = rest.indexOf("\r\n")) {
+      const line = rest.slice(0, end);
+      rest = rest.slice(end + 2);
+      if (inMail && line !== ".") continue;
+      const verb = line === "." ? "." : line.slice(0, 4).toUpperCase();
+      lines.push(line);
+      const nth = lines.filter((seen) => seen.toUpperCase().startsWith(verb)).length;
+      const answer = script.answer?.(verb, nth) ?? { say: usual(verb, script) };
+      inMail = verb === "DATA" && answer.say.startsWith("354");
+      say(socket, answer);
+    }
+  });
+}
+
+function usual(verb: string, { extensions = ["PIPELINING", "8BITMIME"] }: HopScript): string {
+  if (verb === "EHLO" || verb === "LHLO") {
+    const words = ["hop", ...extensions];
+    return words.map((word, at) => `250${at === words.length - 1 ? " " : "-"}${word}\r\n`).join("");
+  }
+  if (verb === "DATA") return "354 go on\r\n";
+  return verb === "QUIT" ? "221 bye\r\n" : "250 2.0.0 ok\r\n";
+}
+
+function say(socket: Socket, line: Line): void {
+  if (line.hangUp === true) socket.end(line.say);
+  else socket.write(line.say);
+}

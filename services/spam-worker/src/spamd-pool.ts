@@ -1,0 +1,167 @@
+import { setTimeout as wait } from "node:timers/promises";
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { Engine, SpamFinding } from "@rs-agent/shared/mail/verdict.ts";
+import type { Ability } from "@rs-agent/shared/worker/handler.ts";
+import { putCanariesThrough } from "./canary.ts";
+import type { SpamdClient } from "./spamd/client.ts";
+import { judge, type RuleDetail } from "./verdict-of-mail.ts";
+
+/** Milliseconds between looks at a spamd that is unable; doubled up to the second. */
+const firstLookMs = 500;
+const slowestLookMs = 5_000;
+
+type MemberState =
+  { kind: "able"; engine: Engine; detail: RuleDetail } | { kind: "unable"; reason: string };
+
+interface Member {
+  client: SpamdClient;
+  state: MemberState;
+  inFlight: number;
+  /** Canaries are on their way by our own doing: after a failure, until it is able. */
+  probing: boolean;
+}
+
+export interface SpamdPoolDeps {
+  clients: readonly SpamdClient[];
+  /** Requests at once to each spamd: as many as it has children. */
+  children: number;
+  /** Milliseconds for one canary. */
+  canaryTimeoutMs: number;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface JudgeOptions {
+  user?: string;
+  signal: AbortSignal;
+  timeoutMs: number;
+}
+
+/**
+ * Several spamds as one: each mail goes to the least busy of those whose canaries passed. One
+ * that cannot be reached is left out until they pass again, and its mail goes to another.
+ */
+export class SpamdPool {
+  readonly #members: Member[];
+  readonly #deps: SpamdPoolDeps;
+  readonly #closed = new AbortController();
+
+  constructor(deps: SpamdPoolDeps) {
+    this.#deps = deps;
+    this.#members = deps.clients.map((client) => ({
+      client,
+      state: { kind: "unable", reason: `spamd ${client.address}: not asked yet` },
+      inFlight: 0,
+      probing: false,
+    }));
+  }
+
+  /** Mails that may be judged at once. */
+  concurrency(): number {
+    return this.#members.filter(isAble).length * this.#deps.children;
+  }
+
+  async judge(
+    mail: readonly Buffer[],
+    options: JudgeOptions,
+  ): Promise<{ finding: SpamFinding; engine?: Engine }> {
+    const { clock } = this.#deps;
+    const startedAt = clock.monotonicMs();
+    for (;;) {
+      const member = this.#leastBusy();
+      if (member?.state.kind !== "able") return { finding: this.#nobodyAble() };
+      const { detail, engine } = member.state;
+      const timeoutMs = Math.max(1, options.timeoutMs - (clock.monotonicMs() - startedAt));
+      member.inFlight += 1;
+      const finding = await judge(member.client, mail, detail, {
+        ...options,
+        timeoutMs,
+        clock,
+      }).finally(() => (member.inFlight -= 1));
+      if (!this.#shallTryAnother(member, finding)) return { finding, engine };
+    }
+  }
+
+  /** Puts the canaries through every spamd. One that is able is enough. */
+  async canary(signal: AbortSignal): Promise<Ability> {
+    await Promise.all(this.#members.map((member) => this.#look(member, signal)));
+    const able = this.#members.find(isAble);
+    if (able?.state.kind === "able") return { able: true, engine: able.state.engine };
+    return { able: false, reason: this.#reasons() };
+  }
+
+  close(): void {
+    this.#closed.abort();
+  }
+
+  #leastBusy(): Member | undefined {
+    return this.#members
+      .filter(isAble)
+      .reduce<Member | undefined>(
+        (least, member) =>
+          least === undefined || member.inFlight < least.inFlight ? member : least,
+        undefined,
+      );
+  }
+
+  /** A spamd that was not reached has seen nothing of the mail: another may have it. */
+  #shallTryAnother(member: Member, finding: SpamFinding): boolean {
+    if (finding.kind !== "unchecked") return false;
+    if (finding.reason === "engine-away") {
+      this.#setState(member, { kind: "unable", reason: finding.detail ?? finding.reason });
+    }
+    if (finding.reason !== "engine-away" && finding.reason !== "engine-error") return false;
+    void this.#probe(member);
+    return finding.reason === "engine-away";
+  }
+
+  /** Looks at once, and again until it is able. Never rejects. */
+  async #probe(member: Member): Promise<void> {
+    if (member.probing) return;
+    member.probing = true;
+    const { signal } = this.#closed;
+    try {
+      for (let delayMs = firstLookMs; ; delayMs = Math.min(delayMs * 2, slowestLookMs)) {
+        await this.#look(member, signal);
+        if (isAble(member)) return;
+        await wait(delayMs, undefined, { signal });
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      member.probing = false;
+    }
+  }
+
+  async #look(member: Member, signal: AbortSignal): Promise<void> {
+    const { clock, canaryTimeoutMs } = this.#deps;
+    const options = { signal, timeoutMs: canaryTimeoutMs };
+    const outcome = await putCanariesThrough(member.client, clock, options);
+    this.#setState(member, outcome);
+    if (outcome.kind === "unable") void this.#probe(member);
+  }
+
+  #setState(member: Member, state: MemberState): void {
+    const { log } = this.#deps;
+    const spamd = member.client.address;
+    if (state.kind === "able" && !isAble(member)) log.info({ spamd, ...state }, "spamd is able");
+    if (state.kind === "unable" && isAble(member))
+      log.warn({ spamd, reason: state.reason }, "spamd is unable and left out");
+    member.state = state;
+  }
+
+  #nobodyAble(): SpamFinding {
+    return { kind: "unchecked", reason: "engine-away", detail: this.#reasons().slice(0, 1_000) };
+  }
+
+  #reasons(): string {
+    return this.#members
+      .map(({ state }) => (state.kind === "unable" ? state.reason : ""))
+      .join("; ");
+  }
+}
+
+function isAble(member: Member): boolean {
+  return member.state.kind === "able";
+}

@@ -1,0 +1,53 @@
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { SpamFinding, SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import type { Answer, AskOptions, Rules, SpamdClient } from "./spamd/client.ts";
+import type { SpamdFailure } from "./spamd/exit-codes.ts";
+import type { Score } from "./spamd/score.ts";
+
+/** How rules are asked for: `report` with their points, `symbols` by name alone. */
+export type RuleDetail = "report" | "symbols";
+
+/** What SpamAssassin adds when it ran out of time; the score is then a part of the true one. */
+const outOfTime = "TIME_LIMIT_EXCEEDED";
+const maxRules = 500;
+
+/**
+ * Has one mail judged. With `report`, spamd is asked again for the bare names where its report
+ * cannot be trusted to name every rule: without all names a time-out would read as ham.
+ */
+export async function judge(
+  client: SpamdClient,
+  mail: readonly Buffer[],
+  detail: RuleDetail,
+  options: AskOptions & { timeoutMs: number; clock: Clock },
+): Promise<SpamFinding> {
+  const startedAt = options.clock.monotonicMs();
+  if (detail === "report") {
+    const answer = await client.report(mail, options);
+    if (answer.kind === "failed") return unchecked(answer);
+    if (answer.rules !== undefined) return findingOf(answer, answer.rules);
+  }
+  const timeoutMs = options.timeoutMs - (options.clock.monotonicMs() - startedAt);
+  const answer: Answer<Score & Rules> = await client.symbols(mail, { ...options, timeoutMs });
+  return answer.kind === "failed" ? unchecked(answer) : findingOf(answer, answer.rules);
+}
+
+function findingOf(score: Score, rules: readonly SpamRule[]): SpamFinding {
+  if (rules.some((rule) => rule.name === outOfTime)) {
+    return {
+      kind: "unchecked",
+      reason: "time-out",
+      detail: `SpamAssassin ran out of time at ${score.score} of ${score.required} points`,
+    };
+  }
+  return {
+    kind: score.spam ? "spam" : "ham",
+    score: score.score,
+    required: score.required,
+    rules: rules.slice(0, maxRules),
+  };
+}
+
+function unchecked(failure: SpamdFailure): SpamFinding {
+  return { kind: "unchecked", reason: failure.reason, detail: failure.detail };
+}

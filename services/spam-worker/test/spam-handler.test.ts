@@ -1,0 +1,117 @@
+import { afterAll, beforeAll, expect, inject, it } from "vitest";
+import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { settingsHashOf, type SpamSettings } from "@rs-agent/shared/mail/task-settings.ts";
+import { spamFindingSchema } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
+import { gtube } from "../src/canary.ts";
+import { createSpamHandler } from "../src/spam-handler.ts";
+import { SpamdPool } from "../src/spamd-pool.ts";
+import { createSpamdClient } from "../src/spamd/client.ts";
+
+const log = createSilentLogger();
+const signal = new AbortController().signal;
+let handler: TaskHandler;
+
+beforeAll(async () => {
+  const client = createSpamdClient({
+    address: inject("spamd"),
+    timeoutMs: 20_000,
+    connectTimeoutMs: 1_000,
+    maxReplyBytes: 100_000,
+  });
+  const pool = new SpamdPool({
+    clients: [client],
+    children: 2,
+    canaryTimeoutMs: 20_000,
+    clock: systemClock,
+    log,
+  });
+  handler = createSpamHandler({ pool, timeoutMs: 20_000 });
+  expect(await handler.canary(signal)).toMatchObject({ able: true, engine: { name: "spamd" } });
+});
+
+afterAll(async () => handler.close());
+
+/** The first Received line is our own, as ingest writes it. */
+function rawMail(text: string): Buffer {
+  const lines = [
+    "Received: from client.example.net (unknown [198.51.100.7])",
+    "\tby mx.example.com (rs-agent) with ESMTP id m1;",
+    "\tMon, 23 Nov 2026 10:00:00 +0000",
+    "Return-Path: <forged@example.org>",
+    "From: Anna <anna@example.org>",
+    "To: b@example.com",
+    "Subject: a test",
+    "Message-ID: <handler.test@example.org>",
+    "",
+    text,
+    "",
+  ];
+  return Buffer.from(lines.join("\r\n"));
+}
+
+function taskFor(raw: Buffer, settings: SpamSettings): SpamTask {
+  return {
+    v: 1,
+    from: "dispatcher",
+    kind: "task",
+    task: "spam",
+    session: newToken(),
+    taskId: newToken(),
+    sequence: 1,
+    mailId: "m1",
+    attempt: 1,
+    sha256: sha256Hex(raw),
+    size: raw.length,
+    settings,
+    settingsHash: settingsHashOf(settings),
+    deadlineMs: 30_000,
+    smtp: {
+      mailFrom: "sender@envelope.example",
+      rcptTo: ["b@example.com"],
+      client: { address: "198.51.100.7", name: "", helo: "client.example.net" },
+    },
+  };
+}
+
+async function findingOn(raw: Buffer, settings: SpamSettings) {
+  const mail = { kind: "bytes", bytes: raw } as const;
+  const { output } = await handler.handle(taskFor(raw, settings), mail, { signal, log });
+  return spamFindingSchema.parse(output);
+}
+
+const settings: SpamSettings = { maxBytes: 500_000, oversize: "unchecked" };
+
+it("finds GTUBE and names its rule with its points", async () => {
+  const finding = await findingOn(rawMail(gtube()), settings);
+  expect(finding).toMatchObject({
+    kind: "spam",
+    required: 5,
+    rules: expect.arrayContaining([{ name: "GTUBE", score: 1000 }]) as unknown,
+  });
+});
+
+it("has relay rules judge the SMTP client and sender rules the SMTP sender", async () => {
+  const finding = await findingOn(rawMail("How are you?"), settings);
+  if (finding.kind === "unchecked") throw new Error(finding.detail);
+  const names = finding.rules.map((rule) => rule.name);
+  expect(names).toContain("RS_TEST_ENVELOPE_FROM");
+  expect(names).toContain("RS_TEST_LAST_HOP");
+});
+
+it("leaves an oversized mail unchecked: too-large", async () => {
+  const finding = await findingOn(rawMail("x".repeat(500)), { ...settings, maxBytes: 400 });
+  expect(finding).toMatchObject({ kind: "unchecked", reason: "too-large" });
+});
+
+it("judges an oversized mail by its head where the policy says so, and says so", async () => {
+  const raw = rawMail(`${gtube()}\r\n${"x\r\n".repeat(500)}`);
+  const finding = await findingOn(raw, { ...settings, maxBytes: 800, oversize: "head" });
+  expect(finding).toMatchObject({
+    kind: "spam",
+    detail: expect.stringMatching(/^only the first \d+ of \d+ bytes were checked$/) as unknown,
+  });
+});

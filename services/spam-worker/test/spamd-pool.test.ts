@@ -1,0 +1,116 @@
+import { afterEach, expect, it } from "vitest";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { SpamdPool } from "../src/spamd-pool.ts";
+import { createSpamdClient } from "../src/spamd/client.ts";
+import { startFakeSpamd, type FakeRequest, type FakeSpamd, type Fault } from "./fake-spamd.ts";
+
+const signal = new AbortController().signal;
+const mail = [Buffer.from("Subject: x\r\n\r\nx\r\n")];
+const ask = { signal, timeoutMs: 2_000 };
+
+const fakes: FakeSpamd[] = [];
+const pools: SpamdPool[] = [];
+afterEach(async () => {
+  for (const pool of pools.splice(0)) pool.close();
+  await Promise.all(fakes.splice(0).map(async (fake) => fake.close()));
+});
+
+type Script = (request: FakeRequest) => Fault | undefined | Promise<Fault | undefined>;
+
+async function poolOf(children: number, ...scripts: Script[]): Promise<SpamdPool> {
+  for (const script of scripts) fakes.push(await startFakeSpamd(script));
+  const clients = fakes.map(({ address }) =>
+    createSpamdClient({ address, timeoutMs: 2_000, connectTimeoutMs: 500, maxReplyBytes: 20_000 }),
+  );
+  const pool = new SpamdPool({
+    clients,
+    children,
+    canaryTimeoutMs: 1_000,
+    clock: systemClock,
+    log: createSilentLogger(),
+  });
+  pools.push(pool);
+  return pool;
+}
+
+const isCanary = (request: FakeRequest) => request.body.includes("Health check of the spam filter");
+const mailsSeen = (fake: FakeSpamd | undefined) =>
+  fake?.requests.filter((request) => !isCanary(request)).length;
+
+it("takes nothing before the canaries have passed", async () => {
+  const pool = await poolOf(3, () => undefined);
+  expect(pool.concurrency()).toBe(0);
+  expect(await pool.canary(signal)).toMatchObject({ able: true, engine: { version: "4.0.1" } });
+  expect(pool.concurrency()).toBe(3);
+});
+
+it("is unable where GTUBE is ham, and says so", async () => {
+  const blind = {
+    chunks: ["SPAMD/1.1 0 EX_OK\r\nContent-length: 0\r\nSpam: False ; 0.0 / 5.0\r\n\r\n"],
+  };
+  const pool = await poolOf(1, () => ({ ...blind, then: "close" }));
+  expect(await pool.canary(signal)).toMatchObject({
+    able: false,
+    reason: expect.stringContaining("GTUBE is ham to it") as unknown,
+  });
+});
+
+it("is unable where a clean mail is spam", async () => {
+  const chunks = ["SPAMD/1.1 0 EX_OK\r\nContent-length: 0\r\nSpam: True ; 9.0 / 5.0\r\n\r\n"];
+  const pool = await poolOf(1, () => ({ chunks, then: "close" }));
+  expect(await pool.canary(signal)).toMatchObject({
+    able: false,
+    reason: expect.stringContaining("a clean mail is spam to it") as unknown,
+  });
+});
+
+it("asks for the rules' names where a site's report cannot be read", async () => {
+  const pool = await poolOf(1, ({ method, body }) => {
+    if (method !== "REPORT") return undefined;
+    const score = body.includes("GTUBE") ? "True ; 1000.0 / 5.0" : "False ; 0.0 / 5.0";
+    const chunks = [`SPAMD/1.1 0 EX_OK\r\nContent-length: 5\r\nSpam: ${score}\r\n\r\nHello`];
+    return { chunks, then: "close" };
+  });
+  await pool.canary(signal);
+  const { finding } = await pool.judge(mail, ask);
+  expect(finding).toMatchObject({ kind: "ham", rules: [{ name: "RDNS_NONE" }] });
+  const [request] = fakes[0]?.requests.filter((asked) => !isCanary(asked)) ?? [];
+  expect(request?.method).toBe("SYMBOLS");
+});
+
+it("gives each mail to the least busy spamd", async () => {
+  const release = Promise.withResolvers<undefined>();
+  const slow: Script = async (request) => (isCanary(request) ? undefined : release.promise);
+  const pool = await poolOf(2, slow, slow);
+  await pool.canary(signal);
+  const asked = [1, 2, 3, 4].map(async () => pool.judge(mail, ask));
+  await expect.poll(() => fakes.map(mailsSeen)).toEqual([2, 2]);
+  release.resolve(undefined);
+  for (const { finding } of await Promise.all(asked)) expect(finding.kind).toBe("ham");
+});
+
+it("gives the mail of a spamd that is away to another, and leaves it out", async () => {
+  const pool = await poolOf(
+    2,
+    () => undefined,
+    () => undefined,
+  );
+  await pool.canary(signal);
+  await fakes[0]?.close();
+  fakes.shift();
+  const judged = [];
+  for (let n = 0; n < 3; n += 1) judged.push((await pool.judge(mail, ask)).finding.kind);
+  expect(judged).toEqual(["ham", "ham", "ham"]);
+  expect(pool.concurrency()).toBe(2);
+});
+
+it("takes an unable spamd back once its canaries pass again", async () => {
+  let broken = true;
+  const pool = await poolOf(1, () => (broken ? { chunks: [], then: "close" } : undefined));
+  expect(await pool.canary(signal)).toMatchObject({ able: false });
+  const { finding } = await pool.judge(mail, ask);
+  expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
+  broken = false;
+  await expect.poll(() => pool.concurrency(), { timeout: 5_000 }).toBe(1);
+});

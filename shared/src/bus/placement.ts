@@ -1,0 +1,60 @@
+import type { Credit } from "./wire.ts";
+
+/** Frames above this may be unacknowledged one at a time for each mailbox. */
+export const bigFrameBytes = 1024 * 1024;
+
+/** What placement looks at in a worker's session. */
+export interface Placeable {
+  /** Open, heard of lately, not leaving. */
+  takesTasks: boolean;
+  grant: Credit;
+  outstanding: Credit;
+  /** A frame above `bigFrameBytes` is on its way and not yet seen by the worker. */
+  bigFrameOut: boolean;
+  /** A task that tolerates no other is out there. */
+  aloneOut: boolean;
+  spools: readonly string[];
+}
+
+export interface Wish {
+  /** Bytes that travel on the bus: 0 in disk mode. */
+  bytes: number;
+  spoolId: string | undefined;
+  alone: boolean;
+}
+
+/** What a worker still takes now; never below zero. */
+export function freeCredit(worker: Placeable): Credit {
+  if (!worker.takesTasks || worker.aloneOut) return { tasks: 0, bytes: 0 };
+  return {
+    tasks: Math.max(0, worker.grant.tasks - worker.outstanding.tasks),
+    bytes: Math.max(0, worker.grant.bytes - worker.outstanding.bytes),
+  };
+}
+
+/** Whether a worker may get this task now. An idle one takes a task of any size. */
+export function fits(worker: Placeable, wish: Wish): boolean {
+  const free = freeCredit(worker);
+  if (free.tasks < 1) return false;
+  const idle = worker.outstanding.tasks === 0;
+  if (wish.alone && !idle) return false;
+  if (wish.spoolId !== undefined && !worker.spools.includes(wish.spoolId)) return false;
+  if (wish.bytes > bigFrameBytes && worker.bigFrameOut) return false;
+  return idle || wish.bytes <= free.bytes;
+}
+
+/** The worker with the most free credit (tasks first, then bytes) among those that it fits. */
+export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
+  let best: W | undefined;
+  let bestFree: Credit = { tasks: 0, bytes: 0 };
+  for (const worker of workers) {
+    if (!fits(worker, wish)) continue;
+    const free = freeCredit(worker);
+    const better =
+      free.tasks > bestFree.tasks || (free.tasks === bestFree.tasks && free.bytes > bestFree.bytes);
+    if (best !== undefined && !better) continue;
+    best = worker;
+    bestFree = free;
+  }
+  return best;
+}

@@ -1,0 +1,324 @@
+import type { Clock } from "../clock.ts";
+import { newToken } from "../ids.ts";
+import type { OutgoingHead } from "./codec.ts";
+import type { Engine, TaskKind } from "../mail/verdict.ts";
+import { bigFrameBytes, freeCredit, type Placeable } from "./placement.ts";
+import type { LostReason, LostTask, MailToPlace, Outstanding, TaskToPlace } from "./pool-task.ts";
+import { PushSender } from "./push-sender.ts";
+import type { BusTiming } from "./timing.ts";
+import type { Credit, HeartbeatHead, ReadyHead } from "./wire.ts";
+
+/** How long a last word may still be delivered after the session's end. */
+const lastWordMs = 1_000;
+
+export interface PoolSessionOptions {
+  ready: ReadyHead;
+  version: number;
+  /** Of the dispatcher. */
+  actorId: string;
+  incarnation: string;
+  maxWaitingBytes: number;
+  clock: Clock;
+  timing: BusTiming;
+  /** Called once a task; never while `place` runs. */
+  onLost: (lost: LostTask) => void;
+  onEnd: (session: PoolSession, reason: LostReason) => void;
+  onUnsendable: () => void;
+}
+
+/** What `status` shows of a worker. */
+export interface WorkerSnapshot {
+  id: string;
+  kind: TaskKind;
+  mailbox: string;
+  incarnation: string;
+  /** `opening`: it said ready but has not yet heard from us. */
+  state: "opening" | "open" | "silent" | "leaving";
+  /** Why it takes nothing, in its own words. */
+  unable: string | undefined;
+  engine: Engine | undefined;
+  spools: readonly string[];
+  grant: Credit;
+  free: Credit;
+  outstanding: Credit;
+  /** How many of these it is working on, as far as it has said. */
+  started: number;
+  heardAgoMs: number;
+}
+
+/**
+ * The dispatcher's half of a session with one worker: its grant, the tasks that are out, and the
+ * socket to its mailbox. `outstanding` never exceeds `grant` by anything placed here, but for
+ * the one task of any size that an idle worker takes.
+ */
+export class PoolSession implements Placeable {
+  readonly id = newToken();
+  readonly workerId: string;
+  readonly kind: TaskKind;
+  readonly version: number;
+  grant: Credit = { tasks: 0, bytes: 0 };
+  readonly outstanding: Credit = { tasks: 0, bytes: 0 };
+  engine: Engine | undefined;
+  spools: readonly string[];
+  aloneOut = false;
+  /** Settles when, after the session's end, the socket is closed. */
+  closed: Promise<void> = Promise.resolve();
+  readonly #options: PoolSessionOptions;
+  readonly #sender: PushSender;
+  /** In the order of their sequence numbers. */
+  readonly #tasks = new Map<string, Outstanding>();
+  #heard = false;
+  #leaving = false;
+  #ended = false;
+  #unable: string | undefined;
+  #sequence = 0;
+  #bigSequence = 0;
+  #started = 0;
+  #seen = 0;
+  #lastHeardMs: number;
+  #busyUntilMs = -Infinity;
+
+  constructor(options: PoolSessionOptions) {
+    const { ready } = options;
+    this.#options = options;
+    this.workerId = ready.from;
+    this.kind = ready.task;
+    this.version = options.version;
+    this.engine = ready.engine;
+    this.spools = ready.spools;
+    this.#lastHeardMs = options.clock.monotonicMs();
+    this.#sender = new PushSender({
+      endpoint: ready.mailbox,
+      maxParts: 10_000,
+      maxBytes: options.maxWaitingBytes,
+      onConnected: () => undefined,
+      onDisconnected: () => this.end("disconnect"),
+      onUnsendable: options.onUnsendable,
+    });
+    this.beat();
+  }
+
+  get takesTasks(): boolean {
+    return this.#heard && !this.#leaving && !this.#ended && !this.#isSilent();
+  }
+
+  get bigFrameOut(): boolean {
+    return this.#bigSequence > this.#seen;
+  }
+
+  /** Sends a task; the caller has looked at the credit (`fits`). Undefined: the socket is full. */
+  place(task: TaskToPlace, mail: MailToPlace): string | undefined {
+    const { clock, timing } = this.#options;
+    const taskId = newToken();
+    const sequence = this.#sequence + 1;
+    const body = Buffer.isBuffer(mail) ? mail : undefined;
+    const head: OutgoingHead = {
+      ...this.#common("task"),
+      taskId,
+      sequence,
+      mailId: task.mailId,
+      attempt: task.attempt,
+      sha256: task.sha256,
+      size: task.size,
+      settingsHash: task.settingsHash,
+      deadlineMs: task.deadlineMs,
+      smtp: task.smtp,
+      task: this.kind,
+      settings: task.settings,
+      ...(Buffer.isBuffer(mail) ? { bytes: mail.length } : { spool: mail.spool }),
+      ...(task.verdicts === undefined ? {} : { verdicts: task.verdicts }),
+      ...(task.disposition === undefined ? {} : { disposition: task.disposition }),
+      ...(task.traceparent === undefined ? {} : { traceparent: task.traceparent }),
+      ...(task.alone === true ? { alone: true } : {}),
+    };
+    if (!this.#sender.send(head, body)) return undefined;
+    this.#sequence = sequence;
+    const sentAtMs = clock.monotonicMs();
+    const out: Outstanding = {
+      taskId,
+      sequence,
+      kind: this.kind,
+      task,
+      bytes: body?.length ?? 0,
+      sentAtMs,
+      giveUpAtMs: sentAtMs + task.deadlineMs + timing.graceMs,
+      started: false,
+      givenUp: false,
+    };
+    this.#tasks.set(taskId, out);
+    this.outstanding.tasks += 1;
+    this.outstanding.bytes += out.bytes;
+    this.aloneOut = task.alone === true;
+    if (out.bytes > bigFrameBytes) this.#bigSequence = sequence;
+    return taskId;
+  }
+
+  /** Any frame of this session is a sign of life. */
+  heard(): void {
+    this.#lastHeardMs = this.#options.clock.monotonicMs();
+  }
+
+  /** Takes over what a worker says of itself. True: it may take tasks that it did not before. */
+  update(head: HeartbeatHead): boolean {
+    const before = freeCredit(this);
+    const couldBig = !this.bigFrameOut;
+    this.#heard = true;
+    if (head.credit !== undefined) this.grant = head.credit;
+    this.#unable = head.unable;
+    this.engine = head.engine ?? this.engine;
+    this.spools = head.spools ?? this.spools;
+    this.#busyUntilMs = this.#busyUntil(head.busyUntil);
+    if (head.lastSeen !== undefined) this.#seen = Math.max(this.#seen, head.lastSeen);
+    if (head.lastDone !== undefined) this.#passBy(head.lastDone);
+    const after = freeCredit(this);
+    return (
+      after.tasks > before.tasks || after.bytes > before.bytes || couldBig === this.bigFrameOut
+    );
+  }
+
+  task(taskId: string): Outstanding | undefined {
+    return this.#tasks.get(taskId);
+  }
+
+  /** True: the task was the big frame that others waited for. */
+  markStarted(taskId: string): boolean {
+    const out = this.#tasks.get(taskId);
+    if (out === undefined) return false;
+    const bigBefore = this.#bigSequence > this.#seen;
+    if (!out.started) this.#started += 1;
+    out.started = true;
+    this.#seen = Math.max(this.#seen, out.sequence);
+    return bigBefore && !this.bigFrameOut;
+  }
+
+  /** The worker has answered (or passed by) this task: its credit is free again. */
+  settle(out: Outstanding): void {
+    if (!this.#tasks.delete(out.taskId)) return;
+    this.outstanding.tasks -= 1;
+    this.outstanding.bytes -= out.bytes;
+    if (out.started) this.#started -= 1;
+    this.#seen = Math.max(this.#seen, out.sequence);
+    if (out.task.alone === true) this.aloneOut = false;
+  }
+
+  /** Tells the dispatcher that a task is lost, once. */
+  lose(out: Outstanding, reason: LostReason, failure?: { code: string; detail: string }): void {
+    if (out.givenUp) return;
+    out.givenUp = true;
+    this.#options.onLost({
+      taskId: out.taskId,
+      mailId: out.task.mailId,
+      workerId: this.workerId,
+      kind: out.kind,
+      task: out.task,
+      reason,
+      started: out.started,
+      ...(failure === undefined ? {} : { failure }),
+    });
+  }
+
+  /** Gives a task up and tells the worker. It still counts until the worker has answered. */
+  cancel(out: Outstanding): void {
+    this.#sender.send({ ...this.#common("cancel"), taskId: out.taskId });
+  }
+
+  /** Looks at the deadlines of what is out. */
+  sweep(nowMs: number): void {
+    for (const out of this.#tasks.values()) {
+      if (out.givenUp || nowMs < out.giveUpAtMs) continue;
+      this.cancel(out);
+      this.lose(out, "deadline");
+    }
+  }
+
+  /** One heartbeat; also ends the session when the worker has been silent for too long. */
+  beat(): void {
+    const { clock, timing, incarnation, ready } = this.#options;
+    const silentSinceMs = Math.max(this.#lastHeardMs, this.#busyUntilMs);
+    if (clock.monotonicMs() - silentSinceMs >= timing.deadMs) {
+      this.end("silent");
+      return;
+    }
+    this.#sender.send({ ...this.#common("heartbeat"), incarnation, link: ready.link });
+  }
+
+  /** We stood still ourselves for so long: nobody's silence can be judged by it. */
+  forgive(ms: number): void {
+    this.#lastHeardMs += ms;
+  }
+
+  /** Places no more, and says so. */
+  sayBye(): void {
+    this.#leaving = true;
+    this.#sender.send({ ...this.#common("bye"), done: false });
+  }
+
+  get settled(): boolean {
+    return [...this.#tasks.values()].every((out) => out.givenUp);
+  }
+
+  /** Ends the session, with a last bye where there is time; what is still out is lost. */
+  end(reason: LostReason): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (reason === "bye") {
+      this.#sender.send({ ...this.#common("bye"), done: true });
+      this.closed = this.#sender.finish(lastWordMs);
+    } else {
+      this.#sender.close();
+    }
+    const tasks = [...this.#tasks.values()];
+    this.#tasks.clear();
+    this.#options.onEnd(this, reason);
+    for (const out of tasks) this.lose(out, reason);
+  }
+
+  snapshot(): WorkerSnapshot {
+    const { ready, clock } = this.#options;
+    return {
+      id: this.workerId,
+      kind: this.kind,
+      mailbox: ready.mailbox,
+      incarnation: ready.incarnation,
+      state: this.#stateName(),
+      unable: this.#unable,
+      engine: this.engine,
+      spools: this.spools,
+      grant: this.grant,
+      free: freeCredit(this),
+      outstanding: { ...this.outstanding },
+      started: this.#started,
+      heardAgoMs: clock.monotonicMs() - this.#lastHeardMs,
+    };
+  }
+
+  #stateName(): WorkerSnapshot["state"] {
+    if (this.#leaving) return "leaving";
+    if (!this.#heard) return "opening";
+    return this.#isSilent() ? "silent" : "open";
+  }
+
+  #isSilent(): boolean {
+    const { clock, timing } = this.#options;
+    return clock.monotonicMs() - this.#lastHeardMs >= timing.silentMs;
+  }
+
+  /** Epoch milliseconds of the worker → our monotonic ones; a promise of at most a minute. */
+  #busyUntil(epochMs: number | undefined): number {
+    if (epochMs === undefined) return -Infinity;
+    const { clock } = this.#options;
+    return clock.monotonicMs() + Math.min(60_000, epochMs - clock.now().getTime());
+  }
+
+  #passBy(lastDone: number): void {
+    for (const out of this.#tasks.values()) {
+      if (out.sequence > lastDone) return;
+      this.settle(out);
+      this.lose(out, "uncertain");
+    }
+  }
+
+  #common<K extends string>(kind: K) {
+    return { v: this.version, from: this.#options.actorId, kind, session: this.id };
+  }
+}

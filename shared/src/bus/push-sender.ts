@@ -1,0 +1,199 @@
+import { Push } from "zeromq";
+import { TerminalError } from "../errors.ts";
+import { encodeMessages, type OutgoingHead, type OutgoingPart } from "./codec.ts";
+import { parseEndpoint } from "./endpoint.ts";
+
+/**
+ * Parts that travel in one message: enough to spread the cost of a send, few enough that the other
+ * side is at work on the first while the last is written.
+ */
+const partsPerMessage = 16;
+/** Bodies that travel in one message stay below this together; a larger one travels alone. */
+const maxBodyBytesPerMessage = 256 * 1024;
+
+export interface PushSenderOptions {
+  endpoint: string;
+  /** Parts that may wait; credit keeps it far lower. */
+  maxParts: number;
+  /** Bytes of bodies that may wait, counted while there is more than one. */
+  maxBytes: number;
+  /** The peer's mailbox is there (again). */
+  onConnected: () => void;
+  /** The peer's mailbox is gone; zeromq goes on trying until `close`. */
+  onDisconnected: () => void;
+  /** A part that cannot be sent at all: its head is larger than any head may be. */
+  onUnsendable: () => void;
+}
+
+/**
+ * The one writer of one PUSH socket (zeromq takes one `send` at a time). Parts given in one turn of
+ * the event loop travel together. Buffers are sent without copying: whoever gives one never
+ * writes to it again.
+ */
+export class PushSender {
+  readonly #options: PushSenderOptions;
+  readonly #socket: Push;
+  #waiting: OutgoingPart[] = [];
+  #waitingBytes = 0;
+  #sending = false;
+  #endOfTurn: NodeJS.Immediate | undefined;
+  #closed = false;
+  #connected = false;
+  #finishing = false;
+  /** Parts given, and parts that zeromq has taken, since the start. */
+  #given = 0;
+  #taken = 0;
+  readonly #flushWaits: { target: number; settle: () => void }[] = [];
+
+  constructor(options: PushSenderOptions) {
+    this.#options = options;
+    const peer = parseEndpoint(options.endpoint);
+    this.#socket = new Push({
+      immediate: true,
+      linger: 0,
+      reconnectInterval: 100,
+      reconnectMaxInterval: 1_000,
+      ipv6: peer.transport === "tcp" && peer.host.includes(":"),
+    });
+    this.#socket.events.on("handshake", () => {
+      this.#connected = true;
+      if (!this.#closed) options.onConnected();
+    });
+    this.#socket.events.on("disconnect", () => {
+      this.#connected = false;
+      if (this.#finishing) this.close();
+      if (!this.#closed) options.onDisconnected();
+    });
+    this.#socket.connect(options.endpoint);
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Gives a part to be sent soon. False: closed, or as much waits as may wait. */
+  send(head: OutgoingHead, body?: Buffer): boolean {
+    const size = body?.length ?? 0;
+    if (this.#closed || !this.#hasRoomFor(size)) return false;
+    this.#waiting.push({ head, body });
+    this.#given += 1;
+    this.#waitingBytes += size;
+    if (!this.#sending) this.#flushSoon();
+    return true;
+  }
+
+  /**
+   * Hands everything given so far to zeromq, whose own thread sends it even if this one then
+   * blocks. Settles when that is done, or the socket is closed.
+   */
+  async flushed(): Promise<void> {
+    if (this.#closed || this.#taken === this.#given) return;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#flushWaits.push({ target: this.#given, settle: () => resolve(undefined) });
+    if (!this.#sending) this.#startFlush();
+    await promise;
+  }
+
+  /** Closes once everything given so far is out, at the latest after `limitMs`. */
+  async finish(limitMs: number): Promise<void> {
+    if (!this.#connected) {
+      this.close();
+      return;
+    }
+    this.#finishing = true;
+    const limit = setTimeout(() => this.close(), limitMs);
+    await this.flushed();
+    clearTimeout(limit);
+    this.close(limitMs);
+  }
+
+  /** `lingerMs`: how long zeromq may go on delivering, in its own thread, what it was given. */
+  close(lingerMs = 0): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#connected = false;
+    this.#waiting = [];
+    clearImmediate(this.#endOfTurn);
+    this.#socket.linger = lingerMs;
+    this.#socket.close();
+    this.#settleWaits(Infinity);
+  }
+
+  #hasRoomFor(size: number): boolean {
+    if (this.#waiting.length === 0) return true;
+    return (
+      this.#waiting.length < this.#options.maxParts &&
+      this.#waitingBytes + size <= this.#options.maxBytes
+    );
+  }
+
+  /** At the end of this turn of the event loop, or as soon as a message is full. */
+  #flushSoon(): void {
+    if (this.#waiting.length >= partsPerMessage) this.#startFlush();
+    else this.#endOfTurn ??= setImmediate(() => this.#startFlush());
+  }
+
+  #startFlush(): void {
+    clearImmediate(this.#endOfTurn);
+    this.#endOfTurn = undefined;
+    this.#sending = true;
+    void this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const parts = this.#takeNext();
+      for (const frames of this.#encode(parts)) {
+        try {
+          await this.#socket.send(frames);
+        } catch (error) {
+          if (this.#isClosed()) return;
+          throw error;
+        }
+      }
+      this.#taken += parts.length;
+      this.#settleWaits(this.#taken);
+    }
+    this.#sending = false;
+  }
+
+  #isClosed(): boolean {
+    return this.#closed;
+  }
+
+  #settleWaits(taken: number): void {
+    for (let first = this.#flushWaits[0]; first !== undefined; first = this.#flushWaits[0]) {
+      if (first.target > taken) return;
+      this.#flushWaits.shift();
+      first.settle();
+    }
+  }
+
+  /** The parts of the next message: at least one. */
+  #takeNext(): OutgoingPart[] {
+    let count = 0;
+    let bytes = 0;
+    for (const { body } of this.#waiting) {
+      const size = body?.length ?? 0;
+      if (count > 0 && (count === partsPerMessage || bytes + size > maxBodyBytesPerMessage)) {
+        break;
+      }
+      count += 1;
+      bytes += size;
+    }
+    const taken = this.#waiting.splice(0, count);
+    this.#waitingBytes -= bytes;
+    return taken;
+  }
+
+  #encode(parts: OutgoingPart[]): Buffer[][] {
+    try {
+      return encodeMessages(parts);
+    } catch (error) {
+      if (!(error instanceof TerminalError)) throw error;
+      if (parts.length > 1) return parts.flatMap((part) => this.#encode([part]));
+      this.#options.onUnsendable();
+      return [];
+    }
+  }
+}

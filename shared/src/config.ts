@@ -1,0 +1,37 @@
+import { z } from "zod";
+import { TerminalError } from "./errors.ts";
+
+/** An integer setting, given as decimal digits. */
+export function integer(min: number, max: number) {
+  return z.coerce.number().int().min(min).max(max);
+}
+
+/** A switch: `1`, `true`, `yes`, `on` and their opposites; anything else is a bad setting. */
+export function flag() {
+  return z.stringbool({
+    truthy: ["1", "true", "yes", "on"],
+    falsy: ["0", "false", "no", "off"],
+  });
+}
+
+/** A comma-separated list; blanks around entries do not count, empty entries are dropped. */
+export function list() {
+  return z.string().transform((text) =>
+    text
+      .split(",")
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ""),
+  );
+}
+
+/**
+ * Reads a service's settings from the environment, whole: every bad setting is named in one
+ * message. An empty variable counts as unset.
+ * @throws TerminalError CFG_INVALID
+ */
+export function loadConfig<S extends z.ZodType>(schema: S, env: NodeJS.ProcessEnv): z.output<S> {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  throw new TerminalError("CFG_INVALID", `settings are wrong:\n${z.prettifyError(parsed.error)}`);
+}

@@ -1,0 +1,58 @@
+const cr = 0x0d;
+const lf = 0x0a;
+
+/**
+ * The canonical raw mail, on whose bytes SHA-256, scans, signature and relay agree: every CR and LF
+ * that stands alone becomes CRLF (RFC 5321 §2.3.8 knows no other line end), and the last line has
+ * its end too. Returns `raw` itself where nothing is to change; time and memory grow linearly.
+ */
+export function canonicalize(raw: Buffer): Buffer {
+  const lone = countLone(raw);
+  const endless = !endsWithLineEnd(raw);
+  if (lone === 0 && !endless) return raw;
+  const whole = Buffer.allocUnsafe(raw.length + lone + (endless ? 2 : 0));
+  const written = copyWithLineEnds(raw, whole);
+  if (endless) {
+    whole[written] = cr;
+    whole[written + 1] = lf;
+  }
+  return whole;
+}
+
+/** How many CR have no LF behind them, and how many LF no CR before them. */
+function countLone(raw: Buffer): number {
+  let lone = 0;
+  let previous = 0;
+  for (const byte of raw) {
+    if (byte === lf) {
+      if (previous !== cr) lone += 1;
+    } else if (previous === cr) {
+      lone += 1;
+    }
+    previous = byte;
+  }
+  return previous === cr ? lone + 1 : lone;
+}
+
+function endsWithLineEnd(raw: Buffer): boolean {
+  const last = raw.at(-1);
+  return last === cr || last === lf;
+}
+
+/** Writes `raw` with whole line ends to `target` and returns how many bytes that are. */
+function copyWithLineEnds(raw: Buffer, target: Buffer): number {
+  let to = 0;
+  for (let from = 0; from < raw.length; from += 1) {
+    const byte = raw[from] as number;
+    if (byte !== cr && byte !== lf) {
+      target[to] = byte;
+      to += 1;
+      continue;
+    }
+    if (byte === cr && raw[from + 1] === lf) from += 1;
+    target[to] = cr;
+    target[to + 1] = lf;
+    to += 2;
+  }
+  return to;
+}

@@ -1,0 +1,34 @@
+/** How addresses, dates and foreign words may stand in the fields of a report (RFC 3464). */
+
+/** Printable US-ASCII on one line: line ends and runs of blanks become one blank, other bytes `?`. */
+export function printable(text: string): string {
+  return text
+    .slice(0, 4096)
+    .replace(/\s+/g, " ")
+    .replace(/[^\x20-\x7e]/g, "?")
+    .trim();
+}
+
+/** An address as it stands between angle brackets in a header field: nothing can end them early. */
+export function addressForHeader(address: string): string {
+  return printable(address).replace(/[<> ]/g, "?");
+}
+
+/**
+ * The address of a Final-Recipient field: `rfc822; a@b`, or for one that is not US-ASCII the
+ * utf-8-addr-xtext of RFC 6533 §3, which may stand in a plain message/delivery-status.
+ */
+export function deliveryStatusAddress(address: string): string {
+  if (/^[\x21-\x7e]*$/.test(address)) return `rfc822; ${address}`;
+  const escaped = Array.from(address, (character) =>
+    /[\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e]/.test(character)
+      ? character
+      : `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase()}}`,
+  );
+  return `utf-8; ${escaped.join("")}`;
+}
+
+/** RFC 5322 §3.3, in UTC. */
+export function dateTime(at: Date): string {
+  return at.toUTCString().replace("GMT", "+0000");
+}

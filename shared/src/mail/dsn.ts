@@ -1,0 +1,222 @@
+import { addressForHeader, dateTime, deliveryStatusAddress, printable } from "./dsn-text.ts";
+import { headerFields } from "./header-fields.ts";
+import { recordVersion, type BodyRef, type MailRecord } from "./record.ts";
+import { dsnMailId } from "../ids.ts";
+import * as quotedPrintable from "nodemailer/lib/qp";
+
+/** A recipient that gets nothing, as the report names it. */
+export interface FailedRecipient {
+  address: string;
+  /** RFC 3463, e.g. `5.1.1`. */
+  status: string;
+  /** The last reply whole, or our own words where there was none. */
+  reply?: string;
+  /** Who gave that reply: a host name or address. Absent: we did. */
+  remoteMta?: string;
+  lastAttemptAt?: Date;
+}
+
+/** What a report on undelivered mail is made of. */
+export interface DsnRequest {
+  /** The mail that failed; its sender gets the report. */
+  mail: MailRecord;
+  failed: readonly FailedRecipient[];
+  /** Why, in words that do not change when the same failure is reported again: it goes into the id. */
+  reason: string;
+  /** The failed mail's bytes, or their beginning with the whole header. */
+  original: Buffer;
+  /** Our own name (Reporting-MTA, From, Message-ID). */
+  reportingMta: string;
+  now: Date;
+}
+
+/** A report is not sent to the null sender (RFC 5321 §6.1), nor about a report. */
+export function mayBounce(mail: Pick<MailRecord, "origin" | "smtp">): boolean {
+  return mail.smtp.mailFrom !== "" && mail.origin.via !== "dsn";
+}
+
+/** Bytes of the failed mail's header that a report returns at the most. */
+const maxReturnedHeader = 64 * 1024;
+
+/**
+ * The report of RFC 3464 (multipart/report of RFC 6522: words, fields, the failed mail's header),
+ * canonical raw mail. The id derives from mail, recipients and reason, so the report that is made
+ * again after a crash is the same one.
+ */
+export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
+  const { mail, failed, reportingMta, now } = request;
+  const id = dsnMailId(
+    mail._id,
+    failed.map((recipient) => recipient.address),
+    request.reason,
+  );
+  const boundary = `=_${id}`;
+  const head = [
+    `Date: ${dateTime(now)}`,
+    `From: Mail Delivery System <MAILER-DAEMON@${printable(reportingMta)}>`,
+    `To: <${addressForHeader(mail.smtp.mailFrom)}>`,
+    `Subject: Undelivered mail returned to sender`,
+    `Message-ID: <${id}@${printable(reportingMta)}>`,
+    ...answered(mail),
+    // RFC 3834 §5: whoever answers automatically does not answer this.
+    `Auto-Submitted: auto-replied`,
+    `MIME-Version: 1.0`,
+    `Content-Type: multipart/report; report-type=delivery-status;`,
+    `\tboundary="${boundary}"`,
+    ``,
+    `This is a report on undelivered mail in MIME form.`,
+  ];
+  const parts = [
+    part("text/plain; charset=utf-8", Buffer.from(wordsOf(request))),
+    part("message/delivery-status", Buffer.from(fieldsOf(request), "latin1")),
+    part("text/rfc822-headers", returnedHeader(request.original)),
+  ];
+  const delimiter = Buffer.from(`\r\n--${boundary}\r\n`);
+  return {
+    id,
+    raw: Buffer.concat([
+      Buffer.from(head.join("\r\n") + "\r\n", "latin1"),
+      ...parts.flatMap((bytes) => [delimiter, bytes]),
+      Buffer.from(`\r\n--${boundary}--\r\n`),
+    ]),
+  };
+}
+
+/** What a report needs of the store: the body first, the mail second. */
+export interface DsnStore {
+  bodies: { put(raw: Buffer): Promise<BodyRef> };
+  mails: { insert(mail: MailRecord): Promise<unknown> };
+}
+
+/**
+ * Puts the report into the queue as a mail of its own (`via: "dsn"`, null sender, to the failed
+ * mail's sender) and returns its id once it is durable. To be awaited before the outcome that it
+ * reports is final; calling it again for the same failure changes nothing.
+ * @throws RetryableError of the store
+ */
+export async function sendDsn(store: DsnStore, request: DsnRequest): Promise<string> {
+  const { id, raw } = createDsn(request);
+  const body = await store.bodies.put(raw);
+  await store.mails.insert(dsnRecord(request, id, body));
+  return id;
+}
+
+function dsnRecord(request: DsnRequest, id: string, body: BodyRef): MailRecord {
+  const { mail, now, reportingMta } = request;
+  const sender = mail.smtp.mailFrom;
+  return {
+    _id: id,
+    v: recordVersion,
+    state: "incoming",
+    next: "plan",
+    dueAt: now,
+    origin: { via: "dsn", name: mail._id },
+    smtp: { mailFrom: "", rcptTo: [sender], client: { address: "", name: "", helo: "" } },
+    recipients: [{ address: sender, outcome: "open", attempts: 0 }],
+    receivedAt: now,
+    body,
+    header: {
+      messageId: `<${id}@${printable(reportingMta)}>`,
+      from: `MAILER-DAEMON@${printable(reportingMta)}`,
+      fromDomain: printable(reportingMta).toLowerCase(),
+    },
+    verdicts: {},
+    history: [{ at: now, event: "report made", detail: `on mail ${mail._id}` }],
+  };
+}
+
+/** Threads the report with the mail that it is about, where its Message-ID is fit to be repeated. */
+function answered(mail: MailRecord): string[] {
+  const messageId = mail.header?.messageId;
+  if (messageId === undefined || !/^<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>$/.test(messageId)) return [];
+  return [`In-Reply-To: ${messageId}`, `References: ${messageId}`];
+}
+
+/** The first part: for a person. */
+function wordsOf(request: DsnRequest): string {
+  const { mail, failed, reportingMta } = request;
+  const each = failed.map(
+    ({ address, status, reply, remoteMta }) =>
+      `<${address.replace(/\s+/g, " ")}>: ${status}${remoteMta === undefined ? "" : `, ${remoteMta} said`}` +
+      (reply === undefined ? "" : `\r\n    ${reply.replace(/\r?\n/g, "\r\n    ")}`),
+  );
+  return [
+    `This is the mail system at ${reportingMta}.`,
+    ``,
+    `Your mail could not be delivered to the recipients below: ${request.reason}.`,
+    `It is not tried again. The header of your mail is returned at the end of this report.`,
+    ``,
+    ...each,
+    ``,
+    `Reference: ${mail._id}`,
+    ``,
+  ].join("\r\n");
+}
+
+/** The second part, RFC 3464 §2: fields on the mail, then a group for each recipient. */
+function fieldsOf(request: DsnRequest): string {
+  const { mail, failed, reportingMta, now } = request;
+  const perMail = [
+    `Reporting-MTA: dns; ${printable(reportingMta)}`,
+    `X-RadicalSpam-Mail: ${printable(mail._id)}`,
+    `Arrival-Date: ${dateTime(mail.receivedAt)}`,
+  ];
+  const perRecipient = failed.map((recipient) =>
+    [
+      `Final-Recipient: ${deliveryStatusAddress(recipient.address)}`,
+      `Action: failed`,
+      `Status: ${recipient.status}`,
+      ...(recipient.remoteMta === undefined
+        ? []
+        : [`Remote-MTA: dns; ${printable(recipient.remoteMta)}`]),
+      ...(recipient.reply === undefined
+        ? []
+        : [folded(`Diagnostic-Code: ${diagnosticType(recipient)}; ${printable(recipient.reply)}`)]),
+      `Last-Attempt-Date: ${dateTime(recipient.lastAttemptAt ?? now)}`,
+    ].join("\r\n"),
+  );
+  return [perMail.join("\r\n"), ...perRecipient, ""].join("\r\n\r\n").replace(/\r\n$/, "");
+}
+
+/** RFC 3464 §2.3.6: `smtp` is for what an SMTP server said. */
+function diagnosticType({ remoteMta }: FailedRecipient): string {
+  return remoteMta === undefined ? "X-RadicalSpam" : "smtp";
+}
+
+/** Folds a field at blanks so that no line passes 78 characters where that can be had. */
+function folded(field: string): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of field.split(" ")) {
+    if (line !== "" && line.length + word.length >= 76) {
+      lines.push(line);
+      line = "";
+    }
+    line += line === "" ? (lines.length === 0 ? word : ` ${word}`) : ` ${word}`;
+  }
+  return [...lines, line].join("\r\n").slice(0, 4096);
+}
+
+/** The third part: whole fields only, as many as fit. */
+function returnedHeader(original: Buffer): Buffer {
+  let end = 0;
+  for (const field of headerFields(original)) {
+    if (field.end > maxReturnedHeader) break;
+    end = field.end;
+  }
+  return original.subarray(0, end);
+}
+
+/** One MIME part; quoted-printable where it would not be legal 7-bit mail as it is (RFC 6522 §4). */
+function part(contentType: string, content: Buffer): Buffer {
+  const plain = isSevenBit(content);
+  const body = plain ? content : Buffer.from(quotedPrintable.wrap(quotedPrintable.encode(content)));
+  const encoding = plain ? "7bit" : "quoted-printable";
+  const head = `Content-Type: ${contentType}\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), body]);
+}
+
+function isSevenBit(content: Buffer): boolean {
+  const text = content.toString("latin1");
+  return /^[\x01-\x7f]*$/.test(text) && !/[^\n]{999}/.test(text);
+}

@@ -1,0 +1,260 @@
+import libmime from "libmime";
+import { headerFields, unfolded, type HeaderField } from "./header-fields.ts";
+
+/**
+ * Edits the header of a raw mail so that every byte that no edit names stays as it was.
+ *
+ * 1. Without an edit, `build()` gives back the very bytes that were read.
+ * 2. A field that no edit names keeps its bytes: its case, folds, 8-bit octets and errors.
+ * 3. What lies from `restOffset` on is never looked at, let alone touched.
+ *
+ * mailsplit's `Headers` is not used here: once anything is edited it builds all lines anew, which
+ * changes mail with invalid UTF-8, odd line breaks or an mbox line, and its lookups are by name
+ * only. Fields here are ranges of the raw mail, so exactness needs no care; time is linear.
+ */
+
+/** A field of a block: a range of the raw mail, or of the bytes that an edit brought. */
+export interface BlockField extends HeaderField {
+  readonly source: Buffer;
+}
+
+const lineLimit = 998;
+const niceLineLimit = 78;
+const cr = 0x0d;
+const lf = 0x0a;
+const crlf = Buffer.from("\r\n");
+
+/** Reads the header of a canonical raw mail; any bytes have one, if only an empty one. */
+export function readHeaderBlock(raw: Buffer): HeaderBlock {
+  const fields: BlockField[] = [];
+  let end = 0;
+  for (const field of headerFields(raw)) {
+    fields.push({ ...(field.name === "" ? fieldFoldedAtColon(raw, field) : field), source: raw });
+    end = field.end;
+  }
+  return new HeaderBlock(raw, fields, end);
+}
+
+/** The header of one mail while it is edited. Made by `readHeaderBlock`. */
+export class HeaderBlock {
+  readonly #raw: Buffer;
+  readonly #restOffset: number;
+  #fields: BlockField[];
+  /** The empty line that ends the header; absent where the mail ends with its header. */
+  #emptyLine: Buffer;
+  #changed = false;
+
+  constructor(raw: Buffer, fields: BlockField[], fieldsEnd: number) {
+    this.#raw = raw;
+    this.#fields = fields;
+    const length = raw[fieldsEnd] === cr ? 2 : raw[fieldsEnd] === lf ? 1 : 0;
+    this.#restOffset = fieldsEnd + length;
+    this.#emptyLine = raw.subarray(fieldsEnd, this.#restOffset);
+  }
+
+  /** Where in the raw mail the body begins: behind the empty line, or at the mail's end. */
+  get restOffset(): number {
+    return this.#restOffset;
+  }
+
+  /** Whether `build()` would give other bytes than were read. */
+  get changed(): boolean {
+    return this.#changed;
+  }
+
+  get fields(): readonly BlockField[] {
+    return this.#fields;
+  }
+
+  /** The fields of that name (in lower case), in their order. */
+  named(name: string): BlockField[] {
+    return this.#fields.filter((field) => field.name === name);
+  }
+
+  /** Removes the fields that `matches` picks and says how many they were. */
+  removeWhere(matches: (field: BlockField) => boolean): number {
+    const kept = this.#fields.filter((field) => !matches(field));
+    const removed = this.#fields.length - kept.length;
+    if (removed === 0) return 0;
+    this.#fields = kept;
+    this.#changed = true;
+    return removed;
+  }
+
+  /**
+   * Puts fields (bytes as `foldField` makes them) on top, in the order given. Where the mail starts
+   * with a folded line that belongs to no field, they go behind it: on top, it would become theirs.
+   */
+  prepend(...fields: readonly Buffer[]): void {
+    const first = this.#fields.findIndex((field) => !startsWithBlank(field));
+    this.#insert(first < 0 ? this.#fields.length : first, fields);
+  }
+
+  /** Puts fields below the last one. */
+  append(...fields: readonly Buffer[]): void {
+    this.#insert(this.#fields.length, fields);
+  }
+
+  /**
+   * Puts other bytes (one whole field) in the place of each field for which `rewrite` gives some, and
+   * says how many these were. One pass, however many fields of a name there are.
+   */
+  rewrite(rewrite: (field: BlockField) => Buffer | undefined): number {
+    let rewritten = 0;
+    this.#fields = this.#fields.map((field) => {
+      const bytes = rewrite(field);
+      if (bytes === undefined) return field;
+      rewritten += 1;
+      return soleField(bytes);
+    });
+    if (rewritten > 0) this.#changed = true;
+    return rewritten;
+  }
+
+  /** Sees to it that an empty line ends the header, so that a body can follow. */
+  closeHeader(): void {
+    if (this.#emptyLine.length > 0) return;
+    this.#emptyLine = crlf;
+    this.#changed = true;
+  }
+
+  /** The header's bytes with the empty line that ends it, if it has one. */
+  build(): Buffer {
+    if (!this.#changed) return this.#raw.subarray(0, this.#restOffset);
+    return Buffer.concat([...joinedRanges(this.#fields), this.#emptyLine]);
+  }
+
+  #insert(at: number, fields: readonly Buffer[]): void {
+    if (fields.length === 0) return;
+    this.#fields = [
+      ...this.#fields.slice(0, at),
+      ...fields.map(soleField),
+      ...this.#fields.slice(at),
+    ];
+    this.#changed = true;
+  }
+}
+
+/** The field's bytes, its line end included: a view, not a copy. */
+export function fieldBytes(field: BlockField): Buffer {
+  return field.source.subarray(field.start, field.end);
+}
+
+/** The bytes behind the colon, folds and line end included: a view, not a copy. */
+export function fieldBody(field: BlockField): Buffer {
+  return field.source.subarray(field.bodyStart, field.end);
+}
+
+/** The field body on one line (see `unfolded`), whole. */
+export function unfoldedBody(field: BlockField): string {
+  return unfolded(field.source, field, field.end - field.bodyStart);
+}
+
+/**
+ * A new field as bytes, CRLF included: folded at blanks, and behind each `breakBehind`, to 78
+ * characters where that is possible and to 998 in any case (RFC 5322 §2.1.1). Control characters
+ * become blanks, so that no value can smuggle in another field; other than ASCII becomes encoded
+ * words (RFC 2047).
+ */
+export function foldField(name: string, body: string, breakBehind?: string): Buffer {
+  return foldBytes(name, encodedText(body), breakBehind);
+}
+
+/** As `foldField`, for a body whose characters stand for bytes (Latin-1): 8-bit octets stay. */
+export function foldBytes(name: string, body: string, breakBehind?: string): Buffer {
+  const lines = [`${name}:`];
+  for (const [blanks, word] of wordsOf(withoutControls(body))) {
+    const pieces = breakBehind === undefined ? [word] : word.split(behind(breakBehind));
+    pieces.forEach((piece, index) => {
+      const first = lines.length === 1 && lines[0] === `${name}:`;
+      place(lines, index === 0 ? blanks : "", piece, first);
+    });
+  }
+  return Buffer.from(`${lines.join("\r\n")}\r\n`, "latin1");
+}
+
+/** ASCII without control characters, other text as encoded words. */
+export function encodedText(text: string): string {
+  const clean = withoutControls(text);
+  return /^[\x20-\x7e]*$/.test(clean) ? clean : libmime.encodeWords(clean, "Q", 52);
+}
+
+/** Without outer blanks and with blanks for control characters; `trim` would take 8-bit octets too. */
+function withoutControls(text: string): string {
+  const clean = text.replace(/[\x00-\x1f\x7f]/g, " ");
+  let start = 0;
+  let end = clean.length;
+  while (clean[start] === " ") start += 1;
+  while (end > start && clean[end - 1] === " ") end -= 1;
+  return clean.slice(start, end);
+}
+
+/** Words with the blanks before them; the first one always has one. */
+function* wordsOf(text: string): Generator<[blanks: string, word: string]> {
+  for (const [, blanks, word] of text.matchAll(/( *)([^ ]+)/g)) {
+    yield [blanks === "" ? " " : (blanks as string), word as string];
+  }
+}
+
+function behind(mark: string): RegExp {
+  return new RegExp(`(?<=${mark.replace(/[^\w]/g, "\\$&")})`);
+}
+
+/** Puts one piece on the last line or on a new one. The first word stays beside the name. */
+function place(lines: string[], blanks: string, piece: string, first: boolean): void {
+  const line = lines.at(-1) as string;
+  const length = line.length + blanks.length + piece.length;
+  if (length <= niceLineLimit || (first && length <= lineLimit)) {
+    lines[lines.length - 1] = line + blanks + piece;
+    return;
+  }
+  let indent = blanks === "" ? "\t" : blanks.slice(0, niceLineLimit);
+  let rest = piece;
+  while (rest !== "") {
+    const room = lineLimit - indent.length;
+    lines.push(indent + rest.slice(0, room));
+    rest = rest.slice(room);
+    indent = " ";
+  }
+}
+
+/** Parses the bytes of an edit, which must be one whole field: anything else is a bug of ours. */
+function soleField(bytes: Buffer): BlockField {
+  const [field, ...others] = [...headerFields(bytes)];
+  const whole = field?.name !== "" && field?.end === bytes.length && bytes.at(-1) === lf;
+  if (field === undefined || others.length > 0 || !whole) {
+    throw new Error("what is put into a header must be one whole field");
+  }
+  return { ...field, source: bytes };
+}
+
+/** Neighbours in the same bytes as one range, so that 100,000 untouched fields are one copy. */
+function joinedRanges(fields: readonly BlockField[]): Buffer[] {
+  const ranges: { source: Buffer; start: number; end: number }[] = [];
+  for (const { source, start, end } of fields) {
+    const last = ranges.at(-1);
+    if (last?.source === source && last.end === start) last.end = end;
+    else ranges.push({ source, start, end });
+  }
+  return ranges.map(({ source, start, end }) => source.subarray(start, end));
+}
+
+/**
+ * A field whose name is folded away from its colon (obsolete syntax of RFC 5322 §4.5.8): some
+ * readers take it as a field, so whoever removes fields must see its name.
+ */
+function fieldFoldedAtColon(raw: Buffer, field: HeaderField): HeaderField {
+  const colon = raw
+    .subarray(field.start, Math.min(field.end, field.start + lineLimit))
+    .indexOf(":");
+  if (colon < 1) return field;
+  const text = raw.toString("latin1", field.start, field.start + colon);
+  const [, name] = /^([\x21-\x39\x3b-\x7e]+)[ \t\r\n]+$/.exec(text) ?? [];
+  if (name === undefined) return field;
+  return { ...field, name: name.toLowerCase(), bodyStart: field.start + colon + 1 };
+}
+
+function startsWithBlank(field: BlockField): boolean {
+  const byte = field.source[field.start];
+  return byte === 0x20 || byte === 0x09;
+}

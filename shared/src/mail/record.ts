@@ -1,0 +1,213 @@
+import { z } from "zod";
+import { TerminalError } from "../errors.ts";
+import { smtpEnvelopeSchema } from "./smtp-envelope.ts";
+import {
+  taskKindSchema,
+  uncheckedReasonSchema,
+  checkKindSchema,
+  verdictsSchema,
+} from "./verdict.ts";
+import { planSchema } from "../policy/plan.ts";
+import { routeSchema } from "../policy/route.ts";
+
+/** The version of the record's form; a reader refuses a newer one. */
+export const recordVersion = 1;
+
+export const mailStates = [
+  "incoming",
+  "processing",
+  "ready",
+  "relaying",
+  "sent",
+  "split",
+  "quarantined",
+  "discarded",
+  "bounced",
+  "held",
+  "dead",
+] as const;
+export const mailStateSchema = z.enum(mailStates);
+export type MailState = z.infer<typeof mailStateSchema>;
+
+/** States in which nothing more happens by itself. */
+export const finalStates = [
+  "sent",
+  "split",
+  "quarantined",
+  "discarded",
+  "bounced",
+  "dead",
+] as const;
+
+/** Where one recipient stands. All but `open` are the ends that I1 names. */
+export const outcomes = ["open", "sent", "quarantined", "discarded", "bounced", "dead"] as const;
+export const outcomeSchema = z.enum(outcomes);
+export type Outcome = z.infer<typeof outcomeSchema>;
+
+export const bodyRefSchema = z.looseObject({
+  id: z.string().max(64),
+  /** `document`: one document in `bodies`; `gridfs`: a file in the bucket `bodies`. */
+  form: z.enum(["document", "gridfs"]),
+  size: z.number().int().nonnegative(),
+  sha256: z.string().length(64),
+});
+export type BodyRef = z.infer<typeof bodyRefSchema>;
+
+export const recipientSchema = z.looseObject({
+  address: z.string().max(320),
+  outcome: outcomeSchema,
+  /** When the outcome became final. */
+  at: z.date().optional(),
+  /** RFC 3463 status code of the outcome or of the last attempt. */
+  status: z.string().max(16).optional(),
+  /** What the next hop answered last, whole (RFC 5321 reply, bounded). */
+  reply: z.string().max(4096).optional(),
+  attempts: z.number().int().nonnegative().default(0),
+});
+export type Recipient = z.infer<typeof recipientSchema>;
+
+export const leaseSchema = z.looseObject({
+  owner: z.string().max(128),
+  token: z.string().length(32),
+  until: z.date(),
+});
+export type Lease = z.infer<typeof leaseSchema>;
+
+/**
+ * What the enricher made. `headerBlock` replaces the first `restOffset` bytes of the raw mail; where
+ * `body` is there, that stored body is the whole changed mail and stands for everything.
+ */
+export const enrichedSchema = z.looseObject({
+  headerBlock: z.custom<Uint8Array>((value) => value instanceof Uint8Array).optional(),
+  restOffset: z.number().int().nonnegative(),
+  body: bodyRefSchema.optional(),
+  /** SHA-256 (hex) and size of the bytes that the relay will send. */
+  sha256: z.string().length(64),
+  size: z.number().int().nonnegative(),
+  signature: z.looseObject({ domain: z.string(), selector: z.string() }).optional(),
+  /** A new SMTP sender where the policy rewrote it. */
+  mailFrom: z.string().max(320).optional(),
+  settingsHash: z.string().max(64),
+  /** What was skipped and why, for `explain`. */
+  notes: z.array(z.string().max(500)).max(20),
+  /** Hash over the verdicts that went into the headers: another verdict asks for another enrichment. */
+  verdictsHash: z.string().max(64),
+  worker: z.string().max(128),
+  queueMs: z.number(),
+  workMs: z.number(),
+  at: z.date(),
+});
+export type Enriched = z.infer<typeof enrichedSchema>;
+
+/** A person's word that lets a mail pass a finding (I2). */
+export const overrideSchema = z.looseObject({
+  check: checkKindSchema,
+  /** The finding that is overridden, e.g. `infected: Eicar-Signature` or `unchecked: encrypted`. */
+  finding: z.string().max(1000),
+  by: z.string().max(128),
+  at: z.date(),
+});
+export type Override = z.infer<typeof overrideSchema>;
+
+/** The relay's mark before the transaction whose outcome may stay unknown (I8). */
+export const unknownMarkSchema = z.looseObject({
+  attempt: z.number().int().positive(),
+  connection: z.string().max(200),
+  recipients: z.array(z.string().max(320)),
+  at: z.date(),
+  relay: z.string().max(128),
+  /** Nobody sends again before: the lease was over and the longest SMTP time-out began then. */
+  resolveAt: z.date().optional(),
+});
+export type UnknownMark = z.infer<typeof unknownMarkSchema>;
+
+export const historyEntrySchema = z.looseObject({
+  at: z.date(),
+  event: z.string().max(64),
+  by: z.string().max(128).optional(),
+  detail: z.string().max(1000).optional(),
+});
+export type HistoryEntry = z.infer<typeof historyEntrySchema>;
+/** The newest entries that a record keeps. */
+export const maxHistory = 60;
+
+export const mailSchema = z.looseObject({
+  _id: z.string().min(1).max(64),
+  v: z.literal(recordVersion),
+  state: mailStateSchema,
+  /** `plan` (incoming), a task kind (processing), a route key (ready, relaying). */
+  next: z.string().max(128).optional(),
+  /** Not before this instant; for a leased mail the lease's end. */
+  dueAt: z.date().optional(),
+  lease: leaseSchema.optional(),
+  /** How the mail came in. */
+  origin: z.looseObject({
+    via: z.enum(["smtp", "lmtp", "source", "dsn", "split"]),
+    /** The listener's or source's name, or the mail that a DSN is about. */
+    name: z.string().max(128),
+    /** The listener was marked as one for outgoing mail. */
+    outgoing: z.boolean().optional(),
+    /** A `scan-only` source: the mail is checked and never relayed. */
+    scanOnly: z.boolean().optional(),
+  }),
+  smtp: smtpEnvelopeSchema,
+  recipients: z.array(recipientSchema).max(10_000),
+  receivedAt: z.date(),
+  body: bodyRefSchema,
+  /** From the header, for `find` and `explain`: bounded, decoded only for show. */
+  header: z
+    .looseObject({
+      messageId: z.string().max(998).optional(),
+      from: z.string().max(998).optional(),
+      /** The only domain of the one From field, in ASCII and lower case: decides on our signature. */
+      fromDomain: z.string().max(255).optional(),
+    })
+    .optional(),
+  direction: z.enum(["incoming", "outgoing"]).optional(),
+  plan: planSchema.optional(),
+  route: routeSchema.optional(),
+  verdicts: verdictsSchema.default({}),
+  /** When the current reason for waiting in a check was first seen: `wait` counts from here. */
+  uncheckedSince: z
+    .looseObject({ check: checkKindSchema, reason: uncheckedReasonSchema, at: z.date() })
+    .optional(),
+  disposition: z.string().max(32).optional(),
+  enriched: enrichedSchema.optional(),
+  overrides: z.array(overrideSchema).max(10).optional(),
+  unknown: unknownMarkSchema.optional(),
+  /** Deaths seen while the mail was worked on (poison lane). */
+  strikes: z.number().int().nonnegative().optional(),
+  claims: z.number().int().nonnegative().optional(),
+  parentId: z.string().max(64).optional(),
+  /** Only in a split parent, frozen before the children are made: recipients per child. */
+  groups: z.array(z.array(z.string().max(320))).optional(),
+  /** Why it is held, dead or quarantined, in one sentence for a person. */
+  reason: z.string().max(1000).optional(),
+  heldUntil: z.date().optional(),
+  finalAt: z.date().optional(),
+  expireAt: z.date().optional(),
+  history: z.array(historyEntrySchema).max(maxHistory).default([]),
+  /** Milliseconds that each finished task waited and worked. */
+  timings: z
+    .partialRecord(
+      taskKindSchema.or(z.literal("relay")),
+      z.looseObject({ queueMs: z.number(), workMs: z.number() }),
+    )
+    .optional(),
+});
+/** One mail and where it stands: the document of `mails` (see docs/records.md). */
+export type MailRecord = z.infer<typeof mailSchema>;
+
+/**
+ * Reads a document of `mails` (read with `promoteBuffers`).
+ * @throws TerminalError STORE_RECORD_INVALID naming each wrong field
+ */
+export function parseMail(document: { _id: unknown }): MailRecord {
+  const parsed = mailSchema.safeParse(document);
+  if (parsed.success) return parsed.data;
+  const id = String(document._id);
+  throw new TerminalError(
+    "STORE_RECORD_INVALID",
+    `mail ${id} is not a record that we know:\n${z.prettifyError(parsed.error)}`,
+  );
+}

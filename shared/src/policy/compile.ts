@@ -1,0 +1,169 @@
+import { settingsHashOf, type Change, type ChangeKind } from "../mail/task-settings.ts";
+import { sha256Hex } from "../ids.ts";
+import { uncheckedReasonSchema, type UncheckedReason } from "../mail/verdict.ts";
+import type { CompleteRules } from "./complete-rules.ts";
+import { durationMs } from "./duration.ts";
+import { parseNextHop } from "./next-hop.ts";
+import type { Direction, Plan, UncheckedRule, UncheckedRules } from "./plan.ts";
+import type { Route } from "./route.ts";
+import { sizeBytes } from "./rules.ts";
+import type { SigningKey } from "./signing-key.ts";
+import { changesInOrder } from "./steps.ts";
+
+/** What a plan is made from, beside the rules. */
+export interface PlanParts {
+  policyIds: string[];
+  revision: number;
+  tenantId: string | undefined;
+  direction: Direction;
+  rules: CompleteRules;
+  /** The key for this mail's From domain, where our signature is due. */
+  key: SigningKey | undefined;
+  /** `dsn`: our own report: signed, never checked. `scan-only`: checked, never changed. */
+  purpose: "mail" | "dsn" | "scan-only";
+}
+
+/** Puts a plan together. The rules have passed their checks: nothing here can fail. */
+export function compilePlan(parts: PlanParts): Plan {
+  const { rules, purpose, direction, tenantId } = parts;
+  const changes = purpose === "scan-only" ? [] : changesOf(parts);
+  const signature = changes.find((change) => change.kind === "sign");
+  const isChecked = purpose !== "dsn";
+  return {
+    policyIds: parts.policyIds,
+    revision: parts.revision,
+    ...(tenantId !== undefined && { tenantId }),
+    direction,
+    order: rules.order,
+    ...(isChecked && rules.virus.enabled && { virus: virusPart(rules.virus) }),
+    ...(isChecked && rules.spam.enabled && { spam: spamPart(rules.spam) }),
+    ...(changes.length > 0 && { enrich: enrichPart(changes, rules.spam.threshold) }),
+    ...(signature !== undefined && {
+      demandedSignature: { domain: signature.domain, selector: signature.selector },
+    }),
+    route: routeOf(rules.route),
+    relay: {
+      maxQueueMs: durationMs(rules.relay.maxQueueTime),
+      retryMs: rules.relay.retry.map(durationMs),
+      onUnknown: rules.relay.onUnknown,
+    },
+    retentionMs: retentionOf(rules.retention),
+  };
+}
+
+function virusPart(rules: CompleteRules["virus"]): NonNullable<Plan["virus"]> {
+  const settings = {};
+  return {
+    settings,
+    settingsHash: settingsHashOf(settings),
+    unchecked: uncheckedOf(rules.unchecked),
+    onInfected: rules.onInfected,
+  };
+}
+
+function spamPart(rules: CompleteRules["spam"]): NonNullable<Plan["spam"]> {
+  const settings = {
+    ...(rules.user !== undefined && { user: rules.user }),
+    maxBytes: sizeBytes(rules.maxBytes),
+    oversize: rules.oversize,
+  };
+  return {
+    settings,
+    settingsHash: settingsHashOf(settings),
+    unchecked: uncheckedOf(rules.unchecked),
+    threshold: rules.threshold,
+    onSpam: rules.onSpam,
+    highThreshold: rules.highThreshold,
+    onHighSpam: rules.onHighSpam,
+  };
+}
+
+function uncheckedOf(rules: CompleteRules["virus"]["unchecked"]): UncheckedRules {
+  const compile = (reason: UncheckedReason): UncheckedRule => {
+    const { action, for: span = "4h", then = "quarantine" } = rules[reason];
+    return action === "wait" ? { action, waitMs: durationMs(span), then } : { action };
+  };
+  const entries = uncheckedReasonSchema.options.map((reason) => [reason, compile(reason)] as const);
+  return Object.fromEntries(entries) as UncheckedRules;
+}
+
+function enrichPart(changes: Change[], spamThreshold: number): NonNullable<Plan["enrich"]> {
+  const settings = { changes, spamThreshold };
+  return { settings, settingsHash: settingsHashOf(settings) };
+}
+
+/** Our own report carries nothing but our signature. */
+function changesOf({ rules, key, purpose }: PlanParts): Change[] {
+  if (purpose === "dsn") return key === undefined ? [] : [signWith(key)];
+  return changesInOrder(rules).flatMap((kind) => changeOf(kind, rules.changes, key) ?? []);
+}
+
+function changeOf(
+  kind: ChangeKind,
+  changes: CompleteRules["changes"],
+  key: SigningKey | undefined,
+): Change | undefined {
+  switch (kind) {
+    case "strip":
+    case "verdict-headers":
+    case "geoip":
+      return { kind };
+    case "extra-headers": {
+      const headers = Object.entries(changes[kind].headers);
+      return { kind, headers: headers.map(([name, value]) => ({ name, value })) };
+    }
+    case "subject-tag":
+      return { kind, tag: changes[kind].tag };
+    case "sender-rewrite":
+      return { kind, map: changes[kind].map };
+    case "disclaimer": {
+      const { text, html } = changes[kind];
+      return { kind, text, ...(html !== undefined && { html }) };
+    }
+    case "sign":
+      return key === undefined ? undefined : signWith(key);
+  }
+}
+
+function signWith({ domain, selector, privateKey }: SigningKey) {
+  return { kind: "sign", domain, selector, privateKey } as const;
+}
+
+function routeOf(rules: CompleteRules["route"]): Route {
+  const hop = parseNextHop(rules.nextHop);
+  if (hop === undefined) throw new Error(`next hop ${rules.nextHop} has passed no check`);
+  const { protocol, sourceAddress, helo, tls, credential } = rules;
+  return {
+    key: routeKey(rules),
+    ...hop,
+    protocol,
+    ...(sourceAddress !== undefined && { sourceAddress }),
+    ...(helo !== undefined && { helo }),
+    tls,
+    ...(credential !== undefined && { credential }),
+  };
+}
+
+/**
+ * `host:port|source`, and where more than that is set a hash of it: one key never names two ways
+ * out, since the relay has one pool of connections for each.
+ */
+function routeKey({
+  nextHop,
+  sourceAddress,
+  protocol,
+  helo,
+  tls,
+  credential,
+}: CompleteRules["route"]) {
+  const plain = `${nextHop}|${sourceAddress ?? ""}`;
+  const more = [protocol, helo ?? "", tls, credential ?? ""].join("|");
+  const isPlain = more === "smtp||opportunistic|" && plain.length <= 128;
+  if (isPlain) return plain;
+  return `${plain.slice(0, 110)}|${sha256Hex(`${plain}|${more}`).slice(0, 12)}`;
+}
+
+function retentionOf(rules: CompleteRules["retention"]): Plan["retentionMs"] {
+  const kept = Object.entries(rules).filter(([, keep]) => keep !== "never");
+  return Object.fromEntries(kept.map(([state, keep]) => [state, durationMs(keep)]));
+}

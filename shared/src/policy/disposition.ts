@@ -1,0 +1,287 @@
+import { settingsHashOf } from "../mail/task-settings.ts";
+import type { Enriched, Override } from "../mail/record.ts";
+import type {
+  CheckKind,
+  Finding,
+  SpamFinding,
+  UncheckedFinding,
+  UncheckedReason,
+  Verdicts,
+  VirusFinding,
+} from "../mail/verdict.ts";
+import type { Disposition, Plan, UncheckedRules } from "./plan.ts";
+import { formatDuration } from "./duration.ts";
+
+/** The two dispositions with which a mail may leave. */
+export type Deliverable = "deliver" | "tag";
+
+/** What has to happen next with a mail that is being processed. */
+export type Step =
+  /** Ask for these checks; more than one only where the plan is parallel. */
+  | { kind: "check"; tasks: CheckKind[] }
+  /** The check failed for a reason that may pass; after `until` the plan's `then` applies. */
+  | { kind: "wait"; check: CheckKind; reason: UncheckedReason; until: Date }
+  | { kind: "enrich"; disposition: Deliverable }
+  | { kind: "ready"; disposition: Deliverable }
+  | { kind: "quarantine" | "discard" | "reject" | "hold"; reason: string };
+
+export interface StepInput {
+  plan: Plan;
+  verdicts: Verdicts;
+  enriched?: Enriched | undefined;
+  overrides?: readonly Override[] | undefined;
+  /** First failure of the check that the mail waits for; `wait` counts from here. */
+  uncheckedSince?: { check: CheckKind; reason: UncheckedReason; at: Date } | undefined;
+  /** SHA-256 (hex) of the raw mail: a verdict on other bytes does not count. */
+  rawSha256: string;
+  now: Date;
+}
+
+/** What one check has to say so far. */
+type Ruling =
+  | { kind: "missing" }
+  | { kind: "wait"; reason: UncheckedReason; until: Date }
+  | { kind: "ruled"; disposition: Disposition; reason: string };
+
+/** From mildest to worst; where both checks rule, the worse one holds. */
+const severity: readonly Disposition[] = [
+  "deliver",
+  "tag",
+  "hold",
+  "quarantine",
+  "reject",
+  "discard",
+];
+
+/**
+ * The next step of a mail, from its plan and what is known. Guards I2 and I10:
+ *
+ * 1. `ready` only if every check of the plan has a verdict on the raw mail with the plan's settings
+ *    that allows it, or the rule for that `unchecked` reason or a person's override does.
+ * 2. An infected mail is never `ready` without an override that names this finding, even if the
+ *    plan no longer has a virus check.
+ * 3. `ready` only with the signature that the plan demands, over an enrichment that is up to date.
+ *
+ * A transient `unchecked` verdict gives `wait`; to ask the engine again, call without that verdict.
+ * A dispatcher that cannot place a check states that by {@link uncheckedVerdict}.
+ */
+export function nextStep(input: StepInput): Step {
+  const virus = ruleOnVirus(input);
+  if (virus?.kind === "ruled" && !isDeliverable(virus.disposition)) {
+    return dispose(input.plan, worse(virus, finishedSpamRuling(input)));
+  }
+  const spam = ruleOnSpam(input);
+  const open = openChecks(input.plan, virus, spam);
+  if (open !== undefined) return open;
+  const ruled = [virus, spam].filter((ruling) => ruling?.kind === "ruled");
+  const worst = ruled.reduce(worse, { kind: "ruled", disposition: "deliver", reason: "" });
+  if (!isDeliverable(worst.disposition)) return dispose(input.plan, worst);
+  return enrichOrReady(input, worst.disposition);
+}
+
+/**
+ * How a finding is named in an override: `infected: Eicar-Signature`, `spam`,
+ * `unchecked: encrypted`. A score is not part of the name: who releases spam means any score.
+ */
+export function findingText(finding: Finding): string {
+  if (finding.kind === "infected") return `infected: ${[...finding.names].sort().join(", ")}`;
+  if (finding.kind === "unchecked") return `unchecked: ${finding.reason}`;
+  return finding.kind;
+}
+
+/**
+ * Hash over what goes into the headers: with another finding, engine or disposition an enrichment
+ * is out of date. The same before and after a round trip through the database.
+ */
+export function verdictsHashOf(verdicts: Verdicts, disposition: Deliverable): string {
+  const told = (["virus", "spam"] as const).map((check) => {
+    const verdict = verdicts[check];
+    if (verdict === undefined) return null;
+    const { name, version, signatureVersion, signatureAt } = verdict.engine ?? {};
+    const signatures = [signatureVersion ?? null, signatureAt?.toISOString() ?? null];
+    return [verdict.finding, name ?? null, version ?? null, signatures, verdict.blind ?? []];
+  });
+  return settingsHashOf([disposition, told]);
+}
+
+/** What {@link uncheckedVerdict} states. */
+export interface UncheckedStatement {
+  reason: UncheckedReason;
+  /** For a person, up to 1000 characters. */
+  detail?: string;
+  /** The plan's settings hash of that check, and the raw mail's SHA-256. */
+  settingsHash: string;
+  sha256: string;
+  /** The actor that states it. */
+  worker: string;
+  now: Date;
+}
+
+/** A verdict of our own on a check that could not be done; fits both checks. */
+export function uncheckedVerdict(statement: UncheckedStatement) {
+  const { reason, detail, settingsHash, sha256, worker, now } = statement;
+  const finding: UncheckedFinding = {
+    kind: "unchecked",
+    reason,
+    ...(detail !== undefined && { detail }),
+  };
+  return { finding, settingsHash, sha256, worker, queueMs: 0, workMs: 0, at: now };
+}
+
+function ruleOnVirus(input: StepInput): Ruling | undefined {
+  const { plan, verdicts } = input;
+  const recorded = verdicts.virus;
+  if (plan.virus === undefined) {
+    if (recorded?.finding.kind !== "infected") return undefined;
+    return ruleOnInfected(input, recorded.finding, "quarantine");
+  }
+  const verdict = counts(recorded, plan.virus.settingsHash, input) ? recorded : undefined;
+  if (verdict === undefined) return { kind: "missing" };
+  if (verdict.finding.kind === "clean") return deliver;
+  if (verdict.finding.kind === "infected") {
+    return ruleOnInfected(input, verdict.finding, plan.virus.onInfected);
+  }
+  return ruleOnUnchecked(input, "virus", verdict.finding, verdict.at, plan.virus.unchecked);
+}
+
+function ruleOnInfected(input: StepInput, finding: VirusFinding, onInfected: Disposition): Ruling {
+  if (isOverridden(input, "virus", finding)) return deliver;
+  const disposition = isDeliverable(onInfected) ? "quarantine" : onInfected;
+  return { kind: "ruled", disposition, reason: findingText(finding) };
+}
+
+function ruleOnSpam(input: StepInput): Ruling | undefined {
+  const rules = input.plan.spam;
+  if (rules === undefined) return undefined;
+  const recorded = input.verdicts.spam;
+  const verdict = counts(recorded, rules.settingsHash, input) ? recorded : undefined;
+  if (verdict === undefined) return { kind: "missing" };
+  if (verdict.finding.kind === "unchecked") {
+    return ruleOnUnchecked(input, "spam", verdict.finding, verdict.at, rules.unchecked);
+  }
+  return ruleOnScore(input, verdict.finding, rules);
+}
+
+function ruleOnScore(
+  input: StepInput,
+  finding: Exclude<SpamFinding, UncheckedFinding>,
+  rules: NonNullable<Plan["spam"]>,
+): Ruling {
+  const { score } = finding;
+  if (score < rules.threshold) return deliver;
+  if (isOverridden(input, "spam", { ...finding, kind: "spam" })) return deliver;
+  const isHigh = rules.highThreshold !== undefined && score >= rules.highThreshold;
+  const limit = isHigh ? rules.highThreshold : rules.threshold;
+  const disposition = isHigh ? (rules.onHighSpam ?? rules.onSpam) : rules.onSpam;
+  return {
+    kind: "ruled",
+    disposition,
+    reason: `spam: ${String(score)} points, the limit is ${String(limit)}`,
+  };
+}
+
+function ruleOnUnchecked(
+  input: StepInput,
+  check: CheckKind,
+  finding: UncheckedFinding,
+  verdictAt: Date,
+  rules: UncheckedRules,
+): Ruling {
+  if (isOverridden(input, check, finding)) return deliver;
+  const { action, waitMs = 0, then = "quarantine" } = rules[finding.reason];
+  const named = `${check} ${findingText(finding)}`;
+  if (action !== "wait") return settled(action, named);
+  const { uncheckedSince, now } = input;
+  const since = uncheckedSince?.check === check ? uncheckedSince.at : verdictAt;
+  const until = new Date(since.getTime() + waitMs);
+  if (now < until) return { kind: "wait", reason: finding.reason, until };
+  return settled(then, `${named}, waited ${formatDuration(waitMs)}`);
+}
+
+function settled(action: "pass" | "quarantine", reason: string): Ruling {
+  return { kind: "ruled", disposition: action === "pass" ? "tag" : "quarantine", reason };
+}
+
+const deliver: Ruling & { kind: "ruled" } = {
+  kind: "ruled",
+  disposition: "deliver",
+  reason: "",
+};
+
+/** I2: only a verdict on these very bytes, made with the settings that the plan asks for. */
+function counts(
+  verdict: { sha256: string; settingsHash: string } | undefined,
+  settingsHash: string,
+  { rawSha256 }: StepInput,
+): boolean {
+  return verdict?.sha256 === rawSha256 && verdict.settingsHash === settingsHash;
+}
+
+function isOverridden({ overrides }: StepInput, check: CheckKind, finding: Finding): boolean {
+  const text = findingText(finding);
+  return (overrides ?? []).some((one) => one.check === check && one.finding === text);
+}
+
+/** The spam ruling where one is there already (parallel checks); it is not waited for. */
+function finishedSpamRuling(input: StepInput): Ruling & { kind: "ruled" } {
+  const spam = ruleOnSpam(input);
+  return spam?.kind === "ruled" ? spam : deliver;
+}
+
+/** The checks still to be asked or waited for, in the plan's order; undefined once all have ruled. */
+function openChecks(
+  plan: Plan,
+  virus: Ruling | undefined,
+  spam: Ruling | undefined,
+): Step | undefined {
+  const all = [
+    { check: "virus" as const, ruling: virus },
+    { check: "spam" as const, ruling: spam },
+  ];
+  const open = all.filter(({ ruling }) => ruling !== undefined && ruling.kind !== "ruled");
+  const inReach = plan.order === "parallel" ? open : open.slice(0, 1);
+  const missing = inReach.filter(({ ruling }) => ruling?.kind === "missing");
+  if (missing.length > 0) return { kind: "check", tasks: missing.map(({ check }) => check) };
+  for (const { check, ruling } of inReach) {
+    if (ruling?.kind === "wait") {
+      return { kind: "wait", check, reason: ruling.reason, until: ruling.until };
+    }
+  }
+  return undefined;
+}
+
+function worse<R extends Ruling & { kind: "ruled" }>(a: R, b: R): R {
+  return severity.indexOf(b.disposition) > severity.indexOf(a.disposition) ? b : a;
+}
+
+function isDeliverable(disposition: Disposition): disposition is Deliverable {
+  return disposition === "deliver" || disposition === "tag";
+}
+
+/** `reject` bounces only outgoing mail to its own tenant: a stranger gets no backscatter from us. */
+function dispose(plan: Plan, ruling: Ruling & { kind: "ruled" }): Step {
+  const { disposition, reason } = ruling;
+  if (isDeliverable(disposition)) throw new Error("a deliverable mail is not disposed of");
+  if (disposition === "reject" && plan.direction === "incoming") {
+    return { kind: "quarantine", reason };
+  }
+  return { kind: disposition, reason };
+}
+
+function enrichOrReady(input: StepInput, disposition: Deliverable): Step {
+  const { plan, verdicts, enriched } = input;
+  const isAsked = plan.enrich !== undefined && plan.enrich.settings.changes.length > 0;
+  const isCurrent =
+    enriched !== undefined &&
+    enriched.settingsHash === plan.enrich?.settingsHash &&
+    enriched.verdictsHash === verdictsHashOf(verdicts, disposition);
+  if (isAsked && !isCurrent) return { kind: "enrich", disposition };
+  const demanded = plan.demandedSignature;
+  const made = isAsked ? enriched?.signature : undefined;
+  if (demanded === undefined) return { kind: "ready", disposition };
+  if (made?.domain === demanded.domain && made.selector === demanded.selector) {
+    return { kind: "ready", disposition };
+  }
+  const { domain, selector } = demanded;
+  return { kind: "hold", reason: `the signature d=${domain} s=${selector} is missing` };
+}

@@ -1,0 +1,27 @@
+import { domainToASCII } from "node:url";
+import { domainOf } from "../mail/smtp-envelope.ts";
+
+const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+
+/** A domain in lower case, in ASCII (IDNA), without a final dot; undefined for what is none. */
+export function normalDomain(text: string): string | undefined {
+  const ascii = domainToASCII(text.replace(/\.$/, "")).toLowerCase();
+  if (ascii === "" || ascii.length > 253) return undefined;
+  return ascii.split(".").every((part) => label.test(part)) ? ascii : undefined;
+}
+
+/** The normal form of an address's domain, or undefined where it has none. */
+export function domainOfAddress(address: string): string | undefined {
+  return normalDomain(domainOf(address));
+}
+
+/**
+ * An address in the form that policies are found by: lower case, domain in ASCII. Local parts are
+ * compared without case although RFC 5321 section 2.4 lets a host tell them apart: nobody means
+ * two policies by that.
+ */
+export function normalAddress(address: string): string | undefined {
+  const domain = domainOfAddress(address);
+  const local = address.slice(0, address.lastIndexOf("@")).toLowerCase();
+  return domain === undefined || local === "" ? undefined : `${local}@${domain}`;
+}

@@ -1,0 +1,179 @@
+import { LineCounter, parseDocument, stringify } from "yaml";
+import type { z } from "zod";
+import { TerminalError } from "../errors.ts";
+import { policyProblems } from "./consistency.ts";
+import { nameOf, policyDocumentSchema, type PolicyDocument } from "./document.ts";
+import { normalAddress, normalDomain } from "./mail-domain.ts";
+import { policyFileSchema } from "./policy-file.ts";
+import { positionOf, type YamlPath } from "./yaml-position.ts";
+
+/** A document as it stands in the file, before it is known to be right. */
+interface Candidate {
+  value: { _id: string; scope: string };
+  /** Where it stands in the file. */
+  base: YamlPath;
+  /** Default, domains and addresses have their rules directly under their name. */
+  hasBareRules: boolean;
+}
+
+interface Finding {
+  path: YamlPath;
+  /** The key itself is wrong, not its value. */
+  atKey: boolean;
+  message: string;
+}
+
+/**
+ * Reads a whole policy file (docs/policy.md has its form): every wrong thing is named as
+ * `file:line:column: what would be right`, sorted by line. `revision` is 0 in all documents.
+ * @throws TerminalError CFG_POLICY_INVALID
+ */
+export function parsePolicyYaml(text: string, fileName: string): PolicyDocument[] {
+  const lines = new LineCounter();
+  const tree = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const broken = [...tree.errors, ...tree.warnings].map((error) => {
+    const { line, col } = lines.linePos(error.pos[0]);
+    return { line, col, message: error.message };
+  });
+  if (broken.length > 0) throw invalid(fileName, broken);
+  const { documents, findings } = readFile(tree.toJS());
+  if (findings.length > 0) {
+    throw invalid(
+      fileName,
+      findings.map(({ path, atKey, message }) => ({
+        ...lines.linePos(positionOf(tree, path, atKey)),
+        message,
+      })),
+    );
+  }
+  return documents;
+}
+
+/**
+ * The documents as a file that `parsePolicyYaml` reads back to the same documents. With
+ * `maskKeys`, private keys that stand in the database itself are left out of sight.
+ */
+export function formatPolicyYaml(
+  documents: readonly PolicyDocument[],
+  options: { maskKeys?: boolean } = {},
+): string {
+  const file: Record<string, unknown> = {};
+  const add = (list: string, name: string, value: unknown) => {
+    file[list] = { ...(file[list] as Record<string, unknown> | undefined), [name]: value };
+  };
+  for (const document of [...documents].sort((a, b) => (a._id < b._id ? -1 : 1))) {
+    const name = nameOf(document);
+    if (document.scope === "default") file.default = document.rules;
+    if (document.scope === "tenant") add("tenants", name, tenantIn(document, options));
+    if (document.scope === "domain") add("domains", name, document.rules);
+    if (document.scope === "address") add("addresses", name, document.rules);
+  }
+  const { default: fallback, tenants, domains, addresses } = file;
+  return stringify({ default: fallback, tenants, domains, addresses }, { lineWidth: 80 });
+}
+
+function tenantIn(
+  { networks, domains, keys, rules }: Extract<PolicyDocument, { scope: "tenant" }>,
+  { maskKeys = false }: { maskKeys?: boolean },
+) {
+  const shown = keys?.map(({ privateKey, ...key }) => {
+    const isHidden = maskKeys && !privateKey.startsWith("file:");
+    return { ...key, privateKey: isHidden ? "(hidden)" : privateKey };
+  });
+  return { networks, domains, keys: shown, rules };
+}
+
+function readFile(value: unknown): { documents: PolicyDocument[]; findings: Finding[] } {
+  const file = policyFileSchema.safeParse(value);
+  if (!file.success) return { documents: [], findings: findingsOf(file.error, (path) => path) };
+  const candidates = candidatesIn(file.data);
+  if (candidates.length === 0) {
+    const message = "holds no policy: expected default, tenants, domains or addresses";
+    return { documents: [], findings: [{ path: [], atKey: false, message }] };
+  }
+  const documents: PolicyDocument[] = [];
+  const findings: Finding[] = [];
+  for (const candidate of candidates) {
+    const parsed = policyDocumentSchema.safeParse(candidate.value);
+    if (parsed.success) documents.push(parsed.data);
+    else findings.push(...findingsOf(parsed.error, (path) => pathIn(candidate, path)));
+  }
+  return { documents, findings: [...findings, ...crossFindings(documents, candidates)] };
+}
+
+type PolicyFile = z.output<typeof policyFileSchema>;
+
+function candidatesIn(file: PolicyFile): Candidate[] {
+  const bare = (scope: "domain" | "address", list: "domains" | "addresses") =>
+    Object.entries(file[list] ?? {}).map(([name, rules]) => {
+      const normal = scope === "domain" ? normalDomain(name) : normalAddress(name);
+      return {
+        value: { _id: `${scope}:${normal ?? name}`, scope, rules: rules ?? {} },
+        base: [list, name],
+        hasBareRules: true,
+      };
+    });
+  const tenants = Object.entries(file.tenants ?? {}).map(([tenantId, fields]) => ({
+    value: { ...fields, _id: `tenant:${tenantId}`, scope: "tenant", tenantId },
+    base: ["tenants", tenantId],
+    hasBareRules: false,
+  }));
+  const fallback = {
+    value: { _id: "default", scope: "default", rules: file.default ?? {} },
+    base: ["default"],
+    hasBareRules: true,
+  };
+  return [
+    ...(file.default === undefined ? [] : [fallback]),
+    ...tenants,
+    ...bare("domain", "domains"),
+    ...bare("address", "addresses"),
+  ];
+}
+
+/** Only what single documents do not show: ids, double claims, orders of steps. */
+function crossFindings(documents: PolicyDocument[], candidates: Candidate[]): Finding[] {
+  const tenantsIn = (list: readonly { scope: string }[]) =>
+    list.filter(({ scope }) => scope === "tenant").length;
+  const tenantsComplete = tenantsIn(documents) === tenantsIn(candidates.map(({ value }) => value));
+  return policyProblems(documents, { tenantsComplete }).flatMap(({ documentId, path, message }) => {
+    const named = candidates.filter(({ value }) => value._id === documentId);
+    const candidate = named.at(-1);
+    if (candidate === undefined) return [];
+    return [{ path: pathIn(candidate, path), atKey: path.length === 0, message }];
+  });
+}
+
+function pathIn({ base, hasBareRules }: Candidate, path: YamlPath): YamlPath {
+  const inFile = hasBareRules && path[0] === "rules" ? path.slice(1) : path;
+  return [...base, ...inFile];
+}
+
+function findingsOf(error: z.ZodError, place: (path: YamlPath) => YamlPath): Finding[] {
+  return error.issues.flatMap((issue): Finding[] => {
+    const within = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step));
+    // A tenant's name is the key of its section.
+    const isName = within.at(-1) === "tenantId";
+    const path = place(isName ? [] : within);
+    if (issue.code === "unrecognized_keys") {
+      return issue.keys.map((key) => ({
+        path: [...path, key],
+        atKey: true,
+        message: issue.message,
+      }));
+    }
+    if (issue.code === "invalid_key") {
+      const message = issue.issues.map((inner) => inner.message).join("; ");
+      return [{ path, atKey: true, message: `${String(path.at(-1))} ${message}` }];
+    }
+    return [{ path, atKey: isName, message: issue.message }];
+  });
+}
+
+function invalid(fileName: string, found: { line: number; col: number; message: string }[]) {
+  const sorted = found.toSorted((a, b) => a.line - b.line || a.col - b.col);
+  const lines = sorted.map(
+    ({ line, col, message }) => `${fileName}:${String(line)}:${String(col)}: ${message}`,
+  );
+  return new TerminalError("CFG_POLICY_INVALID", [...new Set(lines)].join("\n"));
+}

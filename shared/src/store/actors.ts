@@ -1,0 +1,52 @@
+import type { Db } from "mongodb";
+import { z } from "zod";
+import type { Clock } from "../clock.ts";
+import { collectionOf, reach } from "./connection.ts";
+
+/** What a service last said of itself. */
+const actorReportSchema = z
+  .looseObject({
+    _id: z.string(),
+    service: z.string(),
+    at: z.date(),
+    snapshot: z.record(z.string(), z.unknown()),
+  })
+  .transform(({ _id, service, at, snapshot }) => ({ id: _id, service, at, snapshot }));
+export type ActorReport = z.output<typeof actorReportSchema>;
+
+/** Which services run: for `status` and `doctor`. Nothing is decided by it. */
+export interface ActorStore {
+  /** Says that the actor is there, with what `status` shall show of it. Every few seconds. */
+  report(id: string, service: string, snapshot: object): Promise<void>;
+  /** The actor has ended in order. */
+  leave(id: string): Promise<void>;
+  /** Actors that were heard of within `withinMs` (default 10 s), by the database's clock. */
+  all(withinMs?: number): Promise<ActorReport[]>;
+}
+
+export function createActorStore(db: Db, clock: Clock): ActorStore {
+  const actors = collectionOf(db, "actors");
+  return {
+    report: (id, service, snapshot) =>
+      reach(async () => {
+        await actors.replaceOne(
+          { _id: id },
+          { service, at: clock.now(), snapshot },
+          { upsert: true },
+        );
+      }),
+    leave: (id) =>
+      reach(async () => {
+        await actors.deleteOne({ _id: id });
+      }),
+    all: (withinMs = 10_000) =>
+      reach(async () => {
+        const since = new Date(clock.now().getTime() - withinMs);
+        const documents = await actors.find({ at: { $gte: since } }).toArray();
+        return documents.flatMap((document) => {
+          const parsed = actorReportSchema.safeParse(document);
+          return parsed.success ? [parsed.data] : [];
+        });
+      }),
+  };
+}

@@ -1,0 +1,142 @@
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  MongoServerError,
+  type ChangeStream,
+  type ChangeStreamOptions,
+  type Collection,
+  type Document,
+} from "mongodb";
+import { messageOf } from "../errors.ts";
+import type { Logger } from "../logger.ts";
+import { mailStateSchema } from "../mail/record.ts";
+import { isPassing, type StoredDocument } from "./connection.ts";
+import type { MailHint } from "./mails.ts";
+
+export interface FollowOptions {
+  /** Opens the stream, at the token if there is one. */
+  open: (options: ChangeStreamOptions) => ChangeStream;
+  onChange: (change: Document) => void;
+  /** The stream is open again and changes before that were missed: look at everything. */
+  onLost: () => void;
+  signal: AbortSignal;
+  log: Logger;
+  /** For the log: what is watched. */
+  name: string;
+}
+
+const firstRetryMs = 100;
+const longestRetryMs = 5_000;
+
+/**
+ * Follows a change stream until `signal` aborts. It is a hint and never more (I6): whatever breaks
+ * is reopened, at the last token where the server still has it, else at the present, and then
+ * `onLost` says so, after the reopening, so that nothing falls between rescan and stream.
+ */
+export async function followChanges(options: FollowOptions): Promise<void> {
+  const { signal, log, name } = options;
+  let token: unknown;
+  let missed = false;
+  let failures = 0;
+  while (!signal.aborted) {
+    const stream = options.open(token === undefined ? {} : { resumeAfter: token });
+    const close = () => void stream.close().catch(() => undefined);
+    signal.addEventListener("abort", close, { once: true });
+    try {
+      await readStream(stream, options, () => {
+        failures = 0;
+        if (missed) options.onLost();
+        missed = false;
+      });
+    } catch (error) {
+      if (isAborted(signal)) return;
+      token = mayResume(error) ? stream.resumeToken : undefined;
+      missed ||= token === undefined;
+      failures += 1;
+      const reason = messageOf(error);
+      log.warn({ reason, resumed: token !== undefined }, `change stream of ${name} broke`);
+    } finally {
+      signal.removeEventListener("abort", close);
+      await stream.close().catch(() => undefined);
+    }
+    const retryMs = Math.min(firstRetryMs * 2 ** (failures - 1), longestRetryMs);
+    await delay(retryMs, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+async function readStream(
+  stream: ChangeStream,
+  { onChange, signal }: FollowOptions,
+  onOpen: () => void,
+): Promise<void> {
+  let first: Document | null = await stream.tryNext();
+  onOpen();
+  while (!signal.aborted) {
+    const change: Document = first ?? (await stream.next());
+    first = null;
+    onChange(change);
+  }
+}
+
+/** Read anew each time: an abort during an await is not narrowed away. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
+/**
+ * A network error leaves the token good. Of what the server refuses (286 ChangeStreamHistoryLost, 280
+ * ChangeStreamFatalError, 260 InvalidResumeToken, 10334 BSONObjectTooLarge) the same token would only
+ * bring the same again.
+ */
+function mayResume(error: unknown): boolean {
+  return isPassing(error) && !(error instanceof MongoServerError && error.code === 286);
+}
+
+/** Only changes that bring mail to somebody: new records, and a new `next`. */
+const mailPipeline = [
+  {
+    $match: {
+      $or: [
+        { operationType: { $in: ["insert", "replace"] } },
+        { "updateDescription.updatedFields.next": { $exists: true } },
+      ],
+    },
+  },
+  {
+    $project: {
+      "fullDocument.state": 1,
+      "fullDocument.next": 1,
+      "updateDescription.updatedFields.state": 1,
+      "updateDescription.updatedFields.next": 1,
+    },
+  },
+];
+
+/** The change stream on `mails` as hints. */
+export function watchMails(
+  mails: Collection<StoredDocument>,
+  options: {
+    onHint: (hint: MailHint) => void;
+    onLost: () => void;
+    signal: AbortSignal;
+    log: Logger;
+  },
+): Promise<void> {
+  return followChanges({
+    ...options,
+    name: "mails",
+    open: (at) => mails.watch(mailPipeline, at),
+    onChange: (change) => {
+      const hint = hintOf(change);
+      if (hint !== undefined) options.onHint(hint);
+    },
+  });
+}
+
+/** The hint in a change, or undefined where nobody waits for that mail. */
+export function hintOf(change: Document): MailHint | undefined {
+  const update = change.updateDescription as { updatedFields?: Document } | undefined;
+  const fields = (change.fullDocument as Document | undefined) ?? update?.updatedFields;
+  if (typeof fields?.next !== "string") return undefined;
+  const state = mailStateSchema.safeParse(fields.state);
+  return { next: fields.next, ...(state.success ? { state: state.data } : {}) };
+}

@@ -1,0 +1,121 @@
+import {
+  MongoClient,
+  MongoError,
+  MongoNetworkError,
+  MongoNotConnectedError,
+  MongoOperationTimeoutError,
+  MongoServerSelectionError,
+  MongoTopologyClosedError,
+  MongoWriteConcernError,
+  ReadConcern,
+  ReadPreference,
+  WriteConcern,
+  type Collection,
+  type Db,
+  type Document,
+} from "mongodb";
+import { ConnectionString } from "mongodb-connection-string-url";
+import { RetryableError, TerminalError, messageOf } from "../errors.ts";
+
+/** A document as it lies in the database; what is read is validated before it is used. */
+export type StoredDocument = Document & { _id: string };
+
+/** The longest that a write waits for the majority before it counts as not written. */
+const majorityWithinMs = 10_000;
+
+/**
+ * Promises rest on these: majority and journaled writes, majority reads from the primary. They are
+ * set on every handle, because a URI could say otherwise. Binary fields come as Buffers.
+ */
+export const durable = {
+  readPreference: ReadPreference.primary,
+  readConcern: new ReadConcern("majority"),
+  writeConcern: new WriteConcern("majority", majorityWithinMs, true),
+  promoteBuffers: true,
+  ignoreUndefined: true,
+} as const;
+
+/**
+ * @throws TerminalError CFG_INVALID where the URI is none; its text is not repeated, since it may
+ *   hold a password
+ */
+export function createClient(uri: string): MongoClient {
+  try {
+    return new MongoClient(uri, {
+      ...durable,
+      retryReads: true,
+      retryWrites: true,
+      ...timeOutsFor(uri),
+    });
+  } catch {
+    throw new TerminalError("CFG_INVALID", "MONGODB_URI is not a MongoDB connection string");
+  }
+}
+
+/** Time-outs that the URI may set otherwise; the driver would wait half a minute, or for ever. */
+const timeOuts = {
+  /** A server that accepts and then hangs is away too. Change streams wait shorter than this. */
+  socketTimeoutMS: 45_000,
+  connectTimeoutMS: 5_000,
+  serverSelectionTimeoutMS: 5_000,
+};
+
+function timeOutsFor(uri: string): Partial<typeof timeOuts> {
+  const given = new Set(
+    [...new ConnectionString(uri).searchParams.keys()].map((name) => name.toLowerCase()),
+  );
+  return Object.fromEntries(
+    Object.entries(timeOuts).filter(([name]) => !given.has(name.toLowerCase())),
+  );
+}
+
+/** A collection with the promises of `durable`. */
+export function collectionOf(db: Db, name: string): Collection<StoredDocument> {
+  return db.collection<StoredDocument>(name, durable);
+}
+
+/** Hosts and database of a URI, for a log line: never user or password. */
+export function hostsOf(uri: string): string {
+  try {
+    return new ConnectionString(uri).hosts.join(",");
+  } catch {
+    return "an unreadable address";
+  }
+}
+
+/** Server errors that pass: not primary, shutting down, time limits (error_codes.yml of MongoDB). */
+const passingCodes = new Set([
+  6, 7, 50, 64, 89, 91, 112, 133, 134, 189, 202, 262, 317, 358, 9001, 10058, 10107, 11600, 11602,
+  13388, 13435, 13436, 14031,
+]);
+
+/** True where the database may answer later: it is away, changing its primary or overloaded. */
+export function isPassing(error: unknown): boolean {
+  if (!(error instanceof MongoError)) return false;
+  if (
+    error instanceof MongoNetworkError ||
+    error instanceof MongoServerSelectionError ||
+    error instanceof MongoNotConnectedError ||
+    error instanceof MongoTopologyClosedError ||
+    error instanceof MongoWriteConcernError ||
+    error instanceof MongoOperationTimeoutError
+  )
+    return true;
+  if (error.hasErrorLabel("RetryableWriteError")) return true;
+  return typeof error.code === "number" && passingCodes.has(error.code);
+}
+
+/** True where no server could be chosen: nothing was sent, and there is nothing to read back. */
+export function isNeverSent(error: unknown): boolean {
+  return error instanceof MongoServerSelectionError;
+}
+
+/** Does something with the database; its being away is RetryableError STORE_UNREACHABLE. */
+export async function reach<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isPassing(error)) throw error;
+    throw new RetryableError("STORE_UNREACHABLE", messageOf(error), { cause: error });
+  }
+}

@@ -1,0 +1,121 @@
+import type { Document, MongoClient } from "mongodb";
+import type { Clock } from "../clock.ts";
+import { TerminalError } from "../errors.ts";
+import type { Logger } from "../logger.ts";
+import { createActorStore, type ActorStore } from "./actors.ts";
+
+import { createBodyStore, type BodyStore } from "./bodies.ts";
+import { createClient, durable, hostsOf, reach } from "./connection.ts";
+import { createControlStore, type ControlStore } from "./controls.ts";
+import { openDatabaseClock, type DatabaseClock } from "./database-clock.ts";
+import { createIndexes } from "./indexes.ts";
+import { createMailStore } from "./mail-store.ts";
+import type { MailStore } from "./mails.ts";
+import { createPolicyStore, type PolicyStore } from "./policies.ts";
+import { createRetention, type Retention } from "./retention.ts";
+import { createSourceStore, type SourceStore } from "./sources.ts";
+
+/** The database with everything that we keep in it. The caller closes it. */
+export interface Database {
+  readonly mails: MailStore;
+  readonly bodies: BodyStore;
+  readonly policies: PolicyStore;
+  readonly sources: SourceStore;
+  readonly actors: ActorStore;
+  readonly controls: ControlStore;
+  readonly retention: Retention;
+  /** The database's time. */
+  readonly clock: DatabaseClock;
+  /** Which server, version, replica set and hosts, without credentials. */
+  readonly server: string;
+  /** One round trip. @throws RetryableError STORE_UNREACHABLE */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  /** A MongoDB connection string; what it says about write concern and read preference does not count. */
+  uri: string;
+  /** The database's name. */
+  db: string;
+  clock: Clock;
+  log: Logger;
+  /** How long a write waits for company, in milliseconds. */
+  lingerMs?: number;
+}
+
+const defaultLingerMs = 2;
+
+/**
+ * Connects, measures the database's clock and creates the indexes that are missing.
+ * @throws RetryableError STORE_UNREACHABLE; TerminalError CFG_INVALID where the URI is none or the
+ *   server is no replica set, without which there are neither majorities nor change streams
+ */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const { uri, log, lingerMs = defaultLingerMs } = options;
+  const client = createClient(uri);
+  try {
+    const server = await describeServer(client, uri);
+    const admin = client.db("admin", durable);
+    const { clock, close: closeClock } = await openDatabaseClock(admin, options.clock, log);
+    await reach(() => createIndexes(client.db(options.db, durable)));
+    return {
+      ...createStores({ client, name: options.db, clock, log, lingerMs }),
+      clock,
+      server,
+      ping: () =>
+        reach(async () => {
+          await admin.command({ ping: 1 });
+        }),
+      close: async () => {
+        closeClock();
+        await client.close();
+      },
+    };
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}
+
+/** All stores on a database that is connected already. */
+export function createStores(deps: {
+  client: MongoClient;
+  /** The database's name. */
+  name: string;
+  clock: Clock;
+  log: Logger;
+  lingerMs: number;
+}) {
+  const { client, clock, log, lingerMs } = deps;
+  const db = client.db(deps.name, durable);
+  const bodies = createBodyStore(db, clock, lingerMs);
+  const mails = createMailStore({ db, clock, log, lingerMs });
+  return {
+    mails,
+    bodies,
+    policies: createPolicyStore(client, db),
+    sources: createSourceStore({ client, db, clock, log, mails, bodies }),
+    actors: createActorStore(db, clock),
+    controls: createControlStore(db, clock),
+    retention: createRetention({ db, clock, log, bodies }),
+  };
+}
+
+async function describeServer(client: MongoClient, uri: string): Promise<string> {
+  const admin = client.db("admin");
+  const hello: Document = await reach(() => admin.command({ hello: 1 }));
+  const info: Document = await reach(() => admin.command({ buildInfo: 1 }));
+  const isSharded = hello.msg === "isdbgrid";
+  if (!isSharded && typeof hello.setName !== "string")
+    throw new TerminalError(
+      "CFG_INVALID",
+      `MongoDB at ${hostsOf(uri)} is no replica set; start it with --replSet and rs.initiate()`,
+    );
+  const name =
+    typeof info.secantusVersion === "string"
+      ? `SecantusDB ${info.secantusVersion}`
+      : `MongoDB ${String(info.version)}`;
+  const set = isSharded ? "sharded" : `replica set ${String(hello.setName)}`;
+  return `${name}, ${set} at ${hostsOf(uri)}`;
+}

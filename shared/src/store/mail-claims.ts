@@ -1,0 +1,117 @@
+import type { Collection } from "mongodb";
+import type { Clock } from "../clock.ts";
+import { adoptedMailId, newToken } from "../ids.ts";
+import type { Logger } from "../logger.ts";
+import { reach, type StoredDocument } from "./connection.ts";
+import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
+import type { Claim, ClaimedMail } from "./mails.ts";
+
+export interface ClaimDeps {
+  mails: Collection<StoredDocument>;
+  clock: Clock;
+  log: Logger;
+}
+
+/** This many more ids than wanted are looked at, so that claimers do not fight for one head. */
+const spare = 3;
+/** A lease ends for us this part earlier than in the database: clocks are not measured exactly. */
+const marginPart = 0.02;
+
+/**
+ * Claims due mail in three round trips: ids by the index, one guarded update of a random part of them,
+ * and what carries our token then. A live lease is never taken over (I3): its end is in `dueAt` and,
+ * since that is written by more than claims, is asked of the lease itself too.
+ */
+export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<ClaimedMail[]> {
+  const { mails, clock } = deps;
+  if (claim.limit < 1) return [];
+  return reach(async () => {
+    const now = clock.now();
+    const due = dueFilter(claim, now);
+    const found = await mails
+      .find(due, { projection: { _id: 1 }, limit: claim.limit * spare, sort: { dueAt: 1 } })
+      .toArray();
+    if (found.length === 0) return [];
+    const ids = randomPart(
+      found.map(({ _id }) => _id),
+      claim.limit,
+    );
+
+    const sentMs = clock.monotonicMs();
+    const until = new Date(clock.now().getTime() + claim.leaseMs);
+    const token = newToken();
+    const { matchedCount } = await mails.updateMany(
+      { _id: { $in: ids }, ...due, "lease.until": { $not: { $gt: now } } },
+      {
+        $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
+        $inc: { claims: 1 },
+      },
+    );
+    if (matchedCount === 0) return [];
+    const documents = await mails.find({ _id: { $in: ids }, "lease.token": token }).toArray();
+    const validUntilMs = sentMs + claim.leaseMs * (1 - marginPart);
+    return readClaimed(deps, documents, token, validUntilMs);
+  });
+}
+
+/** What waits for this claimer and may be taken now; served by the claims index. */
+export function dueFilter({ states, next }: Pick<Claim, "states" | "next">, now: Date) {
+  const [only] = states;
+  const state = states.length === 1 && only !== undefined ? only : { $in: [...states] };
+  return { state, next, dueAt: { $lte: now } };
+}
+
+async function readClaimed(
+  deps: ClaimDeps,
+  documents: StoredDocument[],
+  token: string,
+  validUntilMs: number,
+): Promise<ClaimedMail[]> {
+  const claimed: ClaimedMail[] = [];
+  for (const document of documents) {
+    const read = readMail(document);
+    if ("mail" in read) claimed.push({ mail: read.mail, token, validUntilMs });
+    else await bury(deps, document, read.reason, { "lease.token": token });
+  }
+  return claimed;
+}
+
+/**
+ * Makes a document that is no record a dead letter, which keeps it whole under `malformed`. Its id stays, unless no record may have it: then
+ * the letter lies under an id derived from it, and the document goes.
+ */
+export async function bury(
+  { mails, clock, log }: ClaimDeps,
+  document: StoredDocument,
+  reason: string,
+  guard: Record<string, unknown>,
+): Promise<void> {
+  const original: unknown = document._id;
+  const isId = typeof original === "string" && original.length >= 1 && original.length <= 64;
+  const id = isId ? original : adoptedMailId("mails", JSON.stringify(original));
+  const letter = {
+    ...documentOf(deadLetterOf(document, id, reason, clock.now())),
+    malformed: document,
+  };
+  if (isId) {
+    const { matchedCount } = await mails.replaceOne({ _id: id, ...guard }, letter);
+    if (matchedCount === 0) return;
+  } else {
+    const { _id, ...fields } = letter;
+    await mails.updateOne({ _id }, { $setOnInsert: fields }, { upsert: true });
+    await mails.deleteOne({ _id: document._id, ...guard });
+  }
+  log.error({ mailId: id, reason }, "a record that cannot be read is a dead letter now");
+}
+
+/** Up to `count` of the ids, any of them with the same chance. */
+function randomPart(ids: string[], count: number): string[] {
+  if (ids.length <= count) return ids;
+  for (let place = 0; place < count; place++) {
+    const other = place + Math.floor(Math.random() * (ids.length - place));
+    const id = ids[place] as string;
+    ids[place] = ids[other] as string;
+    ids[other] = id;
+  }
+  return ids.slice(0, count);
+}

@@ -1,0 +1,165 @@
+import type { Collection, Document, Filter } from "mongodb";
+import type { Logger } from "../logger.ts";
+import { mailStates, parseMail, type MailRecord, type MailState } from "../mail/record.ts";
+import { reach, type StoredDocument } from "./connection.ts";
+import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
+import type { Conservation, MailQuery, Waiting } from "./mails.ts";
+
+type Mails = Collection<StoredDocument>;
+
+/** States in which a mail waits for somebody: a service or a person. */
+export const waitingStates = ["incoming", "processing", "ready", "relaying", "held"] as const;
+
+export function getMail(mails: Mails, id: string): Promise<MailRecord | undefined> {
+  return reach(async () => {
+    const document = await mails.findOne({ _id: id });
+    return document === null ? undefined : parseMail(document);
+  });
+}
+
+export function routesWaiting(mails: Mails): Promise<string[]> {
+  return reach(async () => {
+    const routes: unknown[] = await mails.distinct("next", { state: "ready" });
+    return routes.filter((route) => typeof route === "string");
+  });
+}
+
+/** Counts what waits by the claims index alone. */
+export function waiting(mails: Mails): Promise<Waiting[]> {
+  return reach(async () => {
+    const groups = await mails.aggregate(waitingPipeline).toArray();
+    return groups.map((group) => {
+      const { state, next } = group._id as { state: MailState; next?: string | null };
+      return {
+        state,
+        next: next ?? "",
+        count: Number(group.count),
+        oldestAt: group.oldestAt as Date,
+      };
+    });
+  });
+}
+
+export const waitingPipeline = [
+  { $match: { state: { $in: [...waitingStates] } } },
+  {
+    $group: {
+      _id: { state: "$state", next: "$next" },
+      count: { $sum: 1 },
+      oldestAt: { $min: "$receivedAt" },
+    },
+  },
+];
+
+export function findMails(mails: Mails, log: Logger, query: MailQuery): Promise<MailRecord[]> {
+  return reach(async () => {
+    const documents = await mails
+      .find(findFilter(query), { sort: { receivedAt: -1 }, limit: query.limit })
+      .toArray();
+    return readable(documents, log);
+  });
+}
+
+export function findFilter(query: MailQuery): Filter<StoredDocument> {
+  const { to, from, messageId, since, until, state } = query;
+  const keys = [
+    ...(to === undefined ? [] : [toKey(to)]),
+    ...(from === undefined ? [] : [fromKey(from)]),
+    ...(messageId === undefined ? [] : [messageIdKey(messageId)]),
+  ];
+  const receivedAt = {
+    ...(since === undefined ? {} : { $gte: since }),
+    ...(until === undefined ? {} : { $lte: until }),
+  };
+  const isTimed = Object.keys(receivedAt).length > 0;
+  // An open end in the filter, so that the index on the time serves a search for nothing at all.
+  const always = keys.length === 0 && state === undefined && !isTimed;
+  return {
+    ...(keys.length === 0 ? {} : { lookup: { $all: keys } }),
+    ...(isTimed ? { receivedAt } : {}),
+    ...(state === undefined ? {} : { state }),
+    ...(always ? { receivedAt: { $gte: new Date(0) } } : {}),
+  };
+}
+
+export function childrenOf(mails: Mails, log: Logger, parentId: string): Promise<MailRecord[]> {
+  return reach(async () => {
+    const documents = await mails.find({ parentId }, { sort: { _id: 1 } }).toArray();
+    return readable(documents, log);
+  });
+}
+
+/**
+ * I1 by counting: accepted are the recipients of root mails; their fates are found in every mail that
+ * was not split. Children of a split that is not finished yet stand for nothing so far.
+ */
+export function countOutcomes(mails: Mails): Promise<Conservation> {
+  return reach(async () => {
+    const unfinished = await mails.find(unfinishedSplits, { projection: { _id: 1 } }).toArray();
+    const ids = unfinished.map(({ _id }) => _id);
+    const groups = await mails.aggregate(outcomesPipeline(ids)).toArray();
+    const counted = { accepted: 0, sent: 0, quarantined: 0, discarded: 0, bounced: 0, dead: 0 };
+    const conservation: Conservation = {
+      ...counted,
+      open: 0,
+      holds: false,
+      dsn: { sent: 0, dead: 0, open: 0, other: 0 },
+    };
+    for (const group of groups) add(conservation, group._id as Group, Number(group.count));
+    const { accepted, sent, quarantined, discarded, bounced, dead, open } = conservation;
+    conservation.holds = accepted === sent + quarantined + discarded + bounced + dead + open;
+    return conservation;
+  });
+}
+
+interface Group {
+  isDsn: boolean;
+  isRoot: boolean;
+  isSplit: boolean;
+  outcome: string;
+}
+
+function add(conservation: Conservation, group: Group, count: number): void {
+  const outcome = group.outcome as
+    "sent" | "quarantined" | "discarded" | "bounced" | "dead" | "open";
+  if (group.isDsn) {
+    const place =
+      outcome === "sent" || outcome === "dead" || outcome === "open" ? outcome : "other";
+    conservation.dsn[place] += count;
+    return;
+  }
+  if (group.isRoot) conservation.accepted += count;
+  if (!group.isSplit) conservation[outcome] += count;
+}
+
+export const unfinishedSplits = {
+  state: { $in: mailStates.filter((state) => state !== "split") },
+  groups: { $exists: true },
+};
+
+export function outcomesPipeline(unfinishedIds: readonly string[]): Document[] {
+  return [
+    { $match: { state: { $in: [...mailStates] }, parentId: { $nin: [...unfinishedIds] } } },
+    { $unwind: "$recipients" },
+    {
+      $group: {
+        _id: {
+          isDsn: { $eq: ["$origin.via", "dsn"] },
+          isRoot: { $eq: [{ $type: "$parentId" }, "missing"] },
+          isSplit: { $eq: ["$state", "split"] },
+          outcome: "$recipients.outcome",
+        },
+        count: { $sum: 1 },
+      },
+    },
+  ];
+}
+
+function readable(documents: readonly StoredDocument[], log: Logger): MailRecord[] {
+  return documents.flatMap((document) => {
+    const read = readMail(document);
+    if ("mail" in read) return [read.mail];
+    log.error({ mailId: document._id, reason: read.reason }, "a record cannot be read");
+    return [];
+  });
+}

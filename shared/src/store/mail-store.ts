@@ -1,0 +1,44 @@
+import type { Db } from "mongodb";
+import type { Clock } from "../clock.ts";
+import type { Logger } from "../logger.ts";
+import { watchMails } from "./change-stream.ts";
+import { collectionOf } from "./connection.ts";
+import { claimMails } from "./mail-claims.ts";
+import * as queries from "./mail-queries.ts";
+import { createInserts, createWrites, renewLeases, writeAsPerson } from "./mail-writes.ts";
+import type { MailStore } from "./mails.ts";
+
+/** The store of mails on a database; `lingerMs` is how long a write waits for company. */
+export function createMailStore(deps: {
+  db: Db;
+  clock: Clock;
+  log: Logger;
+  lingerMs: number;
+}): MailStore {
+  const { db, clock, log, lingerMs } = deps;
+  const mails = collectionOf(db, "mails");
+  const writing = { mails, clock, lingerMs };
+  let staleWrites = 0;
+  const insert = createInserts(writing);
+  const write = createWrites(writing, () => {
+    staleWrites += 1;
+  });
+  return {
+    insert,
+    write,
+    get: (id) => queries.getMail(mails, id),
+    claim: (claim) => claimMails({ mails, clock, log }, claim),
+    renew: (held, leaseMs) => renewLeases(writing, held, leaseMs),
+    writeAs: (mailId, guard, change) => writeAsPerson(writing, mailId, guard, change),
+    routesWaiting: () => queries.routesWaiting(mails),
+    waiting: () => queries.waiting(mails),
+    find: (query) => queries.findMails(mails, log, query),
+    children: (parentId) => queries.childrenOf(mails, log, parentId),
+    countOutcomes: () => queries.countOutcomes(mails),
+    watch: (onHint, signal, onLost = () => onHint({})) =>
+      watchMails(mails, { onHint, onLost, signal, log }),
+    get staleWrites() {
+      return staleWrites;
+    },
+  };
+}

@@ -1,0 +1,248 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { MongoBulkWriteError, type AnyBulkWriteOperation, type Collection } from "mongodb";
+import type { Clock } from "../clock.ts";
+import { RetryableError, TerminalError, messageOf } from "../errors.ts";
+import type { MailRecord } from "../mail/record.ts";
+import { isNeverSent, isPassing, reach, type StoredDocument } from "./connection.ts";
+import { createGroupCommit, type Settled } from "./group-commit.ts";
+import { documentOf, newWriteId, updateOf } from "./mail-document.ts";
+import type { MailChange, MailStore } from "./mails.ts";
+
+export interface WriteDeps {
+  mails: Collection<StoredDocument>;
+  clock: Clock;
+  lingerMs: number;
+}
+
+interface GuardedWrite {
+  mailId: string;
+  token: string;
+  change: MailChange;
+  writeId: string;
+}
+
+type Written = "written" | "stale";
+
+const duplicateKey = 11_000;
+const attempts = 3;
+const retryAfterMs = 200;
+
+/** New mails, many in one unordered insert; an id that is there already is no error. */
+export function createInserts({ mails, lingerMs }: WriteDeps) {
+  const group = createGroupCommit<StoredDocument, "inserted" | "present">({
+    lingerMs,
+    maxItems: 500,
+    concurrency: 2,
+    keyOf: ({ _id }) => _id,
+    commit: (documents) => reach(() => insertAll(mails, documents)),
+  });
+  return (mail: MailRecord) => group.add(documentOf(mail));
+}
+
+/**
+ * Inserts what is not there. After an error other than a duplicate id the database is asked what it
+ * has (majority), since a write-concern error or a lost answer says nothing about each document.
+ */
+export async function insertAll(
+  collection: Collection<StoredDocument>,
+  documents: StoredDocument[],
+): Promise<Settled<"inserted" | "present">[]> {
+  try {
+    await collection.insertMany(documents, { ordered: false });
+    return documents.map(() => ({ value: "inserted" }));
+  } catch (error) {
+    if (isNeverSent(error)) throw error;
+    const refused = new Map(
+      writeErrorsOf(error).map((refusal) => [refusal.index, refusal] as const),
+    );
+    const ids = documents.map(({ _id }) => _id);
+    const there = await collection
+      .find({ _id: { $in: ids } }, { projection: { _id: 1 } })
+      .toArray();
+    const present = new Set(there.map(({ _id }) => _id));
+    return documents.map(({ _id }, index) => {
+      const refusal = refused.get(index);
+      if (present.has(_id))
+        return { value: refusal?.code === duplicateKey ? "present" : "inserted" };
+      return { error: refusalOf(refusal, error) };
+    });
+  }
+}
+
+/** Guarded writes of progress, many in one bulk (I3). */
+export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void) {
+  const group = createGroupCommit<GuardedWrite, Written>({
+    lingerMs,
+    maxItems: 500,
+    concurrency: 2,
+    keyOf: ({ mailId }) => mailId,
+    commit: (writes) => reach(() => writeAll(mails, writes)),
+  });
+  return async (mailId: string, token: string, change: MailChange): Promise<Written> => {
+    const written = await group.add({ mailId, token, change, writeId: newWriteId() });
+    if (written === "stale") onStale();
+    return written;
+  };
+}
+
+/**
+ * One bulk; then, only where not all matched or an error came, the records are read back: a write is
+ * done where its mark is, stale where token and mark are gone, and otherwise tried again.
+ */
+async function writeAll(
+  mails: Collection<StoredDocument>,
+  writes: GuardedWrite[],
+): Promise<Settled<Written>[]> {
+  const settled = new Map<GuardedWrite, Settled<Written>>();
+  let open = writes;
+  let last: unknown;
+  for (let attempt = 1; open.length > 0 && attempt <= attempts; attempt++) {
+    if (attempt > 1) await delay(retryAfterMs * (attempt - 1));
+    const tried = await tryBulk(mails, open, attempt > 1);
+    if (tried.kind === "all") {
+      for (const write of open) settled.set(write, { value: "written" });
+      open = [];
+      break;
+    }
+    last = tried.error;
+    for (const { index, error } of tried.refused) {
+      const write = open[index];
+      if (write !== undefined) settled.set(write, { error });
+    }
+    const unsettled = open.filter((write) => !settled.has(write));
+    const asked = await readBack(mails, unsettled).catch((error: unknown) => {
+      if (!isPassing(error)) throw error;
+      last = error;
+      return undefined;
+    });
+    open = unsettled.filter((write) => {
+      const found = asked?.(write) ?? "open";
+      if (found !== "open") settled.set(write, { value: found });
+      return found === "open";
+    });
+  }
+  const uncertain = new RetryableError(
+    isPassing(last) ? "STORE_UNREACHABLE" : "STORE_WRITE_UNCERTAIN",
+    messageOf(last),
+    { cause: last },
+  );
+  return writes.map((write) => settled.get(write) ?? { error: uncertain });
+}
+
+type Tried =
+  { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
+
+async function tryBulk(
+  mails: Collection<StoredDocument>,
+  writes: GuardedWrite[],
+  again: boolean,
+): Promise<Tried> {
+  const operations = writes.map(({ mailId, token, change, writeId }) => {
+    // The mark in the filter keeps a second try from counting and noting twice what the first did.
+    const mark = again ? { writeId: { $ne: writeId } } : {};
+    const filter = { _id: mailId, "lease.token": token, ...mark };
+    return { updateOne: { filter, update: updateOf(change, writeId) } };
+  }) as AnyBulkWriteOperation<StoredDocument>[];
+  try {
+    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
+    if (matchedCount === writes.length) return { kind: "all" };
+    return { kind: "some", refused: [], error: undefined };
+  } catch (error) {
+    if (isNeverSent(error)) throw error;
+    const refusals = writeErrorsOf(error);
+    if (refusals.length === 0 && !isPassing(error) && !isWriteConcernError(error)) throw error;
+    const refused = refusals.map((refusal) => ({
+      index: refusal.index,
+      error: refusalOf(refusal, error),
+    }));
+    return { kind: "some", refused, error };
+  }
+}
+
+async function readBack(
+  mails: Collection<StoredDocument>,
+  writes: GuardedWrite[],
+): Promise<(write: GuardedWrite) => Written | "open"> {
+  const ids = writes.map(({ mailId }) => mailId);
+  const found = await mails
+    .find({ _id: { $in: ids } }, { projection: { writeId: 1, "lease.token": 1 } })
+    .toArray();
+  const byId = new Map(found.map((document) => [document._id, document]));
+  return ({ mailId, token, writeId }) => {
+    const document = byId.get(mailId);
+    if (document?.writeId === writeId) return "written";
+    const lease = document?.lease as { token?: unknown } | undefined;
+    return lease?.token === token ? "open" : "stale";
+  };
+}
+
+/** Prolongs leases: one update for each token, since mails that were claimed together share theirs. */
+export async function renewLeases(
+  { mails, clock }: WriteDeps,
+  held: readonly { mailId: string; token: string }[],
+  leaseMs: number,
+): ReturnType<MailStore["renew"]> {
+  const sentMs = clock.monotonicMs();
+  const validUntilMs = sentMs + leaseMs * 0.98;
+  if (held.length === 0) return { validUntilMs, stale: [] };
+  const until = new Date(clock.now().getTime() + leaseMs);
+  const byToken = Map.groupBy(held, ({ token }) => token);
+  const operations = [...byToken].map(([token, mails]) => ({
+    updateMany: {
+      filter: { _id: { $in: mails.map(({ mailId }) => mailId) }, "lease.token": token },
+      update: { $set: { "lease.until": until, dueAt: until } },
+    },
+  }));
+  return reach(async () => {
+    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
+    if (matchedCount === held.length) return { validUntilMs, stale: [] };
+    const ids = held.map(({ mailId }) => mailId);
+    const found = await mails
+      .find({ _id: { $in: ids } }, { projection: { "lease.token": 1 } })
+      .toArray();
+    const tokens = new Map(
+      found.map(({ _id, lease }) => [_id, (lease as { token?: string } | undefined)?.token]),
+    );
+    const stale = held.filter(({ mailId, token }) => tokens.get(mailId) !== token);
+    return { validUntilMs, stale: stale.map(({ mailId }) => mailId) };
+  });
+}
+
+/** A person's change, which no lease guards. */
+export function writeAsPerson(
+  { mails, clock }: WriteDeps,
+  mailId: string,
+  guard: Parameters<MailStore["writeAs"]>[1],
+  change: MailChange,
+): Promise<"written" | "refused"> {
+  const filter = {
+    _id: mailId,
+    state: { $in: [...guard.states] },
+    ...(guard.unleased ? { "lease.until": { $not: { $gt: clock.now() } } } : {}),
+  };
+  // A holder whose lease has run out must not write over what the person decided.
+  const update = updateOf({ ...change, releaseLease: true }, newWriteId());
+  return reach(async () => {
+    const { matchedCount } = await mails.updateOne(filter, update);
+    return matchedCount === 1 ? "written" : "refused";
+  });
+}
+
+function writeErrorsOf(error: unknown): { index: number; code: number; errmsg?: string }[] {
+  if (!(error instanceof MongoBulkWriteError)) return [];
+  return [error.writeErrors].flat().map(({ index, code, errmsg }) => ({
+    index,
+    code,
+    ...(errmsg === undefined ? {} : { errmsg }),
+  }));
+}
+
+function isWriteConcernError(error: unknown): boolean {
+  return error instanceof MongoBulkWriteError && writeErrorsOf(error).length === 0;
+}
+
+function refusalOf(refusal: { errmsg?: string } | undefined, error: unknown): Error {
+  if (refusal !== undefined)
+    return new TerminalError("STORE_WRITE_REFUSED", refusal.errmsg ?? messageOf(error));
+  return new RetryableError("STORE_WRITE_UNCERTAIN", messageOf(error), { cause: error });
+}

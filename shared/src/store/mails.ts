@@ -1,0 +1,132 @@
+import type { HistoryEntry, MailRecord, MailState } from "../mail/record.ts";
+
+/** A mail with the right to work on it until `validUntilMs` (I3). */
+export interface ClaimedMail {
+  mail: MailRecord;
+  /** Names this claim; every write has to present it. */
+  token: string;
+  /** `monotonicMs` of our own clock, counted from before the claim was sent (I8). */
+  validUntilMs: number;
+}
+
+/** What to claim. */
+export interface Claim {
+  states: readonly MailState[];
+  /** The awaited task kind, `plan`, or a relay route. */
+  next: string;
+  /** At the most this many: the free credit or connection slots. */
+  limit: number;
+  /** The claiming actor's id. */
+  owner: string;
+  leaseMs: number;
+}
+
+/** One change of a mail's record. */
+export interface MailChange {
+  /** Field by (dotted) path. */
+  set?: Record<string, unknown>;
+  unset?: readonly string[];
+  inc?: Record<string, number>;
+  /** Put behind the history, of which the newest `maxHistory` entries are kept. */
+  history?: HistoryEntry | readonly HistoryEntry[];
+  /** Gives up the lease with this write. Without it `dueAt` stays the lease's end. */
+  releaseLease?: boolean;
+}
+
+/**
+ * Something may be waiting: mail in `state` for `next`. What the change did not touch is undefined,
+ * and both are where anything may have come (a stream that was lost, a source).
+ */
+export interface MailHint {
+  state?: MailState;
+  next?: string;
+}
+
+/** What `find` looks for; all that is given must fit. */
+export interface MailQuery {
+  /** A recipient's or the sender's address, whatever its case. */
+  to?: string;
+  from?: string;
+  /** With or without angle brackets. */
+  messageId?: string;
+  since?: Date;
+  until?: Date;
+  state?: MailState;
+  limit: number;
+}
+
+/** Mail that waits, per state and `next`. */
+export interface Waiting {
+  state: MailState;
+  /** "" where the mail waits for a person. */
+  next: string;
+  count: number;
+  /** When the oldest of them came in. */
+  oldestAt: Date;
+}
+
+/** I1 in numbers, each counting recipients of the records that are there. */
+export interface Conservation {
+  /** Recipients of all mails that were accepted or adopted (not of DSNs, nor of a split's children). */
+  accepted: number;
+  sent: number;
+  quarantined: number;
+  discarded: number;
+  bounced: number;
+  dead: number;
+  open: number;
+  /** `accepted` is the sum of all the others. */
+  holds: boolean;
+  /** The same for the DSNs that we made. */
+  dsn: { sent: number; dead: number; open: number; other: number };
+}
+
+/** The only way to the records of mails. All methods throw RetryableError STORE_UNREACHABLE while the database is away. */
+export interface MailStore {
+  /**
+   * Stores a new mail, majority and journaled, in one bulk with all others that wait. A mail whose id
+   * is there already stays as it is. Its body must be durable before.
+   */
+  insert(mail: MailRecord): Promise<"inserted" | "present">;
+  /** @throws TerminalError STORE_RECORD_INVALID */
+  get(id: string): Promise<MailRecord | undefined>;
+  /**
+   * Claims due mail in three round trips, whatever the number. What does not parse becomes a dead
+   * letter on the way and is not returned.
+   */
+  claim(claim: Claim): Promise<ClaimedMail[]>;
+  /**
+   * Writes progress, guarded by the lease token, in one bulk with all others that wait.
+   * `stale`: the lease is another's, nothing was written (counted in `staleWrites`).
+   */
+  write(mailId: string, token: string, change: MailChange): Promise<"written" | "stale">;
+  /** Prolongs leases; the ids that are another's by now come back as `stale`. */
+  renew(
+    held: readonly { mailId: string; token: string }[],
+    leaseMs: number,
+  ): Promise<{ validUntilMs: number; stale: string[] }>;
+  /**
+   * A person's change: allowed only in these states and, with `unleased`, only while nobody holds the
+   * mail. A lease that has run out ends with it.
+   */
+  writeAs(
+    mailId: string,
+    guard: { states: readonly MailState[]; unleased: boolean },
+    change: MailChange,
+  ): Promise<"written" | "refused">;
+  /** The routes for which `ready` mail waits, due or not. */
+  routesWaiting(): Promise<string[]>;
+  waiting(): Promise<Waiting[]>;
+  /** Newest first. A record that does not parse is left out and logged. */
+  find(query: MailQuery): Promise<MailRecord[]>;
+  children(parentId: string): Promise<MailRecord[]>;
+  /** Reads every record: for tests, benches and small installations. */
+  countOutcomes(): Promise<Conservation>;
+  /**
+   * Tells of new work by the change stream until `signal` aborts. Never throws: it reopens what breaks,
+   * and calls `onLost` (default: a hint about nothing in particular) when changes were missed (I6).
+   */
+  watch(onHint: (hint: MailHint) => void, signal: AbortSignal, onLost?: () => void): Promise<void>;
+  /** Writes that found the lease to be another's, since the start. */
+  readonly staleWrites: number;
+}

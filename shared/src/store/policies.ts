@@ -1,0 +1,84 @@
+import { ReadConcern, type ClientSession, type Db, type MongoClient } from "mongodb";
+import { z } from "zod";
+import { TerminalError } from "../errors.ts";
+import { policyDocumentSchema, type PolicyDocument } from "../policy/document.ts";
+import { collectionOf, durable, reach } from "./connection.ts";
+
+/** The collection `policies`. All methods throw RetryableError STORE_UNREACHABLE while the database is away. */
+export interface PolicyStore {
+  /** All documents. @throws TerminalError CFG_POLICY_INVALID naming what does not fit the schema */
+  all(): Promise<PolicyDocument[]>;
+  /** Rises with each `replace`, and is cheap to ask. 0: nothing was ever stored. */
+  revision(): Promise<number>;
+  /**
+   * Stores these documents in one step under a new revision, which it returns. Documents that are not
+   * named are removed, unless `keepOthers`.
+   */
+  replace(
+    documents: readonly PolicyDocument[],
+    options?: { keepOthers?: boolean },
+  ): Promise<number>;
+}
+
+const counterId = "policy-revision";
+
+export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
+  const policies = collectionOf(db, "policies");
+  const controls = collectionOf(db, "controls");
+
+  async function revision(session?: ClientSession): Promise<number> {
+    const counter = await controls.findOne({ _id: counterId }, session ? { session } : {});
+    return typeof counter?.revision === "number" ? counter.revision : 0;
+  }
+
+  return {
+    revision: () => reach(() => revision()),
+
+    all: () =>
+      reach(async () => {
+        // Read again where a `replace` came between: half of one revision is no policy.
+        for (;;) {
+          const before = await revision();
+          const documents = await policies.find({ _id: { $gte: "" } }).toArray();
+          if ((await revision()) === before) return documents.map(parsePolicy);
+        }
+      }),
+
+    replace: (documents, { keepOthers = false } = {}) =>
+      reach(async () => {
+        let stored = 0;
+        await client.withSession((session) =>
+          session.withTransaction(
+            async () => {
+              await controls.updateOne(
+                { _id: counterId },
+                { $inc: { revision: 1 } },
+                { upsert: true, session },
+              );
+              stored = await revision(session);
+              const ids = documents.map(({ _id }) => _id);
+              if (!keepOthers)
+                await policies.deleteMany({ _id: { $gte: "", $nin: ids } }, { session });
+              for (const { _id, ...fields } of documents)
+                await policies.replaceOne(
+                  { _id },
+                  { ...fields, revision: stored },
+                  { upsert: true, session },
+                );
+            },
+            { writeConcern: durable.writeConcern, readConcern: new ReadConcern("snapshot") },
+          ),
+        );
+        return stored;
+      }),
+  };
+}
+
+function parsePolicy(document: { _id: unknown }): PolicyDocument {
+  const parsed = policyDocumentSchema.safeParse(document);
+  if (parsed.success) return parsed.data;
+  throw new TerminalError(
+    "CFG_POLICY_INVALID",
+    `policy ${String(document._id)} in the database is wrong:\n${z.prettifyError(parsed.error)}`,
+  );
+}

@@ -1,0 +1,60 @@
+import type { Collection, Document } from "mongodb";
+import type { Clock } from "../clock.ts";
+import type { Logger } from "../logger.ts";
+import { mailStates } from "../mail/record.ts";
+import type { StoredDocument } from "./connection.ts";
+import { bury } from "./mail-claims.ts";
+import { newWriteId, readMail, updateOf } from "./mail-document.ts";
+
+interface UnseenDeps {
+  mails: Collection<StoredDocument>;
+  clock: Clock;
+  log: Logger;
+}
+
+const batch = 200;
+const worked = ["incoming", "processing", "ready", "relaying"] as const;
+
+/**
+ * Records that no claim can ever find, since the fields that claims ask for are missing or of another
+ * type: somebody wrote them by hand. What is no record at all becomes a dead letter; what is one is
+ * held for a person. Without this they would wait unseen for ever.
+ */
+export async function mendUnseen(deps: UnseenDeps): Promise<number> {
+  const { mails, clock, log } = deps;
+  let mended = 0;
+  for (const filter of unseenFilters) {
+    const found = await mails.find(filter, { limit: batch }).toArray();
+    for (const document of found) {
+      const guard = guardOf(document);
+      const read = readMail(document);
+      if ("reason" in read) {
+        await bury(deps, document, read.reason, guard);
+      } else {
+        const reason = "no service could see it: its next step or its time was missing";
+        const change = {
+          set: { state: "held", reason },
+          unset: ["next", "dueAt"],
+          history: { at: clock.now(), event: "held", detail: reason },
+          releaseLease: true,
+        };
+        await mails.updateOne({ _id: document._id, ...guard }, updateOf(change, newWriteId()));
+        log.error({ mailId: document._id, reason }, "mail held");
+      }
+      mended += 1;
+    }
+  }
+  return mended;
+}
+
+/** Each is served by the claims index. */
+export const unseenFilters: readonly Document[] = [
+  { state: { $nin: [...mailStates] } },
+  { state: { $in: [...worked] }, dueAt: { $not: { $type: "date" } } },
+  { state: { $in: [...worked] }, next: { $not: { $type: "string" } } },
+];
+
+/** Nobody has written the record since it was read. */
+function guardOf({ writeId }: StoredDocument): Record<string, unknown> {
+  return { writeId: writeId === undefined ? { $exists: false } : (writeId as unknown) };
+}

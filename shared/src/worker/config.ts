@@ -1,0 +1,31 @@
+import { z } from "zod";
+import { plaintextPhrase } from "../bus/protection.ts";
+import { integer, list } from "../config.ts";
+
+/** A mailbox address that the environment gives: `tcp://host:port` or `ipc://path`. */
+const endpointSchema = z
+  .string()
+  .regex(/^(tcp:\/\/\S+:(\d+|\*)|ipc:\/\/\S+)$/, "must be tcp://host:port or ipc://path");
+
+/** The settings that every worker has, by their names in the environment. Extend it for a type. */
+export const workerConfigSchema = z.object({
+  /** This worker's id on the bus and in verdicts. Default: kind, host and process id. */
+  ACTOR_ID: z.string().min(1).max(128).optional(),
+  /** Where the mailbox is bound. */
+  BUS_BIND: endpointSchema.default("tcp://127.0.0.1:*"),
+  /** Result sockets of the dispatchers; a name stands for all its addresses. */
+  BUS_DISPATCHERS: list().pipe(z.array(endpointSchema).min(1)),
+  /** Mailbox address told to dispatchers. Default: the local one that routes to each. */
+  BUS_ADVERTISE: endpointSchema.optional(),
+  BUS_ALLOW_PLAINTEXT: z.literal(plaintextPhrase).optional(),
+  /** Bytes of mail that may wait in this worker. One mail of any size is always taken. */
+  BUS_CREDIT_BYTES: integer(1, 2 ** 40).default(64 * 1024 * 1024),
+  /** Largest mail that is taken from the bus. */
+  MAX_MAIL_BYTES: integer(1, 1024 * 1024 * 1024).default(50 * 1024 * 1024),
+  CANARY_INTERVAL_MS: integer(100, 86_400_000).default(30_000),
+  /** A disk shared with the dispatcher; unset: mail comes over the bus only. */
+  SPOOL_DIR: z.string().optional(),
+  LOG_LEVEL: z.string().default("info"),
+  DRAIN_MS: integer(0, 3_600_000).default(30_000),
+});
+export type WorkerConfig = z.output<typeof workerConfigSchema>;

@@ -1,0 +1,284 @@
+import type { Clock } from "../clock.ts";
+import { advertisedMailbox } from "../bus/advertise.ts";
+import type { OutgoingHead } from "../bus/codec.ts";
+import type { BusProtection } from "../bus/protection.ts";
+import { PushSender } from "../bus/push-sender.ts";
+import type { BusTiming } from "../bus/timing.ts";
+import type { ByeHead, Credit, HeartbeatHead } from "../bus/wire.ts";
+import { RsError, messageOf } from "../errors.ts";
+import { newToken } from "../ids.ts";
+import type { Logger } from "../logger.ts";
+import type { Engine, TaskKind } from "../mail/verdict.ts";
+import { WorkerSession } from "./worker-session.ts";
+
+/** How long a last word may still be delivered after the link is closed. */
+const lastWordMs = 1_000;
+/** A dispatcher that stays out of reach is mentioned this often. */
+const complainEveryMs = 60_000;
+
+/**
+ * `connecting`: no connection to the result socket. `greeting`: `ready` is out. `open`: a session is on.
+ * `parted`: the dispatcher said bye. `duplicate`: another link leads to the same dispatcher.
+ */
+export type LinkPhase = "connecting" | "greeting" | "open" | "parted" | "duplicate" | "closed";
+
+/** What a worker says of itself in `ready` and in heartbeats. */
+export interface SelfDescription {
+  engine: Engine | undefined;
+  spools: readonly string[];
+  /** Why the credit is zero, where it is. */
+  unable: string | undefined;
+}
+
+export interface DispatcherLinkDeps {
+  /** The dispatcher's result socket. */
+  endpoint: string;
+  workerId: string;
+  incarnation: string;
+  task: TaskKind;
+  versions: readonly number[];
+  bound: string;
+  advertise: string | undefined;
+  maxWaitingBytes: number;
+  protection: BusProtection;
+  clock: Clock;
+  log: Logger;
+  timing: BusTiming;
+  self: () => SelfDescription;
+  onOpen: (link: DispatcherLink) => void;
+  /** The session's tasks go to others; called before the link opens another. */
+  onSessionEnd: (link: DispatcherLink, session: WorkerSession) => void;
+  onFatal: (error: unknown) => void;
+}
+
+/** A worker's way to one dispatcher: the socket to it, and the session that comes and goes on it. */
+export class DispatcherLink {
+  readonly endpoint: string;
+  readonly #deps: DispatcherLinkDeps;
+  #phase: LinkPhase = "connecting";
+  #sinceMs = 0;
+  #sender: PushSender | undefined;
+  #nonce = "";
+  #mailbox: string;
+  #session: WorkerSession | undefined;
+  #leaving = false;
+  #complainedAtMs = -Infinity;
+
+  constructor(deps: DispatcherLinkDeps) {
+    this.#deps = deps;
+    this.endpoint = deps.endpoint;
+    this.#mailbox = deps.advertise ?? deps.bound;
+    this.#connect();
+  }
+
+  get phase(): LinkPhase {
+    return this.#phase;
+  }
+
+  get session(): WorkerSession | undefined {
+    return this.#session;
+  }
+
+  get nonce(): string {
+    return this.#nonce;
+  }
+
+  get mailbox(): string {
+    return this.#mailbox;
+  }
+
+  /** A heartbeat that echoes our `ready`: the session that it names is on. */
+  open(head: HeartbeatHead): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (this.#session?.id !== head.session) {
+      this.#endSession();
+      this.#session = new WorkerSession(head, nowMs);
+      this.#enter("open");
+      this.#complainedAtMs = -Infinity;
+      this.#deps.log.info({ dispatcher: head.from, endpoint: this.endpoint }, "session is open");
+      this.#deps.onOpen(this);
+    }
+    this.#session.heard(nowMs);
+  }
+
+  /** Gives a head of this session to the socket. False: it cannot go out. */
+  send(head: OutgoingHead, body?: Buffer): boolean {
+    return this.#sender?.send(head, body) ?? false;
+  }
+
+  /** Settles when what was sent is on its way even if this process then blocks. */
+  async flushed(): Promise<void> {
+    await this.#sender?.flushed();
+  }
+
+  /** Says that this process will be silent for so long, before it is. */
+  async announceBusy(ms: number): Promise<void> {
+    if (this.#session === undefined) return;
+    this.#session.busyUntil = this.#deps.clock.now().getTime() + ms;
+    this.beat();
+    await this.flushed();
+  }
+
+  /** Sets the grant; a change is told at once. */
+  grant(credit: Credit): void {
+    if (this.#session?.setGrant(credit) === true) this.beat();
+  }
+
+  /** Tells the dispatcher how things are. */
+  beat(): void {
+    const session = this.#session;
+    if (session === undefined || this.#phase !== "open") return;
+    const { incarnation, self, clock } = this.#deps;
+    const { engine, spools, unable } = self();
+    this.send({
+      ...this.#common("heartbeat", session),
+      incarnation,
+      credit: session.grant,
+      lastSeen: session.lastSeen,
+      lastDone: session.lastDone,
+      spools,
+      ...(engine === undefined ? {} : { engine }),
+      ...(unable === undefined ? {} : { unable }),
+      ...(session.busyUntil > clock.now().getTime() ? { busyUntil: session.busyUntil } : {}),
+    });
+  }
+
+  /** Looks at the silence. */
+  tick(nowMs: number): void {
+    const { timing, log } = this.#deps;
+    if (this.#phase === "open" && this.#session !== undefined) {
+      if (nowMs - this.#session.lastHeardMs < timing.silentMs) return;
+      const { dispatcherId: dispatcher } = this.#session;
+      log.warn({ dispatcher, endpoint: this.endpoint }, "dispatcher has fallen silent");
+      this.#reconnect();
+      return;
+    }
+    if (nowMs - this.#sinceMs < timing.silentMs) return;
+    if (this.#phase === "connecting") this.#complain("this worker cannot reach the dispatcher");
+    if (this.#phase === "parted") this.#reconnect();
+    if (this.#phase !== "greeting") return;
+    this.#complain("the dispatcher does not answer: it cannot reach this mailbox, or refuses it");
+    this.#reconnect();
+  }
+
+  forgive(ms: number): void {
+    this.#sinceMs += ms;
+    this.#session?.heard(this.#session.lastHeardMs + ms);
+  }
+
+  /** The dispatcher said bye. */
+  receiveBye(bye: ByeHead): void {
+    if (this.#session === undefined) return;
+    if (!bye.done) {
+      this.#session.peerBye = true;
+      return;
+    }
+    this.#endSession();
+    if (this.#leaving) this.close();
+    else this.#enter("parted");
+  }
+
+  /** Takes nothing new in this session (`done`: and has answered everything). */
+  sayBye(done: boolean): void {
+    this.#leaving = true;
+    if (this.#session === undefined || this.#phase !== "open") this.close();
+    else this.send({ ...this.#common("bye", this.#session), done });
+  }
+
+  /** Another link leads to the same dispatcher: keep quiet until it is gone. */
+  becomeDuplicate(): void {
+    this.#endSession();
+    this.#sender?.close();
+    this.#sender = undefined;
+    this.#enter("duplicate");
+  }
+
+  /** Begins anew. */
+  revive(): void {
+    if (this.#phase === "duplicate") this.#connect();
+  }
+
+  close(): void {
+    if (this.#phase === "closed") return;
+    this.#enter("closed");
+    this.#sender?.close(this.#leaving ? lastWordMs : 0);
+    this.#endSession();
+  }
+
+  #enter(phase: LinkPhase): void {
+    this.#phase = phase;
+    this.#sinceMs = this.#deps.clock.monotonicMs();
+  }
+
+  #connect(): void {
+    this.#enter("connecting");
+    this.#sender = new PushSender({
+      endpoint: this.endpoint,
+      maxParts: 10_000,
+      maxBytes: this.#deps.maxWaitingBytes,
+      onConnected: () => void this.#greet(),
+      onDisconnected: () => this.#onDisconnected(),
+      onUnsendable: () => this.#deps.log.error({ endpoint: this.endpoint }, "head is too large"),
+    });
+  }
+
+  /** A fresh socket: what hangs in the old one's connection may hang for minutes. */
+  #reconnect(): void {
+    this.#sender?.close();
+    if (this.#leaving) this.close();
+    else this.#connect();
+  }
+
+  #onDisconnected(): void {
+    this.#endSession();
+    if (this.#leaving) this.close();
+    else this.#enter("connecting");
+  }
+
+  async #greet(): Promise<void> {
+    const { workerId, incarnation, task, versions, bound, advertise, protection } = this.#deps;
+    try {
+      const dispatcher = this.endpoint;
+      this.#mailbox = await advertisedMailbox({ bound, advertise, dispatcher });
+      protection.check(this.#mailbox, "advertise");
+    } catch (error) {
+      if (error instanceof RsError) this.#deps.onFatal(error);
+      else this.#complain(`no address to advertise: ${messageOf(error)}`);
+      return;
+    }
+    if (this.#phase !== "connecting" && this.#phase !== "parted") return;
+    this.#nonce = newToken();
+    this.#enter("greeting");
+    const { engine, spools } = this.#deps.self();
+    this.send({
+      v: Math.min(...versions),
+      from: workerId,
+      kind: "ready",
+      incarnation,
+      link: this.#nonce,
+      task,
+      versions,
+      mailbox: this.#mailbox,
+      spools,
+      ...(engine === undefined ? {} : { engine }),
+    });
+  }
+
+  #endSession(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    this.#session = undefined;
+    this.#deps.onSessionEnd(this, session);
+  }
+
+  #complain(what: string): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (nowMs - this.#complainedAtMs < complainEveryMs) return;
+    this.#complainedAtMs = nowMs;
+    this.#deps.log.warn({ dispatcher: this.endpoint, mailbox: this.#mailbox }, what);
+  }
+
+  #common<K extends string>(kind: K, session: WorkerSession) {
+    return { v: session.version, from: this.#deps.workerId, kind, session: session.id };
+  }
+}

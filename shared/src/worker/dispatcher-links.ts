@@ -1,0 +1,138 @@
+import type { Clock } from "../clock.ts";
+import type { Credit } from "../bus/wire.ts";
+import { splitCredit } from "./credit-split.ts";
+import { DispatcherLink, type DispatcherLinkDeps } from "./dispatcher-link.ts";
+import type { WorkerSession } from "./worker-session.ts";
+
+export interface DispatcherLinksDeps {
+  clock: Clock;
+  heartbeatMs: number;
+  /** What every link needs beside its endpoint. */
+  link: Omit<DispatcherLinkDeps, "endpoint" | "onOpen" | "onSessionEnd">;
+  /** What the worker takes from all dispatchers together, now. */
+  capacity: () => Credit;
+  /** The session's tasks go to others. */
+  onSessionEnd: (session: WorkerSession) => void;
+}
+
+/** A worker's links to all its dispatchers, and the credit that they share. */
+export class DispatcherLinks {
+  readonly #deps: DispatcherLinksDeps;
+  readonly #links = new Map<string, DispatcherLink>();
+  readonly #bySession = new Map<string, DispatcherLink>();
+  #regrantWaits = false;
+  #leaving = false;
+  #nextTickMs: number;
+
+  constructor(deps: DispatcherLinksDeps) {
+    this.#deps = deps;
+    this.#nextTickMs = deps.clock.monotonicMs() + deps.heartbeatMs;
+  }
+
+  all(): DispatcherLink[] {
+    return [...this.#links.values()];
+  }
+
+  ofSession(sessionId: string): DispatcherLink | undefined {
+    return this.#bySession.get(sessionId);
+  }
+
+  /** The link whose `ready` carried this nonce and is not answered yet. */
+  greetedBy(nonce: string | undefined): DispatcherLink | undefined {
+    return this.all().find((link) => link.phase === "greeting" && link.nonce === nonce);
+  }
+
+  /** Opens a link to each endpoint that has none, and closes those that are gone and out of use. */
+  reconcile(endpoints: ReadonlySet<string>): void {
+    if (this.#leaving) return;
+    for (const link of this.all()) {
+      if (endpoints.has(link.endpoint) || link.phase === "open") continue;
+      link.close();
+      this.#links.delete(link.endpoint);
+    }
+    for (const endpoint of endpoints) {
+      if (!this.#links.has(endpoint)) this.#links.set(endpoint, this.#create(endpoint));
+    }
+  }
+
+  /** Heartbeats and silence, once a heartbeat interval. */
+  tick(): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const stoodStillMs = nowMs - this.#nextTickMs;
+    this.#nextTickMs = nowMs + this.#deps.heartbeatMs;
+    this.regrant();
+    for (const link of this.all()) {
+      if (stoodStillMs > this.#deps.heartbeatMs) link.forgive(stoodStillMs);
+      link.beat();
+      link.tick(nowMs);
+    }
+  }
+
+  async announceBusy(ms: number): Promise<void> {
+    await Promise.all(this.all().map((link) => link.announceBusy(ms)));
+  }
+
+  beat(): void {
+    for (const link of this.all()) link.beat();
+  }
+
+  /** Splits the capacity anew, once in this turn of the event loop. */
+  regrantSoon(): void {
+    if (this.#regrantWaits) return;
+    this.#regrantWaits = true;
+    setImmediate(() => {
+      this.#regrantWaits = false;
+      this.regrant();
+    });
+  }
+
+  regrant(): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const sessions = [...this.#bySession.entries()];
+    const busy = sessions.map(([, link]) => ({ busy: link.session?.isBusy(nowMs) ?? false }));
+    const shares = splitCredit(this.#deps.capacity(), busy);
+    for (const [place, [, link]] of sessions.entries()) {
+      link.grant(shares[place] ?? { tasks: 0, bytes: 0 });
+    }
+  }
+
+  /** `done`: everything is answered. */
+  sayBye(done: boolean): void {
+    this.#leaving = true;
+    for (const link of this.all()) link.sayBye(done);
+  }
+
+  close(): void {
+    this.#leaving = true;
+    for (const link of this.all()) link.close();
+  }
+
+  #create(endpoint: string): DispatcherLink {
+    return new DispatcherLink({
+      ...this.#deps.link,
+      endpoint,
+      onOpen: (link) => this.#onOpen(link),
+      onSessionEnd: (link, session) => this.#onSessionEnd(link, session),
+    });
+  }
+
+  #onOpen(opened: DispatcherLink): void {
+    const session = opened.session;
+    if (session === undefined) return;
+    this.#bySession.set(session.id, opened);
+    for (const link of this.all()) {
+      const same = link.session?.dispatcherIncarnation === session.dispatcherIncarnation;
+      if (link !== opened && same) link.becomeDuplicate();
+    }
+    this.regrant();
+    opened.beat();
+  }
+
+  #onSessionEnd(ended: DispatcherLink, session: WorkerSession): void {
+    this.#bySession.delete(session.id);
+    this.#deps.onSessionEnd(session);
+    if (this.#leaving) return;
+    for (const link of this.all()) if (link !== ended) link.revive();
+    this.regrantSoon();
+  }
+}

@@ -1,0 +1,325 @@
+import { hostname } from "node:os";
+import { maxHeadBytes } from "../bus/codec.ts";
+import { DropCounter, type DropCounts } from "../bus/drop-counter.ts";
+import { systemLookup, type Lookup } from "../bus/endpoint.ts";
+import { Mailbox } from "../bus/mailbox.ts";
+import { createBusProtection, type BusProtection } from "../bus/protection.ts";
+import { busTiming, type BusTiming } from "../bus/timing.ts";
+import { wireVersions, type Credit } from "../bus/wire.ts";
+import type { Clock } from "../clock.ts";
+import { newToken } from "../ids.ts";
+import type { ServiceHandle } from "../lifecycle.ts";
+import type { Logger } from "../logger.ts";
+import { watchAbility } from "./ability-watch.ts";
+import type { WorkerConfig } from "./config.ts";
+import { watchDispatchers } from "./dispatcher-directory.ts";
+import type { LinkPhase } from "./dispatcher-link.ts";
+import { DispatcherLinks } from "./dispatcher-links.ts";
+import type { Ability, TaskHandler } from "./handler.ts";
+import type { HeldTask } from "./held-task.ts";
+import { buildResult } from "./result.ts";
+import { openSpooled } from "./spool.ts";
+import { TaskRunner, type Answer } from "./task-runner.ts";
+import { WorkerInbox } from "./worker-inbox.ts";
+
+/** Tasks granted for each one worked on at once, so that the engine never waits for the bus. */
+const grantFactor = 2;
+
+export interface WorkerDeps {
+  config: WorkerConfig;
+  handler: TaskHandler;
+  clock: Clock;
+  log: Logger;
+  versions?: readonly number[];
+  timing?: BusTiming;
+  lookup?: Lookup;
+}
+
+/** What `/readyz` and a log line tell of a worker. */
+export interface WorkerState {
+  /** Undefined: the first canaries are not back yet. */
+  ability: Ability | undefined;
+  dispatchers: { endpoint: string; phase: LinkPhase; mailbox: string; grant: Credit }[];
+}
+
+export interface WorkerHandle extends ServiceHandle {
+  /** The bound mailbox with its real port. */
+  readonly mailbox: string;
+  state(): WorkerState;
+  /** Frames dropped since the start, by cause. */
+  dropped(): DropCounts;
+}
+
+/**
+ * Starts a worker: binds its mailbox, puts the canaries through the engine, says `ready` to every
+ * dispatcher, and gives their tasks to the handler. `ready` settles when the engine was first found
+ * able; whether dispatchers are there is another matter (`state`).
+ * @throws TerminalError CFG_BUS_UNPROTECTED, BUS_ADDRESS; RetryableError BUS_BIND
+ */
+export function startWorker(deps: WorkerDeps): WorkerHandle {
+  return new Worker(deps);
+}
+
+class Worker implements WorkerHandle {
+  readonly mailbox: string;
+  readonly ready: Promise<void>;
+  readonly done: Promise<void>;
+  readonly #deps: WorkerDeps;
+  readonly #id: string;
+  readonly #timing: BusTiming;
+  readonly #versions: readonly number[];
+  readonly #protection: BusProtection;
+  readonly #mailbox: Mailbox;
+  readonly #drops: DropCounter;
+  readonly #runner: TaskRunner;
+  readonly #links: DispatcherLinks;
+  readonly #inbox: WorkerInbox;
+  readonly #ended = new AbortController();
+  readonly #timers: NodeJS.Timeout[];
+  readonly #becameReady = Promise.withResolvers<undefined>();
+  readonly #failed = Promise.withResolvers<never>();
+  readonly #waiters = new Set<() => void>();
+  #dispatchers: ReadonlySet<string> = new Set();
+  #ability: Ability | undefined;
+  #spools: readonly string[] = [];
+  #draining = false;
+
+  constructor(deps: WorkerDeps) {
+    const { config, handler, clock, log } = deps;
+    this.#deps = deps;
+    this.#id = config.ACTOR_ID ?? `${handler.kind}-${hostname()}-${String(process.pid)}`;
+    this.#timing = deps.timing ?? busTiming;
+    this.#versions = deps.versions ?? wireVersions;
+    this.#protection = createBusProtection(config.BUS_ALLOW_PLAINTEXT);
+    if (config.BUS_ADVERTISE !== undefined) {
+      this.#protection.check(config.BUS_ADVERTISE, "advertise");
+    }
+    this.#drops = new DropCounter(clock, log);
+    this.#mailbox = Mailbox.open({
+      bind: config.BUS_BIND,
+      maxFrameBytes: Math.max(config.MAX_MAIL_BYTES, maxHeadBytes),
+      protection: this.#protection,
+    });
+    this.mailbox = this.#mailbox.endpoint;
+    this.#runner = this.#createRunner();
+    this.#links = this.#createLinks();
+    this.#inbox = new WorkerInbox({
+      kind: handler.kind,
+      versions: this.#versions,
+      links: this.#links,
+      runner: this.#runner,
+      drops: this.#drops,
+      clock,
+      log,
+      onBye: () => this.#wake(),
+    });
+    this.#timers = [
+      setInterval(() => this.#links.tick(), this.#timing.heartbeatMs),
+      setInterval(() => this.#runner.sweep(clock.monotonicMs()), this.#timing.sweepMs),
+    ];
+    this.ready = Promise.race([this.#becameReady.promise, this.#failed.promise]);
+    this.done = Promise.race([this.#run(), this.#failed.promise]);
+    // Whoever runs the worker may look at these later, or not at all.
+    this.ready.catch(() => undefined);
+    this.done.catch((error: unknown) => this.#fail(error));
+  }
+
+  state(): WorkerState {
+    const dispatchers = this.#links.all().map((link) => ({
+      endpoint: link.endpoint,
+      phase: link.phase,
+      mailbox: link.mailbox,
+      grant: link.session?.grant ?? { tasks: 0, bytes: 0 },
+    }));
+    return { ability: this.#ability, dispatchers };
+  }
+
+  dropped(): DropCounts {
+    return this.#drops.snapshot();
+  }
+
+  async drain(signal?: AbortSignal): Promise<void> {
+    if (this.#ended.signal.aborted) return;
+    this.#draining = true;
+    this.#links.regrant();
+    this.#links.sayBye(false);
+    const links = this.#links.all();
+    const finished = () => links.every(({ session }) => session?.finished ?? true);
+    await this.#until(() => this.#runner.idle && finished(), signal);
+    this.#links.sayBye(true);
+    const parted = AbortSignal.timeout(this.#timing.silentMs);
+    const limit = signal === undefined ? parted : AbortSignal.any([signal, parted]);
+    await this.#until(() => links.every((link) => link.phase === "closed"), limit);
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    if (!this.#ended.signal.aborted) {
+      this.#ended.abort();
+      for (const timer of this.#timers) clearInterval(timer);
+      this.#links.close();
+      this.#mailbox.close();
+      this.#wake();
+      await this.#deps.handler.close();
+    }
+    await this.done.catch(() => undefined);
+  }
+
+  async #run(): Promise<void> {
+    const { handler, config, log, lookup = systemLookup } = this.#deps;
+    const { signal } = this.#ended;
+    const watch = {
+      handler,
+      intervalMs: config.CANARY_INTERVAL_MS,
+      spoolDir: config.SPOOL_DIR,
+      onAbility: (ability: Ability, spools: readonly string[]) => this.#onAbility(ability, spools),
+    };
+    const directory = {
+      dispatchers: config.BUS_DISPATCHERS,
+      everyMs: this.#timing.resolveMs,
+      lookup,
+      protection: this.#protection,
+      log,
+      onResolved: (endpoints: ReadonlySet<string>) => this.#onResolved(endpoints),
+    };
+    await Promise.all([
+      watchAbility(watch, signal),
+      watchDispatchers(directory, signal),
+      this.#inbox.read(this.#mailbox),
+    ]);
+  }
+
+  #createRunner(): TaskRunner {
+    const { handler, clock, config } = this.#deps;
+    return new TaskRunner({
+      handler,
+      clock,
+      graceMs: this.#timing.graceMs / 2,
+      openSpooled: (task) => openSpooled(config.SPOOL_DIR, task),
+      onBegin: (tasks) => this.#tellBegun(tasks),
+      onAnswer: (task, answer) => this.#answer(task, answer),
+      onIdle: () => this.#wake(),
+    });
+  }
+
+  #createLinks(): DispatcherLinks {
+    const { config, clock, log, handler } = this.#deps;
+    return new DispatcherLinks({
+      clock,
+      heartbeatMs: this.#timing.heartbeatMs,
+      link: {
+        workerId: this.#id,
+        incarnation: newToken(),
+        task: handler.kind,
+        versions: this.#versions,
+        bound: this.mailbox,
+        advertise: config.BUS_ADVERTISE,
+        maxWaitingBytes: config.BUS_CREDIT_BYTES + 2 * config.MAX_MAIL_BYTES,
+        protection: this.#protection,
+        clock,
+        log,
+        timing: this.#timing,
+        self: () => this.#describe(),
+        onFatal: (error) => this.#fail(error),
+      },
+      capacity: () => this.#capacity(),
+      onSessionEnd: (session) => {
+        for (const task of [...session.tasks]) this.#runner.drop(task);
+        this.#wake();
+      },
+    });
+  }
+
+  #onAbility(ability: Ability, spools: readonly string[]): void {
+    const { log } = this.#deps;
+    const before = this.#ability;
+    this.#ability = ability;
+    this.#spools = spools;
+    if (ability.able) {
+      if (before?.able !== true) log.info({ engine: ability.engine }, "engine is able");
+      this.#becameReady.resolve(undefined);
+    } else if (before?.able !== false) {
+      log.warn({ reason: ability.reason }, "engine is unable: no task is taken");
+    }
+    if (before === undefined) this.#links.reconcile(this.#dispatchers);
+    this.#links.regrant();
+    this.#links.beat();
+  }
+
+  /** The dispatchers are told of us once the first canaries are back. */
+  #onResolved(endpoints: ReadonlySet<string>): void {
+    this.#dispatchers = endpoints;
+    if (this.#ability !== undefined) this.#links.reconcile(endpoints);
+  }
+
+  #capacity(): Credit {
+    const { handler, config } = this.#deps;
+    const tasks = this.#whyUnable() === undefined ? handler.concurrency() * grantFactor : 0;
+    return { tasks, bytes: config.BUS_CREDIT_BYTES };
+  }
+
+  #describe() {
+    const engine = this.#ability?.able === true ? this.#ability.engine : undefined;
+    return { engine, spools: this.#spools, unable: this.#whyUnable() };
+  }
+
+  #whyUnable(): string | undefined {
+    if (this.#draining) return "draining";
+    if (this.#ability === undefined) return "the canaries are not back yet";
+    if (!this.#ability.able) return this.#ability.reason.slice(0, 500);
+    return this.#deps.handler.concurrency() > 0 ? undefined : "no engine takes work";
+  }
+
+  /** The tasks are of one session. */
+  async #tellBegun(tasks: readonly HeldTask[]): Promise<void> {
+    const [first] = tasks;
+    const link = this.#links.ofSession(first?.sessionId ?? "");
+    if (link?.session === undefined) return;
+    const { version, id: session } = link.session;
+    const taskIds = tasks.map((task) => task.head.taskId);
+    link.send({ v: version, from: this.#id, kind: "started", session, taskIds });
+    await link.flushed();
+  }
+
+  #answer(task: HeldTask, answer: Answer): void {
+    const link = this.#links.ofSession(task.sessionId);
+    const session = link?.session;
+    if (link === undefined || session === undefined) return;
+    const able = this.#ability?.able === true ? this.#ability : undefined;
+    const { head, body, invalid } = buildResult(task, answer, {
+      workerId: this.#id,
+      version: session.version,
+      announced: able?.engine,
+      blind: able?.blind,
+      nowMs: this.#deps.clock.monotonicMs(),
+    });
+    if (invalid !== undefined) task.log.error({ invalid }, "handler's output is not on the wire");
+    session.settle(task);
+    if (!link.send(head, body)) task.log.error("result does not fit into the send queue");
+    if (this.#draining) this.#wake();
+  }
+
+  #fail(error: unknown): void {
+    this.#failed.reject(error);
+    void this.close().catch(() => undefined);
+  }
+
+  #wake(): void {
+    for (const look of [...this.#waiters]) look();
+  }
+
+  /** Settles when the condition holds, or the signal aborts. Looked at whenever something ends. */
+  async #until(condition: () => boolean, signal: AbortSignal | undefined): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const look = () => {
+      const over = this.#ended.signal.aborted || signal?.aborted === true;
+      if (over || condition()) resolve(undefined);
+    };
+    this.#waiters.add(look);
+    signal?.addEventListener("abort", look, { once: true });
+    look();
+    await promise;
+    this.#waiters.delete(look);
+    signal?.removeEventListener("abort", look);
+  }
+}

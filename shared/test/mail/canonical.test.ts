@@ -1,0 +1,54 @@
+import { performance } from "node:perf_hooks";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { canonicalize } from "../../src/mail/canonical.ts";
+
+/** Mail made of what matters here: line ends in every company, and a few other bytes. */
+const rawMail = fc
+  .array(fc.constantFrom("\r", "\n", "\r\n", ".", "a", "\0", "\xff"), { maxLength: 60 })
+  .map((parts) => Buffer.from(parts.join(""), "latin1"));
+
+const reference = (raw: Buffer): string => {
+  const text = raw.toString("latin1").replace(/\r\n|\r|\n/g, "\r\n");
+  return text.endsWith("\r\n") ? text : `${text}\r\n`;
+};
+
+describe("canonicalize", () => {
+  it("turns each lone CR and LF into CRLF and ends the last line", () => {
+    fc.assert(
+      fc.property(rawMail, (raw) => {
+        expect(canonicalize(raw).toString("latin1")).toBe(reference(raw));
+      }),
+    );
+  });
+
+  it("changes nothing the second time, and then returns the very same buffer", () => {
+    fc.assert(
+      fc.property(rawMail, (raw) => {
+        const once = canonicalize(raw);
+        expect(canonicalize(once)).toBe(once);
+      }),
+    );
+  });
+
+  it("keeps every byte that is no line end", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+        const raw = Buffer.from(bytes);
+        const rest = (buffer: Buffer) => buffer.filter((byte) => byte !== 13 && byte !== 10);
+        expect(rest(canonicalize(raw))).toEqual(rest(raw));
+      }),
+    );
+  });
+
+  it.each(["\n", "\r", "\r\n", "a"])("takes linear time for 10 MB of %j", (unit) => {
+    const timed = (megabytes: number) => {
+      const raw = Buffer.alloc(megabytes * 1_000_000, unit);
+      const begun = performance.now();
+      canonicalize(raw);
+      return performance.now() - begun;
+    };
+    timed(1);
+    expect(timed(10)).toBeLessThan(2_000);
+  });
+});

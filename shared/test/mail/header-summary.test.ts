@@ -1,0 +1,103 @@
+import { performance } from "node:perf_hooks";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { headerSummary } from "../../src/mail/header-summary.ts";
+
+const summaryOf = (header: string) =>
+  headerSummary(Buffer.from(`${header.replaceAll("\n", "\r\n")}\r\n\r\nFrom: body@x.example\r\n`));
+
+describe("headerSummary", () => {
+  it("reads Message-ID, From and its domain", () => {
+    expect(summaryOf("Message-ID: <1@a.example>\nFrom: Anna <anna@A.Example>")).toEqual({
+      messageId: "<1@a.example>",
+      from: "Anna <anna@A.Example>",
+      fromDomain: "a.example",
+    });
+  });
+
+  it("joins folded lines and does not mind the case of names", () => {
+    expect(summaryOf("FROM: Anna\n <anna@a.example>\nMessage-Id:\n\t<2@a.example>")).toEqual({
+      messageId: "<2@a.example>",
+      from: "Anna <anna@a.example>",
+      fromDomain: "a.example",
+    });
+  });
+
+  it("decodes encoded words for show only after the addresses were parsed", () => {
+    const name = Buffer.from("x@evil.example, Zoë").toString("base64");
+    const summary = summaryOf(`From: =?utf-8?B?${name}?= <zoe@a.example>`);
+    expect(summary).toEqual({
+      from: "x@evil.example, Zoë <zoe@a.example>",
+      fromDomain: "a.example",
+    });
+  });
+
+  it.each([
+    ["two From fields", "From: a@a.example\nFrom: b@a.example"],
+    ["authors in two domains", "From: a@a.example, b@b.example"],
+    ["no address", "From: nobody"],
+    ["an empty group", "From: undisclosed:;"],
+    ["no From", "Subject: x"],
+    ["a domain longer than any is", `From: a@${"a.".repeat(130)}example`],
+    ["a domain whose ASCII form is longer than any", `From: a@${"ü.".repeat(60)}example`],
+    ["a From longer than any honest one", `From: ${"a@a.example, ".repeat(2000)}x@b.example`],
+  ])("names no From domain for %s", (_case, header) => {
+    expect(summaryOf(header).fromDomain).toBeUndefined();
+  });
+
+  it("names the domain of several authors who share it", () => {
+    expect(summaryOf("From: a@a.example, b@A.example").fromDomain).toBe("a.example");
+  });
+
+  it("writes a domain with non-ASCII labels in its ASCII form", () => {
+    expect(summaryOf("From: Jürgen <j@münchen.example>")).toEqual({
+      from: "Jürgen <j@münchen.example>",
+      fromDomain: "xn--mnchen-3ya.example",
+    });
+  });
+
+  it("reads 8-bit headers that are not UTF-8 as Latin-1", () => {
+    const raw = Buffer.from("From: J\xfcrgen <j@a.example>\r\n\r\n", "latin1");
+    expect(headerSummary(raw).from).toBe("Jürgen <j@a.example>");
+  });
+
+  it("never throws and keeps its bounds, whatever the bytes are", () => {
+    const part = fc.oneof(
+      fc.constantFrom(
+        "From:",
+        "Message-ID:",
+        "\r\n",
+        "\n",
+        " ",
+        "<",
+        ">",
+        '"',
+        "(",
+        "=?utf-8?q?",
+        "=00?=",
+        "?=",
+      ),
+      fc.string({ unit: "binary", maxLength: 20 }),
+    );
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 200 }), (parts) => {
+        const summary = headerSummary(Buffer.from(parts.join(""), "latin1"));
+        for (const text of [summary.from, summary.messageId]) {
+          expect(text?.length ?? 0).toBeLessThanOrEqual(998);
+          expect(text?.isWellFormed() ?? true).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it.each(["a\n", "\n ", "a: b\n", "From: a@b\n", "From:", "<", '"', "(", "a@b,", "\\"])(
+    "takes bounded time for a 10 MB header of %j",
+    (unit) => {
+      const raw = Buffer.alloc(10_000_000, unit);
+      raw.write("From: ");
+      const begun = performance.now();
+      headerSummary(raw);
+      expect(performance.now() - begun).toBeLessThan(5_000);
+    },
+  );
+});

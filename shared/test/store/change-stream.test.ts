@@ -1,0 +1,157 @@
+import { MongoServerError, type ChangeStream } from "mongodb";
+import { describe, expect, it } from "vitest";
+import { createSilentLogger } from "../../src/logger.ts";
+import { followChanges, hintOf } from "../../src/store/change-stream.ts";
+import type { MailHint } from "../../src/store/mails.ts";
+import { startFaultyNetwork } from "./cut-connection.ts";
+import { newMail, openStore, useDatabase } from "./test-database.ts";
+
+const database = useDatabase();
+
+/** Inserts mail until the stream, which takes its time to open, tells of one. */
+async function untilHeard(hints: MailHint[], store = database().store): Promise<void> {
+  await expect
+    .poll(async () => {
+      await store.mails.insert(newMail({ next: "probe" }));
+      return hints.some(({ next }) => next === "probe");
+    })
+    .toBe(true);
+}
+
+describe("the change stream of mails", () => {
+  it("tells of new mail and of a new step, and not of leases", async () => {
+    const { mails } = database().store;
+    const hints: MailHint[] = [];
+    const abort = new AbortController();
+    const ended = mails.watch((hint) => hints.push(hint), abort.signal);
+    await untilHeard(hints);
+    const mail = newMail({ next: "told" });
+    await mails.insert(mail);
+    const states = ["incoming"] as const;
+    const [claimed] = await mails.claim({
+      states,
+      next: "told",
+      limit: 1,
+      owner: "x",
+      leaseMs: 9_000,
+    });
+    const token = claimed?.token ?? "";
+    await mails.write(mail._id, token, { set: { reason: "nothing new" } });
+    await mails.write(mail._id, token, {
+      set: { state: "ready", next: "hop" },
+      releaseLease: true,
+    });
+    await expect.poll(() => hints.at(-1)).toEqual({ state: "ready", next: "hop" });
+    const told = hints.filter(({ next }) => next !== "probe");
+    expect(told).toEqual([
+      { state: "incoming", next: "told" },
+      { state: "ready", next: "hop" },
+    ]);
+    abort.abort();
+    await ended;
+  });
+
+  it("goes on after its connection broke, and misses nothing (I6)", async () => {
+    const network = await startFaultyNetwork(database().uri);
+    const store = await openStore(network.uri, database().name);
+    const hints: MailHint[] = [];
+    const abort = new AbortController();
+    let lost = 0;
+    const ended = store.mails.watch(
+      (hint) => hints.push(hint),
+      abort.signal,
+      () => (lost += 1),
+    );
+    await untilHeard(hints);
+    network.partition();
+    await database().store.mails.insert(newMail({ next: "during the cut" }));
+    network.heal();
+    await expect
+      .poll(() => hints.some(({ next }) => next === "during the cut"), { timeout: 20_000 })
+      .toBe(true);
+    expect(lost).toBe(0);
+    abort.abort();
+    await ended;
+    await store.close();
+    await network.close();
+  });
+
+  it("ends when its signal aborts, though nothing ever comes", async () => {
+    const abort = new AbortController();
+    const ended = database().store.mails.watch(() => undefined, abort.signal);
+    abort.abort();
+    await ended;
+  });
+});
+
+describe("a change stream that lost its place", () => {
+  it.each([
+    [286, "resume token was not found"],
+    [280, "fatal error"],
+    [10334, "event too large"],
+  ])("is opened at the present, and says so once it is open (%i, I6)", async (code, errmsg) => {
+    const { db } = database();
+    const abort = new AbortController();
+    const opened: object[] = [];
+    const events: string[] = [];
+    const following = followChanges({
+      name: "test",
+      signal: abort.signal,
+      log: createSilentLogger(),
+      open: (options) => {
+        opened.push(options);
+        const stream = db.collection("mails").watch([], options);
+        // The real stream, but for an error that this server cannot be brought to give.
+        if (opened.length === 1) failAt(stream, new MongoServerError({ code, errmsg }));
+        return stream;
+      },
+      onChange: () => events.push("change"),
+      onLost: () => {
+        events.push("lost");
+        void db.collection("mails").insertOne({ after: "loss" });
+      },
+    });
+    await expect.poll(() => events, { timeout: 10_000 }).toEqual(["lost", "change"]);
+    expect(opened).toEqual([{}, {}]);
+    abort.abort();
+    await following;
+  });
+
+  it("keeps trying while the server has no stream to give", async () => {
+    const abort = new AbortController();
+    let tries = 0;
+    const following = followChanges({
+      name: "test",
+      signal: abort.signal,
+      log: createSilentLogger(),
+      open: () => {
+        tries += 1;
+        const stream = database().db.collection("mails").watch([], {});
+        failAt(stream, new MongoServerError({ code: 40_573, errmsg: "only on replica sets" }));
+        return stream;
+      },
+      onChange: () => undefined,
+      onLost: () => undefined,
+    });
+    await expect.poll(() => tries).toBeGreaterThan(2);
+    abort.abort();
+    await following;
+  });
+});
+
+function failAt(stream: ChangeStream, error: Error): void {
+  stream.tryNext = () => Promise.reject(error);
+}
+
+describe("a hint", () => {
+  it("is read from an insert and from an update, and from nothing else", () => {
+    const fields = { state: "ready", next: "hop" };
+    expect(hintOf({ fullDocument: fields })).toEqual(fields);
+    expect(hintOf({ updateDescription: { updatedFields: { next: "spam" } } })).toEqual({
+      next: "spam",
+    });
+    expect(hintOf({ fullDocument: { state: 5, next: "x" } })).toEqual({ next: "x" });
+    expect(hintOf({ updateDescription: { updatedFields: { state: "held" } } })).toBeUndefined();
+    expect(hintOf({})).toBeUndefined();
+  });
+});

@@ -1,0 +1,113 @@
+import { describe, expect, it } from "vitest";
+import type { MailRecord } from "../../src/mail/record.ts";
+import { newMail, useDatabase } from "./test-database.ts";
+
+const database = useDatabase();
+const ids = (mails: MailRecord[]) => mails.map(({ _id }) => _id);
+
+async function insert(...mails: MailRecord[]): Promise<void> {
+  for (const mail of mails) await database().store.mails.insert(mail);
+}
+
+const at = (minute: number) => new Date(Date.UTC(2026, 0, 1, 12, minute));
+const from = (mailFrom: string, ...rcptTo: string[]) => ({
+  mailFrom,
+  rcptTo,
+  client: { address: "", name: "", helo: "" },
+});
+
+describe("find", () => {
+  it("finds by recipient, sender, Message-ID, time and state, newest first", async () => {
+    const { mails } = database().store;
+    const first = newMail({
+      receivedAt: at(1),
+      smtp: from("Ann@Example.org", "Zoe@example.net", "yan@example.net"),
+      header: { messageId: "<one@example.org>", from: "Ann B. <ann.b@example.com>" },
+    });
+    const second = newMail({
+      receivedAt: at(2),
+      state: "sent",
+      smtp: from("", "zoe@EXAMPLE.net"),
+      header: { messageId: "<two@example.org>" },
+    });
+    await insert(first, second);
+    const find = async (query: object) => ids(await mails.find({ limit: 10, ...query }));
+    expect(await find({ to: "ZOE@example.net" })).toEqual([second._id, first._id]);
+    expect(await find({ to: "yan@example.net" })).toEqual([first._id]);
+    expect(await find({ from: "ann@example.org" })).toEqual([first._id]);
+    expect(await find({ from: "ann.b@example.com" })).toEqual([first._id]);
+    expect(await find({ messageId: "two@example.org" })).toEqual([second._id]);
+    expect(await find({ messageId: "<one@example.org>" })).toEqual([first._id]);
+    expect(await find({ to: "zoe@example.net", from: "ann@example.org" })).toEqual([first._id]);
+    expect(await find({ to: "zoe@example.net", state: "sent" })).toEqual([second._id]);
+    expect(await find({ to: "zoe@example.net", since: at(2) })).toEqual([second._id]);
+    expect(await find({ to: "zoe@example.net", until: at(1) })).toEqual([first._id]);
+    expect(await find({ since: at(0), until: at(3) })).toEqual([second._id, first._id]);
+    expect(await find({ since: at(0), until: at(3), limit: 1 })).toEqual([second._id]);
+    expect(await find({ to: "nobody@example.net" })).toEqual([]);
+    expect((await find({})).length).toBeGreaterThanOrEqual(2);
+  });
+});
+
+describe("what waits", () => {
+  it("is counted per state and step with the age of the oldest", async () => {
+    const { mails } = database().store;
+    await insert(
+      newMail({ state: "processing", next: "q-virus", receivedAt: at(5) }),
+      newMail({ state: "processing", next: "q-virus", receivedAt: at(4) }),
+      newMail({ state: "ready", next: "hop-a:25|", receivedAt: at(6) }),
+      newMail({ state: "ready", next: "hop-b:25|", dueAt: new Date(Date.now() + 1e6) }),
+      newMail({ state: "sent", next: "hop-c:25|" }),
+    );
+    const waiting = await mails.waiting();
+    expect(waiting).toContainEqual({
+      state: "processing",
+      next: "q-virus",
+      count: 2,
+      oldestAt: at(4),
+    });
+    expect(waiting.map(({ state }) => state)).not.toContain("sent");
+    expect((await mails.routesWaiting()).sort()).toEqual(["hop-a:25|", "hop-b:25|"]);
+  });
+});
+
+describe("conservation (I1)", () => {
+  it("counts each accepted recipient once, through splits and beside DSNs", async () => {
+    const { store, db } = database();
+    await db.collection("mails").deleteMany({});
+    const two = { smtp: from("a@example.org", "x@example.net", "y@example.net") };
+    const ended = (outcome: "sent" | "bounced") => ({
+      recipients: [{ address: "x@example.net", outcome, attempts: 1 }],
+    });
+    const parent = newMail({ ...two, state: "split", groups: [["x"], ["y"]] });
+    const child = { parentId: parent._id, origin: { via: "split" as const, name: parent._id } };
+    const unfinished = newMail({ ...two, state: "processing", groups: [["x"], ["y"]] });
+    await insert(
+      parent,
+      newMail({ ...child, ...ended("sent"), state: "sent" }),
+      newMail({ ...child, ...ended("bounced"), state: "bounced" }),
+      unfinished,
+      newMail({ ...child, parentId: unfinished._id }),
+      newMail({ ...ended("sent"), state: "sent" }),
+      newMail({ origin: { via: "dsn", name: "x" }, ...ended("sent"), state: "sent" }),
+    );
+    expect(await store.mails.countOutcomes()).toEqual({
+      accepted: 5,
+      sent: 2,
+      quarantined: 0,
+      discarded: 0,
+      bounced: 1,
+      dead: 0,
+      open: 2,
+      holds: true,
+      dsn: { sent: 1, dead: 0, open: 0, other: 0 },
+    });
+    expect(ids(await store.mails.children(parent._id))).toHaveLength(2);
+  });
+
+  it("does not hold when a child is lost", async () => {
+    const { store, db } = database();
+    await db.collection("mails").deleteOne({ parentId: { $exists: true }, state: "sent" });
+    expect((await store.mails.countOutcomes()).holds).toBe(false);
+  });
+});

@@ -1,0 +1,233 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { RetryableError, TerminalError } from "../../src/errors.ts";
+import { maxHistory } from "../../src/mail/record.ts";
+import type { Database } from "../../src/store/database.ts";
+import { startFaultyNetwork, type FaultyNetwork } from "./cut-connection.ts";
+import { newMail, openStore, useDatabase } from "./test-database.ts";
+
+const database = useDatabase();
+
+async function claimed(next: string, count: number, store = database().store) {
+  const mails = Array.from({ length: count }, () => newMail({ next }));
+  await Promise.all(mails.map((mail) => store.mails.insert(mail)));
+  return store.mails.claim({
+    states: ["incoming"],
+    next,
+    limit: count,
+    owner: "test",
+    leaseMs: 60_000,
+  });
+}
+
+describe("inserts", () => {
+  it("stores a mail once, however often and by however many it is inserted", async () => {
+    const { store, db, uri, name } = database();
+    const other = await openStore(uri, name);
+    const mail = newMail();
+    const results = await Promise.all(
+      [store, store, other, other, store].map((each) =>
+        each.mails.insert({ ...mail, reason: String(each === other) }),
+      ),
+    );
+    expect(results.filter((result) => result === "inserted")).toHaveLength(1);
+    expect(results.filter((result) => result === "present")).toHaveLength(4);
+    expect(await db.collection("mails").countDocuments({ _id: mail._id as never })).toBe(1);
+    await other.close();
+  });
+
+  it("leaves a mail that is there as it is", async () => {
+    const { store } = database();
+    const mail = newMail();
+    await store.mails.insert(mail);
+    expect(await store.mails.insert({ ...mail, reason: "another" })).toBe("present");
+    expect((await store.mails.get(mail._id))?.reason).toBeUndefined();
+  });
+
+  it("gives back the record that was stored", async () => {
+    const { store } = database();
+    const mail = newMail({
+      origin: { via: "smtp", name: "mx", outgoing: true },
+      history: [{ at: new Date(5), event: "accepted" }],
+    });
+    await store.mails.insert(mail);
+    expect(await store.mails.get(mail._id)).toMatchObject(mail);
+    expect(await store.mails.get("unknown")).toBeUndefined();
+  });
+});
+
+describe("guarded writes", () => {
+  it("change what is set, unset, counted and noted, and give up the lease", async () => {
+    const { store } = database();
+    const [one] = await claimed("w1", 1);
+    const id = one?.mail._id ?? "";
+    const change = {
+      set: { state: "processing", "smtp.client.name": "named", dueAt: new Date(7) },
+      unset: ["header"],
+      inc: { strikes: 2 },
+      history: [
+        { at: new Date(1), event: "first" },
+        { at: new Date(2), event: "second" },
+      ],
+      releaseLease: true,
+    };
+    expect(await store.mails.write(id, one?.token ?? "", change)).toBe("written");
+    const mail = await store.mails.get(id);
+    expect(mail).toMatchObject({ state: "processing", strikes: 2, dueAt: new Date(7) });
+    expect(mail?.smtp.client.name).toBe("named");
+    expect(mail?.history.map(({ event }) => event)).toEqual(["first", "second"]);
+    expect(mail).not.toHaveProperty("header");
+    expect(mail).not.toHaveProperty("lease");
+  });
+
+  it("keep the newest entries of the history", async () => {
+    const { store } = database();
+    const [one] = await claimed("w2", 1);
+    const history = Array.from({ length: maxHistory + 5 }, (_, index) => ({
+      at: new Date(index),
+      event: `e${index}`,
+    }));
+    await store.mails.write(one?.mail._id ?? "", one?.token ?? "", { history });
+    const mail = await store.mails.get(one?.mail._id ?? "");
+    expect(mail?.history).toHaveLength(maxHistory);
+    expect(mail?.history.at(-1)?.event).toBe(`e${maxHistory + 4}`);
+  });
+
+  it("find the one stale write in a bulk of 100 (I3)", async () => {
+    const { store, db } = database();
+    const all = await claimed("w3", 100);
+    expect(all).toHaveLength(100);
+    const stolen = all[41]?.mail._id ?? "";
+    await db
+      .collection("mails")
+      .updateOne({ _id: stolen as never }, { $set: { "lease.token": "e".repeat(32) } });
+    const results = await Promise.all(
+      all.map(({ mail, token }, index) =>
+        store.mails.write(mail._id, token, {
+          set: { reason: `write ${index}` },
+          releaseLease: index % 2 === 0,
+        }),
+      ),
+    );
+    expect(results.flatMap((result, index) => (result === "stale" ? [index] : []))).toEqual([41]);
+    expect((await store.mails.get(stolen))?.reason).toBeUndefined();
+    expect((await store.mails.get(all[99]?.mail._id ?? ""))?.reason).toBe("write 99");
+  });
+
+  it("keep the order of several writes to one mail", async () => {
+    const { store } = database();
+    const [one] = await claimed("w4", 1);
+    const id = one?.mail._id ?? "";
+    const token = one?.token ?? "";
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        store.mails.write(id, token, {
+          set: { reason: `write ${index}` },
+          history: { at: new Date(), event: `w${index}` },
+        }),
+      ),
+    );
+    const mail = await store.mails.get(id);
+    expect(mail?.reason).toBe("write 19");
+    expect(mail?.history.map(({ event }) => event)).toEqual(
+      Array.from({ length: 20 }, (_, index) => `w${index}`),
+    );
+  });
+
+  it("that the server refuses fail alone", async () => {
+    const { store } = database();
+    const [good, bad] = await claimed("w5", 2);
+    const [written, refused] = await Promise.allSettled([
+      store.mails.write(good?.mail._id ?? "", good?.token ?? "", { set: { reason: "ok" } }),
+      store.mails.write(bad?.mail._id ?? "", bad?.token ?? "", { set: { "state.of.things": 1 } }),
+    ]);
+    expect(written).toEqual({ status: "fulfilled", value: "written" });
+    expect(refused.status === "rejected" && refused.reason).toBeInstanceOf(TerminalError);
+    expect(refused.status === "rejected" && refused.reason).toMatchObject({
+      code: "STORE_WRITE_REFUSED",
+    });
+  });
+
+  it("to a mail that is not there are stale", async () => {
+    const { store } = database();
+    expect(await store.mails.write("nobody", "0".repeat(32), { set: { reason: "x" } })).toBe(
+      "stale",
+    );
+  });
+});
+
+describe("a person's writes", () => {
+  it("are refused in another state or while somebody holds the mail", async () => {
+    const { store } = database();
+    const [held] = await claimed("w6", 1);
+    const id = held?.mail._id ?? "";
+    const change = { set: { state: "held" }, unset: ["next", "dueAt"] };
+    const guard = { states: ["incoming"] as const, unleased: true };
+    expect(await store.mails.writeAs(id, guard, change)).toBe("refused");
+    await store.mails.write(id, held?.token ?? "", { releaseLease: true });
+    expect(await store.mails.writeAs(id, { ...guard, states: ["dead"] }, change)).toBe("refused");
+    expect(await store.mails.writeAs(id, guard, change)).toBe("written");
+    expect(await store.mails.get(id)).toMatchObject({ state: "held" });
+  });
+
+  it("end the right of a holder that they overrule (I3)", async () => {
+    const { store } = database();
+    const [held] = await claimed("w7", 1);
+    const id = held?.mail._id ?? "";
+    const guard = { states: ["incoming"] as const, unleased: false };
+    expect(await store.mails.writeAs(id, guard, { set: { reason: "mine" } })).toBe("written");
+    const late = { set: { reason: "late" } };
+    expect(await store.mails.write(id, held?.token ?? "", late)).toBe("stale");
+    expect((await store.mails.get(id))?.reason).toBe("mine");
+  });
+});
+
+describe("a broken network", () => {
+  let network: FaultyNetwork | undefined;
+  let store: Database | undefined;
+  afterEach(async () => {
+    await store?.close();
+    await network?.close();
+  });
+
+  async function openBehindNetwork() {
+    network = await startFaultyNetwork(database().uri);
+    store = await openStore(network.uri, database().name);
+    return { network, store };
+  }
+
+  it("loses no write and makes none twice when the answer is lost", async () => {
+    const { network, store } = await openBehindNetwork();
+    const all = await claimed("w8", 10, store);
+    network.loseReplyTo("update");
+    const results = await Promise.all(
+      all.map(({ mail, token }) => store.mails.write(mail._id, token, { inc: { strikes: 1 } })),
+    );
+    expect(network.lost).toBe(1);
+    expect(results).toEqual(all.map(() => "written"));
+    for (const { mail } of all) expect((await store.mails.get(mail._id))?.strikes).toBe(1);
+  });
+
+  it("makes an insert say that it is done, when its answer is lost", async () => {
+    const { network, store } = await openBehindNetwork();
+    const mail = newMail();
+    network.loseReplyTo("insert");
+    expect(await store.mails.insert(mail)).toMatch(/inserted|present/);
+    expect(network.lost).toBe(1);
+    expect(await store.mails.get(mail._id)).toMatchObject({ _id: mail._id });
+  });
+
+  it(
+    "is a retryable error while it lasts, and over when it heals",
+    { timeout: 60_000 },
+    async () => {
+      const { network, store } = await openBehindNetwork();
+      network.partition();
+      await expect(store.ping()).rejects.toThrow(RetryableError);
+      await expect(store.mails.insert(newMail())).rejects.toMatchObject({
+        code: "STORE_UNREACHABLE",
+      });
+      network.heal();
+      await expect.poll(() => store.ping().then(() => "up"), { timeout: 20_000 }).toBe("up");
+    },
+  );
+});

@@ -1,0 +1,235 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { access, chmod, chown, constants, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { delimiter, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { eicar } from "@rs-agent/av-worker/eicar.ts";
+import { RetryableError, TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+import { freePort } from "../free-port.ts";
+import { writeSignatures } from "./clamd-signatures.ts";
+import { idsOfUser } from "./system-user.ts";
+
+export interface ClamdOptions {
+  /** An existing or new folder that is ours alone: configuration, log, socket, temporary files. */
+  dir: string;
+  /** The program. Default: the `clamd` on the PATH or in /usr/sbin. */
+  program?: string;
+  /** Where signatures lie, e.g. `/var/lib/clamav`. Default: a few of our own, written to `dir`. */
+  databaseDir?: string;
+  /** 0 or absent: a free port. */
+  port?: number;
+  /** Whom clamd becomes where we are root; it is given `dir`. Default: who we are. */
+  user?: string;
+  /** Lines of clamd.conf(5) that replace or add to ours, e.g. `{ AlertExceedsMax: "no" }`. */
+  settings?: Readonly<Record<string, string>>;
+  /** Told what is being waited for, once and whenever 5 s more have passed. */
+  report?: (text: string) => void;
+  /** Loading real signatures takes 10 to 60 s. Default 180,000. */
+  startTimeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+export interface RunningClamd {
+  /** `127.0.0.1:port` */
+  address: string;
+  port: number;
+  socketPath: string;
+  configFile: string;
+  logFile: string;
+  pid: number;
+  /** Settles when the process has ended, by whatever. */
+  exited: Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** True if there are signatures of ClamAV's own (`main` or `daily`) in this folder. */
+export async function hasRealSignatures(databaseDir: string): Promise<boolean> {
+  const names = ["main.cvd", "main.cld", "daily.cvd", "daily.cld"];
+  const found = await Promise.all(names.map((name) => isReadable(join(databaseDir, name))));
+  return found.some(Boolean);
+}
+
+/**
+ * Starts a private clamd on 127.0.0.1 and a unix socket, able to scan when this returns: it has
+ * answered PING and found EICAR. It has a process group of its own, so that Ctrl-C on a terminal
+ * does not take it away from a draining system.
+ * @throws TerminalError SETUP_MISSING (not installed), RetryableError SETUP_FAILED (with its log)
+ */
+export async function startClamd(options: ClamdOptions): Promise<RunningClamd> {
+  const program = await findClamd(options.program);
+  const { dir } = options;
+  await mkdir(dir, { recursive: true });
+  const databaseDir = options.databaseDir ?? join(dir, "signatures");
+  if (options.databaseDir === undefined) await writeSignatures(databaseDir);
+  const port = options.port === undefined || options.port === 0 ? await freePort() : options.port;
+  const files = {
+    socketPath: join(dir, "clamd.sock"),
+    configFile: join(dir, "clamd.conf"),
+    logFile: join(dir, "clamd.log"),
+  };
+  await Promise.all([files.socketPath, files.logFile].map((file) => rm(file, { force: true })));
+  await writeFile(files.configFile, configuration(options, { databaseDir, port, ...files }));
+  await giveTo(options.user, dir);
+
+  const child = spawn(program, ["--config-file", files.configFile], {
+    stdio: ["ignore", "ignore", "pipe"],
+    detached: true,
+  });
+  const exited = new Promise<void>((resolve) => {
+    child.once("exit", () => resolve());
+    child.once("error", () => resolve());
+  });
+  const complaints = collect(child);
+  const address = `127.0.0.1:${port}`;
+  try {
+    await untilAble(options, port, exited);
+  } catch (error) {
+    await stopChild(child, exited);
+    const log = await readFile(files.logFile, "utf8").catch(() => "");
+    const said = errorLines(complaints() + log);
+    throw new RetryableError("SETUP_FAILED", `clamd did not start: ${messageOf(error)}${said}`, {
+      cause: error,
+    });
+  }
+  const stop = () => stopChild(child, exited);
+  return { address, port, ...files, pid: child.pid ?? 0, exited, stop };
+}
+
+async function findClamd(given: string | undefined): Promise<string> {
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
+  const inFolders = folders
+    .filter((folder) => folder !== "")
+    .map((folder) => join(folder, "clamd"));
+  for (const file of given === undefined ? inFolders : [given]) {
+    if (await isReadable(file, constants.X_OK)) return file;
+  }
+  throw new TerminalError(
+    "SETUP_MISSING",
+    "clamd is not installed; on Debian and Ubuntu: apt-get install clamav-daemon",
+  );
+}
+
+async function isReadable(file: string, mode = constants.R_OK): Promise<boolean> {
+  return access(file, mode).then(
+    () => true,
+    () => false,
+  );
+}
+
+interface Places {
+  databaseDir: string;
+  port: number;
+  socketPath: string;
+  logFile: string;
+}
+
+/** clamd.conf(5). What cannot be looked into must be said (`Alert…`): clamd's default is `OK`. */
+function configuration(options: ClamdOptions, places: Places): string {
+  const lines: Record<string, string> = {
+    Foreground: "yes",
+    LogFile: places.logFile,
+    LogTime: "yes",
+    TemporaryDirectory: options.dir,
+    DatabaseDirectory: places.databaseDir,
+    LocalSocket: places.socketPath,
+    LocalSocketMode: "666",
+    FixStaleSocket: "yes",
+    TCPAddr: "127.0.0.1",
+    TCPSocket: String(places.port),
+    AlertEncryptedArchive: "yes",
+    AlertExceedsMax: "yes",
+    MaxRecursion: "10",
+    StreamMaxLength: "60M",
+    MaxFileSize: "60M",
+    MaxScanSize: "200M",
+    MaxThreads: "2",
+    MaxQueue: "100",
+    ConcurrentDatabaseReload: "yes",
+    ...(options.user !== undefined && isRoot() ? { User: options.user } : {}),
+    ...options.settings,
+  };
+  return Object.entries(lines)
+    .map(([name, value]) => `${name} ${value}\n`)
+    .join("");
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** Makes the folder and what we wrote there readable and writable for the user that clamd becomes. */
+async function giveTo(user: string | undefined, dir: string): Promise<void> {
+  if (user === undefined || !isRoot()) return;
+  const { uid, gid } = await idsOfUser(user);
+  await chown(dir, uid, gid);
+  await chmod(dir, 0o755);
+}
+
+function collect(child: ChildProcess): () => string {
+  let text = "";
+  child.on("error", (error) => (text += `ERROR: ${error.message}\n`));
+  child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
+    text = (text + chunk).slice(-10_000);
+  });
+  return () => text;
+}
+
+function errorLines(text: string): string {
+  const lines = text.split("\n").filter((line) => line.includes("ERROR"));
+  return lines.length === 0 ? "" : `\n${[...new Set(lines)].slice(-5).join("\n")}`;
+}
+
+async function untilAble(
+  options: ClamdOptions,
+  port: number,
+  exited: Promise<void>,
+): Promise<void> {
+  const startedAt = performance.now();
+  const timeoutMs = options.startTimeoutMs ?? 180_000;
+  let reportedAt = -Infinity;
+  const gone = new AbortController();
+  void exited.then(() => gone.abort());
+  for (;;) {
+    options.signal?.throwIfAborted();
+    if (gone.signal.aborted) throw new Error("it ended by itself");
+    const waitedMs = performance.now() - startedAt;
+    if (waitedMs > timeoutMs) throw new Error(`not able after ${Math.round(timeoutMs / 1000)} s`);
+    if (performance.now() - reportedAt > 5_000) {
+      const suffix = waitedMs < 1_000 ? "" : ` (${Math.round(waitedMs / 1000)} s)`;
+      options.report?.(`clamd loads its signatures${suffix}`);
+      reportedAt = performance.now();
+    }
+    if ((await findsEicar(port)) === "yes") return;
+    await delay(100);
+  }
+}
+
+/** PING, then a real scan: clamd answers the first while it cannot do the second. */
+async function findsEicar(port: number): Promise<"yes" | "no"> {
+  if ((await ask(port, Buffer.from("zPING\0"))) !== "PONG\0") return "no";
+  const size = Buffer.alloc(4);
+  size.writeUInt32BE(eicar.length);
+  const stream = Buffer.concat([Buffer.from("zINSTREAM\0"), size, eicar, Buffer.alloc(4)]);
+  const reply = await ask(port, stream);
+  return /^stream: \S+ FOUND\0$/.test(reply) ? "yes" : "no";
+}
+
+/** One command on a connection of its own; "" for every failure. */
+function ask(port: number, command: Buffer): Promise<string> {
+  return new Promise((resolve) => {
+    let reply = "";
+    const socket = createConnection({ host: "127.0.0.1", port, timeout: 10_000 });
+    socket.setEncoding("latin1").on("data", (text: string) => (reply += text));
+    socket.on("timeout", () => socket.destroy());
+    socket.on("error", () => (reply = ""));
+    socket.on("close", () => resolve(reply));
+    socket.write(command);
+  });
+}
+
+async function stopChild(child: ChildProcess, exited: Promise<void>): Promise<void> {
+  child.kill("SIGTERM");
+  const kill = setTimeout(() => child.kill("SIGKILL"), 5_000);
+  await exited;
+  clearTimeout(kill);
+}

@@ -1,0 +1,147 @@
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
+import { tmpdir, userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import type { SpamdOptions } from "./spamd.ts";
+import { idsOfUser } from "./system-user.ts";
+
+/** Where Debian keeps the plugin lists. */
+const debianConfigDir = "/etc/spamassassin";
+/** Debian's spamassassin brings the first; the second is everywhere. */
+const unprivilegedUsers = ["debian-spamd", "nobody"];
+
+/** Whom spamd's children become. */
+export interface User {
+  name: string;
+  uid: number;
+  gid: number;
+}
+
+/**
+ * spamd refuses to check mail as root, and does not take a user by number.
+ * @throws TerminalError SETUP_MISSING
+ */
+async function findUnprivilegedUser(): Promise<User> {
+  for (const name of unprivilegedUsers) {
+    const ids = await idsOfUser(name).catch(() => undefined);
+    if (ids !== undefined) return { name, ...ids };
+  }
+  throw new TerminalError(
+    "SETUP_MISSING",
+    `spamd cannot run as root and none of these users exists: ${unprivilegedUsers.join(", ")}`,
+  );
+}
+
+/**
+ * Whom spamd shall run as: where we are root somebody else, else ourselves.
+ * @throws TerminalError SETUP_MISSING
+ */
+export async function userForSpamd(): Promise<User | undefined> {
+  return process.getuid?.() === 0 ? findUnprivilegedUser() : ourselves();
+}
+
+/** spamd wants a name for its virtual users; a uid without one (in a container, say) has none. */
+function ourselves(): User | undefined {
+  try {
+    const { username, uid, gid } = userInfo();
+    return { name: username, uid, gid };
+  } catch {
+    return undefined;
+  }
+}
+
+export interface Folders {
+  /** Of root, and readable for spamd's user. */
+  config: string;
+  /** Owned by spamd's user: Bayes tokens, users' preferences, HOME. */
+  state: string;
+  users: string;
+  log: string;
+  removeOurs(): Promise<void>;
+}
+
+export async function prepareFolders(
+  options: SpamdOptions,
+  user: User | undefined,
+): Promise<Folders> {
+  await mkdir(options.dir, { recursive: true });
+  const reachable = user?.uid === process.getuid?.() || (await othersMayPass(options.dir));
+  const dir = reachable ? options.dir : await mkdtemp(join(tmpdir(), "rs-agent-spamd-"));
+  const config = join(dir, "config");
+  const state = join(dir, "state");
+  const users = join(state, "users");
+  const owned = [state, users, join(state, "home"), join(state, "bayes")];
+  for (const folder of [dir, config, ...owned]) {
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o755);
+  }
+  if (user !== undefined) await Promise.all(owned.map((path) => chown(path, user.uid, user.gid)));
+  await copyPluginLists(config);
+  await writeReadable(join(config, "local.cf"), localConfig(state, options.config ?? []));
+  return {
+    config,
+    state,
+    users,
+    log: join(options.dir, "spamd.log"),
+    removeOurs: async () => {
+      if (!reachable) await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** True if any user may walk down to `dir`, which a clone under /root, say, does not allow. */
+async function othersMayPass(dir: string): Promise<boolean> {
+  for (let at = dir; ; at = dirname(at)) {
+    if (((await stat(at)).mode & 0o001) === 0) return false;
+    if (at === dirname(at)) return true;
+  }
+}
+
+/** Without the distribution's `loadplugin` lines SpamAssassin has no checks at all. */
+async function copyPluginLists(config: string): Promise<void> {
+  const names = await readdir(debianConfigDir).catch(() => [] as string[]);
+  const lists = names.filter((name) => name.endsWith(".pre"));
+  if (lists.length === 0) {
+    throw new TerminalError(
+      "SETUP_MISSING",
+      `no plugin lists in ${debianConfigDir}: apt-get install --no-install-recommends spamassassin`,
+    );
+  }
+  for (const name of lists) {
+    await writeReadable(join(config, name), await readFile(join(debianConfigDir, name)));
+  }
+}
+
+/** Readable for spamd's user whatever our umask is. */
+async function writeReadable(path: string, content: string | Buffer): Promise<void> {
+  await writeFile(path, content);
+  await chmod(path, 0o644);
+}
+
+/** Mail::SpamAssassin::Conf(3). */
+function localConfig(state: string, more: readonly string[]): string {
+  return [
+    "# written at each start",
+    "required_score 5.0",
+    "dns_available no",
+    "use_bayes 1",
+    "bayes_auto_learn 0",
+    `bayes_path ${join(state, "bayes", "bayes")}`,
+    "# ours comes first; a Return-Path further down was written by a stranger",
+    "envelope_sender_header Return-Path",
+    "# less than any client's deadline: then TIME_LIMIT_EXCEEDED is said, not guessed",
+    "time_limit 45",
+    ...more,
+    "",
+  ].join("\n");
+}

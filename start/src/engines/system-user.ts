@@ -1,0 +1,17 @@
+import { readFile } from "node:fs/promises";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+
+/**
+ * Numeric ids of a user of this machine, from /etc/passwd (passwd(5)).
+ * @throws TerminalError SETUP_MISSING if there is no such user
+ */
+export async function idsOfUser(user: string): Promise<{ uid: number; gid: number }> {
+  const entries = (await readFile("/etc/passwd", "utf8"))
+    .split("\n")
+    .map((line) => line.split(":"));
+  const entry = entries.find(([name]) => name === user);
+  if (entry === undefined) {
+    throw new TerminalError("SETUP_MISSING", `there is no user ${user} on this machine`);
+  }
+  return { uid: Number(entry[2]), gid: Number(entry[3]) };
+}

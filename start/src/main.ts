@@ -1,0 +1,168 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { samples } from "../samples/samples.ts";
+import { loadStartConfig, runDirOf, type StartConfig } from "./config.ts";
+import { isFree } from "./free-port.ts";
+import { takeOver } from "./leftovers.ts";
+import { nextSteps } from "./next-steps.ts";
+import { parseStartOptions, usage, type StartOptions } from "./options.ts";
+import { createProgress, type Progress } from "./progress.ts";
+import { isAsExpected, resultOf } from "./result.ts";
+import { applySamplePolicy } from "./sample-policy.ts";
+import { awaitFates, sendSamples } from "./sample-run.ts";
+import { stopSignal } from "./stop-signal.ts";
+import { needs, provideSystemPackages, thisHost, type Need } from "./system-packages.ts";
+import { startSystem, type RunningSystem } from "./system.ts";
+import { conservationLine, fateTable } from "./table.ts";
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+interface Context {
+  options: StartOptions;
+  config: StartConfig;
+  runDir: string;
+  progress: Progress;
+  /** Aborts at the first Ctrl-C. */
+  signal: AbortSignal;
+}
+
+await main().catch(exitWithError);
+
+async function main(): Promise<void> {
+  const options = parseStartOptions(process.argv.slice(2));
+  if (options.help) {
+    process.stdout.write(usage);
+    return;
+  }
+  const config = loadStartConfig(process.env);
+  const progress = createProgress();
+  const runDir = resolve(runDirOf(config, root));
+  mkdirSync(runDir, { recursive: true });
+  const processes = takeOver(join(runDir, "processes"));
+  const signal = stopSignal(
+    () => progress.note("Stopping. Ctrl-C again stops without draining."),
+    () => processes.endAll(),
+  );
+  const context: Context = { options, config, runDir, progress, signal };
+  try {
+    exit(await run(context));
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The exit code: 0 if everything was as it should be. */
+async function run(context: Context): Promise<number> {
+  const { options, config, runDir, progress, signal } = context;
+  await provideSystemPackages(
+    packagesFor(config),
+    thisHost(config.PATH, reportAs(progress, "apt")),
+  );
+  progress.done("apt");
+  if (!options.keep) freshStart(runDir);
+  const store: { database?: Database; sendSamples: boolean } = { sendSamples: !options.keep };
+  const system = await startSystem({
+    runDir,
+    ...serversOf(config),
+    smtp: config.RS_AGENT_SMTP ?? (await usualSmtp()),
+    env: { INGEST_REVERSE_LOOKUP: process.env["INGEST_REVERSE_LOOKUP"] ?? "off" },
+    report: (part, text) => (text === undefined ? progress.done(part) : progress.say(part, text)),
+    onTrouble: (text) => progress.note(text),
+    signal,
+    prepare: async ({ uri, db }) => {
+      const clock = systemClock;
+      store.database = await openDatabase({ uri, db, clock, log: createSilentLogger() });
+      if (!store.sendSamples) return;
+      const applied = await applySamplePolicy(
+        store.database.policies,
+        join(runDir, "keys", "northwind.example.pem"),
+      );
+      store.sendSamples = applied === "applied";
+    },
+  });
+  try {
+    if (store.database === undefined) throw new Error("the system started without its database");
+    const good = store.sendSamples
+      ? await showSamples(context, system, store.database)
+      : sayWhyNoSamples(context);
+    progress.stop();
+    if (!options.exit && !signal.aborted) {
+      process.stderr.write(`\n${nextSteps(system, process.cwd())}\n`);
+      await new Promise((done) => signal.addEventListener("abort", done, { once: true }));
+      return 0;
+    }
+    return good ? 0 : 1;
+  } finally {
+    await store.database?.close();
+    await system.stop();
+  }
+}
+
+async function showSamples(
+  { options, progress, signal }: Context,
+  system: RunningSystem,
+  { mails }: Database,
+): Promise<boolean> {
+  progress.say("samples", "sending the sample mails");
+  const sent = await sendSamples(samples(), system.smtp);
+  const fates = await awaitFates(sent, mails, { signal, report: reportAs(progress, "samples") });
+  progress.done("samples");
+  progress.stop();
+  const result = resultOf(fates, await mails.countOutcomes());
+  if (options.json) process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
+  const output = options.json ? process.stderr : process.stdout;
+  const colour = output.isTTY && output.hasColors() && process.env["NO_COLOR"] === undefined;
+  output.write(`\n${fateTable(fates, result, colour)}\n\n${conservationLine(result)}\n`);
+  return isAsExpected(result);
+}
+
+function sayWhyNoSamples({ options, progress, config }: Context): boolean {
+  if (options.keep) {
+    progress.note("Going on with the data of the last start; no sample mails are sent.");
+    return true;
+  }
+  const why = `the database ${config.MONGODB_DB} has policies of its own: no sample mails are sent`;
+  if (options.exit) throw new TerminalError("SETUP_FAILED", why);
+  progress.note(why);
+  return true;
+}
+
+function packagesFor(config: StartConfig): Need[] {
+  return [
+    ...(config.AV_CLAMD === undefined ? [needs.clamd] : []),
+    ...(config.SPAM_SPAMD === undefined ? [needs.spamd] : []),
+  ];
+}
+
+function serversOf(config: StartConfig) {
+  const { MONGODB_URI: mongodb, AV_CLAMD: clamd, SPAM_SPAMD: spamd } = config;
+  const { RELAY_NEXT_HOP: nextHop, MONGODB_DB: db } = config;
+  return {
+    db,
+    ...(mongodb === undefined ? {} : { mongodb }),
+    ...(clamd === undefined ? {} : { clamd }),
+    ...(spamd === undefined ? {} : { spamd }),
+    ...(nextHop === undefined ? {} : { nextHop }),
+  };
+}
+
+/** Data and logs of the last start go; a MongoDB of yours is not touched. */
+function freshStart(runDir: string): void {
+  for (const name of ["mongodb", "maildir", "logs", "clamd", "spamd"]) {
+    rmSync(join(runDir, name), { recursive: true, force: true });
+  }
+}
+
+async function usualSmtp(): Promise<string> {
+  return (await isFree(2525)) ? "127.0.0.1:2525" : "127.0.0.1:0";
+}
+
+function reportAs(progress: Progress, name: string): (text: string) => void {
+  return (text) => progress.say(name, text);
+}

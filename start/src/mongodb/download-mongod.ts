@@ -1,0 +1,11 @@
+/**
+ * A program of its own: downloads the real `mongod` by mongodb-memory-server-core into the folder
+ * given as its argument and prints the path of the binary as the last line. It is run as a child,
+ * because the library prints its progress on standard output and takes options from the environment.
+ */
+import { MongoBinary } from "mongodb-memory-server-core";
+
+const [folder] = process.argv.slice(2);
+if (folder === undefined) throw new Error("usage: download-mongod.ts FOLDER");
+const path = await MongoBinary.getPath({ downloadDir: folder });
+process.stdout.write(`\n${path}\n`);

@@ -1,0 +1,166 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import { createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { MongoClient, MongoServerError, type Document } from "mongodb";
+import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+import type { ServerProgram } from "./providers.ts";
+
+export interface ServerProcess {
+  uri: string;
+  /** MongoDB's version as `buildInfo` tells it, or SecantusDB's own. */
+  version: string;
+  pid: number;
+  stop(): Promise<void>;
+}
+
+const readyWithinMs = 60_000;
+const stopWithinMs = 15_000;
+const replicaSet = "rs0";
+
+/**
+ * Starts a server on a free port of 127.0.0.1 and waits until `hello` says that it is a writable
+ * primary. The child has a process group of its own: Ctrl-C in the terminal reaches us, and we stop
+ * it last, after the services have drained.
+ * @throws TerminalError SETUP_FAILED with the end of what the server printed
+ */
+export async function startServerProcess(
+  program: ServerProgram,
+  dataDir: string,
+): Promise<ServerProcess> {
+  await mkdir(dataDir, { recursive: true });
+  // Between finding a free port and the server's bind another process may take it: try again.
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOnce(program, dataDir, await freePort());
+    } catch (error) {
+      if (attempt === 3 || !/address already in use|EADDRINUSE/i.test(messageOf(error)))
+        throw error;
+    }
+  }
+}
+
+async function startOnce(program: ServerProgram, dataDir: string, port: number) {
+  const child = spawn(program.file, argumentsOf(program, dataDir, port), {
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  let output = "";
+  const onText = (chunk: Buffer) => {
+    output = (output + chunk.toString("utf8")).slice(-4096);
+  };
+  child.stdout.on("data", onText);
+  child.stderr.on("data", onText);
+  const ended = new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(messageOf(error)));
+    child.once("exit", (code, signal) => resolve(`it ended with ${signal ?? String(code)}`));
+  });
+  const killAtExit = () => child.kill("SIGKILL");
+  process.once("exit", killAtExit);
+  const stop = async () => {
+    process.off("exit", killAtExit);
+    await stopChild(child, ended);
+  };
+  const uri = `mongodb://127.0.0.1:${port}/?directConnection=true`;
+  const limit = new AbortController();
+  try {
+    const version = await Promise.race([
+      untilPrimary(uri, program.kind, port, limit.signal),
+      ended.then((how): never => {
+        throw new TerminalError("SETUP_FAILED", `${program.file}: ${how}\n${output.trim()}`);
+      }),
+    ]);
+    return { uri, version, pid: child.pid ?? 0, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  } finally {
+    limit.abort();
+  }
+}
+
+function argumentsOf(program: ServerProgram, dataDir: string, port: number): string[] {
+  if (program.kind === "secantus")
+    return [...program.args, "--port", String(port), "--storage-path", dataDir];
+  const where = ["--dbpath", dataDir, "--bind_ip", "127.0.0.1", "--port", String(port)];
+  return [...program.args, ...where, "--replSet", replicaSet, "--quiet"];
+}
+
+/** Polls `hello` until the server is a writable primary; makes mongod a one-node replica set. */
+async function untilPrimary(
+  uri: string,
+  kind: ServerProgram["kind"],
+  port: number,
+  signal: AbortSignal,
+): Promise<string> {
+  const giveUpAt = performance.now() + readyWithinMs;
+  const client = new MongoClient(uri, {
+    serverSelectionTimeoutMS: 2_000,
+    minHeartbeatFrequencyMS: 50,
+    heartbeatFrequencyMS: 500,
+  });
+  try {
+    let last: unknown;
+    while (performance.now() < giveUpAt) {
+      try {
+        const admin = client.db("admin");
+        const hello = await admin.command({ hello: 1 });
+        if (hello.isWritablePrimary === true)
+          return versionOf(await admin.command({ buildInfo: 1 }));
+        if (kind === "mongod") await makeReplicaSet(client, hello, port);
+      } catch (error) {
+        last = error;
+      }
+      await delay(50, undefined, { signal });
+    }
+    throw new TerminalError("SETUP_FAILED", "the database does not get ready", { cause: last });
+  } finally {
+    await client.close();
+  }
+}
+
+/** A data folder of an earlier start holds the set's configuration with the port of that time. */
+async function makeReplicaSet(client: MongoClient, hello: Document, port: number): Promise<void> {
+  const admin = client.db("admin");
+  const members = [{ _id: 0, host: `127.0.0.1:${port}` }];
+  try {
+    const { config } = (await admin.command({ replSetGetConfig: 1 })) as { config: Document };
+    const [member] = config.members as { host: string }[];
+    if (member?.host === members[0]?.host || hello.secondary === true) return;
+    const version = Number(config.version) + 1;
+    await admin.command({ replSetReconfig: { ...config, version, members }, force: true });
+  } catch (error) {
+    const notYetInitialized = error instanceof MongoServerError && error.code === 94;
+    if (!notYetInitialized) throw error;
+    await admin.command({ replSetInitiate: { _id: replicaSet, members } });
+  }
+}
+
+function versionOf(buildInfo: Document): string {
+  const { secantusVersion, version } = buildInfo as { secantusVersion?: string; version: string };
+  return secantusVersion ?? version;
+}
+
+async function stopChild(child: ChildProcess, ended: Promise<string>): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  child.kill("SIGTERM");
+  const limit = new AbortController();
+  const late = delay(stopWithinMs, "late", { signal: limit.signal }).catch(() => "ended");
+  if ((await Promise.race([ended, late])) === "late") child.kill("SIGKILL");
+  limit.abort();
+  await ended;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      probe.close(() => {
+        if (address === null || typeof address === "string") reject(new Error("no port"));
+        else resolve(address.port);
+      });
+    });
+  });
+}

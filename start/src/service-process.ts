@@ -1,0 +1,180 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { setTimeout as wait } from "node:timers/promises";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { exitCodes } from "@rs-agent/shared/lifecycle.ts";
+import { saidBy, ServiceLog, troubleOf, warningLevel, type LogLine } from "./service-log.ts";
+
+export interface ServiceProcessOptions {
+  /** For a person: `relay`, `av-worker 2`. */
+  name: string;
+  node: string;
+  script: string;
+  cwd: string;
+  env: NodeJS.ProcessEnv;
+  logFile: string;
+  /** False: a process that ends is left so. */
+  restart: boolean;
+  /** Told of each end that we did not ask for, in one line. */
+  onTrouble: (text: string) => void;
+  onSpawn: (pid: number) => void;
+}
+
+type State =
+  /** `dying`: a signal that ends it was sent by us for a test; it is started again. */
+  | { kind: "starting" | "ready" | "dying"; child: ChildProcess; spawnedAt: number }
+  | { kind: "waiting"; until: NodeJS.Timeout }
+  | { kind: "stopping"; child: ChildProcess }
+  | { kind: "ended" };
+
+const lethal: readonly NodeJS.Signals[] = ["SIGKILL", "SIGTERM", "SIGINT", "SIGABRT", "SIGSEGV"];
+const lookEveryMs = 25;
+const firstBackoffMs = 200;
+const slowestBackoffMs = 10_000;
+/** After so long the next end is not the last one's consequence. */
+const settledMs = 10_000;
+const graceMs = 3_000;
+
+/**
+ * One service as a process: started, seen to be ready by its log, started again with backoff when it
+ * dies, drained by SIGTERM. It has a process group of its own: Ctrl-C in a terminal is for us alone.
+ */
+export class ServiceProcess {
+  readonly name: string;
+  readonly logFile: string;
+  readonly #options: ServiceProcessOptions;
+  #state: State = { kind: "ended" };
+  #backoffMs = firstBackoffMs;
+  #restarts = 0;
+  #trouble: string | undefined;
+  #readyLine = Promise.withResolvers<LogLine>();
+  #ended = Promise.withResolvers<undefined>();
+
+  constructor(options: ServiceProcessOptions) {
+    this.name = options.name;
+    this.logFile = options.logFile;
+    this.#options = options;
+  }
+
+  /** Undefined while it is down. */
+  get pid(): number | undefined {
+    return "child" in this.#state ? this.#state.child.pid : undefined;
+  }
+
+  get state(): State["kind"] {
+    return this.#state.kind;
+  }
+
+  /** While it is not ready: what it warned of last, with its name. */
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
+  /** How often it was started again after an end that nobody asked for. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  start(): void {
+    const { node, script, cwd, env, logFile, onSpawn } = this.#options;
+    const log = new ServiceLog(logFile);
+    const descriptor = openSync(logFile, "a");
+    const child = spawn(node, [script], {
+      cwd,
+      env,
+      detached: true,
+      stdio: ["ignore", descriptor, descriptor],
+    });
+    closeSync(descriptor);
+    if (child.pid !== undefined) onSpawn(child.pid);
+    this.#state = { kind: "starting", child, spawnedAt: performance.now() };
+    child.once("error", (error) => this.#onEnd(child, error.message));
+    child.once("exit", (code, signal) => this.#onEnd(child, signal ?? code ?? "?"));
+    void this.#watch(child, log);
+  }
+
+  /**
+   * The line with which it said that it is ready, of the process that runs now.
+   * @throws TerminalError SETUP_FAILED if it will not be started again
+   */
+  async untilReady(): Promise<LogLine> {
+    return this.#readyLine.promise;
+  }
+
+  /** Sends a signal; returns the pid that got it, undefined if there is none. */
+  kill(signal: NodeJS.Signals): number | undefined {
+    if (!("child" in this.#state)) return undefined;
+    const { child } = this.#state;
+    if (this.#state.kind === "ready" && lethal.includes(signal)) {
+      this.#state = { ...this.#state, kind: "dying" };
+      this.#readyLine = Promise.withResolvers();
+    }
+    return child.kill(signal) ? child.pid : undefined;
+  }
+
+  /** Drains it; kills it if it takes longer than `drainMs` and some more. */
+  async stop(drainMs: number): Promise<void> {
+    if (this.#state.kind === "waiting") {
+      clearTimeout(this.#state.until);
+      this.#end();
+    }
+    if (!("child" in this.#state)) return;
+    if (this.#state.kind !== "stopping") {
+      const { child } = this.#state;
+      this.#state = { kind: "stopping", child };
+      child.kill("SIGTERM");
+    }
+    const limit = new AbortController();
+    const late = wait(drainMs + graceMs, "late", { signal: limit.signal }).catch(() => "ended");
+    if ((await Promise.race([this.#ended.promise, late])) === "late") this.kill("SIGKILL");
+    limit.abort();
+    await this.#ended.promise;
+  }
+
+  async #watch(child: ChildProcess, log: ServiceLog): Promise<void> {
+    while (this.#state.kind === "starting" && this.#state.child === child) {
+      const lines = log.read();
+      const warning = lines.findLast(({ level }) => level >= warningLevel);
+      if (warning !== undefined) this.#trouble = `${this.name} (${saidBy(warning)})`;
+      const line = lines.find(({ msg }) => msg === "ready");
+      if (line !== undefined) {
+        this.#trouble = undefined;
+        this.#state = { ...this.#state, kind: "ready" };
+        this.#readyLine.resolve(line);
+        return;
+      }
+      await wait(lookEveryMs);
+    }
+  }
+
+  #onEnd(child: ChildProcess, how: string | number): void {
+    if (!("child" in this.#state) || this.#state.child !== child) return;
+    const { name, logFile, restart, onTrouble } = this.#options;
+    if (this.#state.kind === "stopping") return this.#end();
+    const said = troubleOf(logFile);
+    const trouble = `${name} ended (${typeof how === "number" ? `exit code ${how}` : how})`;
+    const details = `${said === "" ? "" : `:\n${said}`}\n(log: ${logFile})`;
+    const { kind } = this.#state;
+    if (!restart || how === exitCodes.badConfig || (kind === "starting" && this.#restarts > 3)) {
+      this.#readyLine.reject(new TerminalError("SETUP_FAILED", trouble + details));
+      this.#readyLine.promise.catch(() => undefined);
+      onTrouble(`${trouble} and is not started again`);
+      return this.#end();
+    }
+    if (performance.now() - this.#state.spawnedAt > settledMs) this.#backoffMs = firstBackoffMs;
+    onTrouble(`${trouble}, started again in ${this.#backoffMs} ms`);
+    if (kind === "ready") this.#readyLine = Promise.withResolvers();
+    this.#state = { kind: "waiting", until: setTimeout(() => this.#again(), this.#backoffMs) };
+    this.#backoffMs = Math.min(this.#backoffMs * 2, slowestBackoffMs);
+  }
+
+  #again(): void {
+    this.#restarts += 1;
+    this.start();
+  }
+
+  #end(): void {
+    this.#state = { kind: "ended" };
+    this.#ended.resolve(undefined);
+  }
+}

@@ -1,0 +1,26 @@
+import { exit } from "@rs-agent/shared/lifecycle.ts";
+
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** One Ctrl-C may arrive several times: from the terminal, from npm, and from the bootstrap. */
+const sameKeyMs = 1_000;
+/** As a shell has it: 128 and SIGINT's number. */
+const interrupted = 130;
+
+/** Aborts at the first Ctrl-C (or SIGTERM, SIGHUP); a second one ends this process at once. */
+export function stopSignal(onFirst: () => void, onSecond: () => void): AbortSignal {
+  const controller = new AbortController();
+  let firstAt: number | undefined;
+  const onSignal = () => {
+    const now = performance.now();
+    if (firstAt === undefined) {
+      firstAt = now;
+      onFirst();
+      controller.abort();
+    } else if (now - firstAt > sameKeyMs) {
+      onSecond();
+      exit(interrupted);
+    }
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  return controller.signal;
+}

@@ -1,0 +1,158 @@
+import { readdir } from "node:fs/promises";
+import { delimiter } from "node:path";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { findProgram } from "./mongodb/find-program.ts";
+import { runCommand, type CommandEnd } from "./mongodb/run-command.ts";
+
+/** Something of the operating system that we cannot bring as an npm package. */
+export interface Need {
+  /** A program on the PATH (or in an sbin folder), or a Perl module. */
+  program?: string;
+  perlModule?: string;
+  /** Debian's packages that bring it; a name that a release does not have is left out. */
+  packages: readonly string[];
+  /** What these packages start by themselves on a host with systemd. */
+  units?: readonly string[];
+}
+
+export const needs = {
+  clamd: {
+    program: "clamd",
+    packages: ["clamav-daemon"],
+    units: ["clamav-daemon.service", "clamav-daemon.socket", "clamav-freshclam.service"],
+  },
+  // Up to Debian 11 spamd was a part of spamassassin.
+  spamd: { program: "spamd", packages: ["spamassassin", "spamd"], units: ["spamd.service"] },
+  smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
+  mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
+  zip: { program: "zip", packages: ["zip"] },
+} as const satisfies Record<string, Need>;
+
+export interface Host {
+  isRoot: boolean;
+  path: string;
+  run: typeof runCommand;
+  hasSystemd: () => Promise<boolean>;
+  report: (text: string) => void;
+}
+
+/** This machine. */
+export function thisHost(path: string, report: (text: string) => void): Host {
+  return {
+    isRoot: process.getuid?.() === 0,
+    path: [path, "/usr/local/sbin", "/usr/sbin", "/sbin"].join(delimiter),
+    run: runCommand,
+    hasSystemd: async () => (await filesOf("/run/systemd/system")).length > 0,
+    report,
+  };
+}
+
+const silenceMs = 180_000;
+/** RUNLEVEL=1: invoke-rc.d starts no services. */
+const aptEnv = { DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
+const aptInstall = ["install", "-y", "-q", "--no-install-recommends"];
+const aptWait = ["-o", "DPkg::Lock::Timeout=120"];
+
+/**
+ * Sees to it that everything is installed: by apt-get where we are root on Debian, else it says
+ * exactly what to install. What a package starts by itself is stopped again: we start our own.
+ * @throws TerminalError SETUP_MISSING with the command to give; SETUP_FAILED with apt-get's words
+ */
+export async function provideSystemPackages(wanted: readonly Need[], host: Host): Promise<void> {
+  const missing = await missingOf(wanted, host);
+  if (missing.length === 0) return;
+  const aptGet = await findProgram("apt-get", host.path);
+  if (aptGet === undefined || !host.isRoot) throw instruction(missing, aptGet !== undefined);
+
+  if ((await filesOf("/var/lib/apt/lists")).every((name) => !name.includes("_Packages"))) {
+    await update(aptGet, host);
+  }
+  let end = await install(aptGet, missing, host);
+  if (!end.ok) {
+    await update(aptGet, host);
+    end = await install(aptGet, missing, host);
+  }
+  await stopUnits(missing, host);
+  const still = await missingOf(missing, host);
+  if (still.length === 0) return;
+  throw new TerminalError(
+    "SETUP_FAILED",
+    `apt-get did not install ${packagesOf(still).join(" ")}:\n${lastLines(end.output)}`,
+  );
+}
+
+async function missingOf(wanted: readonly Need[], host: Host): Promise<Need[]> {
+  const there = await Promise.all(wanted.map((need) => isThere(need, host)));
+  return wanted.filter((_, index) => there[index] !== true);
+}
+
+async function isThere(need: Need, host: Host): Promise<boolean> {
+  if (need.program !== undefined) {
+    return (await findProgram(need.program, host.path)) !== undefined;
+  }
+  const perl = await findProgram("perl", host.path);
+  if (perl === undefined || need.perlModule === undefined) return false;
+  return (await host.run(perl, [`-M${need.perlModule}`, "-e1"], { silenceMs })).ok;
+}
+
+function instruction(missing: readonly Need[], onDebian: boolean): TerminalError {
+  const what = missing.map((need) => need.program ?? need.perlModule).join(", ");
+  const packages = packagesOf(missing).join(" ");
+  const command = `apt-get install --no-install-recommends ${packages}`;
+  return new TerminalError(
+    "SETUP_MISSING",
+    onDebian
+      ? `not installed: ${what}. As root:\n  ${command}`
+      : `not installed: ${what}. On Debian and Ubuntu, as root:\n  ${command}\n` +
+          "Elsewhere install what brings these programs, and start again.",
+  );
+}
+
+async function update(aptGet: string, host: Host): Promise<void> {
+  host.report("waiting for apt-get to read the lists of packages");
+  await host.run(aptGet, [...aptWait, "update", "-q"], {
+    env: { ...aptEnv, PATH: host.path },
+    silenceMs,
+  });
+}
+
+async function install(aptGet: string, missing: readonly Need[], host: Host): Promise<CommandEnd> {
+  const packages = await knownOf(packagesOf(missing), host);
+  host.report(`waiting for apt-get to install ${packages.join(", ")}`);
+  return host.run(aptGet, [...aptWait, ...aptInstall, ...packages], {
+    env: { ...aptEnv, PATH: host.path },
+    silenceMs,
+    onLine: (line) => {
+      const step = /^(?:Get:\d+ \S+ \S+ \S+ (\S+)|(?:Setting up|Unpacking) (\S+))/.exec(line);
+      const name = step?.[1] ?? step?.[2];
+      if (name !== undefined) host.report(`waiting for apt-get to install ${name}`);
+    },
+  });
+}
+
+/** The packages that this release has; all of them where it cannot be asked. */
+async function knownOf(packages: readonly string[], host: Host): Promise<readonly string[]> {
+  const known = await Promise.all(
+    packages.map(async (name) => (await host.run("apt-cache", ["show", name], { silenceMs })).ok),
+  );
+  const found = packages.filter((_, index) => known[index] === true);
+  return found.length === 0 ? packages : found;
+}
+
+async function stopUnits(installed: readonly Need[], host: Host): Promise<void> {
+  const units = installed.flatMap((need) => need.units ?? []);
+  if (units.length === 0 || !(await host.hasSystemd())) return;
+  await host.run("systemctl", ["disable", "--now", ...units], { silenceMs });
+}
+
+function packagesOf(wanted: readonly Need[]): string[] {
+  return [...new Set(wanted.flatMap((need) => need.packages))];
+}
+
+function lastLines(text: string): string {
+  return text.trim().split("\n").slice(-8).join("\n");
+}
+
+async function filesOf(dir: string): Promise<string[]> {
+  return readdir(dir).catch(() => []);
+}

@@ -1,0 +1,166 @@
+import Table from "cli-table3";
+import { stripVTControlCharacters, styleText } from "node:util";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { Finding } from "@rs-agent/shared/mail/verdict.ts";
+import type { RecipientResult, StartResult } from "./result.ts";
+import type { SampleFate } from "./sample-run.ts";
+
+/** Columns of the table: sample, recipient, what became of it, time. Together 79. */
+const widths = [20, 30, 18, 11] as const;
+const lineWidth = widths.reduce((sum, width) => sum + width, 0);
+
+type Style = Parameters<typeof styleText>[0];
+
+/** Made for 80 columns. Colours only if `colour`. */
+export function fateTable(
+  fates: readonly SampleFate[],
+  result: StartResult,
+  colour: boolean,
+): string {
+  const paint = (style: Style, text: string) =>
+    colour ? styleText(style, text, { validateStream: false }) : text;
+  const table = new Table({
+    colWidths: [...widths],
+    colAligns: ["left", "left", "left", "right"],
+    chars: plainChars,
+    style: { head: [], border: [], "padding-left": 1, "padding-right": 1 },
+  });
+  table.push(
+    ["Sample mail", "Recipient", "Outcome", "Time"].map((title) => paint("bold", title)),
+    [{ colSpan: widths.length, content: paint("dim", "─".repeat(lineWidth - 2)) }],
+  );
+  for (const [index, mail] of result.mails.entries()) {
+    const fate = fates[index];
+    for (const [nth, recipient] of mail.recipients.entries()) {
+      table.push([
+        nth === 0 ? mail.sample : "",
+        recipient.address,
+        outcomeText(recipient, paint),
+        nth === 0 ? inTime(mail.ms) : "",
+      ]);
+    }
+    const below = [
+      ...stepLines(fate).map((line) => paint("dim", line)),
+      ...surpriseLines(mail.recipients, fate).map((line) => paint("red", line)),
+    ];
+    table.push(...below.map((content) => [{ colSpan: widths.length, content }]));
+  }
+  return table
+    .toString()
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .filter((line) => stripVTControlCharacters(line).trim() !== "")
+    .join("\n");
+}
+
+/** One line below the table: I1 in numbers. */
+export function conservationLine({ conservation, mails }: StartResult): string {
+  const { accepted, open, holds, ...ends } = conservation;
+  const parts = (["sent", "quarantined", "discarded", "bounced", "dead"] as const)
+    .filter((name) => ends[name] > 0)
+    .map((name) => `${ends[name]} ${name}`);
+  if (open > 0) parts.push(`${open} open`);
+  const sum = holds ? "nothing lost" : "NUMBERS DO NOT ADD UP";
+  return `${mails.length} mails, ${accepted} recipients: ${parts.join(", ")} (${sum})`;
+}
+
+function outcomeText(
+  { outcome, expected }: RecipientResult,
+  paint: (style: Style, text: string) => string,
+): string {
+  return outcome === expected ? paint("green", `✓ ${outcome}`) : paint("red", `✗ ${outcome}`);
+}
+
+/** What was expected instead, and what the mail's record says about itself. */
+function surpriseLines(
+  recipients: readonly RecipientResult[],
+  fate: SampleFate | undefined,
+): string[] {
+  return recipients
+    .filter(({ outcome, expected }) => outcome !== expected)
+    .flatMap(({ address, expected }) => {
+      const record = fate?.records.find((one) =>
+        one.recipients.some((recipient) => recipient.address === address),
+      );
+      const reason = record?.reason === undefined ? "" : `: ${record.reason}`;
+      const state = record === undefined ? "" : `, but the mail is ${record.state}${reason}`;
+      return wrap(`${expected} was expected for ${address}${state}`);
+    });
+}
+
+/** `virus clean 12 ms · spam ham (0.3) 41 ms · enrich 5 ms · relay 8 ms`, a line a record. */
+function stepLines(fate: SampleFate | undefined): string[] {
+  if (fate === undefined) return [];
+  if (fate.id === undefined) return wrap(`refused: ${fate.reply}`);
+  const lines = fate.records.map((record) => stepsOf(record).join(separator));
+  return lines.filter((line) => line !== "").flatMap((line) => wrap(line, separator));
+}
+
+function stepsOf({ verdicts, timings, enriched }: MailRecord): string[] {
+  const { virus, spam } = verdicts;
+  const steps: string[] = [];
+  if (virus !== undefined) {
+    steps.push(`virus ${findingText(virus.finding)} ${inTime(virus.workMs)}`);
+  }
+  if (spam !== undefined) steps.push(`spam ${findingText(spam.finding)} ${inTime(spam.workMs)}`);
+  const enrichMs = timings?.enrich?.workMs ?? enriched?.workMs;
+  if (enrichMs !== undefined) steps.push(`enrich ${inTime(enrichMs)}`);
+  if (timings?.relay !== undefined) steps.push(`relay ${inTime(timings.relay.workMs)}`);
+  return steps;
+}
+
+function findingText(finding: Finding): string {
+  switch (finding.kind) {
+    case "clean":
+      return "clean";
+    case "infected":
+      return `found ${(finding.names[0] ?? "").replace(/\.UNOFFICIAL$/, "")}`;
+    case "ham":
+    case "spam":
+      return `${finding.kind} (${finding.score.toFixed(1)})`;
+    case "unchecked":
+      return `unchecked (${finding.reason})`;
+  }
+}
+
+function inTime(ms: number): string {
+  return ms < 9_999.5 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
+}
+
+const indent = " ";
+const separator = " · ";
+
+/** Cuts at the steps' ends, or else between words, where a line is too long. */
+function wrap(text: string, separator = " "): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const part of text.split(separator)) {
+    const longer = line === "" ? part : `${line}${separator}${part}`;
+    if (line !== "" && indent.length + longer.length > lineWidth - 2) {
+      lines.push(indent + line);
+      line = part;
+    } else {
+      line = longer;
+    }
+  }
+  return [...lines, indent + line];
+}
+
+/** No frame: the lines are read, not the boxes. */
+const plainChars = {
+  top: "",
+  "top-mid": "",
+  "top-left": "",
+  "top-right": "",
+  bottom: "",
+  "bottom-mid": "",
+  "bottom-left": "",
+  "bottom-right": "",
+  left: "",
+  "left-mid": "",
+  mid: "",
+  "mid-mid": "",
+  right: "",
+  "right-mid": "",
+  middle: "",
+};

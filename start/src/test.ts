@@ -1,0 +1,36 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
+import { loadStartConfig } from "./config.ts";
+import { createProgress } from "./progress.ts";
+import { needs, provideSystemPackages, thisHost } from "./system-packages.ts";
+
+/** `npm test`: sees to the system packages that the tests use, then runs Vitest in our place. */
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+await main().catch(exitWithError);
+
+async function main(): Promise<void> {
+  const { PATH: path } = loadStartConfig(process.env);
+  const progress = createProgress();
+  const { clamd, spamd, smtpSink, mailDkim, zip } = needs;
+  const report = (text: string) => progress.say("apt", text);
+  try {
+    await provideSystemPackages([clamd, spamd, smtpSink, mailDkim, zip], thisHost(path, report));
+  } finally {
+    progress.stop();
+  }
+  const vitest = join(root, "node_modules", "vitest", "vitest.mjs");
+  const child = spawn(process.execPath, [vitest, "run", ...process.argv.slice(2)], {
+    cwd: root,
+    stdio: "inherit",
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => child.kill(signal));
+  }
+  const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+  exit(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+}

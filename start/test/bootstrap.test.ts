@@ -1,0 +1,102 @@
+import { execFile } from "node:child_process";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, it } from "vitest";
+
+const bootstrap = fileURLToPath(new URL("../bootstrap.mjs", import.meta.url));
+let dir: string;
+
+/** A project with one package, and an npm that installs it as `npm ci` would, or fails. */
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "rs-agent-test-bootstrap-"));
+  mkdirSync(join(dir, "start", "src"), { recursive: true });
+  copyFileSync(bootstrap, join(dir, "start", "bootstrap.mjs"));
+  writeLock("1.0.0");
+  const main = `console.log(JSON.stringify(process.argv.slice(2))); process.exitCode = 3;`;
+  writeFileSync(join(dir, "start", "src", "main.ts"), main);
+  writeFileSync(
+    join(dir, "npm.js"),
+    `const fs = require("fs");
+     fs.appendFileSync("npm.log", process.argv.slice(2).join(" ") + "\\n");
+     console.log("npm prints this");
+     if (fs.existsSync("no-registry")) { console.error("npm error ENOTFOUND"); process.exit(1); }
+     fs.mkdirSync("node_modules/.bin", { recursive: true });
+     fs.copyFileSync("package-lock.json", "node_modules/.package-lock.json");`,
+  );
+});
+
+afterEach(() => rmSync(dir, { recursive: true }));
+
+function writeLock(version: string): void {
+  const packages = { "": { name: "x" }, "node_modules/a": { version } };
+  writeFileSync(join(dir, "package-lock.json"), JSON.stringify({ packages }));
+}
+
+async function run(...args: string[]) {
+  return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
+    const env = { ...process.env, npm_execpath: join(dir, "npm.js") };
+    execFile(
+      process.execPath,
+      [join(dir, "start", "bootstrap.mjs"), ...args],
+      { env, cwd: dir },
+      (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
+    );
+  });
+}
+
+const npmCalls = () => readFileSync(join(dir, "npm.log"), "utf8").trim().split("\n");
+
+it("installs the packages, says what is being waited for, and hands over arguments and exit code", async () => {
+  const { code, stdout, stderr } = await run("start", "--exit", "--json");
+  expect(stdout).toBe('["--exit","--json"]\n');
+  expect(code).toBe(3);
+  expect(stderr).toBe("- installing npm packages\n");
+  expect(npmCalls()).toEqual(["ci --include=dev --no-audit --no-fund --loglevel=error"]);
+});
+
+it("installs nothing where the packages are those of the lock file", async () => {
+  await run("start");
+  const later = new Date(Date.now() + 10_000);
+  utimesSync(join(dir, "package-lock.json"), later, later);
+  await run("start");
+  expect(npmCalls()).toHaveLength(1);
+});
+
+it("installs again where the lock file asks for something else", async () => {
+  await run("start");
+  writeLock("1.0.1");
+  const later = new Date(Date.now() + 10_000);
+  utimesSync(join(dir, "package-lock.json"), later, later);
+  await run("start");
+  expect(npmCalls()).toHaveLength(2);
+});
+
+it("uses the node of the packages", async () => {
+  await run("start");
+  writeFileSync(
+    join(dir, "node"),
+    `#!/bin/sh\necho "own node: $1" | sed 's|.*/|own node runs |'\n`,
+    { mode: 0o755 },
+  );
+  symlinkSync(join(dir, "node"), join(dir, "node_modules", ".bin", "node"));
+  expect((await run("start")).stdout).toBe("own node runs main.ts\n");
+});
+
+it("gives npm's last words where it fails", async () => {
+  writeFileSync(join(dir, "no-registry"), "");
+  const { code, stderr } = await run("start");
+  expect(code).toBe(1);
+  expect(stderr).toContain("SETUP_FAILED: `npm ci` did not succeed");
+  expect(stderr).toContain("npm error ENOTFOUND");
+});

@@ -1,0 +1,116 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { ClamdSession } from "@rs-agent/av-worker/clamd/session.ts";
+import { eicar } from "@rs-agent/av-worker/eicar.ts";
+import { zipOf } from "@rs-agent/av-worker/zip.ts";
+import { testVirus } from "../src/engines/clamd-signatures.ts";
+import { hasRealSignatures, startClamd } from "../src/engines/clamd.ts";
+
+const never = new AbortController().signal;
+
+function addressOf(text: string): ClamdAddress {
+  const address = parseClamdAddress(text);
+  if (address === undefined) throw new Error(text);
+  return address;
+}
+
+async function answerOf(address: string, mail: string): Promise<string> {
+  const session = new ClamdSession(addressOf(address));
+  const outcome = await session.scan({ kind: "bytes", bytes: Buffer.from(mail) }, never);
+  session.destroy();
+  return outcome.kind === "answered" ? outcome.reply : outcome.kind;
+}
+
+function mailWith(type: string, encoding: string, content: string): string {
+  return [
+    "From: a@example.org",
+    "To: b@example.org",
+    "MIME-Version: 1.0",
+    'Content-Type: multipart/mixed; boundary="b"',
+    "",
+    "--b",
+    "Content-Type: text/plain",
+    "",
+    "Hello.",
+    "--b",
+    `Content-Type: ${type}`,
+    ...(encoding === "" ? [] : [`Content-Transfer-Encoding: ${encoding}`]),
+    "",
+    content,
+    "--b--",
+    "",
+  ].join("\r\n");
+}
+
+const attached = mailWith("application/octet-stream", "base64", eicar.toString("base64"));
+const zipped = zipOf("eicar.com", eicar).toString("base64");
+
+describe("the private clamd's own signatures", () => {
+  it.each([
+    ["EICAR in an attachment", attached, /^stream: Eicar\S* FOUND$/],
+    ["EICAR in a zip", mailWith("application/zip", "base64", zipped), /^stream: Eicar\S* FOUND$/],
+    ["EICAR in a mail in a mail", mailWith("message/rfc822", "", attached), /Eicar\S* FOUND$/],
+    [
+      "our test virus as text",
+      `Subject: x\r\n\r\n${testVirus}\r\n`,
+      /^stream: RS\.Agent\S* FOUND$/,
+    ],
+    ["nothing in a plain mail", "Subject: x\r\n\r\nhello\r\n", /^stream: OK$/],
+  ])("find %s", async (_what, mail, reply) => {
+    expect(await answerOf(inject("clamd"), mail)).toMatch(reply);
+  });
+});
+
+describe("startClamd", () => {
+  let dir: string;
+
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), "rs-agent-clamd-"));
+  });
+
+  afterEach(() => rm(dir, { recursive: true, force: true }));
+
+  it("comes back on the port that it is given", async () => {
+    const first = await startClamd({ dir });
+    await first.stop();
+    await first.exited;
+    const second = await startClamd({ dir, port: first.port });
+    expect(second.address).toBe(first.address);
+    expect(second.pid).not.toBe(first.pid);
+    await second.stop();
+  });
+
+  it.runIf(process.getuid?.() === 0)("becomes another user where we are root", async () => {
+    const reports: string[] = [];
+    const clamd = await startClamd({ dir, user: "clamav", report: (text) => reports.push(text) });
+    expect(await answerOf(clamd.socketPath, attached)).toMatch(/FOUND$/);
+    expect(reports).toEqual(["clamd loads its signatures"]);
+    await clamd.stop();
+  });
+
+  it("says what is missing, and what clamd itself says is wrong", async () => {
+    await expect(startClamd({ dir, program: join(dir, "clamd") })).rejects.toMatchObject({
+      code: "SETUP_MISSING",
+      message: expect.stringContaining("apt-get install clamav-daemon") as string,
+    });
+    await expect(startClamd({ dir, settings: { NoSuchOption: "yes" } })).rejects.toMatchObject({
+      code: "SETUP_FAILED",
+      message: expect.stringContaining("NoSuchOption") as string,
+    });
+  });
+
+  it.runIf(process.getuid?.() === 0)("says that a user is missing", async () => {
+    await expect(startClamd({ dir, user: "no-such-user" })).rejects.toMatchObject({
+      code: "SETUP_MISSING",
+    });
+  });
+
+  it("tells a folder with ClamAV's own signatures from one without", async () => {
+    expect(await hasRealSignatures(dir)).toBe(false);
+    await writeFile(join(dir, "daily.cld"), "");
+    expect(await hasRealSignatures(dir)).toBe(true);
+  });
+});

@@ -1,0 +1,109 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { needs, provideSystemPackages, type Host } from "../src/system-packages.ts";
+
+let dir: string;
+let commands: string[];
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "rs-agent-test-packages-"));
+  mkdirSync(join(dir, "bin"));
+  commands = [];
+});
+
+afterEach(() => rmSync(dir, { recursive: true }));
+
+function program(name: string): void {
+  writeFileSync(join(dir, "bin", name), "#!/bin/sh\n", { mode: 0o755 });
+}
+
+/** A host whose apt-get does `install` and whose commands are only noted. */
+function host(more: Partial<Host> & { install?: () => boolean } = {}): Host {
+  return {
+    isRoot: true,
+    path: join(dir, "bin"),
+    hasSystemd: async () => Promise.resolve(false),
+    report: () => undefined,
+    run: async (name, args) => {
+      commands.push(`${name.split("/").at(-1) ?? ""} ${args.join(" ")}`);
+      const ok = args.includes("install") ? (more.install?.() ?? true) : true;
+      return Promise.resolve({ ok, output: ok ? "" : "E: Unable to locate package spamd" });
+    },
+    ...more,
+  };
+}
+
+it("does nothing where everything is there", async () => {
+  program("clamd");
+  await provideSystemPackages([needs.clamd], host());
+  expect(commands).toEqual([]);
+});
+
+it("installs by apt-get what lacks, without recommended packages and without starting services", async () => {
+  program("apt-get");
+  let env: NodeJS.ProcessEnv | undefined;
+  const base = host();
+  const installing = host({
+    run: async (name, args, options) => {
+      if (args.includes("install")) {
+        env = options.env;
+        program("clamd");
+      }
+      return base.run(name, args, options);
+    },
+  });
+  await provideSystemPackages([needs.clamd], installing);
+  expect(commands.at(-1)).toMatch(/apt-get .*install -y -q --no-install-recommends clamav-daemon$/);
+  expect(env).toMatchObject({ DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" });
+});
+
+it("reads the lists of packages anew where the first try fails", async () => {
+  program("apt-get");
+  let tries = 0;
+  const install = () => {
+    tries += 1;
+    if (tries === 2) program("spamd");
+    return tries === 2;
+  };
+  await provideSystemPackages([needs.spamd], host({ install }));
+  const steps = commands.map((line) => /update|install|show/.exec(line)?.[0]);
+  expect(steps.slice(-4)).toEqual(["update", "show", "show", "install"]);
+});
+
+it("stops what a package has started by itself", async () => {
+  program("apt-get");
+  const install = () => {
+    program("spamd");
+    return true;
+  };
+  await provideSystemPackages(
+    [needs.spamd],
+    host({ install, hasSystemd: async () => Promise.resolve(true) }),
+  );
+  expect(commands.at(-1)).toBe("systemctl disable --now spamd.service");
+});
+
+it("gives the exact command where we are not root", async () => {
+  program("apt-get");
+  await expect(
+    provideSystemPackages([needs.clamd, needs.spamd], host({ isRoot: false })),
+  ).rejects.toMatchObject({
+    code: "SETUP_MISSING",
+    message:
+      "not installed: clamd, spamd. As root:\n" +
+      "  apt-get install --no-install-recommends clamav-daemon spamassassin spamd",
+  });
+  expect(commands).toEqual([]);
+});
+
+it("gives apt-get's last words where it cannot", async () => {
+  program("apt-get");
+  await expect(
+    provideSystemPackages([needs.spamd], host({ install: () => false })),
+  ).rejects.toMatchObject({
+    code: "SETUP_FAILED",
+    message: expect.stringContaining("Unable to locate package spamd") as unknown,
+  });
+});

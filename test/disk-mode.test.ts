@@ -1,0 +1,82 @@
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { samples } from "../start/samples/samples.ts";
+import { startClamd, type RunningClamd } from "../start/src/engines/clamd.ts";
+import { isAsExpected, resultOf } from "../start/src/result.ts";
+import { awaitFates, sendSamples, type SampleFate } from "../start/src/sample-run.ts";
+import { useWholeSystem } from "./support/use-system.ts";
+import { patience } from "./support/whole-system.ts";
+
+/** A scan as clamd logs it: `<path>: OK`, `instream(…): … FOUND`. */
+interface LoggedScan {
+  what: string;
+  result: string;
+}
+
+describe("disk mode", () => {
+  let dir: string;
+  let clamd: RunningClamd | undefined;
+  let fates: SampleFate[];
+  const whole = useWholeSystem(async () => {
+    dir = await mkdtemp(join(tmpdir(), "rs-agent-e2e-disk-"));
+    clamd = await startClamd({ dir: join(dir, "clamd"), settings: { LogClean: "yes" } });
+    return { clamd: clamd.address, env: { SPOOL_DIR: join(dir, "spool") } };
+  });
+
+  beforeAll(async () => {
+    const { database, system, log } = whole();
+    const { signal } = new AbortController();
+    await vi.waitFor(() => expect(log("dispatcher").map(workerHere)).toContain("virus"), patience);
+    const sent = await sendSamples(samples(), system.smtp);
+    fates = await awaitFates(sent, database.mails, { signal, report: () => undefined });
+  }, 90_000);
+
+  afterAll(async () => {
+    await clamd?.stop();
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  it("every sample mail meets its fate", async () => {
+    const result = resultOf(fates, await whole().database.mails.countOutcomes());
+    expect(result.conservation).toMatchObject({ holds: true, open: 0 });
+    expect(isAsExpected(result)).toBe(true);
+  });
+
+  it("clamd is given each mail by the path of one file, written once", async () => {
+    const scans = scansIn(await readFile(clamd?.logFile ?? "", "utf8"));
+    const spooled = scans.map(({ what }) => basename(what)).filter((name) => mailFile.test(name));
+    const records = fates.flatMap((fate) => fate.records);
+    expect(records.length).toBeGreaterThanOrEqual(samples().length);
+    expect(idsOf(spooled)).toEqual(records.map(({ _id }) => _id).sort());
+    const infected = fates.filter(({ sample }) => sample.name.startsWith("eicar"));
+    const found = scans.filter(({ what, result }) => mailFile.test(what) && /FOUND$/.test(result));
+    for (const { id = "none" } of infected) {
+      expect(found.map(({ what }) => what)).toContainEqual(expect.stringContaining(id));
+    }
+  });
+
+  it("nothing is left on disk at the end", async () => {
+    await vi.waitFor(async () => {
+      expect(await readdir(join(dir, "spool"))).toEqual([".spool-id"]);
+    }, patience);
+  });
+});
+
+const mailFile = /([0-9a-z-]+)\.([0-9a-f]{32})\.eml$/;
+
+function idsOf(files: readonly string[]): string[] {
+  return files.map((file) => mailFile.exec(file)?.[1] ?? "").sort();
+}
+
+function scansIn(log: string): LoggedScan[] {
+  return log.split("\n").flatMap((line) => {
+    const [, what, result] = / -> (\S+): (.+)$/.exec(line) ?? [];
+    return what === undefined || result === undefined ? [] : [{ what, result }];
+  });
+}
+
+function workerHere({ msg, task }: { msg: string; task?: unknown }): unknown {
+  return msg === "worker is here" ? task : undefined;
+}
