@@ -1,4 +1,4 @@
-import { mayBounce, sendDsn } from "@rs-agent/shared/mail/dsn.ts";
+import { sendDsn } from "@rs-agent/shared/mail/dsn.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { HeldMail } from "./held-mail.ts";
 
@@ -7,7 +7,7 @@ const rejectedStatus = "5.7.1";
 
 /**
  * Tells the sender of a rejected outgoing mail, before the outcome is final; the report's id derives
- * from mail and reason, so that a second try makes no second report. The null sender gets none.
+ * from mail and reason, so that a second try makes no second report. Not for mail that may not be bounced.
  */
 export async function bounceRejected(
   database: Pick<Database, "bodies" | "mails">,
@@ -16,7 +16,6 @@ export async function bounceRejected(
   reason: string,
   now: Date,
 ): Promise<void> {
-  if (!mayBounce(mail)) return;
   const original = await database.bodies.get(mail.body);
   const failed = mail.recipients
     .filter((recipient) => recipient.outcome === "open")

@@ -35,6 +35,8 @@ export const dispatcherConfigSchema = z
     SOURCES: z.string().optional(),
     /** Policies are read again at the latest after this time. */
     POLICY_REFRESH_MS: integer(100, 3_600_000).default(2_000),
+    /** How often mail out of date, and bodies of no mail, are looked for. */
+    RETENTION_MS: integer(1_000, 86_400_000).default(60_000),
     /** Where mail goes whose policy names no route: `host:port`. */
     RELAY_NEXT_HOP: z.string().optional(),
     /** The name in Received fields and DSNs. */

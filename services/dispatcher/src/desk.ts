@@ -1,9 +1,4 @@
-import type {
-  LostTask,
-  TaskResult,
-  TaskToPlace,
-  WorkerPool,
-} from "@rs-agent/shared/bus/worker-pool.ts";
+import type { LostTask, TaskResult, WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
@@ -20,6 +15,7 @@ import { plan, type PlanningDeps } from "./planning.ts";
 import type { Policies } from "./policies.ts";
 import { onLost, onResult, type ResultDeps } from "./results.ts";
 import type { Spool } from "./spool.ts";
+import { isSeen, placed, toSpool } from "./spool-placement.ts";
 import { taskFor } from "./task-for.ts";
 import * as transitions from "./transitions.ts";
 import { createVerdictWriter } from "./verdict-writer.ts";
@@ -34,167 +30,192 @@ export interface DeskDeps {
   spool: Spool | undefined;
 }
 
-/** Where held mail is worked on: from the claim to the write that gives up the lease. */
-export interface Desk {
+/**
+ * Where held mail is worked on: from the claim to the write that gives up the lease. It joins the
+ * held mails, the placement and the flow; what is decided is decided in those.
+ */
+export class Desk {
   readonly held: HeldMails;
   readonly placement: Placement;
+  readonly #deps: DeskDeps;
+  readonly #flow: ResultDeps;
+  readonly #planning: PlanningDeps;
+  #paused: ReadonlySet<string> = new Set();
+  #draining = false;
+
+  constructor(deps: DeskDeps) {
+    this.#deps = deps;
+    this.held = this.#createHeldMails();
+    this.placement = this.#createPlacement();
+    this.#flow = this.#createFlow();
+    this.#planning = this.#createPlanning();
+  }
+
   /** Takes in claimed mail: each gets its plan and its first task. */
-  take(claimed: readonly ClaimedMail[]): Promise<void>;
-  onResult(result: TaskResult): void;
-  onLost(lost: LostTask): void;
-  /** Some worker of this kind grants credit or is at work: it may be waited for. */
-  isAble(kind: TaskKind): boolean;
+  async take(claimed: readonly ClaimedMail[]): Promise<void> {
+    await Promise.all(
+      claimed.map(async (each) => {
+        const mail = hold(each);
+        this.held.add(mail);
+        await this.#begin(mail).catch((error: unknown) => this.#leave(mail, error));
+      }),
+    );
+  }
+
+  onResult(result: TaskResult): void {
+    this.#settleTask(result.taskId, () => onResult(this.#flow, result));
+  }
+
+  onLost(lost: LostTask): void {
+    this.#settleTask(lost.taskId, () => onLost(this.#flow, lost));
+  }
+
+  /** Some worker of this kind can do its work: it may be waited for. */
+  isAble(kind: TaskKind): boolean {
+    return this.#deps.pool
+      .workers()
+      .some((each) => each.kind === kind && each.state === "open" && each.unable === undefined);
+  }
+
   /** Steps that a person has paused get no tasks. */
-  pause(steps: ReadonlySet<string>): void;
-  sweepSpool(): Promise<void>;
-  /** Lets tasks at workers end, gives everything else back. Aborting leaves it to the leases. */
-  drain(signal?: AbortSignal): Promise<void>;
-}
+  pause(steps: ReadonlySet<string>): void {
+    this.#paused = steps;
+  }
 
-export function createDesk(deps: DeskDeps): Desk {
-  const { config, database, clock, log, pool, policies, spool } = deps;
-  let paused: ReadonlySet<string> = new Set();
-  let draining = false;
+  isPaused(step: string): boolean {
+    return this.#paused.has(step);
+  }
 
-  const held = new HeldMails({
-    mails: database.mails,
-    readBody: (ref) => database.bodies.get(ref),
-    clock,
-    log,
-    leaseMs: config.LEASE_MS,
-    maxMails: config.MAX_HELD_MAILS,
-    maxBytes: config.MAX_HELD_BYTES,
-    cancelTask: (taskId) => {
-      pool.cancel(taskId);
-    },
-    onLeft: (mail) => {
-      if (mail.spoolPath !== undefined) settle(mail, spool?.remove(mail.spoolPath));
-    },
-  });
-
-  const giveBack = (mail: HeldMail, next: TaskKind | "plan", reason?: string) => {
-    note(mail, transitions.givenBack(mail.mail, next, reason));
-    return held.finish(mail);
-  };
-
-  const placement = createPlacement({
-    pool,
-    monotonicMs: () => clock.monotonicMs(),
-    placeMs: config.PLACE_MS,
-    load: async (mail) => {
-      if (!(await held.load(mail))) return false;
-      if (spool !== undefined && mail.spoolPath === undefined && isSeen(pool, spool)) {
-        mail.spoolPath = await spool.put(mail);
-      }
-      return true;
-    },
-    send: (mail, kind) => {
-      const sent = placed(pool, spool, mail, kind, taskFor(mail, kind, config));
-      if (sent === undefined) return false;
-      held.taskSent(mail, sent.taskId, kind);
-      return true;
-    },
-    giveBack: (mail, kind) => settle(mail, giveBack(mail, kind)),
-    onError: (mail, error) => settle(mail, failed(mail, error)),
-    isPaused: (kind) => draining || paused.has(kind),
-  });
-
-  const flow: ResultDeps = {
-    actorId: config.ACTOR_ID,
-    clock: database.clock,
-    log,
-    isAble: (kind) => paused.has(kind) || isAble(kind),
-    enqueue: (mail, kind) => {
-      mail.asked.add(kind);
-      placement.enqueue(mail, kind);
-    },
-    finish: (mail) => held.finish(mail),
-    bounce: (mail, reason, now) =>
-      bounceRejected(database, config.MAIL_HOSTNAME, mail, reason, now),
-    take: (taskId) => held.takeTask(taskId),
-    putBody: (raw) => database.bodies.put(raw),
-    giveBack,
-    writeSoon: (mail) => {
-      verdicts.add(mail);
-    },
-  };
-  const verdicts = createVerdictWriter(config.VERDICT_WRITE_MS, (mail) =>
-    settle(mail, held.write(mail)),
-  );
-  const planning: PlanningDeps = {
-    actorId: config.ACTOR_ID,
-    clock: database.clock,
-    book: () => policies.book(),
-    insert: (mail) => database.mails.insert(mail),
-    write: (mail) => held.write(mail),
-    finish: (mail) => held.finish(mail),
-  };
-
-  /** Nobody awaits what is done for one mail: an error is that mail's, and its lease ends by itself. */
-  function settle(mail: HeldMail, work: Promise<unknown> | undefined): void {
-    work?.catch((error: unknown) => {
-      log.warn({ mailId: mail.mail._id, err: error }, "mail left to its lease's end");
-      held.abandon(mail);
+  async sweepSpool(): Promise<void> {
+    const { spool, database } = this.#deps;
+    await spool?.sweep(async (mailId, token) => {
+      const mail = await database.mails.get(mailId);
+      return mail?.lease?.token === token && mail.lease.until > database.clock.now();
     });
   }
 
+  /** Lets tasks at workers end, gives everything else back. Aborting leaves it to the leases. */
+  async drain(signal?: AbortSignal): Promise<void> {
+    this.#draining = true;
+    await drained(this.held, (mail, next) => this.#giveBack(mail, next), signal);
+  }
+
+  async #begin(mail: HeldMail): Promise<void> {
+    forgetTransientVerdicts(mail);
+    if ((await plan(this.#planning, mail)) === "over") return;
+    noteEngineAway(this.#flow, mail, this.#deps.database.clock.now());
+    await advance(this.#flow, mail);
+  }
+
+  #giveBack(mail: HeldMail, next: TaskKind | "plan", reason?: string): Promise<void> {
+    note(mail, transitions.givenBack(mail.mail, next, reason));
+    return this.held.finish(mail);
+  }
+
+  /** Nobody awaits what is done for one mail: an error is that mail's, and its lease ends by itself. */
+  #settle(mail: HeldMail, work: Promise<unknown> | undefined): void {
+    work?.catch((error: unknown) => this.#leave(mail, error));
+  }
+
+  #settleTask(taskId: string, run: () => Promise<void>): void {
+    const mail = this.held.ofTask(taskId);
+    if (mail !== undefined) this.#settle(mail, run());
+  }
+
+  #leave(mail: HeldMail, error: unknown): void {
+    this.#deps.log.warn({ mailId: mail.mail._id, err: error }, "mail left to its lease's end");
+    this.held.abandon(mail);
+  }
+
   /** A body that is gone or damaged is a dead letter; anything else is tried again by others. */
-  async function failed(mail: HeldMail, error: unknown): Promise<void> {
+  async #failed(mail: HeldMail, error: unknown): Promise<void> {
     if (!(error instanceof TerminalError)) throw error;
+    const { config, database } = this.#deps;
     const reason = `${error.code}: ${messageOf(error)}`;
     note(mail, transitions.ended(mail.mail, "dead", reason, database.clock.now(), config.ACTOR_ID));
-    await held.finish(mail);
+    await this.held.finish(mail);
   }
 
-  async function takeOne(claimed: ClaimedMail): Promise<void> {
-    const mail = hold(claimed);
-    held.add(mail);
-    forgetTransientVerdicts(mail);
-    if ((await plan(planning, mail)) === "over") return;
-    noteEngineAway(flow, mail, database.clock.now());
-    await advance(flow, mail);
+  #createHeldMails(): HeldMails {
+    const { config, database, clock, log, pool, spool } = this.#deps;
+    return new HeldMails({
+      mails: database.mails,
+      readBody: (ref) => database.bodies.get(ref),
+      onRead: async (mail, raw) => {
+        if (spool !== undefined && isSeen(pool, spool, mail)) await toSpool(spool, mail, raw, log);
+      },
+      clock,
+      log,
+      leaseMs: config.LEASE_MS,
+      maxMails: config.MAX_HELD_MAILS,
+      maxBytes: config.MAX_HELD_BYTES,
+      cancelTask: (taskId) => {
+        pool.cancel(taskId);
+      },
+      onLeft: (mail) => {
+        if (mail.spoolPath !== undefined) this.#settle(mail, spool?.remove(mail.spoolPath));
+      },
+    });
   }
 
-  const isAble = (kind: TaskKind) =>
-    pool
-      .workers()
-      .some((each) => each.kind === kind && each.state === "open" && each.unable === undefined);
+  #createPlacement(): Placement {
+    const { config, clock, pool, spool } = this.#deps;
+    return createPlacement({
+      pool,
+      monotonicMs: () => clock.monotonicMs(),
+      placeMs: config.PLACE_MS,
+      load: (mail) => this.held.load(mail),
+      send: (mail, kind) => {
+        const sent = placed(pool, spool, mail, kind, taskFor(mail, kind, config));
+        if (sent === undefined) return false;
+        this.held.taskSent(mail, sent.taskId, kind);
+        return true;
+      },
+      giveBack: (mail, kind) => this.#settle(mail, this.#giveBack(mail, kind)),
+      onError: (mail, error) => this.#settle(mail, this.#failed(mail, error)),
+      isPaused: (kind) => this.#draining || this.isPaused(kind),
+    });
+  }
 
-  return {
-    held,
-    placement,
-    isAble,
-    async take(claimed) {
-      await Promise.all(
-        claimed.map(async (each) => {
-          try {
-            await takeOne(each);
-          } catch (error) {
-            log.warn({ mailId: each.mail._id, err: error }, "mail left to its lease's end");
-          }
-        }),
-      );
-    },
-    onResult: (result) => settleTask(result.taskId, () => onResult(flow, result)),
-    onLost: (lost) => settleTask(lost.taskId, () => onLost(flow, lost)),
-    pause(steps) {
-      paused = steps;
-    },
-    async sweepSpool() {
-      await spool?.sweep(async (mailId, token) => {
-        const mail = await database.mails.get(mailId);
-        return mail?.lease?.token === token && mail.lease.until > database.clock.now();
-      });
-    },
-    async drain(signal) {
-      draining = true;
-      await drained(held, giveBack, signal);
-    },
-  };
+  #createFlow(): ResultDeps {
+    const { config, database, log, policies } = this.#deps;
+    const verdicts = createVerdictWriter(config.VERDICT_WRITE_MS, (mail) =>
+      this.#settle(mail, this.held.write(mail)),
+    );
+    return {
+      actorId: config.ACTOR_ID,
+      clock: database.clock,
+      log,
+      isAble: (kind) => this.isPaused(kind) || this.isAble(kind),
+      enqueue: (mail, kind) => {
+        mail.asked.add(kind);
+        this.placement.enqueue(mail, kind);
+      },
+      finish: (mail) => this.held.finish(mail),
+      bounce: (mail, reason, now) =>
+        bounceRejected(database, config.MAIL_HOSTNAME, mail, reason, now),
+      isOwnSender: ({ mail, plan: its }) => {
+        const recipient = mail.smtp.mailFrom;
+        const owner = policies.book().planFor({ direction: "incoming", mailFrom: "", recipient });
+        return owner.tenantId !== undefined && owner.tenantId === its?.tenantId;
+      },
+      take: (taskId) => this.held.takeTask(taskId),
+      putBody: (raw) => database.bodies.put(raw),
+      giveBack: (mail, next, reason) => this.#giveBack(mail, next, reason),
+      writeSoon: (mail) => verdicts.add(mail),
+    };
+  }
 
-  function settleTask(taskId: string, run: () => Promise<void>): void {
-    const mail = held.ofTask(taskId);
-    if (mail !== undefined) settle(mail, run());
+  #createPlanning(): PlanningDeps {
+    const { config, database, policies } = this.#deps;
+    return {
+      actorId: config.ACTOR_ID,
+      clock: database.clock,
+      book: () => policies.book(),
+      insert: (mail) => database.mails.insert(mail),
+      write: (mail) => this.held.write(mail),
+      finish: (mail) => this.held.finish(mail),
+    };
   }
 }
 
@@ -217,23 +238,4 @@ async function drained(
 function nextOf(mail: HeldMail): TaskKind | "plan" {
   const { next } = mail.mail;
   return next === "virus" || next === "spam" || next === "enrich" ? next : "plan";
-}
-
-/** By path to a worker that sees the spool, else as bytes. */
-function placed(
-  pool: WorkerPool,
-  spool: Spool | undefined,
-  mail: HeldMail,
-  kind: TaskKind,
-  task: TaskToPlace,
-) {
-  if (spool !== undefined && mail.spoolPath !== undefined) {
-    const byPath = pool.place(kind, task, { spool: { id: spool.id, path: mail.spoolPath } });
-    if (byPath !== undefined) return byPath;
-  }
-  return mail.raw === undefined ? undefined : pool.place(kind, task, mail.raw);
-}
-
-function isSeen(pool: WorkerPool, spool: Spool): boolean {
-  return pool.workers().some(({ spools }) => spools.includes(spool.id));
 }

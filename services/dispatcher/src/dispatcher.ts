@@ -7,7 +7,7 @@ import { taskKinds } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { startAdoption, type Adoption } from "./adoption.ts";
 import type { DispatcherConfig } from "./config.ts";
-import { createDesk, type Desk } from "./desk.ts";
+import { Desk } from "./desk.ts";
 import { createIntake, type Intake } from "./intake.ts";
 import { openPolicies, type Policies } from "./policies.ts";
 import { openSpool } from "./spool.ts";
@@ -56,7 +56,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
       intake.poke(kind);
     },
   });
-  const desk: Desk = createDesk({ config, database, clock, log, pool, policies, spool });
+  const desk = new Desk({ config, database, clock, log, pool, policies, spool });
   const intake: Intake = createIntake({ config, database, desk, log });
   const adoption = startAdoption({ config, database, log, signal: stop.signal });
   const watching = config.CHANGE_STREAM
@@ -71,6 +71,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
     { everyMs: 2_000, run: () => report(deps, pool, desk) },
+    { everyMs: config.RETENTION_MS, run: () => sweepRetention(database, log) },
     ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
   ]);
   await refresh(policies, desk, database);
@@ -111,6 +112,12 @@ async function refresh(policies: Policies, desk: Desk, database: Database): Prom
   await policies.refresh();
   desk.pause(new Set(await database.controls.paused()));
   for (const kind of taskKinds) desk.placement.poke(kind);
+}
+
+/** Any number of dispatchers may do this at once: each removal is guarded. */
+async function sweepRetention(database: Database, log: Logger): Promise<void> {
+  const swept = await database.retention.sweep();
+  if (swept.mails + swept.bodies + swept.unseen > 0) log.info(swept, "removed what is out of date");
 }
 
 async function report(deps: DispatcherDeps, pool: WorkerPool, desk: Desk): Promise<void> {

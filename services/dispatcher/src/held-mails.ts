@@ -9,6 +9,8 @@ import { merged } from "./transitions.ts";
 export interface HeldMailsDeps {
   mails: Pick<MailStore, "write" | "renew">;
   readBody: (ref: BodyRef) => Promise<Buffer>;
+  /** Called with the raw mail before it counts as loaded: nothing is sent until this has settled. */
+  onRead: (held: HeldMail, raw: Buffer) => Promise<void>;
   clock: Pick<Clock, "monotonicMs">;
   log: Logger;
   leaseMs: number;
@@ -66,7 +68,9 @@ export class HeldMails {
   async #read(held: HeldMail, size: number): Promise<boolean> {
     this.#bytes += size;
     held.loadedBytes = size;
-    held.raw = await this.#deps.readBody(held.mail.body);
+    const raw = await this.#deps.readBody(held.mail.body);
+    await this.#deps.onRead(held, raw);
+    if (!held.over) held.raw = raw;
     return !held.over;
   }
 

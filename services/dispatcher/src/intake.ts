@@ -48,6 +48,7 @@ export function createIntake({ config, database, desk, log }: IntakeDeps): Intak
   const credit = () => taskKinds.reduce((sum, kind) => sum + desk.placement.room(kind), 0);
   let unplanned = trickle;
   const roomToPlan = () => {
+    if (desk.isPaused("plan")) return 0;
     const room = credit();
     if (room > 0) return room;
     const left = unplanned;
@@ -64,7 +65,19 @@ export function createIntake({ config, database, desk, log }: IntakeDeps): Intak
   ]);
   // With no able worker at all nothing is claimed for a kind; its oldest still must not wait for ever.
   const overdue = new Map<TaskKind, Claimer>(
-    taskKinds.map((kind) => [kind, claimer(["processing"], kind, () => 20)]),
+    taskKinds.map((kind) => [
+      kind,
+      createClaimer({
+        room: () => Math.min(desk.held.room(), config.CLAIM_BATCH),
+        // One round each time: what still has to wait is due again at once, and would be claimed again.
+        claim: async (limit) => {
+          await claim(["processing"], kind)(limit);
+          return 0;
+        },
+        batch: config.CLAIM_BATCH,
+        log,
+      }),
+    ]),
   );
   let ticks = 0;
 

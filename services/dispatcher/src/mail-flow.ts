@@ -4,6 +4,7 @@ import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { checkKinds, isTransient } from "@rs-agent/shared/mail/verdict.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import { note, type HeldMail } from "./held-mail.ts";
 import * as transitions from "./transitions.ts";
 
@@ -18,6 +19,8 @@ export interface MailFlowDeps {
   enqueue: (held: HeldMail, kind: TaskKind) => void;
   /** Writes what is pending and ends our part in the mail. */
   finish: (held: HeldMail) => Promise<void>;
+  /** The SMTP sender's domain is of the tenant under whose policy the mail goes out. */
+  isOwnSender: (held: HeldMail) => boolean;
   /** Bounces a rejected outgoing mail to its sender before the outcome is final. */
   bounce: (held: HeldMail, reason: string, now: Date) => Promise<void>;
 }
@@ -89,11 +92,26 @@ async function conclude(
       note(held, transitions.ended(held.mail, "discarded", step.reason, now, deps.actorId));
       break;
     case "reject":
-      await deps.bounce(held, step.reason, now);
-      note(held, transitions.ended(held.mail, "bounced", step.reason, now, deps.actorId));
+      note(held, await rejected(deps, held, step.reason, now));
       break;
   }
   await deps.finish(held);
+}
+
+/**
+ * The sender is told before the outcome is final, but only one of the tenant whose mail it is: a
+ * forged sender gets no backscatter, and where nobody may be told it is a dead letter.
+ */
+async function rejected(deps: MailFlowDeps, held: HeldMail, reason: string, now: Date) {
+  const { mail } = held;
+  if (mail.smtp.mailFrom !== "" && !deps.isOwnSender(held)) {
+    return transitions.ended(mail, "quarantined", reason, now, deps.actorId);
+  }
+  if (!mayBounce(mail)) {
+    return transitions.ended(mail, "dead", `double-bounce: ${reason}`, now, deps.actorId);
+  }
+  await deps.bounce(held, reason, now);
+  return transitions.ended(mail, "bounced", reason, now, deps.actorId);
 }
 
 /** A scan-only source has delivered the mail itself: its verdicts are the result. */

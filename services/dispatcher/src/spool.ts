@@ -12,7 +12,7 @@ const mailFile = /^([0-9a-z-]+)\.([0-9a-f]{32})\.eml(?:\.tmp)?$/;
 export interface Spool {
   readonly id: string;
   /** Writes the raw mail once: temporary name, size checked, fsynced, renamed. */
-  put(held: HeldMail): Promise<string>;
+  put(held: HeldMail, raw: Buffer): Promise<string>;
   /** Removes a mail's file. Only the dispatcher that wrote it calls this. */
   remove(path: string): Promise<void>;
   /** Removes the files whose lease is over, left by a dispatcher that died; how many. */
@@ -24,8 +24,7 @@ export async function openSpool(dir: string): Promise<Spool> {
   const id = await spoolId(dir);
   return {
     id,
-    async put(held) {
-      const raw = held.raw ?? Buffer.alloc(0);
+    async put(held, raw) {
       const path = join(dir, `${held.mail._id}.${held.token}.eml`);
       const temporary = `${path}.tmp`;
       const file = await open(temporary, "w", 0o644);

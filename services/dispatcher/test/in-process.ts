@@ -36,6 +36,7 @@ export interface FakeWorker {
 export interface NewMail {
   recipients?: string[];
   client?: string;
+  mailFrom?: string;
   raw?: Buffer;
 }
 
@@ -95,11 +96,9 @@ export async function openBench(): Promise<Bench> {
       onTestFinished(() => worker.close());
       return worker;
     },
-    async mail({
-      recipients = ["bob@acme.example"],
-      client = "192.0.2.7",
-      raw = plainMail(),
-    } = {}) {
+    async mail(options = {}) {
+      const { recipients = ["bob@acme.example"], client = "192.0.2.7" } = options;
+      const raw = options.raw ?? plainMail();
       const body = await database.bodies.put(raw);
       const id = newMailId();
       const now = database.clock.now();
@@ -111,7 +110,7 @@ export async function openBench(): Promise<Bench> {
         dueAt: now,
         origin: { via: "smtp", name: "test" },
         smtp: {
-          mailFrom: "sender@stranger.example",
+          mailFrom: options.mailFrom ?? "sender@stranger.example",
           rcptTo: recipients,
           client: { address: client, name: "", helo: "stranger.example" },
         },

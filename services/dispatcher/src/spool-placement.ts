@@ -1,0 +1,41 @@
+import type { TaskToPlace, WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { HeldMail } from "./held-mail.ts";
+import type { Spool } from "./spool.ts";
+
+/** By path to a worker that sees the spool, else as bytes. */
+export function placed(
+  pool: WorkerPool,
+  spool: Spool | undefined,
+  mail: HeldMail,
+  kind: TaskKind,
+  task: TaskToPlace,
+) {
+  if (spool !== undefined && mail.spoolPath !== undefined) {
+    const byPath = pool.place(kind, task, { spool: { id: spool.id, path: mail.spoolPath } });
+    if (byPath !== undefined) return byPath;
+  }
+  return mail.raw === undefined ? undefined : pool.place(kind, task, mail.raw);
+}
+
+/** Whether a worker that the mail waits for could read it there. */
+export function isSeen(pool: WorkerPool, spool: Spool, { asked }: HeldMail): boolean {
+  return pool.workers().some(({ kind, spools }) => asked.has(kind) && spools.includes(spool.id));
+}
+
+/** A spool that cannot be written (a full disk) costs nothing but speed: the mail goes as bytes. */
+export async function toSpool(
+  spool: Spool,
+  mail: HeldMail,
+  raw: Buffer,
+  log: Logger,
+): Promise<void> {
+  try {
+    const path = await spool.put(mail, raw);
+    if (mail.over) await spool.remove(path);
+    else mail.spoolPath = path;
+  } catch (error) {
+    log.warn({ mailId: mail.mail._id, err: error }, "spool not written, the mail goes as bytes");
+  }
+}
