@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { samples } from "../start/samples/samples.ts";
 import { startClamd, type RunningClamd } from "../start/src/engines/clamd.ts";
@@ -26,9 +27,11 @@ describe("disk mode", () => {
   });
 
   beforeAll(async () => {
-    const { database, system, log } = whole();
+    const { database, system } = whole();
     const { signal } = new AbortController();
-    await vi.waitFor(() => expect(log("dispatcher").map(workerHere)).toContain("virus"), patience);
+    await vi.waitFor(async () => {
+      expect(spoolsIn(await database.actors.all())).toHaveLength(1);
+    }, patience);
     const sent = await sendSamples(samples(), system.smtp);
     fates = await awaitFates(sent, database.mails, { signal, report: () => undefined });
   }, 90_000);
@@ -77,6 +80,10 @@ function scansIn(log: string): LoggedScan[] {
   });
 }
 
-function workerHere({ msg, task }: { msg: string; task?: unknown }): unknown {
-  return msg === "worker is here" ? task : undefined;
+/** The spools that the dispatcher's av-workers have proven to see. */
+function spoolsIn(reports: readonly ActorReport[]): string[] {
+  return reports.flatMap(({ snapshot }) => {
+    const { workers = [] } = snapshot as { workers?: { kind: string; spools: string[] }[] };
+    return workers.flatMap(({ kind, spools }) => (kind === "virus" ? spools : []));
+  });
 }

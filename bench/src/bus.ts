@@ -16,6 +16,7 @@ import { newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
 import { createLogger } from "@rs-agent/shared/logger.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import { openRawPeer, type RawPeer } from "./bus-raw.ts";
+import { spreadOf, spreadText, type Spread } from "./spread.ts";
 
 export interface BusBenchOptions {
   /** Bytes of the mails. */
@@ -25,12 +26,6 @@ export interface BusBenchOptions {
   roundMs: number;
   /** Tasks unanswered at once, on the bus as in the raw round. */
   inFlight: number;
-}
-
-export interface Spread {
-  min: number;
-  median: number;
-  max: number;
 }
 
 /** Per second, for one size of mail. */
@@ -70,12 +65,12 @@ export async function benchBus(options: BusBenchOptions = defaults): Promise<Bus
 /** The figures as a table for people. */
 export function renderBusFigures(figures: readonly BusFigures[]): string {
   const table = new Table({
-    head: ["mail", "tasks/s (min – median – max)", "raw/s (min – median – max)", "ratio"],
+    head: ["mail", "tasks/s: median (min–max)", "raw round trips/s", "ratio"],
     style: { head: [], border: [] },
   });
-  const spread = ({ min, median, max }: Spread) => [min, median, max].map(Math.round).join(" – ");
   for (const { size, bus, raw, ratio } of figures) {
-    table.push([`${String(size)} B`, spread(bus), spread(raw), `${(ratio * 100).toFixed(0)} %`]);
+    const percent = `${(ratio * 100).toFixed(0)} %`;
+    table.push([`${String(size)} B`, spreadText(bus), spreadText(raw), percent]);
   }
   return table.toString();
 }
@@ -198,12 +193,6 @@ function headOf(task: TaskToPlace): Buffer {
   const head = { ...common, ...task, taskId: newToken(), sequence: 1_000, task: "virus" };
   const [frames] = encodeMessages([{ head }]);
   return frames?.[0] ?? Buffer.alloc(0);
-}
-
-function spreadOf(figures: number[]): Spread {
-  const sorted = figures.toSorted((a, b) => a - b);
-  const at = (place: number) => sorted[place] ?? NaN;
-  return { min: at(0), median: at(sorted.length >> 1), max: at(sorted.length - 1) };
 }
 
 if (import.meta.main) {

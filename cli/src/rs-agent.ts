@@ -12,22 +12,31 @@ import { createOutput } from "./terminal.ts";
 const root = join(import.meta.dirname, "..", "..");
 let exitCode = 0;
 
-const program = createProgram({
-  env: withRunningSystem(process.env, root),
-  output: createOutput((text) => process.stdout.write(text)),
-  readInput,
-  setExitCode: (code) => {
-    exitCode = code;
-  },
-});
-
 // A reader that has seen enough (`| head`) is no error.
 process.stdout.on("error", () => exit(exitCode));
-await program.parseAsync().catch((error: unknown) => {
+await run().catch((error: unknown) => {
   if (error instanceof CommanderError) exit(error.exitCode === 0 ? 0 : 64);
   exitWithError(error);
 });
 process.exitCode = exitCode;
+
+async function run(): Promise<void> {
+  const { env, file } = withRunningSystem(process.env, root);
+  const { stdout, stderr } = process;
+  const program = createProgram({
+    env,
+    settingsFile: file,
+    output: createOutput(
+      (text) => stdout.write(text),
+      (text) => stderr.write(text),
+    ),
+    readInput,
+    setExitCode: (code) => {
+      exitCode = code;
+    },
+  });
+  await program.parseAsync();
+}
 
 async function readInput(path: string): Promise<Buffer> {
   try {

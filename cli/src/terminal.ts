@@ -12,11 +12,17 @@ export interface Output {
   json(value: unknown): void;
   /** Bytes as they are. */
   bytes(value: Buffer): void;
+  /** One thing of several that went wrong, beside the result. */
+  complain(text: string): void;
 }
 
-export function createOutput(write: (text: string | Buffer) => void): Output {
+export function createOutput(
+  write: (text: string | Buffer) => void,
+  writeError: (text: string) => void,
+): Output {
   return {
     bytes: write,
+    complain: (text) => writeError(`${text}\n`),
     print: (text) => write(`${text}\n`),
     json: (value) => write(`${JSON.stringify(value, withoutBytes, 2)}\n`),
   };
@@ -80,9 +86,12 @@ export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, " ");
 }
 
-/** A label and its text, wrapped behind a margin as wide as the label column. */
+/** A label and its text, wrapped behind a margin as wide as the label column; its lines stay apart. */
 export function field(label: string, text: string, margin = 12): string {
-  const lines = wrapped(printable(text), width - margin);
+  const lines = text
+    .trim()
+    .split(/\r?\n/)
+    .flatMap((line) => wrapped(printable(line).trimEnd(), width - margin));
   return lines
     .map((line, at) => `${(at === 0 ? label : "").padEnd(margin)}${line}`.trimEnd())
     .join("\n");
@@ -105,14 +114,20 @@ function pieces(word: string, limit: number): string[] {
   return [word.slice(0, limit), ...pieces(word.slice(limit), limit)];
 }
 
+/** Lines indented and wrapped. */
+export function indented(text: string, margin = 4): string {
+  return field("", text, margin);
+}
+
 /** `2026-01-31 12:00:00Z`: UTC, as the logs have it. */
 export function instant(at: Date): string {
   return `${at.toISOString().slice(0, 19).replace("T", " ")}Z`;
 }
 
-/** How long ago, or how far away. */
+/** How long ago, or how far away; what is within a second is now. */
 export function age(at: Date, now: Date): string {
   const ms = now.getTime() - at.getTime();
+  if (Math.abs(ms) < 1_000) return "now";
   return ms >= 0 ? `${formatDuration(ms)} ago` : `in ${formatDuration(-ms)}`;
 }
 

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 
@@ -18,6 +18,10 @@ export const startConfigSchema = z.object({
   RS_AGENT_SMTP: hostAndPort.optional(),
   /** Data, logs and relayed mail. Default: `.run` in the project. */
   RS_AGENT_RUN_DIR: z.string().optional(),
+  /** Whether ingest asks the DNS for clients' names: not for those of this host, unless told so. */
+  INGEST_REVERSE_LOOKUP: z.string().default("off"),
+  /** https://no-color.org */
+  NO_COLOR: z.string().optional(),
   PATH: z.string().default("/usr/local/bin:/usr/bin:/bin"),
 });
 export type StartConfig = z.output<typeof startConfigSchema>;
@@ -27,6 +31,13 @@ export function loadStartConfig(env: NodeJS.ProcessEnv): StartConfig {
   return loadConfig(startConfigSchema, env);
 }
 
+/** An absolute path; a relative one is meant from the project, whoever reads it. */
 export function runDirOf(config: StartConfig, root: string): string {
-  return config.RS_AGENT_RUN_DIR ?? join(root, ".run");
+  return config.RS_AGENT_RUN_DIR === undefined
+    ? usualRunDir(root)
+    : resolve(root, config.RS_AGENT_RUN_DIR);
+}
+
+export function usualRunDir(root: string): string {
+  return join(root, ".run");
 }

@@ -1,5 +1,5 @@
 import { mkdirSync, rmSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
@@ -7,15 +7,16 @@ import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { samples } from "../samples/samples.ts";
-import { loadStartConfig, runDirOf, type StartConfig } from "./config.ts";
+import { loadStartConfig, runDirOf, usualRunDir, type StartConfig } from "./config.ts";
 import { isFree } from "./free-port.ts";
 import { takeOver } from "./leftovers.ts";
-import { nextSteps } from "./next-steps.ts";
+import { nextSteps, type Surroundings } from "./next-steps.ts";
 import { parseStartOptions, usage, type StartOptions } from "./options.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import { isAsExpected, resultOf } from "./result.ts";
+import { isAsExpected, resultOf, type StartResult } from "./result.ts";
 import { applySamplePolicy } from "./sample-policy.ts";
 import { awaitFates, sendSamples } from "./sample-run.ts";
+import { leaveSettings } from "./settings-file.ts";
 import { stopSignal } from "./stop-signal.ts";
 import { needs, provideSystemPackages, thisHost, type Need } from "./system-packages.ts";
 import { startSystem, type RunningSystem } from "./system.ts";
@@ -42,7 +43,7 @@ async function main(): Promise<void> {
   }
   const config = loadStartConfig(process.env);
   const progress = createProgress();
-  const runDir = resolve(runDirOf(config, root));
+  const runDir = runDirOf(config, root);
   mkdirSync(runDir, { recursive: true });
   const processes = takeOver(join(runDir, "processes"));
   const signal = stopSignal(
@@ -71,7 +72,7 @@ async function run(context: Context): Promise<number> {
     runDir,
     ...serversOf(config),
     smtp: config.RS_AGENT_SMTP ?? (await usualSmtp()),
-    env: { INGEST_REVERSE_LOOKUP: process.env["INGEST_REVERSE_LOOKUP"] ?? "off" },
+    env: { INGEST_REVERSE_LOOKUP: config.INGEST_REVERSE_LOOKUP },
     report: (part, text) => (text === undefined ? progress.done(part) : progress.say(part, text)),
     onTrouble: (text) => progress.note(text),
     signal,
@@ -88,16 +89,17 @@ async function run(context: Context): Promise<number> {
   });
   try {
     if (store.database === undefined) throw new Error("the system started without its database");
-    const good = store.sendSamples
-      ? await showSamples(context, system, store.database)
-      : sayWhyNoSamples(context);
+    leaveSettings(system, runDir);
+    let result: StartResult | undefined;
+    if (store.sendSamples) result = await showSamples(context, system, store.database);
+    else sayWhyNoSamples(context);
     progress.stop();
     if (!options.exit && !signal.aborted) {
-      process.stderr.write(`\n${nextSteps(system, process.cwd())}\n`);
+      process.stderr.write(`\n${nextSteps(system, surroundings(context, system, result))}\n`);
       await new Promise((done) => signal.addEventListener("abort", done, { once: true }));
       return 0;
     }
-    return good ? 0 : 1;
+    return result === undefined || isAsExpected(result) ? 0 : 1;
   } finally {
     await store.database?.close();
     await system.stop();
@@ -105,10 +107,10 @@ async function run(context: Context): Promise<number> {
 }
 
 async function showSamples(
-  { options, progress, signal }: Context,
+  { options, config, progress, signal }: Context,
   system: RunningSystem,
   { mails }: Database,
-): Promise<boolean> {
+): Promise<StartResult> {
   progress.say("samples", "sending the sample mails");
   const sent = await sendSamples(samples(), system.smtp);
   const fates = await awaitFates(sent, mails, { signal, report: reportAs(progress, "samples") });
@@ -117,20 +119,37 @@ async function showSamples(
   const result = resultOf(fates, await mails.countOutcomes());
   if (options.json) process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`);
   const output = options.json ? process.stderr : process.stdout;
-  const colour = output.isTTY && output.hasColors() && process.env["NO_COLOR"] === undefined;
+  const colour = output.isTTY && output.hasColors() && config.NO_COLOR === undefined;
   output.write(`\n${fateTable(fates, result, colour)}\n\n${conservationLine(result)}\n`);
-  return isAsExpected(result);
+  return result;
 }
 
-function sayWhyNoSamples({ options, progress, config }: Context): boolean {
+function sayWhyNoSamples({ options, progress, config }: Context): void {
   if (options.keep) {
     progress.note("Going on with the data of the last start; no sample mails are sent.");
-    return true;
+    return;
   }
   const why = `the database ${config.MONGODB_DB} has policies of its own: no sample mails are sent`;
   if (options.exit) throw new TerminalError("SETUP_FAILED", why);
   progress.note(why);
-  return true;
+}
+
+function surroundings(
+  { config, runDir }: Context,
+  { smtp }: RunningSystem,
+  result: StartResult | undefined,
+): Surroundings {
+  const kept = result?.mails.find(({ recipients }) =>
+    recipients.some(({ outcome }) => outcome === "quarantined"),
+  );
+  return {
+    root,
+    runDir,
+    isOwnRunDir: runDir !== usualRunDir(root),
+    isOtherPort: config.RS_AGENT_SMTP === undefined && !smtp.endsWith(`:${usualPort}`),
+    hasTestSignatures: config.AV_CLAMD === undefined,
+    mailId: kept?.id,
+  };
 }
 
 function packagesFor(config: StartConfig): Need[] {
@@ -159,8 +178,10 @@ function freshStart(runDir: string): void {
   }
 }
 
+const usualPort = 2525;
+
 async function usualSmtp(): Promise<string> {
-  return (await isFree(2525)) ? "127.0.0.1:2525" : "127.0.0.1:0";
+  return `127.0.0.1:${(await isFree(usualPort)) ? usualPort : 0}`;
 }
 
 function reportAs(progress: Progress, name: string): (text: string) => void {

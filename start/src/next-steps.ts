@@ -1,27 +1,45 @@
 import { relative } from "node:path";
 import type { RunningSystem } from "./system.ts";
 
+/** What the last lines tell beside the system itself. */
+export interface Surroundings {
+  /** Our project: there `npx` finds our commands, elsewhere a stranger's. */
+  root: string;
+  runDir: string;
+  /** The run folder is not the usual one, so that the commands must be told. */
+  isOwnRunDir: boolean;
+  /** The usual port of SMTP was taken. */
+  isOtherPort: boolean;
+  /** The clamd is our private one, which knows the test viruses alone. */
+  hasTestSignatures: boolean;
+  /** A mail to explain. */
+  mailId: string | undefined;
+}
+
 /** The last lines of `npm start`: what runs where, and what to try. */
-export function nextSteps(system: RunningSystem, cwd: string): string {
+export function nextSteps(system: RunningSystem, around: Surroundings): string {
   const { mongodb, nextHop, smtp, logsDir } = system;
+  const { root, runDir, isOwnRunDir, isOtherPort, hasTestSignatures, mailId } = around;
   const near = (path: string) => {
-    const short = relative(cwd, path);
+    const short = relative(root, path);
     return short.startsWith("..") ? path : short;
   };
-  const env = `MONGODB_URI='${mongodb.uri}'${mongodb.db === "rs_agent" ? "" : ` MONGODB_DB=${mongodb.db}`}`;
   return [
-    `SMTP listens on      ${smtp}`,
+    `SMTP listens on      ${smtp}${isOtherPort ? " (2525 is taken)" : ""}`,
     nextHop.maildir === undefined
       ? `Relayed mail goes to ${nextHop.address}`
       : `Relayed mail lies in ${near(nextHop.maildir)}/new`,
     `Logs lie in          ${near(logsDir)}`,
     `Database             ${mongodb.server}`,
+    ...(hasTestSignatures
+      ? ["Virus signatures     of test viruses alone; AV_CLAMD=HOST:PORT names a real clamd"]
+      : []),
     "",
-    "Try these in another terminal:",
-    `  export ${env}`,
+    `Try these in another terminal, in ${root}:`,
+    ...(isOwnRunDir ? [`  export RS_AGENT_RUN_DIR=${runDir}`] : []),
     "  npx rs-agent status",
     "  npx rs-agent quarantine ls",
-    "  npx rs-agent find --to anna.berg@northwind.example",
+    mailId === undefined ? "  npx rs-agent find --since 1d" : `  npx rs-agent explain ${mailId}`,
     "",
     "Ctrl-C drains and stops.",
   ].join("\n");

@@ -3,8 +3,8 @@ import { mailStates, type MailRecord, type MailState } from "@rs-agent/shared/ma
 import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
 import { explain } from "../explain.ts";
 import { cancel, hold, retryNow, type Actor, type Intervention } from "../interventions.ts";
+import { mailList } from "../mail-list.ts";
 import { intervene, mailById, withDatabase, type CliDeps } from "../session.ts";
-import { instant, table } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
 
 export function addMailCommands(program: Command, deps: CliDeps): void {
@@ -70,28 +70,8 @@ function addFind(program: Command, deps: CliDeps): void {
       const { json, ...query } = options;
       const found = await withDatabase(deps, ({ database }) => database.mails.find(query));
       if (json === true) deps.output.json(withoutKeys(found));
-      else deps.output.print(found.length === 0 ? "no mail found" : mailTable(found));
+      else deps.output.print(found.length === 0 ? "no mail found" : mailList(found, query));
     });
-}
-
-/** The usual list of mails. */
-export function mailTable(mails: readonly MailRecord[]): string {
-  return table(
-    ["ID", "RECEIVED", "STATE", "FROM", "TO"],
-    mails.map((mail) => [
-      mail._id,
-      instant(mail.receivedAt).slice(0, 16),
-      mail.state,
-      mail.smtp.mailFrom === "" ? "<>" : mail.smtp.mailFrom,
-      recipientsText(mail),
-    ]),
-  );
-}
-
-function recipientsText({ recipients }: MailRecord): string {
-  const [first] = recipients;
-  const more = recipients.length - 1;
-  return `${first?.address ?? ""}${more > 0 ? ` +${String(more)}` : ""}`;
 }
 
 function addIntervention(

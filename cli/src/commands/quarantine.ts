@@ -1,9 +1,8 @@
 import type { Command } from "commander";
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { explain } from "../explain.ts";
-import { drop, release, retryDead, standingFindings } from "../interventions.ts";
+import { drop, release, retryDead } from "../interventions.ts";
+import { mailList } from "../mail-list.ts";
 import { mailById, withDatabase, type CliDeps } from "../session.ts";
-import { instant, table } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
 import { interveneAll, parseCount } from "./mail-commands.ts";
 
@@ -66,26 +65,8 @@ function addList(group: Command, deps: CliDeps, state: KeptState): void {
         return found.filter(({ expireAt }) => expireAt === undefined || expireAt > now);
       });
       if (json === true) deps.output.json(withoutKeys(kept));
-      else deps.output.print(kept.length === 0 ? "none" : keptTable(kept));
+      else deps.output.print(kept.length === 0 ? "none" : mailList(kept, query));
     });
-}
-
-function keptTable(mails: readonly MailRecord[]): string {
-  return table(
-    ["ID", "RECEIVED", "FROM", "TO", "FINDING OR REASON"],
-    mails.map((mail) => [
-      mail._id,
-      instant(mail.receivedAt).slice(5, 16),
-      mail.smtp.mailFrom === "" ? "<>" : mail.smtp.mailFrom,
-      mail.recipients.map(({ address }) => address).join(", "),
-      mail.state === "quarantined" ? findings(mail) : (mail.reason ?? ""),
-    ]),
-  );
-}
-
-function findings(mail: MailRecord): string {
-  const standing = standingFindings(mail).map(({ finding }) => finding);
-  return standing.length > 0 ? standing.join(" and ") : (mail.reason ?? "");
 }
 
 function addShow(group: Command, deps: CliDeps): void {

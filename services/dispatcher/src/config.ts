@@ -22,13 +22,15 @@ export const dispatcherConfigSchema = z
     /** Mails and raw bytes that this dispatcher holds at once (I7). */
     MAX_HELD_MAILS: integer(1, 100_000).default(400),
     MAX_HELD_BYTES: integer(1_000_000, 16_000_000_000).default(256_000_000),
+    /** The largest mail that ingest takes: the bus carries no larger one. */
+    MAX_MAIL_BYTES: integer(1_024, 1_073_741_824).default(50 * 1024 * 1024),
     /** A mail that finds no worker within this time is given back. */
     PLACE_MS: integer(10, 60_000).default(2_000),
     /** A task's deadline: this, and `TASK_DEADLINE_PER_MB_MS` for each million bytes. */
     TASK_DEADLINE_MS: integer(1_000, 3_600_000).default(180_000),
     TASK_DEADLINE_PER_MB_MS: integer(0, 600_000).default(5_000),
     /** Verdicts wait this long for company before they are written. */
-    VERDICT_WRITE_MS: integer(0, 10_000).default(100),
+    VERDICT_WRITE_MS: integer(0, 10_000).default(300),
     /** A folder shared with workers of this host: disk mode. */
     SPOOL_DIR: z.string().optional(),
     /** JSON list of sources (docs/records.md). */

@@ -46,6 +46,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const pool = await startWorkerPool({
     bind: config.BUS_BIND,
     actorId: config.ACTOR_ID,
+    maxMailBytes: config.MAX_MAIL_BYTES,
     clock,
     log,
     protection: createBusProtection(config.BUS_ALLOW_PLAINTEXT),
@@ -78,7 +79,8 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   await desk.sweepSpool();
   log.info({ bus: pool.endpoint, server: database.server }, "ready");
 
-  const { promise: done, resolve: ended } = Promise.withResolvers<void>();
+  const { promise: done, resolve: ended, reject: onBug } = Promise.withResolvers<void>();
+  pool.done.catch(onBug);
   const close = async () => {
     stop.abort();
     timers.stop();

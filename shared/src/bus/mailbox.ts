@@ -7,6 +7,12 @@ import type { BusProtection } from "./protection.ts";
 const receiveHighWaterMark = 1_000;
 
 /**
+ * What a mail may grow by beyond MAX_MAIL_BYTES, which is what its sender may hand in: our Received
+ * field, new headers, a disclaimer.
+ */
+export const growthBytes = 2 * 1024 * 1024;
+
+/**
  * An actor's one mailbox: a bound PULL. Read it with `for await (const frames of mailbox)`; the loop
  * ends at `close()`.
  */

@@ -73,7 +73,7 @@ export class PoolSession implements Placeable {
   #unable: string | undefined;
   #sequence = 0;
   #bigSequence = 0;
-  #started = 0;
+  #startedUpTo = 0;
   #seen = 0;
   #lastHeardMs: number;
   #busyUntilMs = -Infinity;
@@ -142,7 +142,6 @@ export class PoolSession implements Placeable {
       bytes: body?.length ?? 0,
       sentAtMs,
       giveUpAtMs: sentAtMs + task.deadlineMs + timing.graceMs,
-      started: false,
       givenUp: false,
     };
     this.#tasks.set(taskId, out);
@@ -180,14 +179,11 @@ export class PoolSession implements Placeable {
     return this.#tasks.get(taskId);
   }
 
-  /** True: the task was the big frame that others waited for. */
-  markStarted(taskId: string): boolean {
-    const out = this.#tasks.get(taskId);
-    if (out === undefined) return false;
+  /** Work has begun on all up to this number. True: among them is a big frame that others await. */
+  markStarted(sequence: number): boolean {
     const bigBefore = this.#bigSequence > this.#seen;
-    if (!out.started) this.#started += 1;
-    out.started = true;
-    this.#seen = Math.max(this.#seen, out.sequence);
+    this.#startedUpTo = Math.max(this.#startedUpTo, Math.min(sequence, this.#sequence));
+    this.#seen = Math.max(this.#seen, this.#startedUpTo);
     return bigBefore && !this.bigFrameOut;
   }
 
@@ -196,7 +192,6 @@ export class PoolSession implements Placeable {
     if (!this.#tasks.delete(out.taskId)) return;
     this.outstanding.tasks -= 1;
     this.outstanding.bytes -= out.bytes;
-    if (out.started) this.#started -= 1;
     this.#seen = Math.max(this.#seen, out.sequence);
     if (out.task.alone === true) this.aloneOut = false;
   }
@@ -212,7 +207,7 @@ export class PoolSession implements Placeable {
       kind: out.kind,
       task: out.task,
       reason,
-      started: out.started,
+      started: this.#isStarted(out),
       ...(failure === undefined ? {} : { failure }),
     });
   }
@@ -287,9 +282,13 @@ export class PoolSession implements Placeable {
       grant: this.grant,
       free: freeCredit(this),
       outstanding: { ...this.outstanding },
-      started: this.#started,
+      started: [...this.#tasks.values()].filter((out) => this.#isStarted(out)).length,
       heardAgoMs: clock.monotonicMs() - this.#lastHeardMs,
     };
+  }
+
+  #isStarted(out: Outstanding): boolean {
+    return out.sequence <= this.#startedUpTo;
   }
 
   #stateName(): WorkerSnapshot["state"] {

@@ -79,7 +79,6 @@ export interface Outstanding {
   sentAtMs: number;
   /** Monotonic; the worker's deadline and the grace after it. */
   giveUpAtMs: number;
-  started: boolean;
   /** Lost already to the dispatcher, but still in the worker's hands, so it still counts. */
   givenUp: boolean;
 }

@@ -131,12 +131,15 @@ export type VirusTask = Extract<TaskHead, { task: "virus" }>;
 export type SpamTask = Extract<TaskHead, { task: "spam" }>;
 export type EnrichTask = Extract<TaskHead, { task: "enrich" }>;
 
-/** Worker → dispatcher: work on these tasks begins now; only from here on can it be a strike. */
+/**
+ * Worker → dispatcher: every task of this session up to this number is being worked on, or is
+ * answered; only from here on can it be a strike. A worker begins tasks in their order.
+ */
 export const startedHeadSchema = z.looseObject({
   ...common,
   kind: z.literal("started"),
   session,
-  taskIds: z.array(hex128).min(1).max(1000),
+  sequence: z.number().int().positive(),
 });
 export type StartedHead = z.infer<typeof startedHeadSchema>;
 

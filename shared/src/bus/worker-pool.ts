@@ -1,30 +1,22 @@
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import type { TaskKind } from "../mail/verdict.ts";
-import { decodeMessage, maxHeadBytes, type IncomingPart } from "./codec.ts";
-import { DropCounter, type DropCause, type DropCounts } from "./drop-counter.ts";
+import { maxHeadBytes } from "./codec.ts";
+import { DropCounter, type DropCounts } from "./drop-counter.ts";
 import { parseEndpoint } from "./endpoint.ts";
-import { Mailbox } from "./mailbox.ts";
+import { growthBytes, Mailbox } from "./mailbox.ts";
 import { chooseWorker, freeCredit } from "./placement.ts";
-import type { PoolSession, WorkerSnapshot } from "./pool-session.ts";
+import { PoolInbox } from "./pool-inbox.ts";
+import type { WorkerSnapshot } from "./pool-session.ts";
 import { PoolSessions } from "./pool-sessions.ts";
-import type { LostTask, MailToPlace, Outstanding, TaskResult, TaskToPlace } from "./pool-task.ts";
+import type { LostTask, MailToPlace, TaskResult, TaskToPlace } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
-import { parseResult } from "./result-check.ts";
 import { busTiming, type BusTiming } from "./timing.ts";
-import {
-  byeHeadSchema,
-  heartbeatHeadSchema,
-  startedHeadSchema,
-  wireVersions,
-  type Credit,
-} from "./wire.ts";
+import { wireVersions, type Credit } from "./wire.ts";
 
 export type { WorkerSnapshot } from "./pool-session.ts";
 export type * from "./pool-task.ts";
 
-/** A changed mail may be larger than the raw one: headers, a disclaimer. */
-const growthBytes = 2 * 1024 * 1024;
 const defaultMaxMailBytes = 50 * 1024 * 1024;
 const defaultMaxWorkers = 1_000;
 
@@ -52,7 +44,7 @@ export interface WorkerPoolDeps {
 export interface WorkerPool {
   /** Where the workers send to. */
   readonly endpoint: string;
-  /** Settles when the pool is closed; rejects with what ended it, if that was a bug. */
+  /** Settles when the pool is closed; rejects with what ended it (a callback that threw). */
   readonly done: Promise<void>;
   /** What all workers of a kind still take together. */
   free(kind: TaskKind): Credit;
@@ -82,14 +74,13 @@ export interface WorkerPool {
  * @throws TerminalError CFG_BUS_UNPROTECTED, BUS_ADDRESS; RetryableError BUS_BIND
  */
 export function startWorkerPool(deps: WorkerPoolDeps): Promise<WorkerPool> {
-  return Promise.resolve(new Pool(deps));
+  return new Promise((resolve) => resolve(new Pool(deps)));
 }
 
 class Pool implements WorkerPool {
   readonly endpoint: string;
   readonly done: Promise<void>;
   readonly #deps: WorkerPoolDeps;
-  readonly #versions: readonly number[];
   readonly #mailbox: Mailbox;
   readonly #drops: DropCounter;
   readonly #sessions: PoolSessions;
@@ -100,9 +91,9 @@ class Pool implements WorkerPool {
   #onSettled: () => void = () => undefined;
 
   constructor(deps: WorkerPoolDeps) {
-    const { clock, log, timing = busTiming, maxMailBytes = defaultMaxMailBytes } = deps;
+    const { clock, log, timing = busTiming, versions = wireVersions } = deps;
+    const { maxMailBytes = defaultMaxMailBytes } = deps;
     this.#deps = deps;
-    this.#versions = deps.versions ?? wireVersions;
     this.#drops = new DropCounter(clock, log);
     this.#mailbox = Mailbox.open({
       bind: deps.bind,
@@ -112,7 +103,7 @@ class Pool implements WorkerPool {
     this.endpoint = this.#mailbox.endpoint;
     this.#sessions = new PoolSessions({
       actorId: deps.actorId,
-      versions: this.#versions,
+      versions,
       transport: parseEndpoint(this.endpoint).transport,
       maxWorkers: deps.maxWorkers ?? defaultMaxWorkers,
       maxWaitingBytes: 2 * maxMailBytes,
@@ -130,9 +121,17 @@ class Pool implements WorkerPool {
       setInterval(() => this.#sessions.beat(), timing.heartbeatMs),
       setInterval(() => this.#sweep(), timing.sweepMs),
     ];
-    this.done = this.#read();
-    // Whoever runs the pool may look at `done` later, or not at all.
-    this.done.catch((error: unknown) => log.error({ err: error }, "the pool has ended"));
+    const inbox = new PoolInbox({
+      sessions: this.#sessions,
+      versions,
+      drops: this.#drops,
+      log,
+      takesWorkers: () => !this.#draining && !this.#closed,
+      onResult: deps.onResult,
+      onCredit: (kind) => this.#tellCredit(kind),
+      onSettled: () => this.#checkSettled(),
+    });
+    this.done = inbox.read(this.#mailbox);
   }
 
   free(kind: TaskKind): Credit {
@@ -209,125 +208,6 @@ class Pool implements WorkerPool {
     const sessions = this.#sessions.all();
     for (const session of sessions) session.end("bye");
     await Promise.all(sessions.map((session) => session.closed));
-  }
-
-  async #read(): Promise<void> {
-    const each = (part: IncomingPart) => {
-      const cause = this.#receive(part);
-      if (cause !== undefined) this.#drops.count(cause);
-    };
-    const dropped = (cause: DropCause) => this.#drops.count(cause);
-    for await (const frames of this.#mailbox) decodeMessage(frames, this.#versions, each, dropped);
-  }
-
-  /** Handles one head; what comes back is why it was dropped. */
-  #receive({ head, body }: IncomingPart): DropCause | undefined {
-    if (head["kind"] === "ready") {
-      return this.#draining || this.#closed ? undefined : this.#sessions.open(head);
-    }
-    const session = this.#sessions.get(String(head["session"]));
-    if (session === undefined || head["from"] !== session.workerId) return "session";
-    if (head["v"] !== session.version) return "version";
-    switch (head["kind"]) {
-      case "result":
-        return this.#onResult(session, head, body);
-      case "heartbeat":
-        return this.#onHeartbeat(session, head);
-      case "started":
-        return this.#onStarted(session, head);
-      case "bye":
-        return this.#onBye(session, head);
-      default:
-        return "kind";
-    }
-  }
-
-  #onHeartbeat(session: PoolSession, head: Record<string, unknown>): DropCause | undefined {
-    const heartbeat = heartbeatHeadSchema.safeParse(head);
-    if (!heartbeat.success) return "schema";
-    const before = session.snapshot();
-    session.heard();
-    if (session.update(heartbeat.data)) this.#tellCredit(session.kind);
-    this.#logChange(session, before, session.snapshot());
-    this.#checkSettled();
-    return undefined;
-  }
-
-  #logChange(session: PoolSession, before: WorkerSnapshot, after: WorkerSnapshot): void {
-    const worker = { worker: session.workerId, task: session.kind, mailbox: after.mailbox };
-    if (before.state === "opening")
-      this.#deps.log.info({ ...worker, ...after.grant }, "worker is here");
-    if (after.unable !== undefined && after.unable !== before.unable) {
-      this.#deps.log.warn({ ...worker, reason: after.unable }, "worker is unable");
-    } else if (before.unable !== undefined && after.unable === undefined) {
-      this.#deps.log.info(worker, "worker is able again");
-    }
-  }
-
-  #onStarted(session: PoolSession, head: Record<string, unknown>): DropCause | undefined {
-    const started = startedHeadSchema.safeParse(head);
-    if (!started.success) return "schema";
-    session.heard();
-    for (const taskId of started.data.taskIds) {
-      if (session.markStarted(taskId)) this.#tellCredit(session.kind);
-    }
-    return undefined;
-  }
-
-  #onResult(
-    session: PoolSession,
-    head: Record<string, unknown>,
-    body: Buffer | undefined,
-  ): DropCause | undefined {
-    const out = session.task(String(head["taskId"]));
-    if (out === undefined) return "task";
-    const { task, kind } = out;
-    const result = parseResult(head, body, {
-      kind,
-      mailId: task.mailId,
-      sha256: task.sha256,
-      settingsHash: task.settingsHash,
-    });
-    if (typeof result === "string") return result;
-    session.heard();
-    session.settle(out);
-    this.#tellCredit(kind);
-    this.#finish(session, out, result, body);
-    this.#checkSettled();
-    return out.givenUp && result.output.kind !== "failed" ? "late" : undefined;
-  }
-
-  #finish(
-    session: PoolSession,
-    out: Outstanding,
-    head: TaskResult["head"],
-    bytes: Buffer | undefined,
-  ): void {
-    if (out.givenUp) return;
-    if (head.output.kind === "failed") {
-      const { code, detail } = head.output;
-      session.lose(out, code === "BUS_DEADLINE" ? "deadline" : "failed", { code, detail });
-      return;
-    }
-    this.#deps.onResult({
-      taskId: out.taskId,
-      workerId: session.workerId,
-      kind: out.kind,
-      task: out.task,
-      head,
-      bytes,
-      engine: head.engine ?? session.engine,
-      sentAtMs: out.sentAtMs,
-    });
-  }
-
-  #onBye(session: PoolSession, head: Record<string, unknown>): DropCause | undefined {
-    const bye = byeHeadSchema.safeParse(head);
-    if (!bye.success) return "schema";
-    session.heard();
-    if (bye.data.done) session.end("bye");
-    else session.sayBye();
-    return undefined;
   }
 
   #sweep(): void {

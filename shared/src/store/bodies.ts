@@ -6,7 +6,7 @@ import { TerminalError } from "../errors.ts";
 import { newMailId, sha256Hex } from "../ids.ts";
 import type { BodyRef } from "../mail/record.ts";
 import { collectionOf, durable, reach, type StoredDocument } from "./connection.ts";
-import { createGroupCommit } from "./group-commit.ts";
+import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { insertAll } from "./mail-writes.ts";
 
 /**
@@ -51,6 +51,15 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
     commit: (group) => reach(() => insertAll(documents, group)),
   });
 
+  const reads = createGroupCommit<BodyRef, Buffer | undefined>({
+    lingerMs: Math.min(1, lingerMs),
+    maxItems: 100,
+    maxBytes: 12_000_000,
+    bytesOf: ({ size }) => size,
+    concurrency: 4,
+    commit: (refs) => readDocuments(documents, refs),
+  });
+
   return {
     async put(raw) {
       const ref: BodyRef = {
@@ -69,9 +78,7 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
     get: (ref) =>
       reach(async () => {
         const raw =
-          ref.form === "document"
-            ? await readDocument(documents, ref.id)
-            : await readChunks(files, chunks, ref);
+          ref.form === "document" ? await reads.add(ref) : await readChunks(files, chunks, ref);
         if (raw === undefined)
           throw new TerminalError("STORE_BODY_MISSING", `body ${ref.id} is not in the database`);
         if (raw.length !== ref.size || sha256Hex(raw) !== ref.sha256)
@@ -116,13 +123,18 @@ function* slicesOf(raw: Buffer): Generator<Buffer> {
   for (let at = 0; at < raw.length; at += chunkBytes) yield raw.subarray(at, at + chunkBytes);
 }
 
-async function readDocument(
+/** One query for all that are asked for at about the same time, as after a claim. */
+async function readDocuments(
   documents: Collection<StoredDocument>,
-  id: string,
-): Promise<Buffer | undefined> {
-  const document = await documents.findOne({ _id: id }, { projection: { raw: 1 } });
-  const raw: unknown = document?.raw;
-  return Buffer.isBuffer(raw) ? raw : undefined;
+  refs: readonly BodyRef[],
+): Promise<Settled<Buffer | undefined>[]> {
+  const ids = [...new Set(refs.map(({ id }) => id))];
+  const found = await documents.find({ _id: { $in: ids } }, { projection: { raw: 1 } }).toArray();
+  const byId = new Map(found.map(({ _id, raw }) => [_id, raw]));
+  return refs.map(({ id }) => {
+    const raw = byId.get(id);
+    return { value: Buffer.isBuffer(raw) ? raw : undefined };
+  });
 }
 
 /** The bytes of a GridFS file, or undefined where it is not there or has holes. */

@@ -112,7 +112,9 @@ export class TaskRunner {
   }
 
   #takeNext(): HeldTask[] {
-    const limit = this.#deps.handler.concurrency() - this.#running.size;
+    // Where no engine is able the handler says so at once: what is here must not wait for its deadline.
+    const atOnce = this.#deps.handler.concurrency() || Infinity;
+    const limit = atOnce - this.#running.size;
     const taken: HeldTask[] = [];
     for (const task of this.#queue) {
       if (taken.length >= limit || !this.#mayJoin(task, taken)) break;

@@ -2,12 +2,8 @@ import { decodeMessage, type IncomingPart } from "../bus/codec.ts";
 import type { DropCause, DropCounter } from "../bus/drop-counter.ts";
 import type { Mailbox } from "../bus/mailbox.ts";
 import { bigFrameBytes } from "../bus/placement.ts";
-import {
-  byeHeadSchema,
-  cancelHeadSchema,
-  heartbeatHeadSchema,
-  taskHeadSchema,
-} from "../bus/wire.ts";
+import { parseTask } from "../bus/task-check.ts";
+import { byeHeadSchema, cancelHeadSchema, heartbeatHeadSchema } from "../bus/wire.ts";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import type { TaskKind } from "../mail/verdict.ts";
@@ -88,9 +84,8 @@ export class WorkerInbox {
   ): DropCause | undefined {
     const { clock, kind, links, log, runner } = this.#deps;
     const nowMs = clock.monotonicMs();
-    const parsed = taskHeadSchema.safeParse(head);
-    const task = parsed.success && parsed.data.task === kind ? parsed.data : undefined;
-    if (task === undefined || (task.spool === undefined) !== (body?.length === task.size)) {
+    const task = parseTask(head);
+    if (task?.task !== kind || (task.spool === undefined) !== (body?.length === task.size)) {
       session.passOver(head["sequence"]);
       return "schema";
     }

@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { maxHeadBytes } from "../bus/codec.ts";
 import { DropCounter, type DropCounts } from "../bus/drop-counter.ts";
 import { systemLookup, type Lookup } from "../bus/endpoint.ts";
-import { Mailbox } from "../bus/mailbox.ts";
+import { growthBytes, Mailbox } from "../bus/mailbox.ts";
 import { createBusProtection, type BusProtection } from "../bus/protection.ts";
 import { busTiming, type BusTiming } from "../bus/timing.ts";
 import { wireVersions, type Credit } from "../bus/wire.ts";
@@ -97,7 +97,7 @@ class Worker implements WorkerHandle {
     this.#drops = new DropCounter(clock, log);
     this.#mailbox = Mailbox.open({
       bind: config.BUS_BIND,
-      maxFrameBytes: Math.max(config.MAX_MAIL_BYTES, maxHeadBytes),
+      maxFrameBytes: Math.max(config.MAX_MAIL_BYTES + growthBytes, maxHeadBytes),
       protection: this.#protection,
     });
     this.mailbox = this.#mailbox.endpoint;
@@ -272,12 +272,12 @@ class Worker implements WorkerHandle {
 
   /** The tasks are of one session. */
   async #tellBegun(tasks: readonly HeldTask[]): Promise<void> {
-    const [first] = tasks;
-    const link = this.#links.ofSession(first?.sessionId ?? "");
+    const last = tasks.at(-1);
+    const link = this.#links.ofSession(last?.sessionId ?? "");
     if (link?.session === undefined) return;
     const { version, id: session } = link.session;
-    const taskIds = tasks.map((task) => task.head.taskId);
-    link.send({ v: version, from: this.#id, kind: "started", session, taskIds });
+    const sequence = last?.head.sequence;
+    link.send({ v: version, from: this.#id, kind: "started", session, sequence });
     await link.flushed();
   }
 

@@ -46,7 +46,14 @@ function stagesOf(plan: unknown, into: string[] = []): string[] {
   return into;
 }
 
-it("answers every query that the store makes by an index", async () => {
+/** SecantusDB's Python server uses an index for one field alone: its plans say nothing about ours. */
+async function plansAsMongoDb(): Promise<boolean> {
+  const query = { find: "mails", filter: { _id: "x", state: "incoming" } };
+  return !stagesOf(await database().db.command({ explain: query })).includes("COLLSCAN");
+}
+
+it("answers every query that the store makes by an index", async (context) => {
+  if (!(await plansAsMongoDb())) context.skip("this server's planner is not MongoDB's");
   const { uri, name, db } = database();
   const client = new MongoClient(uri, {
     monitorCommands: true,

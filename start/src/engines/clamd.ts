@@ -42,13 +42,6 @@ export interface RunningClamd {
   stop(): Promise<void>;
 }
 
-/** True if there are signatures of ClamAV's own (`main` or `daily`) in this folder. */
-export async function hasRealSignatures(databaseDir: string): Promise<boolean> {
-  const names = ["main.cvd", "main.cld", "daily.cvd", "daily.cld"];
-  const found = await Promise.all(names.map((name) => isReadable(join(databaseDir, name))));
-  return found.some(Boolean);
-}
-
 /**
  * Starts a private clamd on 127.0.0.1 and a unix socket, able to scan when this returns: it has
  * answered PING and found EICAR. It has a process group of its own, so that Ctrl-C on a terminal

@@ -1,9 +1,9 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdir } from "node:fs/promises";
-import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { MongoClient, MongoServerError, type Document } from "mongodb";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+import { freePort } from "../free-port.ts";
 import type { ServerProgram } from "./providers.ts";
 
 export interface ServerProcess {
@@ -83,7 +83,8 @@ function argumentsOf(program: ServerProgram, dataDir: string, port: number): str
   if (program.kind === "secantus")
     return [...program.args, "--port", String(port), "--storage-path", dataDir];
   const where = ["--dbpath", dataDir, "--bind_ip", "127.0.0.1", "--port", String(port)];
-  return [...program.args, ...where, "--replSet", replicaSet, "--quiet"];
+  const modest = ["--nounixsocket", "--wiredTigerCacheSizeGB", "1", "--quiet"];
+  return [...program.args, ...where, "--replSet", replicaSet, ...modest];
 }
 
 /** Polls `hello` until the server is a writable primary; makes mongod a one-node replica set. */
@@ -149,18 +150,4 @@ async function stopChild(child: ChildProcess, ended: Promise<string>): Promise<v
   if ((await Promise.race([ended, late])) === "late") child.kill("SIGKILL");
   limit.abort();
   await ended;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      probe.close(() => {
-        if (address === null || typeof address === "string") reject(new Error("no port"));
-        else resolve(address.port);
-      });
-    });
-  });
 }

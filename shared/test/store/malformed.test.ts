@@ -1,0 +1,144 @@
+import fc from "fast-check";
+import { ObjectId } from "mongodb";
+import { afterEach, describe, expect, it } from "vitest";
+import { mailSchema } from "../../src/mail/record.ts";
+import { newMail, useDatabase } from "./test-database.ts";
+
+const database = useDatabase();
+
+const claim = {
+  states: ["incoming"] as const,
+  next: "m",
+  limit: 100,
+  owner: "me",
+  leaseMs: 60_000,
+};
+const due = () => ({ state: "incoming", next: "m", dueAt: new Date(0) });
+
+function raw() {
+  return database().db.collection<{ _id: unknown; [field: string]: unknown }>("mails");
+}
+
+afterEach(async () => {
+  await raw().deleteMany({});
+});
+
+describe("a document that is no record", () => {
+  it("becomes a dead letter with its reason, and the others go on", async () => {
+    const { store } = database();
+    const good = newMail({ next: "m" });
+    await store.mails.insert(good);
+    await raw().insertOne({ _id: "bad", ...due(), recipients: "nobody", smtp: { rcptTo: 5 } });
+    const claimed = await store.mails.claim(claim);
+    expect(claimed.map(({ mail }) => mail._id)).toEqual([good._id]);
+    const letter = await store.mails.get("bad");
+    expect(letter).toMatchObject({ state: "dead", malformed: { recipients: "nobody" } });
+    expect(letter?.reason).toContain("recipients");
+    expect(letter?.finalAt).toBeInstanceOf(Date);
+    expect(await store.mails.claim(claim)).toEqual([]);
+  });
+
+  it("keeps what can be read of it: recipients end as dead, closed ones stay (I1)", async () => {
+    const { store } = database();
+    const mail = newMail({
+      next: "m",
+      parentId: "parent",
+      recipients: [
+        { address: "a@example.net", outcome: "sent", attempts: 1 },
+        { address: "b@example.net", outcome: "open", attempts: 0 },
+      ],
+    });
+    await raw().insertOne({ ...mail, header: "not an object" });
+    await store.mails.claim(claim);
+    const letter = await store.mails.get(mail._id);
+    expect(letter).toMatchObject({ state: "dead", parentId: "parent", smtp: mail.smtp });
+    expect(letter?.recipients.map(({ outcome }) => outcome)).toEqual(["sent", "dead"]);
+    expect(await store.mails.find({ to: "b@example.net", limit: 5 })).toHaveLength(1);
+  });
+
+  it("with an id that no record may have lies under an id derived from it", async () => {
+    const { store } = database();
+    const id = new ObjectId();
+    await raw().insertOne({ _id: id, ...due(), smtp: { rcptTo: ["b@example.net"] } });
+    expect(await store.mails.claim(claim)).toEqual([]);
+    const found = await raw().find({}).toArray();
+    expect(found.map(({ _id }) => typeof _id)).toEqual(["string"]);
+    const [letter, ...more] = await store.mails.find({ state: "dead", limit: 9 });
+    expect(more).toEqual([]);
+    expect(letter?._id).toMatch(/^a[0-9a-f]{24}$/);
+    expect(letter?.recipients).toMatchObject([{ address: "b@example.net", outcome: "dead" }]);
+  });
+
+  it("of a newer version is a dead letter that says so", async () => {
+    const { store } = database();
+    await raw().insertOne({ ...newMail({ next: "m" }), v: 2 });
+    expect(await store.mails.claim(claim)).toEqual([]);
+    const [letter] = await store.mails.find({ state: "dead", limit: 1 });
+    expect(letter?.reason).toContain("at v");
+  });
+
+  it("never stops others, whatever types its fields have", { timeout: 60_000 }, async () => {
+    const { store } = database();
+    const anything = fc.oneof(
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.string(),
+      fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(Date.UTC(2100, 0)) }),
+      fc.uint8Array({ maxLength: 5 }).map((bytes) => Buffer.from(bytes)),
+      fc.array(fc.oneof(fc.integer(), fc.string(), fc.constant(null)), { maxLength: 3 }),
+      fc.dictionary(fc.stringMatching(/^[a-z]{1,5}$/), fc.oneof(fc.integer(), fc.string())),
+    );
+    const fields = Object.keys(mailSchema.shape).filter(
+      (field) =>
+        !["_id", "state", "next", "dueAt", "lease", "claims", "parentId", "groups"].includes(field),
+    );
+    const someFields = fc.uniqueArray(fc.constantFrom(...fields), { minLength: 1, maxLength: 4 });
+    const wrong = someFields.chain((names) =>
+      fc.record(Object.fromEntries(names.map((name) => [name, anything]))),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(wrong, { minLength: 1, maxLength: 8 }), async (changes) => {
+        await raw().deleteMany({});
+        const good = newMail({ next: "m" });
+        const documents = changes.map((change) => ({ ...newMail({ next: "m" }), ...change }));
+        await raw().insertMany([...documents, good]);
+        const claimed = await store.mails.claim(claim);
+        const ids = claimed.map(({ mail }) => mail._id);
+        expect(ids).toContain(good._id);
+        const dead = await store.mails.find({ state: "dead", limit: 100 });
+        expect(ids.length + dead.length).toBe(documents.length + 1);
+        for (const { reason } of dead) expect(reason).not.toBe("");
+        expect((await store.mails.countOutcomes()).holds).toBe(true);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe("a record that no claim can find", () => {
+  it("is held for a person where it is one, and a dead letter where it is none", async () => {
+    const { store } = database();
+    const noTime = newMail({ dueAt: undefined });
+    const textTime = { ...newMail(), dueAt: "2026-01-01" };
+    const noStep = newMail({ state: "ready", next: undefined });
+    const strange = { ...newMail(), state: "on its way" };
+    const held = newMail({ state: "held", next: undefined, dueAt: undefined });
+    const fine = newMail();
+    await raw().insertMany(
+      [noTime, textTime, noStep, strange, held, fine].map((doc) =>
+        Object.fromEntries(Object.entries(doc).filter(([, value]) => value !== undefined)),
+      ) as { _id: unknown }[],
+    );
+    expect((await store.retention.sweep()).unseen).toBe(4);
+    const states = async (id: string) => (await store.mails.get(id))?.state;
+    expect(await states(noTime._id)).toBe("held");
+    expect(await states(noStep._id)).toBe("held");
+    expect(await states(textTime._id)).toBe("dead");
+    expect(await states(strange._id)).toBe("dead");
+    expect(await states(held._id)).toBe("held");
+    expect(await states(fine._id)).toBe("incoming");
+    expect((await store.mails.get(noTime._id))?.reason).toContain("no service could see it");
+    expect((await store.retention.sweep()).unseen).toBe(0);
+  });
+});
