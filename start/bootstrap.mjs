@@ -1,4 +1,4 @@
-// The first step of `npm start` and `npm test`: runs on any Node from 20 on and needs no packages.
+// The first step of `npm start`, `npm test` and CI (`install`): runs on any Node from 20 on and needs no packages.
 // It installs the npm packages, among them Node 24, and hands over to it. Standard output belongs
 // to the result (`--json`): everything here goes to standard error.
 import { spawn } from "node:child_process";
@@ -11,7 +11,11 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const lockFile = join(root, "package-lock.json");
 const installedLockFile = join(root, "node_modules", ".package-lock.json");
 const ownNode = join(root, "node_modules", ".bin", "node");
-const scripts = { start: "start/src/main.ts", test: "start/src/test.ts" };
+const scripts = {
+  start: "start/src/main.ts",
+  test: "start/src/test.ts",
+  chaos: "chaos/src/main.ts",
+};
 const oldestForTypes = 24;
 
 function say(text) {
@@ -98,6 +102,8 @@ function handOver(node, script, args) {
 
 const [mode, ...args] = process.argv.slice(2);
 const script = scripts[mode];
-if (script === undefined) fail("usage: node start/bootstrap.mjs start|test [options]");
+if (script === undefined && mode !== "install") {
+  fail("usage: node start/bootstrap.mjs install|start|test|chaos [options]");
+}
 if (packagesAreMissing()) await installPackages();
-handOver(findNode(), script, args);
+if (script !== undefined) handOver(findNode(), script, args);

@@ -171,11 +171,11 @@ describe("mail that others put into MongoDB", () => {
   it("I6: finds what was inserted while the dispatcher was down", async () => {
     const { system } = whole();
     const [process] = system.processes("dispatcher");
-    system.kill("dispatcher");
     const records = {
       native: nativeRecord(textMail("while it was down")),
       daemon: daemonRecord(await storeFile(db(), asDaemonStores(textMail("down too")))),
     };
+    system.kill("dispatcher");
     await db().collection<{ _id: ObjectId }>("mail").insertOne(records.native);
     await db().collection<{ _id: ObjectId }>("message").insertOne(records.daemon);
     expect(process?.state).not.toBe("ready");

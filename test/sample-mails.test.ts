@@ -28,10 +28,7 @@ const fieldsOfOurs = [
 ];
 
 describe("the sample mails", () => {
-  const whole = useWholeSystem({
-    policy,
-    serviceEnv: { enricher: { ENRICH_AUTHSERV_ID: "localhost" } },
-  });
+  const whole = useWholeSystem({ policy });
   let fates: SampleFate[];
 
   beforeAll(async () => {

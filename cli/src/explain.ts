@@ -1,43 +1,78 @@
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Engine, SpamVerdict, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
+import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import type {
+  CheckKind,
+  Engine,
+  SpamFinding,
+  SpamVerdict,
+  VirusVerdict,
+} from "@rs-agent/shared/mail/verdict.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
-import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
-import { standingFindings } from "./interventions.ts";
-import { age, bytes, field, instant, printable } from "./terminal.ts";
+import { nextAction } from "./next-action.ts";
+import type { SeenSystem } from "./seen-system.ts";
+import { age, bytes, field, instant, span } from "./terminal.ts";
 
-/** One mail's whole story for a person: what it is, what was decided and why, what comes next. */
-export function explain(mail: MailRecord, children: readonly MailRecord[], now: Date): string {
+/**
+ * One mail's whole story for a person: what it is, what was decided and why, what comes next.
+ * `system` tells why something that should come next does not.
+ */
+export function explain(
+  mail: MailRecord,
+  children: readonly MailRecord[],
+  now: Date,
+  system?: SeenSystem,
+): string {
+  const middle = isReadable(mail)
+    ? [policy(mail), checks(mail), changes(mail), relay(mail)]
+    : [field("record", JSON.stringify(mail.malformed))];
   const sections = [
     head(mail, now),
-    policy(mail),
-    checks(mail),
-    changes(mail),
-    relay(mail),
-    children.map((child) => field(child._id, `${child.state}: ${toOf(child)}`, 26)).join("\n"),
-    field("next", nextAction(mail, now)),
+    ...(mail.state === "split" ? [parts(children)] : middle),
+    nextAction(mail, now, system),
     history(mail),
   ];
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
+/** False: a document that somebody put among the mails and that is none; we keep it whole. */
+function isReadable({ malformed }: MailRecord): boolean {
+  return malformed === undefined;
+}
+
 function head(mail: MailRecord, now: Date): string {
-  const { smtp, origin, header, body } = mail;
-  const { address, name, helo } = smtp.client;
-  const client = [address, name, helo === "" ? "" : `HELO ${helo}`].filter((part) => part !== "");
-  const via = `${origin.via} ${origin.name}, ${client.length > 0 ? client.join(", ") : "client unknown"}`;
-  return [
+  const { smtp, header, body, receivedAt, finalAt } = mail;
+  const received = field("received", `${instant(receivedAt)}, ${age(receivedAt, now)}`);
+  const state = [
     field("mail", mail._id),
     field("state", mail.reason === undefined ? mail.state : `${mail.state}: ${mail.reason}`),
+  ];
+  if (!isReadable(mail)) return [...state, received].join("\n");
+  const took = finalAt === undefined ? "" : span(finalAt.getTime() - receivedAt.getTime());
+  return [
+    ...state,
     field("from", smtp.mailFrom === "" ? "<> (null sender)" : smtp.mailFrom),
     field("to", toOf(mail)),
     ...(header?.from === undefined ? [] : [field("From:", header.from)]),
     ...(header?.messageId === undefined ? [] : [field("Message-ID:", header.messageId)]),
-    field("received", `${instant(mail.receivedAt)}, ${age(mail.receivedAt, now)}`),
-    field("via", via),
-    field("size", `${bytes(body.size)}, SHA-256 ${body.sha256}`),
-    ...(mail.parentId === undefined ? [] : [field("part of", mail.parentId)]),
+    received,
+    field("via", viaOf(mail)),
+    ...(finalAt === undefined || mail.state === "split"
+      ? []
+      : [field("ended", `${instant(finalAt)}, after ${took}`)]),
+    field("size", bytes(body.size)),
+    field("SHA-256", body.sha256),
   ].join("\n");
+}
+
+function viaOf({ origin, smtp }: MailRecord): string {
+  const { via, name } = origin;
+  if (via === "split") return `split off ${name}`;
+  if (via === "dsn") return `our own report on ${name}`;
+  const entry = via === "source" ? `source ${name}` : name;
+  const { address, name: clientName, helo } = smtp.client;
+  if (address === "") return `${entry}, client unknown`;
+  const client = [address, clientName, helo === "" ? "" : `HELO ${helo}`];
+  return `${entry}, client ${client.filter((part) => part !== "").join(", ")}`;
 }
 
 function toOf({ recipients }: MailRecord): string {
@@ -46,35 +81,63 @@ function toOf({ recipients }: MailRecord): string {
   return shown.join(", ") + (more > 0 ? ` and ${String(more)} more` : "");
 }
 
-function policy({ plan }: MailRecord): string {
+/** A split mail's recipients have their story in its parts. */
+function parts(children: readonly MailRecord[]): string {
+  if (children.length === 0) return field("parts", "none is there any more");
+  const blocks = children.map((child, at) => {
+    const { _id, state, reason } = child;
+    const text = `${_id}: ${reason === undefined ? state : `${state}: ${reason}`}`;
+    return [field(at === 0 ? "parts" : "", text), ...recipientLines(child, 14)].join("\n");
+  });
+  return blocks.join("\n");
+}
+
+function policy(mail: MailRecord): string {
+  const { plan } = mail;
   if (plan === undefined) return field("policy", "not chosen yet");
-  const tenant = plan.tenantId === undefined ? "no tenant's" : `of tenant ${plan.tenantId}`;
   return [
     field("policy", `${plan.policyIds.join(" over ")}, revision ${String(plan.revision)}`),
-    field("", `${plan.direction} mail ${tenant}: ${whyOf(plan)}`),
+    field("", whyOf(mail, plan)),
   ].join("\n");
 }
 
-function whyOf({ direction }: Plan): string {
-  return direction === "incoming"
-    ? "by its recipient; the client is in no tenant's network"
-    : "by the client's network or the listener, and the sender's address";
+/** By how the mail came in and, for incoming mail, by its recipient; never by what it says. */
+function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): string {
+  const tenant = tenantId === undefined ? "no tenant" : `tenant ${tenantId}`;
+  const client = smtp.client.address === "" ? "the client" : smtp.client.address;
+  if (origin.via === "dsn") return `our own report, for ${tenant}: signed, never checked`;
+  if (direction === "incoming") {
+    const owner = tenantId === undefined ? "the recipient's is no tenant's domain" : tenant;
+    const by = tenantId === undefined ? owner : `${owner} by the recipient's domain`;
+    return `incoming mail: ${client} is in no tenant's network; ${by}`;
+  }
+  if (origin.outgoing === true) return `outgoing mail of ${tenant}: the listener is marked so`;
+  return `outgoing mail: ${client} is in a network of ${tenant}`;
 }
 
 function checks(mail: MailRecord): string {
-  const { plan, verdicts, overrides = [] } = mail;
   const lines = (["virus", "spam"] as const).flatMap((check) => {
-    const verdict = verdicts[check];
-    if (verdict === undefined) {
-      const state = plan === undefined || plan[check] !== undefined ? "no verdict yet" : "off";
-      return [field(check, state)];
-    }
-    return [field(check, findingIn(verdict, plan)), field("", circumstancesOf(verdict))];
+    const verdict = mail.verdicts[check];
+    if (verdict === undefined) return [field(check, withoutVerdict(mail, check))];
+    const waitedMs = waitOf(mail, check, verdict);
+    return [
+      field(check, findingIn(verdict, mail.plan)),
+      field("", circumstancesOf(verdict, waitedMs)),
+    ];
   });
-  const released = overrides.map(({ check, finding, by, at }) =>
-    field("released", `${check} ${finding}, by ${by} at ${instant(at)}`),
+  const released = (mail.overrides ?? []).map(({ check, finding, by, at }) =>
+    field("released", `${findingOf(check, finding)}, by ${by} at ${instant(at)}`),
   );
   return [...lines, ...released].join("\n");
+}
+
+function findingOf(check: CheckKind, finding: string): string {
+  return finding === check ? finding : `${check} ${finding}`;
+}
+
+function withoutVerdict({ plan, finalAt }: MailRecord, check: CheckKind): string {
+  if (plan !== undefined && plan[check] === undefined) return "off";
+  return finalAt === undefined ? "no verdict yet" : "not checked: the mail ended before";
 }
 
 function findingIn({ finding }: VirusVerdict | SpamVerdict, plan: Plan | undefined): string {
@@ -82,17 +145,56 @@ function findingIn({ finding }: VirusVerdict | SpamVerdict, plan: Plan | undefin
     return findingText(finding) + (finding.detail === undefined ? "" : ` (${finding.detail})`);
   }
   if (finding.kind === "clean" || finding.kind === "infected") return findingText(finding);
-  const limit = plan?.spam === undefined ? "" : `, the limit is ${String(plan.spam.threshold)}`;
-  const rules = finding.rules.map(({ name, score }) =>
-    score === undefined ? name : `${name}=${String(score)}`,
-  );
-  return `${String(finding.score)} points${limit}: ${rules.join(", ") || "no rule hit"}`;
+  return pointsIn(finding, plan);
 }
 
-function circumstancesOf(verdict: VirusVerdict | SpamVerdict): string {
-  const { engine, worker, queueMs, workMs, blind } = verdict;
+function pointsIn(
+  { score, rules, detail }: Exclude<SpamFinding, { kind: "unchecked" }>,
+  plan: Plan | undefined,
+): string {
+  const hits = rules.map((rule) =>
+    rule.score === undefined ? rule.name : `${rule.name}=${String(rule.score)}`,
+  );
+  const note = detail === undefined ? "" : ` (${detail})`;
+  return `${String(score)} points${limitsIn(plan)}: ${hits.join(", ") || "no rule hit"}${note}`;
+}
+
+function limitsIn(plan: Plan | undefined): string {
+  if (plan?.spam === undefined) return "";
+  const { threshold, onSpam, highThreshold, onHighSpam } = plan.spam;
+  const isHigher = highThreshold !== undefined && onHighSpam !== undefined && onHighSpam !== onSpam;
+  const high = isHigher ? `, from ${String(highThreshold)} ${onHighSpam}` : "";
+  return `, from ${String(threshold)} ${onSpam}${high}`;
+}
+
+/** From then on the mail waited anew: what lay between is not any step's time. */
+const restarts = ["released", "taken up again", "dead letter tried again"];
+
+/**
+ * Milliseconds that the mail waited for this step, from the end of the step before: for a worker, in
+ * its queue, and while the step was paused or nobody was able to do it.
+ */
+function waitOf(
+  { plan, verdicts, receivedAt, history }: MailRecord,
+  step: CheckKind | "enrich",
+  { at, queueMs, workMs }: { at: Date; queueMs: number; workMs: number },
+): number {
+  const isAfterVirus = plan?.order !== "parallel" || step === "enrich";
+  const before = [
+    receivedAt,
+    step !== "virus" && isAfterVirus ? verdicts.virus?.at : undefined,
+    step === "enrich" ? verdicts.spam?.at : undefined,
+    ...history.filter(({ event }) => restarts.includes(event)).map((entry) => entry.at),
+  ].flatMap((instantBefore) => (instantBefore === undefined ? [] : [instantBefore.getTime()]));
+  const since = Math.max(...before.filter((ms) => ms <= at.getTime()));
+  if (!Number.isFinite(since)) return queueMs;
+  return Math.max(queueMs, at.getTime() - workMs - since);
+}
+
+function circumstancesOf(verdict: VirusVerdict | SpamVerdict, waitedMs: number): string {
+  const { engine, worker, workMs, blind } = verdict;
   const unseen = blind === undefined || blind.length === 0 ? "" : `, blind for ${blind.join(", ")}`;
-  return `${engineText(engine)}, by ${worker}, ${timesText(queueMs, workMs)}${unseen}`;
+  return `${engineText(engine)}, by ${worker}, ${timesText(waitedMs, workMs)}${unseen}`;
 }
 
 /** `clamd 1.4.3, signatures 27500 of 2026-01-31`. */
@@ -105,45 +207,44 @@ export function engineText(engine: Engine | undefined): string {
   return `${name} ${version}${signatures}`;
 }
 
-function timesText(queueMs: number, workMs: number): string {
-  return `waited ${formatDuration(queueMs)}, worked ${formatDuration(workMs)}`;
+function timesText(waitedMs: number, workMs: number): string {
+  return `waited ${span(waitedMs)}, worked ${span(workMs)}`;
 }
 
-function changes({ plan, enriched, disposition }: MailRecord): string {
+function changes(mail: MailRecord): string {
+  const { plan, enriched, disposition, finalAt, state } = mail;
   const asked = plan?.enrich?.settings.changes.map(({ kind }) => kind) ?? [];
-  const decided = disposition === undefined ? [] : [field("disposition", disposition)];
+  const isSaid = disposition === undefined || disposition === state;
+  const decided = isSaid ? [] : [field("disposition", disposition)];
   if (asked.length === 0) return decided.join("\n");
   if (enriched === undefined) {
-    return [...decided, field("changes", `${asked.join(", ")}: not made yet`)].join("\n");
+    const why = finalAt === undefined ? "not made yet" : "not made";
+    return [...decided, field("changes", `${asked.join(", ")}: ${why}`)].join("\n");
   }
-  const { signature, notes, worker, queueMs, workMs, size } = enriched;
+  const { signature, notes, worker, workMs, size, mailFrom } = enriched;
   const signed =
     signature === undefined ? "not signed" : `signed d=${signature.domain} s=${signature.selector}`;
   return [
     ...decided,
     field("changes", `${asked.join(", ")}; ${signed}; ${bytes(size)} to be sent`),
-    field("", `by ${worker}, ${timesText(queueMs, workMs)}`),
+    field("", `by ${worker}, ${timesText(waitOf(mail, "enrich", enriched), workMs)}`),
+    ...(mailFrom === undefined ? [] : [field("", `SMTP sender rewritten to ${mailFrom}`)]),
     ...notes.map((note) => field("", note)),
   ].join("\n");
 }
 
-function relay({ recipients, route, plan, timings, unknown }: MailRecord): string {
+function relay(mail: MailRecord): string {
+  const { route, plan, timings, unknown } = mail;
   const way = route ?? plan?.route;
   const source = way?.sourceAddress === undefined ? "" : ` from ${way.sourceAddress}`;
   const times = timings?.relay;
-  const shown = recipients.map(({ address, outcome, attempts, status, reply, at }) => {
-    const tries = attempts > 0 ? `, ${String(attempts)} attempts` : "";
-    const when = at === undefined ? "" : `, ${instant(at)}`;
-    const answer = reply === undefined ? "" : `: ${[status, reply].join(" ")}`;
-    return field("", `${address}: ${outcome}${when}${tries}${answer}`);
-  });
+  const isTried = mail.recipients.some(({ attempts }) => attempts > 0);
+  const isWay = way !== undefined && (isTried || mail.finalAt === undefined);
   return [
-    ...(way === undefined
-      ? []
-      : [field("route", `${way.protocol} ${way.host}:${String(way.port)}${source}`)]),
+    ...(isWay ? [field("route", `${way.protocol} ${way.host}:${String(way.port)}${source}`)] : []),
     ...(times === undefined ? [] : [field("", timesText(times.queueMs, times.workMs))]),
-    field("recipients", String(recipients.length)),
-    ...shown,
+    field("recipients", String(mail.recipients.length)),
+    ...recipientLines(mail),
     ...(unknown === undefined
       ? []
       : [
@@ -155,56 +256,29 @@ function relay({ recipients, route, plan, timings, unknown }: MailRecord): strin
   ].join("\n");
 }
 
-/** What will happen, or what a person has to do. */
-export function nextAction(mail: MailRecord, now: Date): string {
-  const { lease, state, dueAt } = mail;
-  if (lease !== undefined && lease.until > now) {
-    return `${lease.owner} works on it now (lease until ${instant(lease.until)})`;
-  }
-  const due = dueAt === undefined || dueAt <= now ? "due now" : `due ${age(dueAt, now)}`;
-  switch (state) {
-    case "incoming":
-      return `waits for a dispatcher to plan it, ${due}`;
-    case "processing":
-      return `waits for ${mail.next ?? "a dispatcher"}, ${due}${waitingSince(mail, now)}`;
-    case "ready":
-      return `waits for the relay to ${mail.next ?? "its next hop"}, ${due}`;
-    case "relaying":
-      return `its last attempt's outcome is unknown; sent again ${due}`;
-    case "held":
-      return mail.heldUntil === undefined
-        ? `a person must act: rs-agent retry-now ${mail._id}`
-        : `held, tried again ${age(mail.heldUntil, now)}`;
-    case "split":
-      return "its parts go their own way";
-    default:
-      return finalAction(mail, now);
-  }
+function recipientLines({ recipients }: MailRecord, margin = 12): string[] {
+  return recipients.flatMap((recipient) => {
+    const { address, outcome, at, attempts } = recipient;
+    const when = at === undefined ? "" : ` ${instant(at)}`;
+    const tries = attempts === 0 ? "" : `, ${String(attempts)} attempt${attempts > 1 ? "s" : ""}`;
+    const answer = lastReply(recipient);
+    return [
+      field("", `${address}: ${outcome}${when}${tries}`, margin),
+      ...(answer === "" ? [] : [field("", answer, margin + 2)]),
+    ];
+  });
 }
 
-function waitingSince({ uncheckedSince }: MailRecord, now: Date): string {
-  if (uncheckedSince === undefined) return "";
-  const { check, reason, at } = uncheckedSince;
-  return `; no ${check} verdict (${reason}) since ${age(at, now)}`;
-}
-
-function finalAction(mail: MailRecord, now: Date): string {
-  const { state, expireAt, _id } = mail;
-  const kept = expireAt === undefined ? "kept for ever" : `removed ${age(expireAt, now)}`;
-  if (state === "dead") return `nothing by itself, ${kept}; or: rs-agent dead retry ${_id}`;
-  if (state !== "quarantined") return `nothing, ${kept}`;
-  const overrides = standingFindings(mail).map(({ finding }) => ` --override '${finding}'`);
-  return `nothing by itself, ${kept}; or: rs-agent quarantine release ${_id}${overrides.join("")}`;
+/** The hop's words, whole; the status before them where they do not say it themselves. */
+function lastReply({ status, reply }: Recipient): string {
+  if (reply === undefined) return status ?? "";
+  return status === undefined || reply.includes(status) ? reply : `${status}: ${reply}`;
 }
 
 function history(mail: MailRecord): string {
   const lines = mail.history.map(({ at, event, by, detail }) => {
     const who = by === undefined ? "" : ` (${by})`;
-    return field(
-      instant(at),
-      printable(`${event}${who}${detail === undefined ? "" : `: ${detail}`}`),
-      22,
-    );
+    return field(instant(at), `${event}${who}${detail === undefined ? "" : `: ${detail}`}`, 22);
   });
   return ["history", ...lines].join("\n");
 }

@@ -56,14 +56,43 @@ export function standingFindings({ verdicts, plan, overrides }: MailRecord): Nam
 }
 
 /**
+ * Those of the standing findings that a release has to name, and no other: a finding that policy lets
+ * pass marked is not overridden by accident.
+ */
+export function blockingFindings(mail: MailRecord, now: Date): NamedFinding[] {
+  const standing = standingFindings(mail);
+  const { plan } = mail;
+  if (plan === undefined) return standing;
+  const isKeptBackBy = (one: NamedFinding) => {
+    const others = standing.filter((other) => other !== one);
+    const overrides = [...(mail.overrides ?? []), ...others.map((other) => by("", other, now))];
+    const { kind } = nextStep({ ...mail, plan, overrides, rawSha256: mail.body.sha256, now });
+    return ["quarantine", "discard", "reject", "hold", "wait"].includes(kind);
+  };
+  const blocking = standing.filter(isKeptBackBy);
+  return blocking.length === 0 ? standing : blocking;
+}
+
+function by(person: string, one: NamedFinding, at: Date): Override {
+  return { ...one, by: person, at };
+}
+
+/** As a shell takes it; the name of a finding comes from a signature and may hold anything. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/**
  * Lets a mail pass the findings that the person names; it then takes every step that it has not had.
  * @throws TerminalError CLI_REFUSED where none or a finding is named that does not stand against it
  */
 export function release(mail: MailRecord, named: readonly string[], actor: Actor): Intervention {
   const states = ["quarantined", "held"] as const;
-  demandState(mail, states, "is released");
+  demandState(mail, states, "be released");
   const standing = standingFindings(mail);
-  const list = standing.map(({ finding }) => `--override '${finding}'`).join(" ");
+  const list = blockingFindings(mail, actor.now)
+    .map(({ finding }) => `--override ${quoted(finding)}`)
+    .join(" ");
   const unknown = named.find((name) => !standing.some(({ finding }) => finding === name));
   if (unknown !== undefined || (named.length === 0 && standing.length > 0)) {
     const said = unknown === undefined ? "a release names its finding" : `it has no '${unknown}'`;
@@ -72,7 +101,7 @@ export function release(mail: MailRecord, named: readonly string[], actor: Actor
   const chosen = standing.filter(({ finding }) => named.includes(finding));
   const overrides: Override[] = [
     ...(mail.overrides ?? []),
-    ...chosen.map((one) => ({ ...one, by: actor.by, at: actor.now })),
+    ...chosen.map((one) => by(actor.by, one, actor.now)),
   ].slice(-10);
   const detail =
     chosen.length === 0
@@ -107,7 +136,7 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
     };
   }
   const states = ["incoming", "processing", "ready", "relaying"] as const;
-  demandState(mail, states, "is tried again");
+  demandState(mail, [...states, "held"], "be tried again");
   return {
     states: [mail.state],
     change: { set: { dueAt: actor.now }, history: entry(actor, "retry now") },
@@ -117,7 +146,7 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
 
 /** Kept back for a person, or until an instant. */
 export function hold(mail: MailRecord, actor: Actor, until?: Date): Intervention {
-  demandState(mail, ["incoming", "processing", "ready", "relaying", "held"], "is held");
+  demandState(mail, ["incoming", "processing", "ready", "relaying", "held"], "be held");
   const reason = `held by ${actor.by}`;
   const untilFields = { next: "retry", dueAt: until, heldUntil: until };
   return {
@@ -133,7 +162,7 @@ export function hold(mail: MailRecord, actor: Actor, until?: Date): Intervention
 
 /** Given up without a report: every open recipient is discarded. */
 export function cancel(mail: MailRecord, actor: Actor): Intervention {
-  demandState(mail, ["incoming", "processing", "ready", "held"], "is cancelled");
+  demandState(mail, ["incoming", "processing", "ready", "held"], "be cancelled");
   const recipients = recipientsWith(mail.recipients, "discarded", actor.now);
   const state = finalStateOf(recipients) ?? "discarded";
   const expireAt = retentionUntil(state, mail.plan?.retentionMs, actor.now);
@@ -156,7 +185,11 @@ export function cancel(mail: MailRecord, actor: Actor): Intervention {
 
 /** A dead letter from the start again, with what is known of it; its strikes are forgiven. */
 export function retryDead(mail: MailRecord, actor: Actor): Intervention {
-  demandState(mail, ["dead"], "is a dead letter");
+  demandState(mail, ["dead"], "be tried again this way");
+  if (mail.malformed !== undefined) {
+    const way = "put the record right and in again, then rs-agent dead drop";
+    throw refused(mail, `it was never a mail that could be read; ${way}`);
+  }
   return {
     states: ["dead"],
     change: {
@@ -173,7 +206,7 @@ export function retryDead(mail: MailRecord, actor: Actor): Intervention {
 
 /** Final mail that nobody wants to keep: the next sweep removes it with its body. */
 export function drop(mail: MailRecord, state: "dead" | "quarantined", actor: Actor): Intervention {
-  demandState(mail, [state], `is ${state}`);
+  demandState(mail, [state], "be deleted this way");
   return {
     states: [state],
     change: { set: { expireAt: actor.now }, history: entry(actor, "deleted") },
@@ -214,14 +247,19 @@ const ways: Partial<Record<MailState, string>> = {
   quarantined: "rs-agent quarantine release",
   dead: "rs-agent dead retry",
   held: "rs-agent retry-now",
-  split: "rs-agent explain (its parts go their own way)",
 };
 
+/** `what`: the infinitive of what is asked for, in the passive. */
 function demandState(mail: MailRecord, states: readonly MailState[], what: string): void {
   if (states.includes(mail.state)) return;
+  if (mail.state === "split") {
+    throw refused(mail, `its parts go their own way: rs-agent explain ${mail._id} names them`);
+  }
+  const [last = "", ...others] = [...states].reverse();
+  const list = others.length === 0 ? last : `${others.reverse().join(", ")} or ${last}`;
   const way = ways[mail.state];
   const hint = way === undefined ? "" : `; see ${way}`;
-  throw refused(mail, `only mail that is ${states.join(", ")} ${what}${hint}`);
+  throw refused(mail, `only mail that is ${list} can ${what}${hint}`);
 }
 
 function refused(mail: MailRecord, why: string): TerminalError {

@@ -1,5 +1,5 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { standingFindings } from "./interventions.ts";
+import { blockingFindings } from "./interventions.ts";
 import { indented, instant, printable } from "./terminal.ts";
 
 /** What was asked for: it decides what is shown of each mail. */
@@ -44,7 +44,9 @@ function recipientsOf({ recipients }: MailRecord, to: string | undefined): strin
 
 function whyOf(mail: MailRecord): string {
   if (mail.state === "quarantined") {
-    const findings = standingFindings(mail).map(({ finding }) => finding);
+    const findings = blockingFindings(mail, mail.finalAt ?? mail.receivedAt).map(
+      ({ finding }) => finding,
+    );
     if (findings.length > 0) return findings.join(" and ");
   }
   return mail.reason?.split("\n")[0] ?? "";

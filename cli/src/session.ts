@@ -12,6 +12,8 @@ import type { Output } from "./terminal.ts";
 export interface CliDeps {
   /** The environment, with what a running system left for us. */
   env: NodeJS.ProcessEnv;
+  /** The file of a running system that MONGODB_URI was taken from. */
+  settingsFile?: string | undefined;
   output: Output;
   /** Reads a file, or standard input for `-`. */
   readInput(path: string): Promise<Buffer>;
@@ -27,7 +29,7 @@ export interface Session {
 
 /** Opens the database, runs, closes. */
 export async function withDatabase<T>(
-  { env }: Pick<CliDeps, "env">,
+  { env, settingsFile }: Pick<CliDeps, "env" | "settingsFile">,
   run: (session: Session) => Promise<T>,
 ): Promise<T> {
   const config = loadCliConfig(env);
@@ -36,6 +38,8 @@ export async function withDatabase<T>(
     db: config.MONGODB_DB,
     clock: systemClock,
     log: createSilentLogger(),
+  }).catch((error: unknown) => {
+    throw settingsFile === undefined ? error : asLeftBehind(error, settingsFile);
   });
   try {
     const actor = () => ({ by: config.by, now: database.clock.now() });
@@ -43,6 +47,13 @@ export async function withDatabase<T>(
   } finally {
     await database.close();
   }
+}
+
+/** A start that was killed could not take its settings away. */
+function asLeftBehind(error: unknown, file: string): unknown {
+  if (!(error instanceof RetryableError)) return error;
+  const text = `${error.message}; MONGODB_URI is that of ${file}: does this npm start still run?`;
+  return new RetryableError(error.code, text, { cause: error });
 }
 
 /** @throws TerminalError CLI_NOT_FOUND */

@@ -36,6 +36,14 @@ async function codeOf(running: Promise<unknown>): Promise<string> {
   return error.code;
 }
 
+/** What one command complained of, in one line. */
+async function refusalOf(args: string[]): Promise<string> {
+  const { code, err } = await cli().run(args);
+  expect(code).toBe(1);
+  expect(err.trimEnd()).not.toContain("\n");
+  return err;
+}
+
 function expectNarrow(text: string): void {
   expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
 }
@@ -63,7 +71,7 @@ describe("status", () => {
     expect(out).toMatch(/dispatcher +d1/);
     expect(out).toMatch(/av-worker-1 +virus +unable/);
     expect(out).toMatch(/paused +relay, by tester/);
-    expect(out).toMatch(/attention +\d+ mails wait for virus .* no worker is able/);
+    expect(out).toMatch(/attention +1 mail waits for virus .* no worker is able/);
     expect(out).toContain("it adds up");
     const json: unknown = JSON.parse((await run(["status", "--json"])).out);
     expect(json).toMatchObject({ workers: [{ id: "av-worker-1", dispatchers: ["d1", "d2"] }] });
@@ -97,10 +105,13 @@ describe("find and explain", () => {
     const words = out.replace(/\s+/g, " ");
     expect(words).toContain("quarantined: infected: Eicar-Signature");
     expect(words).toContain("tenant:t, revision 0");
-    expect(words).toContain("incoming mail of tenant t: by its recipient");
+    expect(words).toContain("203.0.113.5 is in no tenant's network; tenant t by the recipient's");
+    expect(words).toContain("spam not checked: the mail ended before");
     expect(words).toContain("clamd 1.4.3, signatures 27500, by w1, waited 3ms, worked 12ms");
-    expect(words).toContain("203.0.113.5, mx.x.example, HELO mx");
-    expect(words).toContain("--override 'infected: Eicar-Signature'");
+    expect(words).toContain("mx, client 203.0.113.5, mx.x.example, HELO mx");
+    expect(out).toMatch(
+      /^ {2}rs-agent quarantine release \w+ \\\n {4}--override 'infected: Eicar-Signature'$/m,
+    );
     expect(words).toContain("accepted (ingest)");
   });
 
@@ -147,7 +158,9 @@ describe("interventions in the database", () => {
   test("a release returns the mail to processing with the override recorded (I2)", async () => {
     const { run } = cli();
     const id = await stored(quarantinedMail());
-    expect(await codeOf(run(["quarantine", "release", id]))).toBe("CLI_REFUSED");
+    expect(await refusalOf(["quarantine", "release", id])).toMatch(
+      /^CLI_REFUSED: .*a release names/,
+    );
     expect((await get(id)).state).toBe("quarantined");
     const finding = "infected: Eicar-Signature";
     const { out } = await run(["quarantine", "release", id, "--override", finding]);
@@ -165,7 +178,11 @@ describe("interventions in the database", () => {
     const id = await stored(quarantinedMail({ body, verdicts: { virus: infected } }));
     const list = await run(["quarantine", "ls", "--to", "b@t.example"]);
     expectNarrow(list.out);
-    expect(list.out).toMatch(new RegExp(`${id} .*infected`));
+    expect(list.out).toMatch(
+      new RegExp(
+        `${id} .* quarantined\\n +a@x.example → b@t.example\\n +infected: Eicar-Signature\\n`,
+      ),
+    );
     expect((await run(["quarantine", "show", id, "--raw"])).out).toBe("Subject: x\r\n\r\nraw\r\n");
     await run(["quarantine", "delete", id]);
     expect((await run(["quarantine", "ls"])).out).not.toContain(id);
@@ -189,7 +206,7 @@ describe("interventions in the database", () => {
       state: "discarded",
       recipients: [{ outcome: "discarded" }],
     });
-    expect(await codeOf(run(["cancel", id]))).toBe("CLI_REFUSED");
+    expect(await refusalOf(["cancel", id])).toMatch(/^CLI_REFUSED: .* is discarded: only mail/);
   });
 
   test("a mail whose lease has ended may be held, and the lease is gone", async () => {

@@ -10,17 +10,47 @@ beforeEach(async () => {
 });
 afterEach(() => rm(root, { recursive: true }));
 
+const left =
+  "# a comment\nMONGODB_URI='mongodb://a/?b=c'\nMONGODB_DB=left\nINGEST_SMTP=127.0.0.1:2525\n";
+
+async function leave(...path: string[]): Promise<string> {
+  const file = join(root, ...path, "rs-agent.env");
+  await mkdir(join(root, ...path), { recursive: true });
+  await writeFile(file, left);
+  return file;
+}
+
 test("a running system is found by the file that it left, and the environment goes first", async () => {
-  await mkdir(join(root, ".run"));
-  await writeFile(join(root, ".run", "rs-agent.env"), "MONGODB_URI=mongodb://a\nMONGODB_DB=left\n");
-  expect(withRunningSystem({ MONGODB_DB: "mine" }, root)).toEqual({
-    MONGODB_URI: "mongodb://a",
-    MONGODB_DB: "mine",
+  const file = await leave(".run");
+  expect(withRunningSystem({ MONGODB_DB: "mine", AV_CLAMD: "" }, root)).toEqual({
+    env: {
+      MONGODB_URI: "mongodb://a/?b=c",
+      MONGODB_DB: "mine",
+      INGEST_SMTP: "127.0.0.1:2525",
+    },
+    file,
   });
 });
 
-test("without such a file the environment is all", () => {
-  expect(withRunningSystem({ A: "b" }, root)).toEqual({ A: "b" });
+test("RS_AGENT_RUN_DIR and RS_AGENT_ENV_FILE say where the file is", async () => {
+  const file = await leave("elsewhere");
+  for (const env of [{ RS_AGENT_RUN_DIR: "elsewhere" }, { RS_AGENT_ENV_FILE: file }]) {
+    expect(withRunningSystem(env, root)).toMatchObject({ env: { MONGODB_DB: "left" }, file });
+  }
+});
+
+test("with a database of its own the environment names another system, of which nothing is taken", async () => {
+  await leave(".run");
+  const other = { MONGODB_URI: "mongodb://other" };
+  expect(withRunningSystem(other, root)).toEqual({ env: other });
+  const same = withRunningSystem({ MONGODB_URI: "mongodb://a/?b=c" }, root);
+  expect(same.env.INGEST_SMTP).toBe("127.0.0.1:2525");
+  expect(same.file).toBeUndefined();
+});
+
+test("without such a file the environment is all; one that is named must be there", () => {
+  expect(withRunningSystem({ A: "b" }, root)).toEqual({ env: { A: "b" } });
+  expect(() => withRunningSystem({ RS_AGENT_ENV_FILE: join(root, "no") }, root)).toThrow(/ENOENT/);
 });
 
 test("who does something is the user, or whom RS_AGENT_USER names", () => {

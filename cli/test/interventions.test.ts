@@ -126,7 +126,9 @@ describe("hold and cancel", () => {
   });
 
   test("neither touches final mail, and a mail on its way out is not cancelled (I8)", () => {
-    for (const state of ["sent", "split", "dead", "quarantined", "bounced"] as const) {
+    const split = mailWith({ state: "split" });
+    expect(() => cancel(split, actor)).toThrow(/is split: its parts go their own way/);
+    for (const state of ["sent", "dead", "quarantined", "bounced"] as const) {
       expect(() => cancel(mailWith({ state }), actor)).toThrow(/only mail that is/);
       expect(() => hold(mailWith({ state }), actor)).toThrow(/only mail that is/);
     }
@@ -135,6 +137,12 @@ describe("hold and cancel", () => {
 });
 
 describe("dead letters", () => {
+  test("that were never a mail are not tried again, but may be dropped", () => {
+    const mail = deadMail({ malformed: { hello: "world" } });
+    expect(() => retryDead(mail, actor)).toThrow(/never a mail .*rs-agent dead drop/);
+    expect(drop(mail, "dead", actor).change.set).toEqual({ expireAt: now });
+  });
+
   test("start again with their strikes forgiven and dead recipients open", () => {
     const mail = after(deadMail(), retryDead(deadMail(), actor).change);
     expect(mail).toMatchObject({ state: "processing", next: "virus", dueAt: now });

@@ -14,6 +14,8 @@ import { createOutput } from "../src/terminal.ts";
 
 export interface Ran {
   out: string;
+  /** What was complained of. */
+  err: string;
   code: number;
 }
 
@@ -24,19 +26,25 @@ export async function runCli(
   files: Record<string, string | Buffer> = {},
 ): Promise<Ran> {
   let out = "";
+  let err = "";
   let code = 0;
   const program = createProgram({
     env: { RS_AGENT_USER: "tester", ...env },
-    output: createOutput((text) => {
-      out += text.toString();
-    }),
+    output: createOutput(
+      (text) => {
+        out += text.toString();
+      },
+      (text) => {
+        err += text;
+      },
+    ),
     readInput: (path) => Promise.resolve(Buffer.from(files[path] ?? "")),
     setExitCode: (given) => {
       code = given;
     },
   });
   await program.parseAsync([...args], { from: "user" });
-  return { out, code };
+  return { out, err, code };
 }
 
 export interface CliDatabase {

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { crlf, multipart, textPart } from "./mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
 
@@ -67,9 +68,10 @@ const forgedHeaders = (now: Date): Sample =>
         ["X-Virus-Scanned", "by a scanner that does not exist"],
         ["X-Virus-Status", "Clean"],
         ["X-RadicalSpam", "forged"],
+        // The name under which our enricher would state its own results (ENRICH_AUTHSERV_ID).
         [
           "Authentication-Results",
-          "localhost;\n dkim=pass header.d=bank.example;\n spf=pass smtp.mailfrom=bank.example",
+          `${hostname()};\n dkim=pass header.d=bank.example;\n spf=pass smtp.mailfrom=bank.example`,
         ],
       ],
       subject: "Your account statement",

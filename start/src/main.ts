@@ -24,6 +24,8 @@ import { conservationLine, fateTable } from "./table.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
+const usualPort = 2525;
+
 interface Context {
   options: StartOptions;
   config: StartConfig;
@@ -177,8 +179,6 @@ function freshStart(runDir: string): void {
     rmSync(join(runDir, name), { recursive: true, force: true });
   }
 }
-
-const usualPort = 2525;
 
 async function usualSmtp(): Promise<string> {
   return `127.0.0.1:${(await isFree(usualPort)) ? usualPort : 0}`;

@@ -32,7 +32,7 @@ export function nextSteps(system: RunningSystem, around: Surroundings): string {
     `Logs lie in          ${near(logsDir)}`,
     `Database             ${mongodb.server}`,
     ...(hasTestSignatures
-      ? ["Virus signatures     of test viruses alone; AV_CLAMD=HOST:PORT names a real clamd"]
+      ? ["Virus signatures     test viruses only; AV_CLAMD=HOST:PORT names a real clamd"]
       : []),
     "",
     `Try these in another terminal, in ${root}:`,

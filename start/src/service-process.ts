@@ -17,7 +17,19 @@ export interface ServiceProcessOptions {
   restart: boolean;
   /** Told of each end that we did not ask for, in one line. */
   onTrouble: (text: string) => void;
+  /** Told of every end. */
+  onEnd?: (end: ProcessEnd) => void;
   onSpawn: (pid: number) => void;
+}
+
+/** A process that has ended: one of `exitCode` and `signal` says how. */
+export interface ProcessEnd {
+  name: string;
+  pid: number | undefined;
+  exitCode: number | undefined;
+  signal: NodeJS.Signals | undefined;
+  /** It had said that it is ready. */
+  wasReady: boolean;
 }
 
 type State =
@@ -46,6 +58,8 @@ export class ServiceProcess {
   #state: State = { kind: "ended" };
   #backoffMs = firstBackoffMs;
   #restarts = 0;
+  /** It was ready once: its settings are right, and what ends it now passes. */
+  #wasReady = false;
   #trouble: string | undefined;
   #readyLine = Promise.withResolvers<LogLine>();
   #ended = Promise.withResolvers<undefined>();
@@ -89,7 +103,12 @@ export class ServiceProcess {
     if (child.pid !== undefined) onSpawn(child.pid);
     this.#state = { kind: "starting", child, spawnedAt: performance.now() };
     child.once("error", (error) => this.#onEnd(child, error.message));
-    child.once("exit", (code, signal) => this.#onEnd(child, signal ?? code ?? "?"));
+    child.once("exit", (code, signal) => {
+      const wasReady = !("child" in this.#state) || this.#state.kind !== "starting";
+      const how = { exitCode: code ?? undefined, signal: signal ?? undefined };
+      this.#options.onEnd?.({ name: this.name, pid: child.pid, wasReady, ...how });
+      this.#onEnd(child, signal ?? code ?? "?");
+    });
     void this.#watch(child, log);
   }
 
@@ -139,6 +158,7 @@ export class ServiceProcess {
       const line = lines.find(({ msg }) => msg === "ready");
       if (line !== undefined) {
         this.#trouble = undefined;
+        this.#wasReady = true;
         this.#state = { ...this.#state, kind: "ready" };
         this.#readyLine.resolve(line);
         return;
@@ -155,7 +175,8 @@ export class ServiceProcess {
     const trouble = `${name} ended (${typeof how === "number" ? `exit code ${how}` : how})`;
     const details = `${said === "" ? "" : `:\n${said}`}\n(log: ${logFile})`;
     const { kind } = this.#state;
-    if (!restart || how === exitCodes.badConfig || (kind === "starting" && this.#restarts > 3)) {
+    const isHopeless = kind === "starting" && !this.#wasReady && this.#restarts > 3;
+    if (!restart || how === exitCodes.badConfig || isHopeless) {
       this.#readyLine.reject(new TerminalError("SETUP_FAILED", trouble + details));
       this.#readyLine.promise.catch(() => undefined);
       onTrouble(`${trouble} and is not started again`);

@@ -5,7 +5,7 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "./free-port.ts";
 import { takeOver } from "./leftovers.ts";
 import { startParts, type Parts } from "./parts.ts";
-import { ServiceProcess } from "./service-process.ts";
+import { ServiceProcess, type ProcessEnd } from "./service-process.ts";
 
 /** In the order in which they are drained: nothing new comes in, then what is in flight ends. */
 export const serviceNames = [
@@ -38,8 +38,8 @@ export interface SystemOptions {
   smtp?: string;
   /** Settings for all services, over those of our own environment. */
   env?: Env;
-  /** Settings for one service, over `env`. */
-  serviceEnv?: Partial<Record<ServiceName, Env>>;
+  /** Settings for one service, over `env`; those of its nth process (from 0) where they differ. */
+  serviceEnv?: Partial<Record<ServiceName, Env | ((nth: number) => Env)>>;
   /** Another program in the place of a service (benchmarks: a worker without an engine). */
   scripts?: Partial<Record<ServiceName, string>>;
   /** Called when the database answers and before any service starts, to store policies, say. */
@@ -50,6 +50,8 @@ export interface SystemOptions {
   report?: (part: string, text: string | undefined) => void;
   /** Ends that nobody asked for, one line each. */
   onTrouble?: (text: string) => void;
+  /** Every end of a service's process, asked for or not. */
+  onEnd?: (end: ProcessEnd) => void;
   signal?: AbortSignal;
 }
 
@@ -228,11 +230,12 @@ class System implements RunningSystem {
         ...process.env,
         ...(await this.#wiring(name, nth)),
         ...this.#options.env,
-        ...this.#options.serviceEnv?.[name],
+        ...envOf(this.#options.serviceEnv?.[name], nth),
       }),
       logFile: join(this.logsDir, `${fullName.replace(" ", "-")}.log`),
       restart: this.#options.restart ?? true,
       onTrouble: this.#options.onTrouble ?? (() => undefined),
+      ...(this.#options.onEnd === undefined ? {} : { onEnd: this.#options.onEnd }),
       onSpawn: this.#note,
     });
     this.#services.set(name, [...siblings, service]);
@@ -272,6 +275,10 @@ async function fixedPort(address: string): Promise<string> {
 
 function spamdChildren({ spamdChildren: children }: Parts): Env {
   return children === undefined ? {} : { SPAM_CHILDREN: String(children) };
+}
+
+function envOf(env: Env | ((nth: number) => Env) | undefined, nth: number): Env {
+  return typeof env === "function" ? env(nth) : (env ?? {});
 }
 
 function definedOf(env: Env): NodeJS.ProcessEnv {

@@ -1,8 +1,12 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
-import { ServiceProcess, type ServiceProcessOptions } from "../src/service-process.ts";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import {
+  ServiceProcess,
+  type ProcessEnd,
+  type ServiceProcessOptions,
+} from "../src/service-process.ts";
 
 let dir: string;
 let service: ServiceProcess | undefined;
@@ -45,6 +49,32 @@ it("is ready when the process has said so in its log", async () => {
   const running = await start(sayReady + live);
   expect(await running.untilReady()).toMatchObject({ msg: "ready", smtp: "127.0.0.1:25" });
   expect(running.state).toBe("ready");
+});
+
+it("does not give up a service that was ready once, however often its start fails after that", async () => {
+  const runs = join(dir, "runs");
+  const running = await start(`
+    import { appendFileSync, readFileSync } from "node:fs";
+    appendFileSync(${JSON.stringify(runs)}, ".");
+    const run = readFileSync(${JSON.stringify(runs)}).length;
+    if (run > 1 && run < 6) process.exit(1);
+    ${sayReady}
+    ${live}`);
+  await running.untilReady();
+  running.kill("SIGKILL");
+  await vi.waitFor(() => expect(running.restarts).toBe(5), 15_000);
+  await running.untilReady();
+  expect(running.state).toBe("ready");
+});
+
+it("tells of each end how it came", async () => {
+  const ends: ProcessEnd[] = [];
+  const running = await start(sayReady + live, { onEnd: (end) => ends.push(end) });
+  await running.untilReady();
+  const pid = running.kill("SIGKILL");
+  await running.untilReady();
+  const how = { name: "test service", pid, exitCode: undefined, signal: "SIGKILL", wasReady: true };
+  expect(ends).toEqual([how]);
 });
 
 it("starts a killed process again, under another pid, in the same log", async () => {

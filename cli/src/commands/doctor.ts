@@ -8,9 +8,9 @@ import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { peerConfigSchema } from "../config.ts";
 import { engineText } from "../explain.ts";
+import { isAble, readSystem, routeText, type SeenSystem } from "../seen-system.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { field } from "../terminal.ts";
-import { readStatus, type Status } from "./status.ts";
 
 /** One dependency: reached or not, and what to do. */
 export interface Diagnosis {
@@ -60,13 +60,14 @@ async function diagnoseSystem(deps: CliDeps): Promise<Diagnosis[]> {
   try {
     return await withDatabase(deps, async ({ database }) => {
       await database.ping();
-      const status = await readStatus(database);
+      const system = await readSystem(database);
       return [
         { part: "database", ok: true, found: database.server },
         await diagnosePolicy(database),
-        ...services.map((service) => diagnoseService(service, status)),
-        ...workers.map((worker) => diagnoseWorker(worker, status)),
-        ...status.paused.map(({ step, by }) => ({
+        ...services.map((service) => diagnoseService(service, system)),
+        ...workers.map((worker) => diagnoseWorker(worker, system)),
+        ...diagnoseRoutes(system),
+        ...system.paused.map(({ step, by }) => ({
           part: step,
           ok: false,
           found: `paused by ${by}`,
@@ -105,13 +106,28 @@ const services = [
 
 function diagnoseService(
   { name, means }: (typeof services)[number],
-  { services: running }: Status,
+  { services: running }: SeenSystem,
 ): Diagnosis {
   const ids = running.filter(({ service }) => service === name).map(({ id }) => id);
   if (ids.length > 0) return { part: name, ok: true, found: ids.join(", ") };
   const advice = `start services/${name}/src/main.ts with this MONGODB_URI and MONGODB_DB; until then ${means}`;
   return { part: name, ok: false, found: "not heard of in the last 10 s", advice };
 }
+
+function diagnoseRoutes({ routes }: SeenSystem): Diagnosis[] {
+  return routes.flatMap(({ route, relay, failure }) => {
+    if (failure == null) return [];
+    const hop = routeText(route);
+    const advice = `is the server at ${hop} up, and does it take mail from here? Mail waits until then`;
+    return [{ part: "next hop", ok: false, found: `${relay} to ${hop}: ${failure}`, advice }];
+  });
+}
+
+const engineAdvice = {
+  virus: "; clamav-cli --host HOST --port PORT ping asks its clamd",
+  spam: "; rs-agent doctor --spamd HOST:PORT asks its spamd",
+  enrich: "",
+} as const;
 
 const workers = [
   { name: "av-worker", kind: "virus" },
@@ -121,10 +137,10 @@ const workers = [
 
 function diagnoseWorker(
   { name, kind }: (typeof workers)[number],
-  { workers: known, services: running }: Status,
+  { workers: known, services: running }: SeenSystem,
 ): Diagnosis {
   const own = known.filter((worker) => worker.kind === kind);
-  const able = own.filter(({ unable, state }) => unable == null && state === "open");
+  const able = own.filter(isAble);
   if (able.length > 0) {
     const found = able.map(({ id, engine }) => `${id} (${engineText(engine ?? undefined)})`);
     return { part: name, ok: true, found: found.join(", ") };
@@ -136,7 +152,7 @@ function diagnoseWorker(
       part: name,
       ok: false,
       found,
-      advice: `see the log of ${first.id} and its engine below`,
+      advice: `see the log of ${first.id}${engineAdvice[kind]}`,
     };
   }
   const isDispatched = running.some(({ service }) => service === "dispatcher");

@@ -1,10 +1,14 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
+import { RsError } from "@rs-agent/shared/errors.ts";
 import { mailStates, type MailRecord, type MailState } from "@rs-agent/shared/mail/record.ts";
 import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import { explain } from "../explain.ts";
 import { cancel, hold, retryNow, type Actor, type Intervention } from "../interventions.ts";
 import { mailList } from "../mail-list.ts";
+import { readSystem } from "../seen-system.ts";
 import { intervene, mailById, withDatabase, type CliDeps } from "../session.ts";
+import { printable } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
 
 export function addMailCommands(program: Command, deps: CliDeps): void {
@@ -29,14 +33,21 @@ function addExplain(program: Command, deps: CliDeps): void {
     .argument("<id>")
     .option("--json", "print the record as JSON")
     .action(async (id: string, options: { json?: true }) => {
-      const { mail, children, now } = await withDatabase(deps, async ({ database }) => {
-        const found = await mailById(database, id);
-        const parts = found.state === "split" ? await database.mails.children(id) : [];
-        return { mail: found, children: parts, now: database.clock.now() };
-      });
+      const story = await withDatabase(deps, ({ database }) => readStory(database, id));
+      const { mail, children, now, system } = story;
       if (options.json === true) deps.output.json(withoutKeys({ ...mail, children }));
-      else deps.output.print(explain(mail, children, now));
+      else deps.output.print(explain(mail, children, now, system));
     });
+}
+
+/** All that `explain` is made of. */
+export async function readStory(database: Database, id: string) {
+  const mail = await mailById(database, id);
+  const [children, system] = await Promise.all([
+    mail.state === "split" ? database.mails.children(id) : [],
+    readSystem(database),
+  ]);
+  return { mail, children, now: database.clock.now(), system };
 }
 
 interface FindOptions {
@@ -59,7 +70,7 @@ function addFind(program: Command, deps: CliDeps): void {
     .option("--message-id <id>", "Message-ID field")
     .option(
       "--since <time>",
-      "an instant (2026-01-31, 2026-01-31T12:00Z) or an age (2h)",
+      "an instant (2026-01-31, '2026-01-31 12:00', UTC) or an age (2h)",
       parseTime,
     )
     .option("--until <time>", "likewise", parseTime)
@@ -88,14 +99,25 @@ function addIntervention(
     .action((ids: string[]) => interveneAll(deps, ids, make));
 }
 
-/** One line a mail; the first that is refused ends it. */
+/**
+ * One line a mail. One that is refused, or that nobody has any more, is named on standard error and
+ * does not keep the others from their turn; the exit code is 1 then.
+ */
 export async function interveneAll(
   deps: CliDeps,
   ids: readonly string[],
   make: (mail: MailRecord, actor: Actor) => Intervention,
 ): Promise<void> {
   await withDatabase(deps, async (session) => {
-    for (const id of ids) deps.output.print(`${id}: ${await intervene(session, id, make)}`);
+    for (const id of ids) {
+      try {
+        deps.output.print(`${printable(id)}: ${await intervene(session, id, make)}`);
+      } catch (error) {
+        if (!(error instanceof RsError) || !error.code.startsWith("CLI_")) throw error;
+        deps.output.complain(`${error.code}: ${printable(error.message)}`);
+        deps.setExitCode(1);
+      }
+    }
   });
 }
 
@@ -109,11 +131,13 @@ function parseDuration(text: string): number {
   throw new InvalidArgumentError("It must be a duration such as 30m, 4h or 7d.");
 }
 
-function parseTime(text: string): Date {
+/** As we show instants ourselves: UTC, unless another zone is named. */
+export function parseTime(text: string): Date {
   if (durationSchema.safeParse(text).success) return new Date(Date.now() - durationMs(text));
-  const at = new Date(text);
-  if (!Number.isNaN(at.getTime())) return at;
-  throw new InvalidArgumentError("It must be a date, a date and time, or an age such as 2h.");
+  const isZoned = /(z|[+-]\d{2}:?\d{2})$/i.test(text) && /\d[t ]\d/i.test(text);
+  const at = new Date(isZoned ? text : `${text}Z`);
+  if (/^\d{4}-\d{2}/.test(text) && !Number.isNaN(at.getTime())) return at;
+  throw new InvalidArgumentError("It must be such as 2026-01-31, '2026-01-31 12:00' (UTC) or 2h.");
 }
 
 export function parseCount(text: string): number {

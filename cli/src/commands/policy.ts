@@ -1,4 +1,5 @@
-import type { Command } from "commander";
+import { isIP } from "node:net";
+import { InvalidArgumentError, type Command } from "commander";
 import { domainOf } from "@rs-agent/shared/mail/smtp-envelope.ts";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
@@ -62,9 +63,9 @@ function addTest(group: Command, deps: CliDeps): void {
   group
     .command("test")
     .description("which policy a mail would get, and what it would do")
-    .requiredOption("--from <address>", "SMTP sender")
-    .requiredOption("--to <address>", "recipient")
-    .requiredOption("--ip <address>", "the client's address")
+    .requiredOption("--from <address>", 'SMTP sender; "" is the null sender', parseSender)
+    .requiredOption("--to <address>", "recipient", parseAddress)
+    .requiredOption("--ip <address>", "the client's address", parseClient)
     .option("--header-from <address>", "the header From (default: the SMTP sender)")
     .option("--outgoing", "the listener is one for outgoing mail")
     .option("--file <file>", "of this file instead of the stored policy")
@@ -77,6 +78,20 @@ function addTest(group: Command, deps: CliDeps): void {
       if (options.json === true) deps.output.json(withoutKeys(result));
       else deps.output.print(formatTest(result, options));
     });
+}
+
+function parseAddress(text: string): string {
+  if (/^[^\s@].*@[^\s@]+$/.test(text) || text.toLowerCase() === "postmaster") return text;
+  throw new InvalidArgumentError("It must be an address such as a@example.com.");
+}
+
+function parseSender(text: string): string {
+  return text === "" || text === "<>" ? "" : parseAddress(text);
+}
+
+function parseClient(text: string): string {
+  if (isIP(text) !== 0) return text;
+  throw new InvalidArgumentError("It must be an IP address.");
 }
 
 async function documentsFor(deps: CliDeps, { file }: TestOptions): Promise<PolicyDocument[]> {

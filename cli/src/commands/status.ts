@@ -1,42 +1,24 @@
 import type { Command } from "commander";
-import { z } from "zod";
-import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
-import { engineSchema, taskKindSchema } from "@rs-agent/shared/mail/verdict.ts";
-import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
-import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
-import type { Pause } from "@rs-agent/shared/store/controls.ts";
+import { taskKindSchema } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Conservation, Waiting } from "@rs-agent/shared/store/mails.ts";
 import { engineText } from "../explain.ts";
+import {
+  isAble,
+  readSystem,
+  routeText,
+  whyNoWorker,
+  type SeenService,
+  type SeenSystem,
+  type SeenWorker,
+} from "../seen-system.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
-import { age, field, table } from "../terminal.ts";
+import { age, field, span, table } from "../terminal.ts";
 
-/** A worker as its dispatchers see it. */
-const workerSchema = z.looseObject({
-  id: z.string(),
-  kind: taskKindSchema,
-  mailbox: z.string(),
-  state: z.string(),
-  unable: z.string().nullish(),
-  engine: engineSchema.nullish(),
-  grant: creditSchema,
-  outstanding: creditSchema,
-});
-export type SeenWorker = z.output<typeof workerSchema>;
-
-const dispatcherSchema = z.looseObject({
-  heldMails: z.number(),
-  workers: z.array(workerSchema),
-});
-
-export interface Status {
+export interface Status extends SeenSystem {
   server: string;
   now: Date;
   waiting: Waiting[];
-  services: Omit<ActorReport, "snapshot">[];
-  /** Each worker once, with the dispatchers that know it. */
-  workers: (SeenWorker & { dispatchers: string[] })[];
-  paused: Pause[];
   conservation?: Conservation;
 }
 
@@ -55,95 +37,113 @@ export function addStatus(program: Command, deps: CliDeps): void {
     });
 }
 
-/** Reads what `status` and `doctor` show. */
+/** Reads what `status` shows. */
 export async function readStatus(database: Database, isCounted = false): Promise<Status> {
-  const { mails, actors, controls, clock, server } = database;
-  const [waiting, reports, paused] = await Promise.all([
-    mails.waiting(),
-    actors.all(),
-    controls.pauses(),
-  ]);
+  const { mails, clock, server } = database;
+  const [waiting, system] = await Promise.all([mails.waiting(), readSystem(database)]);
   const conservation = isCounted ? await mails.countOutcomes() : undefined;
   return {
     server,
     now: clock.now(),
     waiting,
-    services: reports.map(({ id, service, at }) => ({ id, service, at })),
-    workers: workersIn(reports),
-    paused,
+    ...system,
     ...(conservation !== undefined && { conservation }),
   };
 }
 
-function workersIn(reports: readonly ActorReport[]): Status["workers"] {
-  const seen = new Map<string, Status["workers"][number]>();
-  for (const { id, service, snapshot } of reports) {
-    const parsed = dispatcherSchema.safeParse(snapshot);
-    if (service !== "dispatcher" || !parsed.success) continue;
-    for (const worker of parsed.data.workers) {
-      const known = seen.get(worker.id);
-      seen.set(worker.id, { ...worker, dispatchers: [...(known?.dispatchers ?? []), id] });
-    }
-  }
-  return [...seen.values()].sort((a, b) => (a.kind + a.id < b.kind + b.id ? -1 : 1));
-}
-
 export function formatStatus(status: Status): string {
-  const { server, now, waiting, services, workers, paused, conservation } = status;
+  const { server, now, waiting, services, workers, conservation } = status;
+  const attention = attentionLines(status);
   return [
     field("database", server),
-    waiting.length === 0
-      ? "no mail waits"
-      : table(
-          ["STATE", "WAITS FOR", "MAILS", "OLDEST"],
-          waiting.map(({ state, next, count, oldestAt }) => [
-            state,
-            next === "" ? "a person" : next,
-            String(count),
-            age(oldestAt, now),
-          ]),
-        ),
+    waiting.length === 0 ? "no mail waits" : waitingTable(waiting, now),
     services.length === 0
       ? "no service has said anything in the last 10 s"
-      : table(
-          ["SERVICE", "ID", "HEARD"],
-          services.map(({ service, id, at }) => [service, id, age(at, now)]),
-        ),
+      : serviceTable(services, now),
     ...(workers.length === 0 ? [] : [workerTable(workers)]),
-    ...paused.map(({ step, by, at }) => field("paused", `${step}, by ${by} ${age(at, now)}`)),
-    ...starving(status),
+    ...(attention.length === 0 ? [] : [attention.join("\n")]),
     ...(conservation === undefined ? [] : [outcomes(conservation)]),
   ].join("\n\n");
 }
 
-function workerTable(workers: Status["workers"]): string {
+function waitingTable(waiting: readonly Waiting[], now: Date): string {
   return table(
-    ["WORKER", "TASK", "STATE", "AT WORK", "ENGINE"],
-    workers.map(({ id, kind, state, unable, grant, outstanding, engine }) => [
-      id,
-      kind,
-      unable == null ? state : `unable: ${unable}`,
-      `${String(outstanding.tasks)} of ${String(grant.tasks)}`,
-      engineText(engine ?? undefined),
+    ["STATE", "WAITS FOR", "MAILS", "OLDEST"],
+    waiting.map(({ state, next, count, oldestAt }) => [
+      state,
+      waitsFor(next),
+      String(count),
+      age(oldestAt, now),
     ]),
   );
 }
 
-/** Tasks for which mail waits and no worker is able to take it. */
-function starving({ waiting, workers, paused, now }: Status): string[] {
-  return waiting.flatMap(({ state, next, count, oldestAt }) => {
-    const kind = taskKindSchema.safeParse(next);
-    if (state !== "processing" || !kind.success) return [];
-    const able = workers.some((one) => one.kind === kind.data && one.unable == null);
-    if (able || paused.some(({ step }) => step === next)) return [];
-    const waited = formatDuration(now.getTime() - oldestAt.getTime());
-    return [
-      field(
-        "attention",
-        `${String(count)} mails wait for ${next} (${waited}) and no worker is able`,
-      ),
-    ];
-  });
+function waitsFor(next: string): string {
+  if (next === "") return "a person";
+  return next === "retry" ? "its time" : routeText(next);
+}
+
+function serviceTable(services: readonly SeenService[], now: Date): string {
+  return table(
+    ["SERVICE", "ID", "HEARD", "IN HAND"],
+    services.map(({ service, id, at, inHand }) => [
+      service,
+      id,
+      age(at, now),
+      inHand === undefined ? "" : mailsText(inHand),
+    ]),
+  );
+}
+
+function workerTable(workers: readonly SeenWorker[]): string {
+  return table(
+    ["WORKER", "TASK", "STATE", "AT WORK", "ENGINE"],
+    workers.map((worker) => {
+      const { id, kind, state, unable, grant, outstanding, engine } = worker;
+      const atWork = String(outstanding.tasks);
+      return [
+        id,
+        kind,
+        unable == null ? state : "unable",
+        isAble(worker) ? `${atWork} of ${String(grant.tasks)}` : atWork,
+        engineText(engine ?? undefined),
+      ];
+    }),
+  );
+}
+
+/** What a person should know of or act on, whole. */
+function attentionLines(status: Status): string[] {
+  const { waiting, workers, routes, paused, now } = status;
+  return [
+    ...paused.map(({ step, by, at }) =>
+      field("paused", `${step}, by ${by} ${age(at, now)}; rs-agent resume ${step} goes on`),
+    ),
+    ...waiting.flatMap((group) => starving(group, status)),
+    ...workers.flatMap(({ id, unable }) =>
+      unable == null ? [] : [field("attention", `${id} is unable: ${unable}`)],
+    ),
+    ...routes.flatMap(({ route, relay, failure }) =>
+      failure == null
+        ? []
+        : [field("attention", `${relay} cannot send to ${routeText(route)}: ${failure}`)],
+    ),
+  ];
+}
+
+/** Mail for whose task no worker is able. */
+function starving({ state, next, count, oldestAt }: Waiting, status: Status): string[] {
+  const kind = taskKindSchema.safeParse(next);
+  if (state !== "processing" || !kind.success) return [];
+  const why = whyNoWorker(kind.data, status);
+  if (why === undefined || status.paused.some(({ step }) => step === next)) return [];
+  const waited = span(status.now.getTime() - oldestAt.getTime());
+  const who = `${mailsText(count)} ${count === 1 ? "waits" : "wait"} for ${next}`;
+  return [field("attention", `${who} (${waited}) and no worker is able`)];
+}
+
+function mailsText(count: number): string {
+  return `${String(count)} ${count === 1 ? "mail" : "mails"}`;
 }
 
 function outcomes({ dsn, holds, ...counts }: Conservation): string {

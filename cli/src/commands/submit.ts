@@ -16,6 +16,8 @@ interface SubmitOptions {
 
 interface Submitted {
   file: string;
+  /** As a listener of ours names it; undefined where another server took it. */
+  id?: string;
   accepted: string[];
   rejected: { address: string; reply: string }[];
   /** The server's reply to the mail, or what went wrong. */
@@ -78,7 +80,9 @@ async function sendOne(
       rejectedErrors?: SmtpError[];
       response: string;
     };
-    return { file, accepted, rejected: rejectedOf(rejectedErrors), reply: response };
+    const id = /\bqueued as (\S+)/.exec(response)?.[1];
+    const rejected = rejectedOf(rejectedErrors);
+    return { file, ...(id !== undefined && { id }), accepted, rejected, reply: response };
   } catch (error) {
     const { rejectedErrors, response } = error as SmtpError;
     if (response === undefined) {

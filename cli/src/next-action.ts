@@ -1,0 +1,127 @@
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKindSchema } from "@rs-agent/shared/mail/verdict.ts";
+import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
+import { blockingFindings, quoted } from "./interventions.ts";
+import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
+import { age, field, instant } from "./terminal.ts";
+
+/** What will happen, what is in its way, or what a person has to do. */
+export function nextAction(mail: MailRecord, now: Date, system?: SeenSystem): string {
+  const { text, command } = actionOf(mail, now);
+  return [
+    field("next", command === undefined ? text : `${text}:`),
+    ...(command === undefined ? [] : [command]),
+    ...obstacles(mail, now, system).map((obstacle) => field("", obstacle)),
+  ].join("\n");
+}
+
+interface Action {
+  text: string;
+  /** What a person may do about it, in lines that a shell takes as they stand. */
+  command?: string;
+}
+
+function actionOf(mail: MailRecord, now: Date): Action {
+  const { lease, state, dueAt } = mail;
+  if (lease !== undefined && lease.until > now) {
+    return { text: `${lease.owner} works on it now (lease until ${instant(lease.until)})` };
+  }
+  const due = dueAt === undefined || dueAt <= now ? "due now" : `due ${age(dueAt, now)}`;
+  switch (state) {
+    case "incoming":
+      return { text: `waits for a dispatcher to plan it, ${due}` };
+    case "processing":
+      return { text: `waits for ${mail.next ?? "a dispatcher"}, ${due}${waitingSince(mail, now)}` };
+    case "ready": {
+      const hop = mail.next === undefined ? "its next hop" : routeText(mail.next);
+      return { text: `waits for the relay to ${hop}, ${due}` };
+    }
+    case "relaying":
+      return { text: `its last attempt's outcome is unknown; sent again ${due}` };
+    case "held":
+      if (mail.heldUntil !== undefined) {
+        return { text: `held, tried again ${age(mail.heldUntil, now)}` };
+      }
+      return heldFor(mail, now);
+    case "split":
+      return { text: "its parts go their own way: rs-agent explain tells each one's story" };
+    default:
+      return finalAction(mail, now);
+  }
+}
+
+function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
+  if (uncheckedSince === undefined) return "";
+  const { check, reason, at } = uncheckedSince;
+  const rule = plan?.[check]?.unchecked[reason];
+  const until = new Date(at.getTime() + (rule?.waitMs ?? 0));
+  const end =
+    rule?.action === "wait" ? `; ${rule.then ?? "quarantine"} by policy ${age(until, now)}` : "";
+  return `; no ${check} verdict (${reason}) since ${age(at, now)}${end}`;
+}
+
+function heldFor(mail: MailRecord, now: Date): Action {
+  const { plan, body } = mail;
+  const step = plan && nextStep({ ...mail, plan, rawSha256: body.sha256, now });
+  // What a person holds goes on by itself; what policy holds needs its finding overridden.
+  const command = step?.kind === "hold" ? releaseOf(mail, now) : `  rs-agent retry-now ${mail._id}`;
+  return { text: "a person must act", command };
+}
+
+function releaseOf(mail: MailRecord, now: Date): string {
+  const named = blockingFindings(mail, now).map(({ finding }) => `--override ${quoted(finding)}`);
+  return [`  rs-agent quarantine release ${mail._id}`, ...named].join(" \\\n    ");
+}
+
+function finalAction(mail: MailRecord, now: Date): Action {
+  const { state, expireAt, _id } = mail;
+  const kept = expireAt === undefined ? "kept for ever" : `removed ${age(expireAt, now)}`;
+  if (expireAt !== undefined && expireAt <= now) return { text: "removed by the next sweep" };
+  if (state === "quarantined") {
+    return { text: `nothing by itself, ${kept}; to let it pass`, command: releaseOf(mail, now) };
+  }
+  if (state !== "dead") return { text: `nothing, ${kept}` };
+  return mail.malformed === undefined
+    ? {
+        text: `nothing by itself, ${kept}; to try it again`,
+        command: `  rs-agent dead retry ${_id}`,
+      }
+    : {
+        text: `nothing by itself, ${kept}; put the record right and in again; then`,
+        command: `  rs-agent dead drop ${_id}`,
+      };
+}
+
+/** Why what comes next does not come. */
+function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined): string[] {
+  const step = awaitedStep(mail);
+  if (system === undefined || step === undefined) return [];
+  const paused = system.paused.find((pause) => pause.step === step);
+  if (paused !== undefined) {
+    const { by, at } = paused;
+    return [`${step} is paused by ${by} (${age(at, now)}): rs-agent resume ${step} goes on`];
+  }
+  const service = step === "relay" ? "relay" : "dispatcher";
+  if (!system.services.some((one) => one.service === service)) {
+    return [`no ${service} was heard of in the last 10 s`];
+  }
+  if (step === "relay") {
+    const failing = system.routes.filter(({ route, failure }) => route === mail.next && failure);
+    return failing.map(({ relay, failure }) => `${relay} cannot send there: ${failure ?? ""}`);
+  }
+  const kind = taskKindSchema.safeParse(step);
+  const why = kind.success ? whyNoWorker(kind.data, system) : undefined;
+  return why === undefined ? [] : [`no ${step} worker is able: ${why}`];
+}
+
+/** Which step it waits for; of a mail in a dispatcher's hand the first that it has not had. */
+function awaitedStep(mail: MailRecord): TaskKind | "plan" | "relay" | undefined {
+  const { state, next, plan, verdicts, lease } = mail;
+  if (state === "ready" || state === "relaying") return "relay";
+  if (state !== "incoming" && state !== "processing") return undefined;
+  if (lease === undefined) return taskKindSchema.safeParse(next).data ?? "plan";
+  const isMissing = (check: "virus" | "spam") =>
+    verdicts[check] === undefined && (plan === undefined || plan[check] !== undefined);
+  return (["virus", "spam"] as const).find(isMissing) ?? "enrich";
+}

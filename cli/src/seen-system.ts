@@ -1,0 +1,123 @@
+import { z } from "zod";
+import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
+import { engineSchema, taskKindSchema, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
+import type { Pause } from "@rs-agent/shared/store/controls.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+
+/** A worker as its dispatchers see it. */
+const workerSchema = z.looseObject({
+  id: z.string(),
+  kind: taskKindSchema,
+  mailbox: z.string(),
+  state: z.string(),
+  unable: z.string().nullish(),
+  engine: engineSchema.nullish(),
+  grant: creditSchema,
+  outstanding: creditSchema,
+});
+export type SeenWorker = z.output<typeof workerSchema> & {
+  /** Each worker stands once, with the dispatchers that know it. */
+  dispatchers: string[];
+};
+
+const routeSchema = z.looseObject({
+  route: z.string(),
+  heldMails: z.number(),
+  openSessions: z.number(),
+  failure: z.string().nullish(),
+});
+export type SeenRoute = z.output<typeof routeSchema> & { relay: string };
+
+const dispatcherSchema = z.looseObject({
+  heldMails: z.number(),
+  workers: z.array(workerSchema),
+});
+const relaySchema = z.looseObject({ routes: z.array(routeSchema) });
+
+export interface SeenService {
+  id: string;
+  service: string;
+  /** When it was last heard of. */
+  at: Date;
+  /** Mails on which it works; undefined: it does not say. */
+  inHand?: number;
+}
+
+/** What the services say of themselves, and what persons have paused. */
+export interface SeenSystem {
+  services: SeenService[];
+  workers: SeenWorker[];
+  /** Next hops to which relays have something to send. */
+  routes: SeenRoute[];
+  paused: Pause[];
+}
+
+export async function readSystem({
+  actors,
+  controls,
+}: Pick<Database, "actors" | "controls">): Promise<SeenSystem> {
+  const [reports, paused] = await Promise.all([actors.all(), controls.pauses()]);
+  const sorted = reports.sort((a, b) => compare(a.service + a.id, b.service + b.id));
+  return {
+    services: sorted.map(serviceIn),
+    workers: workersIn(sorted),
+    routes: sorted.flatMap(routesIn),
+    paused,
+  };
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
+
+function serviceIn(report: ActorReport): SeenService {
+  const { id, service, at, snapshot } = report;
+  const seen = { id, service, at };
+  const dispatcher = dispatcherSchema.safeParse(snapshot);
+  if (service === "dispatcher" && dispatcher.success) {
+    return { ...seen, inHand: dispatcher.data.heldMails };
+  }
+  if (service !== "relay") return seen;
+  const inHand = routesIn(report).reduce((sum, { heldMails }) => sum + heldMails, 0);
+  return { ...seen, inHand };
+}
+
+function workersIn(reports: readonly ActorReport[]): SeenWorker[] {
+  const seen = new Map<string, SeenWorker>();
+  for (const { id, service, snapshot } of reports) {
+    const parsed = dispatcherSchema.safeParse(snapshot);
+    if (service !== "dispatcher" || !parsed.success) continue;
+    for (const worker of parsed.data.workers) {
+      const known = seen.get(worker.id);
+      seen.set(worker.id, { ...worker, dispatchers: [...(known?.dispatchers ?? []), id] });
+    }
+  }
+  return [...seen.values()].sort((a, b) => compare(a.kind + a.id, b.kind + b.id));
+}
+
+function routesIn({ id, service, snapshot }: ActorReport): SeenRoute[] {
+  const parsed = relaySchema.safeParse(snapshot);
+  if (service !== "relay" || !parsed.success) return [];
+  return parsed.data.routes.map((route) => ({ ...route, relay: id }));
+}
+
+/** It takes tasks, or would if it had the time. */
+export function isAble({ unable, state }: SeenWorker): boolean {
+  return unable == null && state === "open";
+}
+
+/** Why no worker takes tasks of this kind; undefined: one does. */
+export function whyNoWorker(kind: TaskKind, { workers }: SeenSystem): string | undefined {
+  const own = workers.filter((worker) => worker.kind === kind);
+  if (own.some(isAble)) return undefined;
+  if (own.length === 0) return "none is known to a dispatcher";
+  return own.map(({ id, unable, state }) => `${id}: ${unable ?? state}`).join("; ");
+}
+
+/** `host:port` of a route's key, and the source address where it has one. */
+export function routeText(key: string): string {
+  const [hop = key, source = ""] = key.split("|");
+  return source === "" ? hop : `${hop} from ${source}`;
+}
