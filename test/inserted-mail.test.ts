@@ -213,7 +213,7 @@ describe("mail that others put into MongoDB", () => {
     );
     for (const mail of dead) {
       expect(mail.state).toBe("dead");
-      expect(mail.reason).toMatch(/^the record fits no form that we know: ./);
+      expect(mail.reason).toMatch(/^record of source [^:]+: ./);
       expect(await whole().relayedOf(mail._id)).toEqual([]);
     }
     expect(dead.map(({ reason }) => reason?.slice(39).trim())).toEqual([

@@ -14,6 +14,11 @@ export function flag() {
   });
 }
 
+/** LOG_LEVEL: the words of pino. */
+export function logLevel() {
+  return z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info");
+}
+
 /** A comma-separated list; blanks around entries do not count, empty entries are dropped. */
 export function list() {
   return z.string().transform((text) =>

@@ -3,7 +3,7 @@ import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
-import { messageOf } from "@rs-agent/shared/errors.ts";
+import { messageOf, RsError } from "@rs-agent/shared/errors.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { peerConfigSchema } from "../config.ts";
@@ -76,9 +76,11 @@ async function diagnoseSystem(deps: CliDeps): Promise<Diagnosis[]> {
       ];
     });
   } catch (error) {
-    const advice =
-      "is mongod running, is MONGODB_URI right, and is it a replica set? Mail is not lost: ingest " +
-      "answers 451 and senders try again";
+    const isSet = !(error instanceof RsError && error.code === "CFG_INVALID");
+    const advice = isSet
+      ? "is mongod running, is MONGODB_URI right, and is it a replica set? Mail is not lost: ingest " +
+        "answers 451 and senders try again"
+      : "set MONGODB_URI as the services have it; a running npm start is found in its own folder only";
     return [{ part: "database", ok: false, found: messageOf(error), advice }];
   }
 }

@@ -5,7 +5,10 @@ import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
 
 export interface AdoptionDeps {
-  config: Pick<DispatcherConfig, "SOURCES" | "CHANGE_STREAM" | "MAIL_HOSTNAME" | "CLAIM_BATCH">;
+  config: Pick<
+    DispatcherConfig,
+    "SOURCES" | "CHANGE_STREAM" | "MAIL_HOSTNAME" | "MAX_MAIL_BYTES" | "CLAIM_BATCH"
+  >;
   database: Pick<Database, "sources">;
   log: Logger;
   signal: AbortSignal;
@@ -49,7 +52,11 @@ function adopter(
     batch: config.CLAIM_BATCH,
     log,
     claim: async (limit) => {
-      const pass = await database.sources.adopt(source, { limit, hostname: config.MAIL_HOSTNAME });
+      const pass = await database.sources.adopt(source, {
+        limit,
+        hostname: config.MAIL_HOSTNAME,
+        maxMailBytes: config.MAX_MAIL_BYTES,
+      });
       if (pass.adopted + pass.dead > 0) {
         log.info({ source: source.name, adopted: pass.adopted, dead: pass.dead }, "mail adopted");
       }

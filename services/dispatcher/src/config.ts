@@ -1,4 +1,4 @@
-import { flag, integer } from "@rs-agent/shared/config.ts";
+import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { hostname } from "node:os";
 import { z } from "zod";
 
@@ -7,7 +7,7 @@ export const dispatcherConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
     MONGODB_DB: z.string().default("rs_agent"),
-    LOG_LEVEL: z.string().default("info"),
+    LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(["plain", "hash", "off"]).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),
     ACTOR_ID: z.string().min(1).max(128).optional(),

@@ -9,7 +9,7 @@ import { bounceRejected } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { hold, note, type HeldMail } from "./held-mail.ts";
 import { HeldMails } from "./held-mails.ts";
-import { advance, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
+import { advance, end, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
 import { createPlacement, type Placement } from "./placement.ts";
 import { plan, type PlanningDeps } from "./planning.ts";
 import type { Policies } from "./policies.ts";
@@ -130,9 +130,8 @@ export class Desk {
   /** A body that is gone or damaged is a dead letter; anything else is tried again by others. */
   async #failed(mail: HeldMail, error: unknown): Promise<void> {
     if (!(error instanceof TerminalError)) throw error;
-    const { config, database } = this.#deps;
     const reason = `${error.code}: ${messageOf(error)}`;
-    note(mail, transitions.ended(mail.mail, "dead", reason, database.clock.now(), config.ACTOR_ID));
+    end(this.#flow, mail, "dead", reason, this.#deps.database.clock.now());
     await this.held.finish(mail);
   }
 
@@ -186,6 +185,7 @@ export class Desk {
       actorId: config.ACTOR_ID,
       clock: database.clock,
       log,
+      logAddresses: config.LOG_ADDRESSES,
       isAble: (kind) => this.isPaused(kind) || this.isAble(kind),
       enqueue: (mail, kind) => {
         mail.asked.add(kind);
@@ -207,10 +207,12 @@ export class Desk {
   }
 
   #createPlanning(): PlanningDeps {
-    const { config, database, policies } = this.#deps;
+    const { config, database, log, policies } = this.#deps;
     return {
       actorId: config.ACTOR_ID,
       clock: database.clock,
+      log,
+      logAddresses: config.LOG_ADDRESSES,
       book: () => policies.book(),
       insert: (mail) => database.mails.insert(mail),
       write: (mail) => this.held.write(mail),

@@ -5,6 +5,8 @@ import { checkKinds, isTransient } from "@rs-agent/shared/mail/verdict.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
+import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
+import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
 import { note, type HeldMail } from "./held-mail.ts";
 import * as transitions from "./transitions.ts";
 
@@ -13,6 +15,7 @@ export interface MailFlowDeps {
   /** The database's clock. */
   clock: Pick<Clock, "now">;
   log: Logger;
+  logAddresses: AddressLogMode;
   /** Some worker of this kind is able, or a person has paused it: the mail simply waits. */
   isAble: (kind: TaskKind) => boolean;
   /** Asks for a worker. */
@@ -80,19 +83,19 @@ async function conclude(
       note(held, waitChange(deps, held, step, now));
       break;
     case "ready":
-      note(held, readyChange(deps, held, plan, step.disposition, now));
+      passOn(deps, held, plan, step.disposition, now);
       break;
     case "hold":
       note(held, transitions.held(step.reason, undefined, now, deps.actorId));
       break;
     case "quarantine":
-      note(held, transitions.ended(held.mail, "quarantined", step.reason, now, deps.actorId));
+      end(deps, held, "quarantined", step.reason, now);
       break;
     case "discard":
-      note(held, transitions.ended(held.mail, "discarded", step.reason, now, deps.actorId));
+      end(deps, held, "discarded", step.reason, now);
       break;
     case "reject":
-      note(held, await rejected(deps, held, step.reason, now));
+      await reject(deps, held, step.reason, now);
       break;
   }
   await deps.finish(held);
@@ -102,32 +105,55 @@ async function conclude(
  * The sender is told before the outcome is final, but only one of the tenant whose mail it is: a
  * forged sender gets no backscatter, and where nobody may be told it is a dead letter.
  */
-async function rejected(deps: MailFlowDeps, held: HeldMail, reason: string, now: Date) {
+async function reject(deps: MailFlowDeps, held: HeldMail, reason: string, now: Date) {
   const { mail } = held;
   if (mail.smtp.mailFrom !== "" && !deps.isOwnSender(held)) {
-    return transitions.ended(mail, "quarantined", reason, now, deps.actorId);
+    end(deps, held, "quarantined", reason, now);
+  } else if (!mayBounce(mail)) {
+    end(deps, held, "dead", `double-bounce: ${reason}`, now);
+  } else {
+    await deps.bounce(held, reason, now);
+    end(deps, held, "bounced", reason, now);
   }
-  if (!mayBounce(mail)) {
-    return transitions.ended(mail, "dead", `double-bounce: ${reason}`, now, deps.actorId);
-  }
-  await deps.bounce(held, reason, now);
-  return transitions.ended(mail, "bounced", reason, now, deps.actorId);
+}
+
+/** Status codes of RFC 3463 for outcomes that no next hop gave. */
+const statusOf = { quarantined: "5.7.1", discarded: "2.7.1", bounced: "5.7.1", dead: "5.3.0" };
+
+/** Closes every open recipient, with a log line for each. */
+export function end(
+  deps: Pick<MailFlowDeps, "actorId" | "log" | "logAddresses">,
+  held: HeldMail,
+  state: keyof typeof statusOf,
+  reason: string,
+  now: Date,
+): void {
+  const { mail } = held;
+  const open = mail.recipients.filter(({ outcome }) => outcome === "open");
+  const outcomes = open.map(({ address }) => ({
+    address,
+    status: state,
+    dsn: statusOf[state],
+    reply: reason,
+  }));
+  logOutcomes(deps.log, deps.logAddresses, mail, "none", outcomes, now);
+  note(held, transitions.ended(mail, state, reason, now, deps.actorId));
 }
 
 /** A scan-only source has delivered the mail itself: its verdicts are the result. */
-function readyChange(
+function passOn(
   deps: MailFlowDeps,
   held: HeldMail,
   plan: Plan,
   disposition: "deliver" | "tag",
   now: Date,
-) {
+): void {
   if (held.mail.origin.scanOnly === true) {
-    const reason = "scan-only source: checked, never relayed";
-    return transitions.ended(held.mail, "discarded", reason, now, deps.actorId);
+    end(deps, held, "discarded", "scan-only source: checked, never relayed", now);
+    return;
   }
   const enriched = plan.enrich === undefined ? undefined : held.mail.enriched;
-  return transitions.ready(plan, disposition, enriched, now, deps.actorId);
+  note(held, transitions.ready(plan, disposition, enriched, now, deps.actorId));
 }
 
 function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wait" }, now: Date) {

@@ -1,14 +1,16 @@
-import type { Clock } from "@rs-agent/shared/clock.ts";
 import { childMailId } from "@rs-agent/shared/ids.ts";
+import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { note, type HeldMail } from "./held-mail.ts";
+import { end, type MailFlowDeps } from "./mail-flow.ts";
 import * as transitions from "./transitions.ts";
 
-export interface PlanningDeps {
-  actorId: string;
-  clock: Pick<Clock, "now">;
+export interface PlanningDeps extends Pick<
+  MailFlowDeps,
+  "actorId" | "clock" | "log" | "logAddresses"
+> {
   book: () => PolicyBook;
   insert: (mail: MailRecord) => Promise<unknown>;
   /** Writes what is pending, the lease kept; false: the lease is lost. */
@@ -37,8 +39,9 @@ export async function plan(deps: PlanningDeps, held: HeldMail): Promise<"planned
   return "planned";
 }
 
+/** By content: a plan read back from the database has its keys in another order. */
 function samePlan(before: Plan | undefined, after: Plan): boolean {
-  return JSON.stringify(before) === JSON.stringify(after);
+  return before !== undefined && settingsHashOf(before) === settingsHashOf(after);
 }
 
 /**
@@ -49,7 +52,7 @@ async function split(deps: PlanningDeps, held: HeldMail, groups: string[][]): Pr
   const parent = held.mail;
   if (groups.length === 0) {
     const now = deps.clock.now();
-    note(held, transitions.ended(parent, "dead", "the mail has no recipient", now, deps.actorId));
+    end(deps, held, "dead", "the mail has no open recipient", now);
     return deps.finish(held);
   }
   if (parent.groups === undefined) {

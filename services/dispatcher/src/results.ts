@@ -4,8 +4,7 @@ import type { BodyRef, Enriched } from "@rs-agent/shared/mail/record.ts";
 import type { CheckKind, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
 import { note, type HeldMail } from "./held-mail.ts";
-import { advance, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
-import * as transitions from "./transitions.ts";
+import { advance, end, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
 import { verdictOf } from "./verdict-of.ts";
 
 export interface ResultDeps extends MailFlowDeps {
@@ -87,7 +86,7 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   }
   if (strikes > strikesBeforeAlone) {
     const text = `${String(strikes)} workers died or hung on it, the last one alone with it in ${kind}`;
-    note(held, transitions.ended(held.mail, "dead", text, now, deps.actorId));
+    end(deps, held, "dead", text, now);
     return deps.finish(held);
   }
   await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { isIP } from "node:net";
 import { z } from "zod";
-import { flag, integer, list } from "@rs-agent/shared/config.ts";
+import { flag, integer, list, logLevel } from "@rs-agent/shared/config.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { networkSchema } from "@rs-agent/shared/policy/networks.ts";
 
@@ -57,7 +57,7 @@ export const ingestConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
     MONGODB_DB: z.string().default("rs_agent"),
-    LOG_LEVEL: z.string().default("info"),
+    LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),
     ACTOR_ID: z.string().min(1).max(128).optional(),

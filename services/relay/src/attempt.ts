@@ -9,7 +9,7 @@ import { fitnessFor } from "./hop-fitness.ts";
 import type { HopSession, SessionFailure } from "./hop-session.ts";
 import type { Lease } from "./leases.ts";
 import type { NextHop } from "./next-hop.ts";
-import { senderOf } from "./outcome-log.ts";
+import { senderOf } from "@rs-agent/shared/mail/outcome-log.ts";
 import { attemptNumber, isOpen } from "./outcomes.ts";
 import type { OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";

@@ -1,4 +1,4 @@
-import { flag, integer } from "@rs-agent/shared/config.ts";
+import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { hostname } from "node:os";
 import { z } from "zod";
@@ -12,13 +12,15 @@ export const relayConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
     MONGODB_DB: z.string().default("rs_agent"),
-    LOG_LEVEL: z.string().default("info"),
+    LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),
     ACTOR_ID: z.string().min(1).max(128).optional(),
     CHANGE_STREAM: flag().default(true),
     /** The name for EHLO (where the route has none of its own) and in reports on undelivered mail. */
-    RELAY_HOSTNAME: z.string().min(1).max(255).default(hostname()),
+    RELAY_HOSTNAME: z.string().min(1).max(255).optional(),
+    /** The default of RELAY_HOSTNAME: the name that ingest and dispatcher use too. */
+    MAIL_HOSTNAME: z.string().min(1).max(255).default(hostname()),
     /** Connections, and so transactions at once, for each route. */
     RELAY_CONCURRENCY: integer(1, 1_000).default(20),
     /** Mails taken by one claim. */
@@ -47,6 +49,7 @@ export const relayConfigSchema = z
   })
   .transform((env) => ({
     ...env,
+    RELAY_HOSTNAME: env.RELAY_HOSTNAME ?? env.MAIL_HOSTNAME,
     ACTOR_ID: env.ACTOR_ID ?? `relay-${hostname()}-${String(process.pid)}`,
     timeouts: {
       connectMs: env.RELAY_TIMEOUT_CONNECT_MS,

@@ -3,7 +3,7 @@ import { sendDsn, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import { attempt, type Attempted, type Delivery, type DeliveryDeps, type Way } from "./attempt.ts";
-import { logOutcomes } from "./outcome-log.ts";
+import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
 import { isOpen, settle } from "./outcomes.ts";
 import { loadOutgoing, outgoingSize, type OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";

@@ -5,6 +5,7 @@ import type {
   Recipient,
   UnknownMark,
 } from "@rs-agent/shared/mail/record.ts";
+import type { RecipientOutcome } from "@rs-agent/shared/mail/outcome-log.ts";
 import { finalStateOf, retentionUntil } from "@rs-agent/shared/mail/state.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import { maxReply, replyClass } from "./reply.ts";
@@ -35,17 +36,14 @@ export interface Attempt {
   mark: UnknownMark | undefined;
 }
 
-/** What a recipient's log line says. */
-export interface RecipientOutcome {
-  address: string;
+/** What an attempt at the next hop may come to for one recipient. */
+export interface AttemptOutcome extends RecipientOutcome {
   status: "sent" | "deferred" | "bounced" | "dead" | "unknown";
-  dsn: string;
-  reply: string;
 }
 
 export interface Settlement {
   change: MailChange;
-  outcomes: RecipientOutcome[];
+  outcomes: AttemptOutcome[];
   /** To be reported to the sender before the change is written. */
   bounce: FailedRecipient[];
 }
@@ -64,7 +62,7 @@ export function settle(attempt: Attempt): Settlement {
 
 interface Judged {
   recipient: Recipient;
-  outcome?: RecipientOutcome;
+  outcome?: AttemptOutcome;
   failed?: FailedRecipient;
 }
 
@@ -80,7 +78,7 @@ function judge(attempt: Attempt, before: Recipient, result: RecipientResult): Ju
   const { status, reply } = result;
   const recipient = { ...before, attempts, status, reply };
   if (result.kind === "sent") {
-    const outcome: RecipientOutcome = { address, status: "sent", dsn: status, reply };
+    const outcome: AttemptOutcome = { address, status: "sent", dsn: status, reply };
     return { recipient: { ...recipient, outcome: "sent", at: now }, outcome };
   }
   if (result.kind === "deferred" && !isExpired(attempt.mail, now)) {
@@ -121,7 +119,7 @@ function hasFinding({ verdicts, plan }: MailRecord): boolean {
 function changeFor(
   attempt: Attempt,
   recipients: Recipient[],
-  outcomes: RecipientOutcome[],
+  outcomes: AttemptOutcome[],
 ): MailChange {
   const { mail, now } = attempt;
   const common = {
@@ -160,7 +158,7 @@ function finalChange(
   mail: MailRecord,
   common: Record<string, unknown>,
   state: NonNullable<ReturnType<typeof finalStateOf>>,
-  outcomes: RecipientOutcome[],
+  outcomes: AttemptOutcome[],
   history: HistoryEntry,
   now: Date,
 ): MailChange {
@@ -183,7 +181,7 @@ function finalChange(
   };
 }
 
-function historyOf(attempt: Attempt, outcomes: RecipientOutcome[]): HistoryEntry {
+function historyOf(attempt: Attempt, outcomes: AttemptOutcome[]): HistoryEntry {
   const counts = new Map<string, number>();
   for (const { status } of outcomes) counts.set(status, (counts.get(status) ?? 0) + 1);
   const summary = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
@@ -195,7 +193,7 @@ function readyAt(mail: MailRecord): Date {
   return mail.history.findLast(({ event }) => event === "ready")?.at ?? mail.receivedAt;
 }
 
-function reasonOf({ address, reply }: RecipientOutcome): string {
+function reasonOf({ address, reply }: AttemptOutcome): string {
   return `${address}: ${reply.replace(/\s+/g, " ")}`.slice(0, 900);
 }
 

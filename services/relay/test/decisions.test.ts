@@ -2,7 +2,7 @@ import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
 import { Budget } from "../src/budget.ts";
-import { logOutcomes } from "../src/outcome-log.ts";
+import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
 import { settle } from "../src/outcomes.ts";
 import { ReplyParser, statusOf } from "../src/reply.ts";
 import { retryAt } from "../src/schedule.ts";

@@ -167,7 +167,9 @@ const routeRulesSchema = section({
   tls: z.enum(["none", "opportunistic", "required"]).optional(),
   credential: z
     .string()
-    .regex(/^[\w.-]{1,128}$/, { error: "must be the name of a file in the secrets folder" })
+    .regex(/^[\w.-]{1,128}$/, {
+      error: "must be the name of a folder in the relay's secrets folder",
+    })
     .optional(),
 });
 

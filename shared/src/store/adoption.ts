@@ -13,7 +13,6 @@ import type { MailStore } from "./mails.ts";
 import type { SourceConfig } from "./source-config.ts";
 import {
   decodeZlibBase64,
-  maxSourceMailBytes,
   readSourceRecord,
   type SourceBody,
   type SourceRecord,
@@ -55,13 +54,13 @@ export async function adoptRecord(
   deps: AdoptionDeps,
   source: SourceConfig,
   document: Document,
-  hostname: string,
+  { hostname, maxMailBytes }: { hostname: string; maxMailBytes: number },
 ): Promise<Adopted> {
   const mailId = mailIdOf(source, document._id);
   const read = readSourceRecord(source.form, document);
   if ("reason" in read) return bury(deps, source, document, mailId, read.reason);
   const { record } = read;
-  const body = await readBody(deps.client, source, record.body);
+  const body = await readBody(deps.client, source, record.body, maxMailBytes);
   if (body.kind === "absent") {
     const age = deps.clock.now().getTime() - createdAt(document, record);
     if (age < fileWithinMs) return { kind: "pending" };
@@ -70,8 +69,10 @@ export async function adoptRecord(
   if (body.kind === "wrong") return bury(deps, source, document, mailId, body.reason);
 
   const raw = canonicalize(body.bytes);
-  if (raw.length > maxSourceMailBytes)
-    return bury(deps, source, document, mailId, "the mail has more than 50 MB");
+  if (raw.length > maxMailBytes) {
+    const why = `the mail has more than MAX_MAIL_BYTES (${String(maxMailBytes)})`;
+    return bury(deps, source, document, mailId, why);
+  }
   if (isLoop(inspectTrace(raw, hostname)))
     return bury(deps, source, document, mailId, "5.4.6 the mail goes round in circles");
   const now = deps.clock.now();
@@ -139,7 +140,7 @@ async function bury(
   why: string,
 ): Promise<Adopted> {
   const { clock, bodies, log } = deps;
-  const reason = `the record fits no form that we know: ${why}`.slice(0, 1000);
+  const reason = `record of source ${source.name}: ${why}`.slice(0, 1000);
   const whole = BSON.EJSON.stringify(document, undefined, 1, { relaxed: false });
   const body = await bodies.put(Buffer.from(whole, "utf8"));
   const smtp = document.smtp as { mailFrom?: unknown; rcptTo?: unknown } | null | undefined;
@@ -170,6 +171,7 @@ async function readBody(
   client: MongoClient,
   source: SourceConfig,
   body: SourceBody,
+  maxMailBytes: number,
 ): Promise<ReadBody> {
   if (body.kind === "bytes") return body;
   const db = client.db(source.db, durable);
@@ -179,7 +181,7 @@ async function readBody(
   if (file === null) return { kind: "absent" };
   const length = Number(file.length);
   // base64 takes a third more, and what does not compress a little more than that.
-  const limit = body.encoding === "raw" ? maxSourceMailBytes : maxSourceMailBytes * 1.5;
+  const limit = body.encoding === "raw" ? maxMailBytes : maxMailBytes * 1.5;
   if (!(length <= limit)) return { kind: "wrong", reason: "its file is too large" };
   const chunks = db
     .collection(`${source.bucket}.chunks`, durable)
@@ -187,7 +189,7 @@ async function readBody(
   const bytes = await joinChunks(chunks, length);
   if (bytes.length !== length) return { kind: "wrong", reason: "its file is incomplete" };
   if (body.encoding === "raw") return { kind: "bytes", bytes };
-  const decoded = await decodeZlibBase64(bytes);
+  const decoded = await decodeZlibBase64(bytes, maxMailBytes);
   return "bytes" in decoded ? { kind: "bytes", ...decoded } : { kind: "wrong", ...decoded };
 }
 

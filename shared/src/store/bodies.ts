@@ -130,7 +130,7 @@ async function readDocuments(
 ): Promise<Settled<Buffer | undefined>[]> {
   const ids = [...new Set(refs.map(({ id }) => id))];
   const found = await documents.find({ _id: { $in: ids } }, { projection: { raw: 1 } }).toArray();
-  const byId = new Map(found.map(({ _id, raw }) => [_id, raw]));
+  const byId = new Map(found.map(({ _id, raw }): [string, unknown] => [_id, raw]));
   return refs.map(({ id }) => {
     const raw = byId.get(id);
     return { value: Buffer.isBuffer(raw) ? raw : undefined };

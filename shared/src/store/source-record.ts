@@ -18,9 +18,6 @@ export interface SourceRecord {
   recordedAt?: Date;
 }
 
-/** Larger mail is not adopted. */
-export const maxSourceMailBytes = 50 * 1024 * 1024;
-
 const text = (max: number) => z.string().max(max).nullish();
 
 /** An SMTP path with or without angle brackets; nothing in it may end an SMTP command or a path. */
@@ -142,11 +139,12 @@ const inflateAsync = promisify(inflate) as (
 /** Undoes what mongo-mail-server did to the mail: base64 of the zlib-compressed bytes. */
 export async function decodeZlibBase64(
   encoded: Buffer,
+  maxBytes: number,
 ): Promise<{ bytes: Buffer } | { reason: string }> {
   const base64 = encoded.toString("latin1");
   if (!/^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(base64)) return { reason: "its file is not base64" };
   try {
-    const options = { maxOutputLength: maxSourceMailBytes };
+    const options = { maxOutputLength: maxBytes };
     return { bytes: await inflateAsync(Buffer.from(base64, "base64"), options) };
   } catch (error) {
     return { reason: `its file does not decompress: ${messageOf(error)}` };

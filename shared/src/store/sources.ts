@@ -16,15 +16,23 @@ export interface AdoptionPass {
   more: boolean;
 }
 
+/** How to adopt. */
+export interface AdoptionOptions {
+  limit: number;
+  /** The name in the Received field. */
+  hostname: string;
+  /** Larger mail becomes a dead letter. */
+  maxMailBytes: number;
+}
+
 /** Mail that others put into MongoDB. */
 export interface SourceStore {
   /**
    * Adopts up to `limit` records that are not yet adopted. Idempotent: the mail's id derives from
    * the source's name and the record's `_id`, and any number of adopters may run at once.
-   * `hostname` goes into the Received field.
    * @throws RetryableError STORE_UNREACHABLE; a record that fits no form never throws
    */
-  adopt(source: SourceConfig, options: { limit: number; hostname: string }): Promise<AdoptionPass>;
+  adopt(source: SourceConfig, options: AdoptionOptions): Promise<AdoptionPass>;
   /** Calls `onHint` when records come into the source, until `signal` aborts. Never throws (I6). */
   watch(source: SourceConfig, onHint: () => void, signal: AbortSignal): Promise<void>;
 }
@@ -49,10 +57,7 @@ export function createSourceStore(deps: SourceDeps): SourceStore {
   const recordsOf = (source: SourceConfig): Records =>
     client.db(source.db, durable).collection<{ _id: unknown }>(source.collection, durable);
 
-  async function adopt(
-    source: SourceConfig,
-    { limit, hostname }: { limit: number; hostname: string },
-  ): Promise<AdoptionPass> {
+  async function adopt(source: SourceConfig, options: AdoptionOptions): Promise<AdoptionPass> {
     const records = recordsOf(source);
     if (source.mark && !indexed.has(source.name)) {
       await indexFor(source, records).catch((error: unknown) =>
@@ -67,8 +72,8 @@ export function createSourceStore(deps: SourceDeps): SourceStore {
       const last = page.at(-1);
       if (last === undefined) return pass;
       const fresh = await notAdopted(mails, source, page);
-      const room = limit - pass.adopted - pass.dead;
-      const adopted = await adoptAll(deps, source, fresh.slice(0, room), hostname, records);
+      const room = options.limit - pass.adopted - pass.dead;
+      const adopted = await adoptAll(deps, source, fresh.slice(0, room), options, records);
       for (const { kind } of adopted) if (kind !== "pending") pass[kind] += 1;
       if (fresh.length > room) return { ...pass, more: true };
       if (!source.mark) await moveCheckpoint(checkpoints, source, last._id);
@@ -133,14 +138,14 @@ function adoptAll(
   deps: SourceDeps,
   source: SourceConfig,
   page: Document[],
-  hostname: string,
+  options: AdoptionOptions,
   records: Records,
 ): Promise<Adopted[]> {
   const limit = pLimit(atOnce);
   return Promise.all(
     page.map((document) =>
       limit(async () => {
-        const adopted = await adoptRecord(deps, source, document, hostname);
+        const adopted = await adoptRecord(deps, source, document, options);
         if (source.mark) await mark(deps, source, records, document, adopted);
         return adopted;
       }),

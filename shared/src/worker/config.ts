@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { plaintextPhrase } from "../bus/protection.ts";
-import { integer, list } from "../config.ts";
+import { integer, list, logLevel } from "../config.ts";
 
 /** A mailbox address that the environment gives: `tcp://host:port` or `ipc://path`. */
 const endpointSchema = z
@@ -25,7 +25,7 @@ export const workerConfigSchema = z.object({
   CANARY_INTERVAL_MS: integer(100, 86_400_000).default(30_000),
   /** A disk shared with the dispatcher; unset: mail comes over the bus only. */
   SPOOL_DIR: z.string().optional(),
-  LOG_LEVEL: z.string().default("info"),
+  LOG_LEVEL: logLevel(),
   DRAIN_MS: integer(0, 3_600_000).default(30_000),
 });
 export type WorkerConfig = z.output<typeof workerConfigSchema>;

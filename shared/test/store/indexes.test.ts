@@ -185,7 +185,10 @@ async function exercise(
     await db
       .collection("inbox")
       .insertMany([{ ...record }, { ...record, body: new ObjectId(), receivedAt: new Date() }]);
-    await sources.adopt({ ...source, mark, name: `inbox-${mark}` }, { limit: 10, hostname: "mx" });
+    await sources.adopt(
+      { ...source, mark, name: `inbox-${mark}` },
+      { limit: 10, hostname: "mx", maxMailBytes: 50_000_000 },
+    );
   }
   await db.collection("bodies").insertOne({ _id: "orphan" as never, createdAt: past });
   await db.collection("bodies.files").insertOne({ _id: "orphan" as never, uploadDate: past });

@@ -1,19 +1,30 @@
-import type { Logger } from "@rs-agent/shared/logger.ts";
-import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { RecipientOutcome } from "./outcomes.ts";
+import type { Logger } from "../logger.ts";
+import { loggedAddress, type AddressLogMode } from "./logged-address.ts";
+import type { MailRecord } from "./record.ts";
+
+/** What became of one recipient, or of one attempt for it. */
+export interface RecipientOutcome {
+  address: string;
+  status: keyof typeof levels;
+  /** RFC 3463. */
+  dsn: string;
+  /** What the next hop said, or our reason. */
+  reply: string;
+}
 
 const levels = {
   sent: "info",
   bounced: "info",
   deferred: "warn",
   unknown: "warn",
+  quarantined: "info",
+  discarded: "info",
   dead: "error",
 } as const;
 
 /**
  * One line for each recipient's outcome, with the fields that postmasters know from postfix: `from`,
- * `to`, `relay`, `delay` (seconds since the mail came in), `dsn`, `status`, and the hop's reply.
+ * `to`, `relay` (`none` where no hop was asked), `delay` (seconds since the mail came in), `dsn`, `status`, and the hop's reply.
  */
 export function logOutcomes(
   log: Logger,

@@ -1,0 +1,83 @@
+import { setTimeout as wait } from "node:timers/promises";
+import { messageOf } from "@rs-agent/shared/errors.ts";
+
+/** A server of ours beside the services: an engine, or the database. */
+export interface Server {
+  pid: number;
+  /** Settles when its process has ended, by whatever. */
+  ended: Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+export interface KeepRunningOptions<S extends Server> {
+  /** For a person. */
+  name: string;
+  /** `before`: the one that ended, in whose place it comes, at the same address. */
+  start: (before: S | undefined, signal: AbortSignal) => Promise<S>;
+  /** Told of each process that was started. */
+  onStart: (server: S) => void;
+  /** Told, in one line, of an end that nobody asked for and of what follows. */
+  onTrouble: (text: string) => void;
+  /** Gives up starting. */
+  signal: AbortSignal;
+  firstBackoffMs?: number;
+}
+
+export interface KeptRunning<S extends Server> {
+  /** As it was first started; a later one has its address. */
+  first: S;
+  /** Ends the server that runs now, for good. */
+  stop(): Promise<void>;
+}
+
+const slowestBackoffMs = 10_000;
+
+/**
+ * Starts a server, and again whenever it ends by itself: what waits for it then goes on.
+ * @throws what the first start threw
+ */
+export async function keepRunning<S extends Server>(
+  options: KeepRunningOptions<S>,
+): Promise<KeptRunning<S>> {
+  const { name, start, onStart, onTrouble, firstBackoffMs = 200 } = options;
+  const stopping = new AbortController();
+  const signal = AbortSignal.any([options.signal, stopping.signal]);
+  const first = await start(undefined, signal);
+  onStart(first);
+  let current = first;
+
+  const again = async (): Promise<S | undefined> => {
+    onTrouble(`${name} ended by itself and is started again; mail waits`);
+    for (let backoffMs = firstBackoffMs; !signal.aborted; backoffMs *= 2) {
+      await wait(Math.min(backoffMs, slowestBackoffMs), undefined, { signal }).catch(() => 0);
+      if (signal.aborted) return undefined;
+      try {
+        const next = await start(current, signal);
+        onTrouble(`${name} runs again`);
+        return next;
+      } catch (error) {
+        if (!signal.aborted) onTrouble(`${name} does not start: ${messageOf(error)}`);
+      }
+    }
+    return undefined;
+  };
+  const watch = async () => {
+    for (;;) {
+      await current.ended;
+      const next = signal.aborted ? undefined : await again();
+      if (next === undefined) return;
+      current = next;
+      onStart(next);
+      if (stopping.signal.aborted) await next.stop();
+    }
+  };
+  const watching = watch();
+  return {
+    first,
+    stop: async () => {
+      stopping.abort();
+      await current.stop();
+      await watching;
+    },
+  };
+}
