@@ -39,7 +39,7 @@ export default tseslint.config(
   { files: ["shared/src/logger.ts"], rules: restrict(zeromq, msgpackr, mongodb) },
   { files: ["shared/src/lifecycle.ts"], rules: { "no-restricted-syntax": "off" } },
   {
-    files: ["**/test/**", "bench/**", "start/src/**"],
+    files: ["**/test/**", "bench/**", "chaos/**", "start/src/**"],
     rules: restrict(),
   },
 );

@@ -18,6 +18,8 @@ export interface KeepRunningOptions<S extends Server> {
   onStart: (server: S) => void;
   /** Told, in one line, of an end that nobody asked for and of what follows. */
   onTrouble: (text: string) => void;
+  /** False: a server that ends by itself is left so. */
+  restart: boolean;
   /** Gives up starting. */
   signal: AbortSignal;
   firstBackoffMs?: number;
@@ -42,21 +44,22 @@ export async function keepRunning<S extends Server>(
   const { name, start, onStart, onTrouble, firstBackoffMs = 200 } = options;
   const stopping = new AbortController();
   const signal = AbortSignal.any([options.signal, stopping.signal]);
+  const isOver = () => signal.aborted;
   const first = await start(undefined, signal);
   onStart(first);
   let current = first;
 
   const again = async (): Promise<S | undefined> => {
     onTrouble(`${name} ended by itself and is started again; mail waits`);
-    for (let backoffMs = firstBackoffMs; !signal.aborted; backoffMs *= 2) {
+    for (let backoffMs = firstBackoffMs; !isOver(); backoffMs *= 2) {
       await wait(Math.min(backoffMs, slowestBackoffMs), undefined, { signal }).catch(() => 0);
-      if (signal.aborted) return undefined;
+      if (isOver()) return undefined;
       try {
         const next = await start(current, signal);
         onTrouble(`${name} runs again`);
         return next;
       } catch (error) {
-        if (!signal.aborted) onTrouble(`${name} does not start: ${messageOf(error)}`);
+        if (!isOver()) onTrouble(`${name} does not start: ${messageOf(error)}`);
       }
     }
     return undefined;
@@ -64,14 +67,14 @@ export async function keepRunning<S extends Server>(
   const watch = async () => {
     for (;;) {
       await current.ended;
-      const next = signal.aborted ? undefined : await again();
+      const next = isOver() ? undefined : await again();
       if (next === undefined) return;
       current = next;
       onStart(next);
       if (stopping.signal.aborted) await next.stop();
     }
   };
-  const watching = watch();
+  const watching = options.restart ? watch() : Promise.resolve();
   return {
     first,
     stop: async () => {

@@ -11,7 +11,10 @@ export interface PrivateMongoDb {
   server: string;
   /** What an acknowledged write survives. */
   durability: string;
+  port: number;
   pid: number;
+  /** Settles when the process has ended, by whatever. */
+  ended: Promise<unknown>;
   /** Ends the server politely and waits for its end. Its data stay. */
   stop(): Promise<void>;
 }
@@ -27,6 +30,8 @@ export interface PrivateMongoDb {
 export async function startMongoDb(options: {
   cacheDir?: string;
   dataDir: string;
+  /** Absent: a free port. */
+  port?: number;
   report: (text: string) => void;
   env?: NodeJS.ProcessEnv;
 }): Promise<PrivateMongoDb> {
@@ -44,7 +49,11 @@ export async function startMongoDb(options: {
     }
     options.report(`starting ${name} (${found.program.source})`);
     try {
-      const started = await startServerProcess(found.program, join(options.dataDir, name));
+      const started = await startServerProcess(
+        found.program,
+        join(options.dataDir, name),
+        options.port,
+      );
       return { ...started, ...describe(found.program, started.version) };
     } catch (error) {
       if (forced !== undefined) throw error;

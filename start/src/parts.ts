@@ -1,10 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { startClamd } from "./engines/clamd.ts";
-import { startSpamd } from "./engines/spamd.ts";
+import { startClamd, type RunningClamd } from "./engines/clamd.ts";
+import { startSpamd, type RunningSpamd } from "./engines/spamd.ts";
+import { keepRunning, type KeptRunning, type Server } from "./keep-running.ts";
 import { startMaildirServer } from "./maildir-server.ts";
-import { startMongoDb } from "./mongodb.ts";
+import { startMongoDb, type PrivateMongoDb } from "./mongodb.ts";
 import type { SystemOptions } from "./system.ts";
 
 /** What the services need around them: ours, or what was named instead. */
@@ -22,28 +23,32 @@ interface Stoppable {
   stop(): Promise<void>;
 }
 
+interface Starting {
+  options: SystemOptions;
+  /** Notes a process, to be ended by the next start if this one is killed. */
+  note: (pid: number) => void;
+  /** Notes what is to be stopped in the end. */
+  started: Stoppable[];
+}
+
 /**
- * Starts what was not named, all at once. If one does not start, the others are stopped again.
+ * Starts what was not named, all at once. If one does not start, the others are stopped again. One
+ * that ends by itself is started again where it was, unless `restart` is false.
  * @throws what the first to fail said
  */
 export async function startParts(
   options: SystemOptions,
   note: (pid: number) => void,
 ): Promise<Parts> {
-  const started: Stoppable[] = [];
-  const keep = <T extends Stoppable & { pid?: number }>(part: T): T => {
-    started.unshift(part);
-    if (part.pid !== undefined) note(part.pid);
-    return part;
-  };
+  const starting: Starting = { options, note, started: [] };
   const stop = async () => {
-    await Promise.all(started.splice(0).map(async (part) => part.stop()));
+    await Promise.all(starting.started.splice(0).map(async (part) => part.stop()));
   };
   const [mongodb, nextHop, clamd, spamd] = await Promise.allSettled([
-    mongodbOf(options, keep),
-    nextHopOf(options, keep),
-    clamdOf(options, keep),
-    spamdOf(options, keep),
+    mongodbOf(starting),
+    nextHopOf(starting),
+    clamdOf(starting),
+    spamdOf(starting),
   ]);
   for (const part of [mongodb, nextHop, clamd, spamd]) {
     if (part.status === "fulfilled") continue;
@@ -60,68 +65,88 @@ export async function startParts(
   };
 }
 
-type Keep = <T extends Stoppable & { pid?: number }>(part: T) => T;
+/** Starts a server that is kept running; where the system is not, the server is not either. */
+async function kept<S extends Server>(
+  { options, note, started }: Starting,
+  name: string,
+  start: (before: S | undefined, signal: AbortSignal) => Promise<S>,
+): Promise<S> {
+  const { restart = true, onTrouble, signal, report } = options;
+  const never = new AbortController().signal;
+  const server: KeptRunning<S> = await keepRunning({
+    name,
+    start: async (before, giveUp) => {
+      const next = await start(before, giveUp);
+      report?.(name, undefined);
+      return next;
+    },
+    onStart: ({ pid }) => note(pid),
+    onTrouble: onTrouble ?? (() => undefined),
+    restart,
+    signal: signal ?? never,
+  });
+  started.unshift(server);
+  return server.first;
+}
 
-async function mongodbOf(options: SystemOptions, keep: Keep): Promise<Parts["mongodb"]> {
+async function mongodbOf(starting: Starting): Promise<Parts["mongodb"]> {
+  const { options } = starting;
   const db = options.db ?? "rs_agent";
   if (options.mongodb !== undefined) {
     return { uri: options.mongodb, db, server: "MONGODB_URI", durability: "as it is set up" };
   }
   const dataDir = join(options.runDir, "mongodb");
   mkdirSync(dataDir, { recursive: true });
-  const server = keep(await startMongoDb({ dataDir, report: reporter(options, "mongodb") }));
-  options.report?.("mongodb", undefined);
-  return {
-    uri: server.uri,
-    db,
-    server: server.server,
-    durability: server.durability,
-    pid: server.pid,
-  };
+  const report = reporter(options, "mongodb");
+  const { uri, server, durability, pid } = await kept<PrivateMongoDb>(
+    starting,
+    "mongodb",
+    (before) => startMongoDb({ dataDir, report, ...portOf(before) }),
+  );
+  return { uri, db, server, durability, pid };
 }
 
-async function nextHopOf(options: SystemOptions, keep: Keep): Promise<Parts["nextHop"]> {
+async function nextHopOf({ options, started }: Starting): Promise<Parts["nextHop"]> {
   if (options.nextHop !== undefined) return { address: options.nextHop };
-  const server = keep(await startMaildirServer({ dir: join(options.runDir, "maildir") }));
+  const server = await startMaildirServer({ dir: join(options.runDir, "maildir") });
+  started.unshift(server);
   return { address: `127.0.0.1:${server.port}`, maildir: server.dir };
 }
 
-async function clamdOf(options: SystemOptions, keep: Keep): Promise<string | undefined> {
+async function clamdOf(starting: Starting): Promise<string | undefined> {
+  const { options } = starting;
   if (options.clamd !== undefined || options.counts?.["av-worker"] === 0) return options.clamd;
   const dir = join(options.runDir, "clamd");
-  const server = keep(
-    await startClamd({ dir, report: reporter(options, "clamd"), ...signalOf(options) }),
+  const report = reporter(options, "clamd");
+  const { address } = await kept<RunningClamd>(starting, "clamd", (before, signal) =>
+    startClamd({ dir, report, signal, ...portOf(before) }),
   );
-  options.report?.("clamd", undefined);
-  return server.address;
+  return address;
 }
 
 async function spamdOf(
-  options: SystemOptions,
-  keep: Keep,
+  starting: Starting,
 ): Promise<{ address: string | undefined; children: number | undefined }> {
+  const { options } = starting;
   if (options.spamd !== undefined || options.counts?.["spam-worker"] === 0) {
     return { address: options.spamd, children: undefined };
   }
   const children = Math.max(2, availableParallelism());
-  const server = keep(
-    await startSpamd({
-      dir: join(options.runDir, "spamd"),
-      children,
-      report: reporter(options, "spamd"),
-      ...signalOf(options),
-    }),
+  const dir = join(options.runDir, "spamd");
+  const report = reporter(options, "spamd");
+  const { address } = await kept<RunningSpamd>(starting, "spamd", (before, signal) =>
+    startSpamd({ dir, children, report, signal, ...portOf(before) }),
   );
-  options.report?.("spamd", undefined);
-  return { address: server.address, children };
+  return { address, children };
+}
+
+/** Whoever is started again is where the services look for it. */
+function portOf(before: { port: number } | undefined): { port?: number } {
+  return before === undefined ? {} : { port: before.port };
 }
 
 function reporter(options: SystemOptions, part: string): (text: string) => void {
   return (text) => options.report?.(part, text);
-}
-
-function signalOf({ signal }: SystemOptions): { signal?: AbortSignal } {
-  return signal === undefined ? {} : { signal };
 }
 
 function valueOf<T>(settled: PromiseSettledResult<T>): T {

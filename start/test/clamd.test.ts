@@ -76,7 +76,7 @@ describe("startClamd", () => {
   it("comes back on the port that it is given", async () => {
     const first = await startClamd({ dir });
     await first.stop();
-    await first.exited;
+    await first.ended;
     const second = await startClamd({ dir, port: first.port });
     expect(second.address).toBe(first.address);
     expect(second.pid).not.toBe(first.pid);

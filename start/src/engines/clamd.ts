@@ -38,7 +38,7 @@ export interface RunningClamd {
   logFile: string;
   pid: number;
   /** Settles when the process has ended, by whatever. */
-  exited: Promise<void>;
+  ended: Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -68,24 +68,24 @@ export async function startClamd(options: ClamdOptions): Promise<RunningClamd> {
     stdio: ["ignore", "ignore", "pipe"],
     detached: true,
   });
-  const exited = new Promise<void>((resolve) => {
+  const ended = new Promise<void>((resolve) => {
     child.once("exit", () => resolve());
     child.once("error", () => resolve());
   });
   const complaints = collect(child);
   const address = `127.0.0.1:${port}`;
   try {
-    await untilAble(options, port, exited);
+    await untilAble(options, port, ended);
   } catch (error) {
-    await stopChild(child, exited);
+    await stopChild(child, ended);
     const log = await readFile(files.logFile, "utf8").catch(() => "");
     const said = errorLines(complaints() + log);
     throw new RetryableError("SETUP_FAILED", `clamd did not start: ${messageOf(error)}${said}`, {
       cause: error,
     });
   }
-  const stop = () => stopChild(child, exited);
-  return { address, port, ...files, pid: child.pid ?? 0, exited, stop };
+  const stop = () => stopChild(child, ended);
+  return { address, port, ...files, pid: child.pid ?? 0, ended, stop };
 }
 
 async function findClamd(given: string | undefined): Promise<string> {
@@ -172,16 +172,12 @@ function errorLines(text: string): string {
   return lines.length === 0 ? "" : `\n${[...new Set(lines)].slice(-5).join("\n")}`;
 }
 
-async function untilAble(
-  options: ClamdOptions,
-  port: number,
-  exited: Promise<void>,
-): Promise<void> {
+async function untilAble(options: ClamdOptions, port: number, ended: Promise<void>): Promise<void> {
   const startedAt = performance.now();
   const timeoutMs = options.startTimeoutMs ?? 180_000;
   let reportedAt = -Infinity;
   const gone = new AbortController();
-  void exited.then(() => gone.abort());
+  void ended.then(() => gone.abort());
   for (;;) {
     options.signal?.throwIfAborted();
     if (gone.signal.aborted) throw new Error("it ended by itself");
@@ -220,9 +216,9 @@ function ask(port: number, command: Buffer): Promise<string> {
   });
 }
 
-async function stopChild(child: ChildProcess, exited: Promise<void>): Promise<void> {
+async function stopChild(child: ChildProcess, ended: Promise<void>): Promise<void> {
   child.kill("SIGTERM");
   const kill = setTimeout(() => child.kill("SIGKILL"), 5_000);
-  await exited;
+  await ended;
   clearTimeout(kill);
 }

@@ -20,6 +20,8 @@ const attempts = 2;
 export interface SpamdOptions {
   /** Made where missing; holds config, log and, where spamd's user can reach it, its state. */
   dir: string;
+  /** 0 or absent: a free port. */
+  port?: number;
   /** Checks at once: each child is a process of some 100 MB. */
   children: number;
   /** Lines for local.cf behind ours, such as rules of one's own. */
@@ -32,6 +34,7 @@ export interface SpamdOptions {
 export interface RunningSpamd {
   /** `127.0.0.1:port` */
   address: string;
+  port: number;
   pid: number;
   /** A folder per user name (the `User` header) in which a `user_prefs` file may lie. */
   usersDir: string;
@@ -83,13 +86,15 @@ async function launch(
   folders: Folders,
   user: User | undefined,
 ): Promise<RunningSpamd> {
-  const port = await freePort();
+  const port = options.port === undefined || options.port === 0 ? await freePort() : options.port;
   const child = spawn(program, spamdArguments(port, options.children, folders, user), {
     stdio: ["ignore", "ignore", "pipe"],
     // Its own group: Ctrl-C in a terminal is for us, and we stop spamd when its work is done.
     detached: true,
     env: { ...process.env, HOME: join(folders.state, "home"), LANG: "C", LC_ALL: "C" },
   });
+  // Its children outlive a parent that was killed, and keep the port.
+  child.once("exit", () => killGroup(child));
   const complaints = keepLog(child, folders.log);
   const ended = once(child, "close").then(
     () => undefined,
@@ -97,6 +102,7 @@ async function launch(
   );
   const running: RunningSpamd = {
     address: `127.0.0.1:${port}`,
+    port,
     pid: child.pid ?? 0,
     usersDir: folders.users,
     logFile: folders.log,
@@ -216,13 +222,14 @@ async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {
       () => undefined,
     );
     timer.abort();
-    killGroup(child.pid);
+    killGroup(child);
   }
   await ended;
 }
 
-/** spamd's children outlive a parent that was killed; the group is spamd's alone. */
-function killGroup(pid: number): void {
+/** The group is spamd's alone. */
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
   try {
     process.kill(-pid, "SIGKILL");
   } catch {

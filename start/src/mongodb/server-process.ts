@@ -10,7 +10,10 @@ export interface ServerProcess {
   uri: string;
   /** MongoDB's version as `buildInfo` tells it, or SecantusDB's own. */
   version: string;
+  port: number;
   pid: number;
+  /** Settles when the process has ended, by whatever, and says how. */
+  ended: Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -19,7 +22,7 @@ const stopWithinMs = 15_000;
 const replicaSet = "rs0";
 
 /**
- * Starts a server on a free port of 127.0.0.1 and waits until `hello` says that it is a writable
+ * Starts a server on 127.0.0.1, on that port or a free one, and waits until `hello` says that it is a writable
  * primary. The child has a process group of its own: Ctrl-C in the terminal reaches us, and we stop
  * it last, after the services have drained.
  * @throws TerminalError SETUP_FAILED with the end of what the server printed
@@ -27,8 +30,10 @@ const replicaSet = "rs0";
 export async function startServerProcess(
   program: ServerProgram,
   dataDir: string,
+  port?: number,
 ): Promise<ServerProcess> {
   await mkdir(dataDir, { recursive: true });
+  if (port !== undefined) return startOnce(program, dataDir, port);
   // Between finding a free port and the server's bind another process may take it: try again.
   for (let attempt = 1; ; attempt++) {
     try {
@@ -57,8 +62,8 @@ async function startOnce(program: ServerProgram, dataDir: string, port: number) 
   });
   const killAtExit = () => child.kill("SIGKILL");
   process.once("exit", killAtExit);
+  void ended.then(() => process.off("exit", killAtExit));
   const stop = async () => {
-    process.off("exit", killAtExit);
     await stopChild(child, ended);
   };
   const uri = `mongodb://127.0.0.1:${port}/?directConnection=true`;
@@ -70,7 +75,7 @@ async function startOnce(program: ServerProgram, dataDir: string, port: number) 
         throw new TerminalError("SETUP_FAILED", `${program.file}: ${how}\n${output.trim()}`);
       }),
     ]);
-    return { uri, version, pid: child.pid ?? 0, stop };
+    return { uri, version, port, pid: child.pid ?? 0, ended, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -1,0 +1,230 @@
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { parseMail, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
+import { serviceNames } from "@rs-agent/start/system.ts";
+import { wreakHavoc, type DoneFault } from "./faults/havoc.ts";
+import { scheduleOf } from "./faults/schedule.ts";
+import { createInspector } from "./judgement/arrivals.ts";
+import { judge } from "./judgement/findings.ts";
+import { storiesOf } from "./judgement/stories.ts";
+import { startFlood, type Flood } from "./mails/flood.ts";
+import { watchMemory } from "./memory.ts";
+import { startChaosSystem, type ChaosSystem } from "./parts/chaos-system.ts";
+import { relayTimeoutMs } from "./parts/quick-settings.ts";
+import { watchProgress, type ProgressWatch } from "./progress-watch.ts";
+import { resultOf, type ChaosResult, type Observed } from "./result.ts";
+import { startSink } from "./sink.ts";
+
+export interface ChaosOptions {
+  mails: number;
+  /** How many faults. */
+  kills: number;
+  seed: number;
+  /** Clients that hand in mail at once. Default 6. */
+  clients?: number;
+  /** Accepted mails that may wait before the clients wait too. Default 400. */
+  maxBacklog?: number;
+  /** How long the system may take to settle after the last fault. Default 240 s. */
+  settleWithinMs?: number;
+  /** Logs and data are kept also where all is well. */
+  keep?: boolean;
+  report: (part: string, text: string | undefined) => void;
+  /** One line for each fault and end, for those who look. */
+  onEvent: (text: string) => void;
+  /** An existing folder for data and logs; removed where all is well. */
+  runDir: string;
+  signal: AbortSignal;
+}
+
+const lookEveryMs = 200;
+
+/**
+ * One run: starts a whole private system, floods it, breaks it, lets it settle, and looks from outside
+ * whether every mail met the end that it was made for.
+ */
+export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
+  const { runDir } = options;
+  const observed = await observe(options);
+  const stories = storiesOf({ ...observed, findings: observed.judged.findings });
+  const result = resultOf(observed);
+  if (result.holds && options.keep !== true) {
+    rmSync(runDir, { recursive: true, force: true });
+    return result;
+  }
+  const details = { result, findings: observed.judged.findings, stories, faults: observed.faults };
+  writeFileSync(join(runDir, "stories.json"), JSON.stringify(details, undefined, 2));
+  return { ...result, folder: runDir };
+}
+
+/** Everything that a run has to show; the system is stopped when this settles. */
+async function observe(options: ChaosOptions): Promise<Observed> {
+  const { runDir, seed, report, onEvent } = options;
+  const startedAt = new Date();
+  const ends: ProcessEnd[] = [];
+  const judgedIds: string[] = [];
+  let dnsRecord = "";
+  const inspector = createInspector({ seed, startedAt, dnsRecord: () => dnsRecord });
+  const sink = await startSink({
+    seed,
+    finalTimeoutMs: relayTimeoutMs,
+    inspect: inspector.inspect,
+  });
+  let system: ChaosSystem | undefined;
+  try {
+    system = await startChaosSystem({
+      runDir,
+      sink: sink.address,
+      onJudged: (mailId) => judgedIds.push(mailId),
+      onEnd: (end) => ends.push(end),
+      onTrouble: onEvent,
+      report,
+      signal: options.signal,
+    });
+    ({ dnsRecord } = system);
+    const { services, database } = system;
+    const memory = watchMemory(services);
+    const run = await floodAndHavoc(options, system, startedAt);
+    const settledMs = await settle(options, system, run);
+    const endsOfRun = [...ends];
+    await sweepSpool(system);
+    memory.stop();
+    const records = await allRecords(system);
+    const { submissions, accepted } = run.flood;
+    const seen = { seed, submissions, records, copies: sink.copies, damages: inspector.damages };
+    return {
+      options,
+      ...seen,
+      judged: judge(seen),
+      accepted,
+      conservation: await database.mails.countOutcomes(),
+      faults: run.faults,
+      ends: endsOfRun,
+      judgedIds,
+      settledMs,
+      maxRssMb: memory.maxRssMb(),
+      hopTroubles: sink.troubles,
+      spoolFiles: readdirSync(system.spoolDir).filter((name) => name.includes(".eml")).length,
+      logFiles: serviceNames.flatMap((name) =>
+        services.processes(name).map((each) => each.logFile),
+      ),
+      server: system.server,
+      durability: system.durability,
+      seconds: (Date.now() - startedAt.getTime()) / 1_000,
+    };
+  } finally {
+    await system?.stop();
+    await sink.close();
+  }
+}
+
+interface Run {
+  flood: Flood;
+  faults: DoneFault[];
+  watch: ProgressWatch;
+  /** No client tries any longer. */
+  giveUp: () => Promise<void>;
+}
+
+async function floodAndHavoc(
+  options: ChaosOptions,
+  system: ChaosSystem,
+  startedAt: Date,
+): Promise<Run> {
+  const { seed, mails, kills, report, onEvent } = options;
+  const giving = new AbortController();
+  const signal = AbortSignal.any([options.signal, giving.signal]);
+  const watch = watchProgress(system.database);
+  const flood = startFlood({
+    seed,
+    mails,
+    startedAt,
+    clients: options.clients ?? 6,
+    smtp: [system.links["client-ingest"].address, system.links["client-ingest-2"].address],
+    source: system.source,
+    inbox: system.inserter.db(system.source.db).collection(system.source.collection),
+    maxBacklog: options.maxBacklog ?? 400,
+    backlog: () => watch.waiting(),
+    signal,
+  });
+  const finished = () => Math.max(0, flood.accepted - watch.waiting());
+  const done: DoneFault[] = [];
+  const say = () =>
+    report(
+      "flood",
+      `${flood.accepted} of ${mails} mails accepted, ${finished()} at their end, ` +
+        `${done.length} of ${kills} faults`,
+    );
+  const saying = setInterval(say, 1_000);
+  try {
+    const faults = await wreakHavoc({
+      system,
+      schedule: scheduleOf(seed, kills),
+      progress: () => finished() / mails,
+      onFault: (fault) => {
+        done.push(fault);
+        onEvent(`${fault.at.toISOString()} ${fault.name}`);
+      },
+      signal,
+    });
+    return {
+      flood,
+      faults,
+      watch,
+      giveUp: async () => {
+        giving.abort();
+        await flood.done;
+      },
+    };
+  } finally {
+    clearInterval(saying);
+  }
+}
+
+/** Waits until all is accepted and nothing waits; milliseconds since the last fault was over. */
+async function settle(
+  { report, settleWithinMs = 240_000, signal, mails }: ChaosOptions,
+  system: ChaosSystem,
+  { flood, watch, giveUp }: Run,
+): Promise<number> {
+  const startedAt = performance.now();
+  const passedMs = () => Math.round(performance.now() - startedAt);
+  watch.stop();
+  while (passedMs() < settleWithinMs && !signal.aborted) {
+    const waiting = await waitingMails(system, watch).catch(() => undefined);
+    report("flood", `settling: ${flood.accepted} of ${mails} accepted, ${waiting ?? "?"} wait`);
+    if (waiting === 0 && flood.settled === mails) break;
+    await wait(lookEveryMs);
+  }
+  await giveUp();
+  report("flood", undefined);
+  return passedMs();
+}
+
+/** With those in the source that are not adopted yet. */
+async function waitingMails(system: ChaosSystem, watch: ProgressWatch): Promise<number> {
+  const { db, collection } = system.source;
+  const inbox = system.observer.db(db).collection(collection);
+  return (await inbox.countDocuments({ state: "incoming" })) + (await watch.look());
+}
+
+/** A dispatcher that starts removes what dead ones left in the spool: nothing may remain after that. */
+async function sweepSpool({ services }: ChaosSystem): Promise<void> {
+  await services.untilReady();
+  for (const nth of services.processes("dispatcher").keys()) {
+    services.kill("dispatcher", "SIGTERM", nth);
+  }
+  await services.untilReady();
+}
+
+/** Header blocks are left out: what came of them is seen at the next hop. */
+async function allRecords({ observer, dbName }: ChaosSystem): Promise<MailRecord[]> {
+  const documents = observer
+    .db(dbName)
+    .collection("mails")
+    .find({}, { projection: { "enriched.headerBlock": 0 } });
+  const records: MailRecord[] = [];
+  for await (const document of documents) records.push(parseMail(document));
+  return records;
+}

@@ -1,0 +1,272 @@
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { numberOfMessageId } from "../mails/mail-bytes.ts";
+import type { ExpectedRecipient, PlannedMail } from "../mails/planned-mail.ts";
+import type { Submission } from "../mails/submissions.ts";
+import type { Copy } from "../sink.ts";
+import type { Damage } from "./arrivals.ts";
+
+/** What was seen of a run, from outside. */
+export interface Seen {
+  seed: number;
+  submissions: readonly Submission[];
+  /** Every record in the database. */
+  records: readonly MailRecord[];
+  copies: readonly Copy[];
+  damages: readonly Damage[];
+}
+
+export const findingKinds = [
+  /** Never accepted, whatever was tried. */
+  "refused",
+  /** Accepted, and a recipient's mail is nowhere, or `sent` and never came. */
+  "lost",
+  /** A recipient still has no outcome. */
+  "open",
+  /** Another outcome than the one that the mail was made for. */
+  "wrong-fate",
+  /** Relayed without the verdicts that its policy demands, or in spite of them. */
+  "unscanned",
+  /** Came to somebody who should not have got it. */
+  "leaked",
+  /** More copies than its history says that it was sent again. */
+  "unexplained-duplicate",
+  "damaged",
+  /** More mails than attempts to hand it in. */
+  "surplus",
+  /** A bounce without its one report, or a report that went wrong. */
+  "report",
+] as const;
+export type FindingKind = (typeof findingKinds)[number];
+
+/** Something that should not be, with the mail's ids to find its story by. */
+export interface Finding {
+  kind: FindingKind;
+  number: number | undefined;
+  mailIds: string[];
+  what: string;
+}
+
+export interface Findings {
+  findings: Finding[];
+  /** Copies at the next hop beyond the first, recipient by recipient. */
+  duplicates: number;
+  /** Attempts whose outcome stayed unknown, recipient by recipient. */
+  unknownOutcomes: number;
+  /** Mails that came of submissions that heard no 250. */
+  surplusMails: number;
+}
+
+/** A mail as it was accepted, with those that carry its recipients. */
+interface Root {
+  record: MailRecord;
+  carriers: MailRecord[];
+}
+
+/** Compares what was handed in with what the database and the next hop say. Pure. */
+export function judge(seen: Seen): Findings {
+  const context = contextOf(seen);
+  const perMail = seen.submissions.map((submission) => judgeMail(context, submission));
+  const findings = [
+    ...perMail.flatMap((each) => each.findings),
+    ...strangers(context),
+    ...seen.damages.map(({ copy, what }) => finding("damaged", copy.number, [copy.mailId], what)),
+  ];
+  const sum = (of: (each: MailJudgement) => number) =>
+    perMail.reduce((total, each) => total + of(each), 0);
+  return {
+    findings,
+    duplicates: sum(({ duplicates }) => duplicates),
+    unknownOutcomes: seen.records.reduce((total, record) => total + unknownsOf(record), 0),
+    surplusMails: sum(({ surplus }) => surplus),
+  };
+}
+
+interface Context {
+  seen: Seen;
+  /** Root mails by the number that their Message-ID says. */
+  roots: Map<number, Root[]>;
+  byId: Map<string, MailRecord>;
+  reports: Map<string, MailRecord[]>;
+  /** `mail id` + recipient → copies. */
+  arrived: Map<string, number>;
+}
+
+function contextOf(seen: Seen): Context {
+  const byId = new Map(seen.records.map((record) => [record._id, record]));
+  const children = Map.groupBy(seen.records, ({ parentId }) => parentId ?? "");
+  const reports = Map.groupBy(
+    seen.records.filter(({ origin }) => origin.via === "dsn"),
+    ({ origin }) => origin.name,
+  );
+  const roots = new Map<number, Root[]>();
+  for (const record of seen.records) {
+    const number = numberOfMessageId(record.header?.messageId ?? "", seen.seed);
+    if (record.parentId !== undefined || record.origin.via === "dsn" || number === undefined)
+      continue;
+    const carriers = record.state === "split" ? (children.get(record._id) ?? []) : [record];
+    roots.set(number, [...(roots.get(number) ?? []), { record, carriers }]);
+  }
+  const arrived = new Map<string, number>();
+  for (const { mailId, rcptTo } of seen.copies) {
+    for (const address of rcptTo) {
+      const key = keyOf(mailId, address);
+      arrived.set(key, (arrived.get(key) ?? 0) + 1);
+    }
+  }
+  return { seen, roots, byId, reports, arrived };
+}
+
+interface MailJudgement {
+  findings: Finding[];
+  duplicates: number;
+  surplus: number;
+}
+
+function judgeMail(context: Context, submission: Submission): MailJudgement {
+  const { mail, acceptedId, unheard } = submission;
+  const roots = context.roots.get(mail.number) ?? [];
+  const ids = roots.map(({ record }) => record._id);
+  const findings: Finding[] = [];
+  if (acceptedId !== undefined && !ids.includes(acceptedId)) {
+    const what = `accepted as ${acceptedId}, which is not there`;
+    findings.push(finding("lost", mail.number, [acceptedId], what));
+  }
+  if (acceptedId === undefined) {
+    findings.push(finding("refused", mail.number, ids, submission.lastFailure ?? "not tried"));
+  }
+  const surplus = roots.length - (acceptedId === undefined ? 0 : 1);
+  if (surplus > unheard) {
+    const what = `${roots.length} mails came of it; ${unheard} submissions heard no 250`;
+    findings.push(finding("surplus", mail.number, ids, what));
+  }
+  let duplicates = 0;
+  for (const root of roots) {
+    const judged = judgeRoot(context, mail, root);
+    findings.push(...judged.findings);
+    duplicates += judged.duplicates;
+  }
+  return { findings, duplicates, surplus: Math.max(0, surplus) };
+}
+
+function judgeRoot(context: Context, mail: PlannedMail, root: Root) {
+  const findings: Finding[] = [];
+  let duplicates = 0;
+  const ids = [root.record._id, ...root.carriers.map(({ _id }) => _id)];
+  const note = (kind: FindingKind, what: string) =>
+    findings.push(finding(kind, mail.number, [...new Set(ids)], what));
+  for (const expected of mail.recipients) {
+    const carriers = root.carriers.filter(({ recipients }) =>
+      recipients.some(({ address }) => address === expected.address),
+    );
+    const [carrier] = carriers;
+    if (carrier === undefined || carriers.length > 1) {
+      note("lost", `${expected.address} is in ${carriers.length} of its mails`);
+      continue;
+    }
+    const copies = context.arrived.get(keyOf(root.record._id, expected.address)) ?? 0;
+    judgeRecipient(carrier, expected, copies, note);
+    duplicates += Math.max(0, copies - 1);
+  }
+  for (const carrier of root.carriers) judgeReports(context, carrier, note);
+  return { findings, duplicates };
+}
+
+function judgeRecipient(
+  carrier: MailRecord,
+  { address, outcome }: ExpectedRecipient,
+  copies: number,
+  note: (kind: FindingKind, what: string) => void,
+): void {
+  const got = carrier.recipients.find((recipient) => recipient.address === address)?.outcome;
+  if (got === "open") note("open", `${address} is open: ${carrier.state}, ${carrier.reason ?? ""}`);
+  else if (got !== outcome) {
+    note("wrong-fate", `${address} is ${got ?? "?"}, not ${outcome}: ${carrier.reason ?? ""}`);
+  }
+  if (got === "sent" && copies === 0) note("lost", `${address} is sent, and no copy came`);
+  if (outcome !== "sent" && copies > 0) note("leaked", `${address} got ${copies} copies`);
+  if (copies > 0) {
+    const missing = missingVerdict(carrier, outcome);
+    if (missing !== undefined) note("unscanned", missing);
+  }
+  const resent = resentOf(carrier.history);
+  if (copies > 1 + resent) {
+    note("unexplained-duplicate", `${address} got ${copies} copies, sent again ${resent} times`);
+  }
+}
+
+/** I2, from outside: both verdicts, on these very bytes, and none of them a finding that policy keeps. */
+function missingVerdict(
+  { verdicts, body }: MailRecord,
+  outcome: ExpectedRecipient["outcome"],
+): string | undefined {
+  const { virus, spam } = verdicts;
+  if (virus?.finding.kind !== "clean")
+    return `its virus verdict is ${virus?.finding.kind ?? "missing"}`;
+  if (spam?.finding.kind !== "ham" && spam?.finding.kind !== "spam")
+    return `its spam verdict is ${spam?.finding.kind ?? "missing"}`;
+  if (virus.sha256 !== body.sha256 || spam.sha256 !== body.sha256)
+    return "its verdicts are on other bytes";
+  return outcome === "sent" ? undefined : "it was to be kept back";
+}
+
+/** One report a bounced mail's group of recipients, sent, and none for anything else. */
+function judgeReports(
+  { reports, arrived }: Context,
+  carrier: MailRecord,
+  note: (kind: FindingKind, what: string) => void,
+): void {
+  const about = reports.get(carrier._id) ?? [];
+  const bounced = carrier.recipients.filter(({ outcome }) => outcome === "bounced").length;
+  if (bounced > 0 !== about.length > 0) {
+    note("report", `${bounced} recipients bounced, ${about.length} reports were made`);
+  }
+  if (about.length > bounced) note("report", `${about.length} reports on ${bounced} bounces`);
+  for (const { _id, state, smtp, history } of about) {
+    const copies = arrived.get(keyOf(_id, smtp.rcptTo[0] ?? "")) ?? 0;
+    if (state !== "sent" || copies === 0) note("report", `${_id}: ${state}, ${copies} copies came`);
+    if (copies > 1 + resentOf(history)) note("report", `${copies} copies of its report ${_id}`);
+  }
+}
+
+/** Records that are none of what was handed in, and copies of mails that there are not. */
+function strangers({ seen, byId }: Context): Finding[] {
+  const numbers = new Set(seen.submissions.map(({ mail }) => mail.number));
+  const records = seen.records.flatMap((record) => {
+    if (record.origin.via === "dsn") return [];
+    const number = numberOfMessageId(record.header?.messageId ?? "", seen.seed);
+    if (number !== undefined && numbers.has(number)) return [];
+    return [finding("surplus", number, [record._id], `nobody handed it in: ${record.state}`)];
+  });
+  const copies = seen.copies
+    .filter(({ mailId }) => !byId.has(mailId))
+    .map(({ mailId, number }) =>
+      finding("lost", number, [mailId], "a copy came, and no record is there"),
+    );
+  return [...records, ...copies];
+}
+
+function resentOf(history: MailRecord["history"]): number {
+  return history.filter(({ event }) => event === "sent again").length;
+}
+
+/** Recipients whose attempt ended unknown, by what the record says of it. */
+function unknownsOf({ history, recipients }: MailRecord): number {
+  return history.reduce((sum, { event, detail = "" }) => {
+    if (event === "outcome unknown") return sum + recipients.length;
+    if (event !== "relay attempt") return sum;
+    return sum + Number(/(\d+) unknown/.exec(detail)?.[1] ?? 0);
+  }, 0);
+}
+
+function keyOf(mailId: string, address: string): string {
+  return `${mailId} ${address}`;
+}
+
+function finding(
+  kind: FindingKind,
+  number: number | undefined,
+  mailIds: string[],
+  what: string,
+): Finding {
+  return { kind, number, mailIds, what };
+}

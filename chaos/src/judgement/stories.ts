@@ -1,0 +1,89 @@
+import { readFileSync } from "node:fs";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { DoneFault } from "../faults/havoc.ts";
+import type { Submission } from "../mails/submissions.ts";
+import type { Copy } from "../sink.ts";
+import type { Finding } from "./findings.ts";
+
+/** All that is known of a mail that is not as it should be. */
+export interface Story {
+  findings: Finding[];
+  submission: Submission | undefined;
+  /** Without bodies and header blocks. */
+  records: Partial<MailRecord>[];
+  copies: Copy[];
+  /** Lines of all services that name it, in the order of their time. */
+  log: string[];
+  /** What went wrong while it was on its way. */
+  faults: string[];
+}
+
+export interface StorySources {
+  findings: readonly Finding[];
+  submissions: readonly Submission[];
+  records: readonly MailRecord[];
+  copies: readonly Copy[];
+  faults: readonly DoneFault[];
+  logFiles: readonly string[];
+}
+
+/** More stories than this say nothing new. */
+export const maxStories = 20;
+const maxLogLines = 200;
+
+export function storiesOf(sources: StorySources): Story[] {
+  const byMail = [...Map.groupBy(sources.findings, ({ number, mailIds }) => number ?? mailIds[0])];
+  const lines = byMail.length === 0 ? [] : linesOf(sources.logFiles);
+  return byMail.slice(0, maxStories).map(([, findings]) => storyOf(sources, findings, lines));
+}
+
+function storyOf(sources: StorySources, findings: Finding[], lines: readonly Line[]): Story {
+  const number = findings[0]?.number;
+  const named = new Set(findings.flatMap(({ mailIds }) => mailIds));
+  const records = sources.records.filter(
+    ({ _id, origin, parentId }) =>
+      named.has(_id) ||
+      named.has(parentId ?? "") ||
+      (origin.via === "dsn" && named.has(origin.name)),
+  );
+  const ids = [...named, ...records.map(({ _id }) => _id)];
+  const instants = records.flatMap(({ receivedAt, finalAt }) => [
+    receivedAt,
+    finalAt ?? new Date(),
+  ]);
+  const [from, to] = [Math.min(...instants.map(Number)), Math.max(...instants.map(Number))];
+  return {
+    findings,
+    submission: sources.submissions.find(({ mail }) => mail.number === number),
+    records: records.map(withoutPlan),
+    copies: sources.copies.filter(({ mailId }) => ids.includes(mailId)),
+    log: lines
+      .filter(({ text }) => ids.some((id) => text.includes(`"${id}"`)))
+      .slice(0, maxLogLines)
+      .map(({ text }) => text),
+    faults: sources.faults
+      .filter(({ at }) => at.getTime() >= from - 1_000 && at.getTime() <= to)
+      .map(
+        ({ at, name, pid }) => `${at.toISOString()} ${name}${pid === undefined ? "" : ` (${pid})`}`,
+      ),
+  };
+}
+
+/** The plan is the policy's, the same for all mails of a kind. */
+function withoutPlan(record: MailRecord): Partial<MailRecord> {
+  const story: Partial<MailRecord> = { ...record };
+  delete story.plan;
+  return story;
+}
+
+interface Line {
+  text: string;
+  time: number;
+}
+
+function linesOf(files: readonly string[]): Line[] {
+  return files
+    .flatMap((file) => readFileSync(file, "utf8").split("\n"))
+    .map((text) => ({ text, time: Number(/"time":(\d+)/.exec(text)?.[1] ?? 0) }))
+    .sort((one, other) => one.time - other.time);
+}

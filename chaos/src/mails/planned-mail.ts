@@ -1,0 +1,144 @@
+import type { Outcome } from "@rs-agent/shared/mail/record.ts";
+import { randomOf, type Random } from "../random.ts";
+
+/** What a mail is there to show. */
+export const mailKinds = [
+  "clean",
+  "outgoing",
+  "big",
+  "split",
+  "infected",
+  "spam",
+  "tagged-spam",
+  "split-spam",
+  "refused",
+  "rejected",
+  "no-sender",
+  "double-bounce",
+  "own-virus",
+] as const;
+export type MailKind = (typeof mailKinds)[number];
+
+/** What has to become of one recipient. */
+export interface ExpectedRecipient {
+  address: string;
+  outcome: Exclude<Outcome, "open" | "discarded">;
+  /** The raw mail must arrive whole behind our fields; of a `tagged` one the body, its subject is changed. */
+  arrives: "whole" | "tagged";
+}
+
+/** One mail of a run, determined by the run's seed and the mail's number. */
+export interface PlannedMail {
+  readonly number: number;
+  readonly kind: MailKind;
+  /** By SMTP, or inserted into a source collection. */
+  readonly via: "smtp" | "source";
+  /** Its client's address: a stranger's, or one in the tenant's networks. */
+  readonly direction: "incoming" | "outgoing";
+  /** "" is the null sender. */
+  readonly mailFrom: string;
+  readonly recipients: readonly ExpectedRecipient[];
+  /** Bytes of the attachment of a big mail, else 0. */
+  readonly attachmentBytes: number;
+}
+
+export const domains = {
+  /** Of our tenant, under its rules. */
+  north: "north.chaos.example",
+  /** Of our tenant too: spam is tagged and delivered here. */
+  south: "south.chaos.example",
+  /** Strangers. */
+  stranger: "stranger.example",
+} as const;
+
+/** In a thousand mails. */
+const shares: Readonly<Record<MailKind, number>> = {
+  clean: 470,
+  outgoing: 120,
+  big: 10,
+  split: 100,
+  infected: 80,
+  spam: 60,
+  "tagged-spam": 50,
+  "split-spam": 30,
+  refused: 40,
+  rejected: 10,
+  "no-sender": 15,
+  "double-bounce": 5,
+  "own-virus": 10,
+};
+const sourceShare = 0.2;
+
+export function planMail(seed: number, number: number): PlannedMail {
+  const random = randomOf(seed, "mail", number);
+  const kind = kindOf(random);
+  const direction = kind === "outgoing" || kind === "own-virus" ? "outgoing" : "incoming";
+  const isBig = kind === "big";
+  // A record in a source has no listener and so no network: its client decides its direction too.
+  const via = !isBig && random.chance(sourceShare) ? "source" : "smtp";
+  const noSender = kind === "no-sender" || kind === "double-bounce";
+  const senderDomain = direction === "outgoing" ? domains.north : domains.stranger;
+  return {
+    number,
+    kind,
+    via,
+    direction,
+    mailFrom: noSender ? "" : `from.${number}@${senderDomain}`,
+    recipients: recipientsOf(kind, number, random),
+    attachmentBytes: isBig ? random.between(1_000_000, 5_000_000) : 0,
+  };
+}
+
+function kindOf(random: Random): MailKind {
+  let left = random.next() * Object.values(shares).reduce((sum, share) => sum + share, 0);
+  return mailKinds.find((kind) => (left -= shares[kind]) < 0) ?? "clean";
+}
+
+/** Each address holds the mail's number, so that the next hop knows it before the body comes. */
+function recipientsOf(kind: MailKind, number: number, random: Random): ExpectedRecipient[] {
+  const at = (
+    domain: keyof typeof domains,
+    outcome: ExpectedRecipient["outcome"] = "sent",
+    name = "to",
+  ): ExpectedRecipient => ({
+    address: `${name}.${number}@${domains[domain]}`,
+    outcome,
+    arrives: "whole",
+  });
+  const tagged = { ...at("south"), arrives: "tagged" } as const;
+  const also = random.chance(0.3) ? [at("north", "sent", "also")] : [];
+  switch (kind) {
+    case "clean":
+      return random.chance(0.2) ? [at("south")] : [at("north"), ...also];
+    case "big":
+      return [at("north"), ...also];
+    case "outgoing":
+      return [at("stranger"), ...(random.chance(0.3) ? [at("stranger", "sent", "also")] : [])];
+    case "split":
+      return [at("north"), ...also, at("south")];
+    case "infected":
+      return [at(random.chance(0.5) ? "north" : "south", "quarantined")];
+    case "spam":
+      return [at("north", "quarantined")];
+    case "tagged-spam":
+      return [tagged];
+    case "split-spam":
+      return [at("north", "quarantined"), tagged];
+    case "refused":
+      return [at("north", "bounced", "refused"), ...also];
+    case "rejected":
+      return [at("north", "bounced", "rejected")];
+    case "no-sender":
+      return [at("north")];
+    case "double-bounce":
+      return [at("north", "dead", "refused")];
+    case "own-virus":
+      return [at("stranger", "bounced")];
+  }
+}
+
+/** The number in an address that we made. */
+export function numberIn(address: string): number | undefined {
+  const digits = /\.(\d+)@/.exec(address)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}

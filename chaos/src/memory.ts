@@ -1,0 +1,40 @@
+import { readFileSync } from "node:fs";
+import { serviceNames, type RunningSystem, type ServiceName } from "@rs-agent/start/system.ts";
+
+/** The memory of a run's processes, looked at again and again. */
+export interface MemoryWatch {
+  /** The most that a process of each service had resident, MB. */
+  maxRssMb(): Record<ServiceName, number>;
+  stop(): void;
+}
+
+const everyMs = 1_000;
+
+export function watchMemory(services: RunningSystem): MemoryWatch {
+  const highest = new Map<ServiceName, number>();
+  const look = () => {
+    const pids = services.pids();
+    for (const name of serviceNames) {
+      const rss = Math.max(0, ...pids[name].map(residentMb));
+      highest.set(name, Math.max(highest.get(name) ?? 0, rss));
+    }
+  };
+  const timer = setInterval(look, everyMs);
+  return {
+    maxRssMb: () => {
+      const entries = serviceNames.map((name) => [name, Math.round(highest.get(name) ?? 0)]);
+      return Object.fromEntries(entries) as Record<ServiceName, number>;
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
+/** proc(5), /proc/PID/status: VmRSS. 0 for a process that is gone. */
+function residentMb(pid: number): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024;
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,231 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { MongoClient } from "mongodb";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { parseSources, type SourceConfig } from "@rs-agent/shared/store/source-config.ts";
+import { startClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
+import { freePort } from "@rs-agent/start/free-port.ts";
+import { takeOver } from "@rs-agent/start/leftovers.ts";
+import { startMongoDb } from "@rs-agent/start/mongodb.ts";
+import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
+import { startSystem, type RunningSystem, type SystemOptions } from "@rs-agent/start/system.ts";
+import { chaosPolicy } from "../mails/policy.ts";
+import { openLink, type Link } from "./link.ts";
+import { Part, type Running } from "./part.ts";
+import { quickSettings } from "./quick-settings.ts";
+import { startSpamEngine } from "./spam-engine-process.ts";
+
+export const partNames = ["database", "clamd", "spamd", "spam-engine"] as const;
+export type PartName = (typeof partNames)[number];
+
+/** Connections that a run may cut: from whom or to whom. */
+export const cuttableLinks = [
+  "ingest-database",
+  "dispatcher-database",
+  "relay-database",
+  "next-hop",
+  "clamd",
+  "spamd",
+  "spam-engine",
+  "client-ingest",
+  "client-ingest-2",
+] as const;
+/** The two last are left alone: by them mail is inserted and the run is looked at. */
+const linkNames = [...cuttableLinks, "inserter-database", "observer-database"] as const;
+export type LinkName = (typeof linkNames)[number];
+
+export interface ChaosSystemOptions {
+  runDir: string;
+  /** `host:port` of the next hop. */
+  sink: string;
+  /** The id of each mail that our own spam engine judged. */
+  onJudged: (mailId: string) => void;
+  onEnd: (end: ProcessEnd) => void;
+  onTrouble: (text: string) => void;
+  report: (part: string, text: string | undefined) => void;
+  signal: AbortSignal;
+}
+
+/** The whole private system of a run, all of its connections through links. */
+export interface ChaosSystem {
+  readonly services: RunningSystem;
+  readonly parts: Readonly<Record<PartName, Part>>;
+  readonly links: Readonly<Record<LinkName, Link>>;
+  /** By a connection that no fault touches but the database's own death. */
+  readonly database: Database;
+  readonly observer: MongoClient;
+  readonly inserter: MongoClient;
+  readonly source: SourceConfig;
+  readonly dbName: string;
+  /** Which MongoDB, and what it survives. */
+  readonly server: string;
+  readonly durability: string;
+  readonly spoolDir: string;
+  /** The public half of the DKIM key. */
+  readonly dnsRecord: string;
+  stop(): Promise<void>;
+}
+
+const dbName = "chaos";
+const sourceName = "inbox";
+/** Of each spamd, SpamAssassin's and ours: with as many, SpamAssassin gets its part of the mail. */
+const spamdChildren = 2;
+/** Two of each: what one of them holds when it dies, the other has to finish. */
+const two = 2;
+
+/** Starts it. If something does not start, what did is stopped again. */
+export async function startChaosSystem(options: ChaosSystemOptions): Promise<ChaosSystem> {
+  const undo: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    for (const each of undo.splice(0).reverse()) await each();
+  };
+  try {
+    return { ...(await start(options, undo)), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function start(
+  options: ChaosSystemOptions,
+  undo: (() => Promise<unknown>)[],
+): Promise<Omit<ChaosSystem, "stop">> {
+  const { runDir, signal } = options;
+  const keyFile = join(runDir, "dkim.pem");
+  const spoolDir = join(runDir, "spool");
+  mkdirSync(spoolDir, { recursive: true });
+  const links = await openLinks();
+  undo.push(() => Promise.all(Object.values(links).map((link) => link.close())));
+  links["next-hop"].leadTo(options.sink);
+  const about = { server: "", durability: "" };
+  const parts = createParts(options, links, about);
+  undo.push(() => Promise.all(Object.values(parts).map((part) => part.stop())));
+  await Promise.all(Object.values(parts).map((part) => part.start()));
+
+  const observer = new MongoClient(uriOf(links["observer-database"]), { promoteBuffers: true });
+  const inserter = new MongoClient(uriOf(links["inserter-database"]));
+  undo.push(() => Promise.all([observer.close(), inserter.close()]));
+  const database = await openDatabase({
+    uri: uriOf(links["observer-database"]),
+    db: dbName,
+    clock: systemClock,
+    log: createSilentLogger(),
+  });
+  undo.push(() => database.close());
+  const { documents, dnsRecord } = chaosPolicy(keyFile);
+  await database.policies.replace(documents);
+
+  const { sources, source } = ourSource();
+  const { report, onEnd, onTrouble } = options;
+  const services = await startSystem({
+    runDir,
+    counts: {
+      ...{ ingest: two, dispatcher: two, relay: two },
+      ...{ "av-worker": two, "spam-worker": two, enricher: two },
+    },
+    mongodb: uriOf(links["observer-database"]),
+    db: dbName,
+    clamd: links.clamd.address,
+    spamd: links.spamd.address,
+    nextHop: links["next-hop"].address,
+    env: quickSettings,
+    serviceEnv: await serviceEnv(links, sources, spoolDir),
+    ...{ report, onEnd, onTrouble, signal },
+  });
+  undo.push(() => services.stop());
+  return {
+    services,
+    parts,
+    links,
+    database,
+    observer,
+    inserter,
+    source,
+    dbName,
+    spoolDir,
+    dnsRecord,
+    ...about,
+  };
+}
+
+async function openLinks(): Promise<Record<LinkName, Link>> {
+  const opened = await Promise.all(linkNames.map(async (name) => [name, await openLink(name)]));
+  return Object.fromEntries(opened) as Record<LinkName, Link>;
+}
+
+function createParts(
+  { runDir, onJudged, onTrouble, report, signal }: ChaosSystemOptions,
+  links: Record<LinkName, Link>,
+  about: { server: string; durability: string },
+): Record<PartName, Part> {
+  const processes = takeOver(join(runDir, "processes"));
+  const part = (name: PartName, to: readonly Link[], start: () => Promise<Running>) =>
+    new Part({ name, links: to, onStart: (pid) => processes.note(pid), onTrouble, start });
+  const say = (name: string) => (text: string) => report(name, text);
+  return {
+    database: part(
+      "database",
+      linkNames.filter((name) => name.endsWith("-database")).map((name) => links[name]),
+      async () => {
+        const dataDir = join(runDir, "mongodb");
+        const server = await startMongoDb({ dataDir, report: say("database") });
+        about.server = server.server;
+        about.durability = server.durability;
+        return { ...server, address: new URL(server.uri).host };
+      },
+    ),
+    clamd: part("clamd", [links.clamd], () =>
+      startClamd({ dir: join(runDir, "clamd"), report: say("clamd"), signal }),
+    ),
+    spamd: part("spamd", [links.spamd], () =>
+      startSpamd({
+        dir: join(runDir, "spamd"),
+        children: spamdChildren,
+        report: say("spamd"),
+        signal,
+      }),
+    ),
+    "spam-engine": part("spam-engine", [links["spam-engine"]], () => startSpamEngine(onJudged)),
+  };
+}
+
+function ourSource(): { sources: string; source: SourceConfig } {
+  const collection = { db: dbName, collection: sourceName, bucket: sourceName };
+  const sources = JSON.stringify([
+    { name: sourceName, ...collection, form: "native", mode: "deliver" },
+  ]);
+  const [source] = parseSources(sources);
+  if (source === undefined) throw new Error("there is no source");
+  return { sources, source };
+}
+
+/** Who is where, behind which link; one av-worker shares the dispatchers' disk, one does not. */
+async function serviceEnv(
+  links: Record<LinkName, Link>,
+  sources: string,
+  spoolDir: string,
+): Promise<NonNullable<SystemOptions["serviceEnv"]>> {
+  const ports = [await freePort(), await freePort()];
+  links["client-ingest"].leadTo(`127.0.0.1:${ports[0]}`);
+  links["client-ingest-2"].leadTo(`127.0.0.1:${ports[1]}`);
+  const database = (name: LinkName) => ({ MONGODB_URI: uriOf(links[name]) });
+  return {
+    ingest: (nth) => ({ ...database("ingest-database"), INGEST_SMTP: `127.0.0.1:${ports[nth]}` }),
+    dispatcher: { ...database("dispatcher-database"), SOURCES: sources, SPOOL_DIR: spoolDir },
+    "av-worker": (nth) => (nth === 0 ? { SPOOL_DIR: spoolDir } : {}),
+    "spam-worker": (nth) => ({
+      SPAM_SPAMD: links[nth === 0 ? "spam-engine" : "spamd"].address,
+      SPAM_CHILDREN: String(spamdChildren),
+    }),
+    relay: database("relay-database"),
+  };
+}
+
+/** The driver's own time-outs, short as everything else here. */
+function uriOf({ address }: Link): string {
+  return `mongodb://${address}/?directConnection=true&socketTimeoutMS=6000&serverSelectionTimeoutMS=3000&connectTimeoutMS=3000`;
+}

@@ -1,0 +1,137 @@
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+
+/** A TCP proxy between two parts, which can do to their connections what networks do. */
+export interface Link {
+  readonly name: string;
+  /** `127.0.0.1:port`, the same for the link's whole life. */
+  readonly address: string;
+  /** Connections that are open now. */
+  readonly open: number;
+  /** Where new connections lead. */
+  leadTo(address: string): void;
+  /** Passes nothing on, in no direction, until `heal`; nothing is lost, as if packets were. */
+  stall(): void;
+  /** Ends all connections by RST; new ones are taken. */
+  reset(): void;
+  /** Says to one side of each connection that the other has ended, and drops what comes from there. */
+  halfClose(side: "near" | "far"): void;
+  /** Ends all connections by RST and refuses new ones until `heal`. */
+  refuse(): Promise<void>;
+  heal(): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Pair {
+  near: Socket;
+  far: Socket;
+}
+
+/** Starts a link that leads nowhere yet: until `leadTo` it resets what connects. */
+export async function openLink(name: string): Promise<Link> {
+  const pairs = new Set<Pair>();
+  const state = { target: "", stalled: false, refusing: false };
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
+    if (state.target === "") near.resetAndDestroy();
+    else join(pairs, near, state.target, () => state.stalled);
+  });
+  const port = await listen(server, 0);
+  const end = () => {
+    for (const { near, far } of pairs) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+  };
+  return {
+    name,
+    address: `127.0.0.1:${port}`,
+    get open() {
+      return pairs.size;
+    },
+    leadTo: (address) => {
+      state.target = address;
+    },
+    stall: () => {
+      state.stalled = true;
+      for (const { near, far } of pairs) {
+        near.pause();
+        far.pause();
+      }
+    },
+    reset: end,
+    halfClose: (side) => {
+      for (const pair of pairs) {
+        const from = side === "near" ? pair.far : pair.near;
+        from.removeAllListeners("data").resume();
+        pair[side].end();
+      }
+    },
+    refuse: async () => {
+      if (state.refusing) return;
+      state.refusing = true;
+      const closed = once(server, "close");
+      server.close();
+      end();
+      await closed;
+    },
+    heal: async () => {
+      state.stalled = false;
+      for (const { near, far } of pairs) {
+        near.resume();
+        far.resume();
+      }
+      if (!state.refusing) return;
+      state.refusing = false;
+      await listen(server, port);
+    },
+    close: async () => {
+      end();
+      if (!server.listening) return;
+      const closed = once(server, "close");
+      server.close();
+      await closed;
+    },
+  };
+}
+
+async function listen(server: Server, port: number): Promise<number> {
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+/** Passes bytes on, with back pressure, and ends as they end. */
+function join(pairs: Set<Pair>, near: Socket, target: string, isStalled: () => boolean): void {
+  const [host, port] = target.split(":");
+  const far = connect({
+    host,
+    port: Number(port),
+    // The other side sees the client that it is: addresses decide what mail is outgoing.
+    localAddress: near.remoteAddress,
+    allowHalfOpen: true,
+    noDelay: true,
+  });
+  const pair = { near, far };
+  pairs.add(pair);
+  const pass = (from: Socket, to: Socket) => {
+    from.on("data", (chunk) => {
+      if (!to.write(chunk)) from.pause();
+    });
+    to.on("drain", () => {
+      if (!isStalled()) from.resume();
+    });
+    from.on("end", () => to.end());
+    // A reset on one side is one on the other.
+    from.on("error", () => to.resetAndDestroy());
+    from.on("close", () => {
+      to.destroySoon();
+      pairs.delete(pair);
+    });
+  };
+  pass(near, far);
+  pass(far, near);
+  if (isStalled()) {
+    near.pause();
+    far.pause();
+  }
+}

@@ -1,0 +1,32 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { RetryableError } from "@rs-agent/shared/errors.ts";
+import type { Running } from "./part.ts";
+
+const script = fileURLToPath(new URL("spam-engine.ts", import.meta.url));
+
+/** Starts spam-engine.ts as a process of its own; `onAnswered` hears the id of each mail it judged. */
+export async function startSpamEngine(onAnswered: (mailId: string) => void): Promise<Running> {
+  const child = spawn(process.execPath, [script], {
+    stdio: ["ignore", "pipe", "ignore"],
+    detached: true,
+  });
+  const ended = once(child, "close").catch(() => undefined);
+  const lines = createInterface(child.stdout);
+  const first = await Promise.race([once(lines, "line"), ended]);
+  const address: unknown = first?.[0];
+  if (typeof address !== "string" || child.pid === undefined) {
+    throw new RetryableError("SETUP_FAILED", "our spam engine did not start");
+  }
+  lines.on("line", onAnswered);
+  return {
+    pid: child.pid,
+    address,
+    stop: async () => {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,31 @@
+import type { Database } from "@rs-agent/shared/store/database.ts";
+
+/** How much mail waits, looked at again and again. */
+export interface ProgressWatch {
+  /** Mails that are accepted and have not met their end, by the last look. */
+  waiting(): number;
+  /** The same, by a look now. @throws RetryableError while the database is away */
+  look(): Promise<number>;
+  stop(): void;
+}
+
+const everyMs = 500;
+
+export function watchProgress({ mails }: Pick<Database, "mails">): ProgressWatch {
+  let waiting = 0;
+  let looking = false;
+  const look = async () => {
+    const groups = await mails.waiting();
+    waiting = groups.reduce((sum, { count }) => sum + count, 0);
+    return waiting;
+  };
+  const timer = setInterval(() => {
+    if (looking) return;
+    looking = true;
+    look()
+      // The database was killed: the last number counts until it is back.
+      .catch(() => undefined)
+      .finally(() => (looking = false));
+  }, everyMs);
+  return { waiting: () => waiting, look, stop: () => clearInterval(timer) };
+}

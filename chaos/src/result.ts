@@ -1,0 +1,199 @@
+import { exitCodes } from "@rs-agent/shared/lifecycle.ts";
+import type { Conservation } from "@rs-agent/shared/store/mails.ts";
+import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
+import type { ServiceName } from "@rs-agent/start/system.ts";
+import type { DoneFault } from "./faults/havoc.ts";
+import { findingKinds, type Findings, type Seen } from "./judgement/findings.ts";
+import { engineVersion } from "./parts/spam-engine-version.ts";
+
+/** What a run prints with `--json`. */
+export interface ChaosResult {
+  seed: number;
+  /** How many mails, and faults, were asked for. */
+  mails: number;
+  faults: number;
+  /** Which MongoDB, and what an acknowledged write of it survives. */
+  server: string;
+  durability: string;
+  /** Mails that heard a 250, or were inserted. */
+  accepted: number;
+  /** I1 in recipients, as the store counts them. */
+  conservation: Conservation;
+  /** Records by their last state, reports of ours apart. */
+  byState: Record<string, number>;
+  lost: number;
+  /** Copies beyond the first at the next hop, recipient by recipient. */
+  duplicates: number;
+  unknownOutcomes: number;
+  unscanned: number;
+  /** Everything that is not as it should be, by kind; `lost` and `unscanned` among them. */
+  findings: Record<string, number>;
+  kills: { total: number; byKind: Record<string, number> };
+  /** From the last fault's end until every mail had met its end. */
+  settledMs: number;
+  /** Resident memory, MB: the most that any process of each service had. */
+  maxRssMb: Record<ServiceName, number>;
+  /** Submissions that heard no 250, and the mails that came of them (0, 1 or more each). */
+  withoutReply: { submissions: number; mails: number };
+  /** Spam verdicts by engine: SpamAssassin's, and those of our engine that speaks its protocol. */
+  spamVerdicts: { spamd: number; ours: number };
+  /** Checks that our engine made once more for a mail that it had judged already. */
+  rescans: number;
+  /** Mails that took longer than a minute. */
+  delayed: number;
+  /** What the next hop did to mail. */
+  hopTroubles: Record<string, number>;
+  /** Drains that were asked for, by exit code. */
+  drains: Record<string, number>;
+  /** Processes that ended by a bug. */
+  bugs: string[];
+  /** Files left in the spool in the end. */
+  spoolFiles: number;
+  seconds: number;
+  holds: boolean;
+  /** Why it does not hold, in words. */
+  because: string[];
+  /** Where logs and stories lie; absent where all is well. */
+  folder?: string;
+}
+
+/** All that a run has shown. */
+export interface Observed extends Seen {
+  options: { mails: number; kills: number; seed: number };
+  judged: Findings;
+  accepted: number;
+  conservation: Conservation;
+  faults: readonly DoneFault[];
+  /** Ends of service processes until all had settled. */
+  ends: readonly ProcessEnd[];
+  /** Ids of mails that our spam engine judged, one for each time. */
+  judgedIds: readonly string[];
+  settledMs: number;
+  maxRssMb: Record<ServiceName, number>;
+  hopTroubles: ReadonlyMap<string, number>;
+  spoolFiles: number;
+  logFiles: readonly string[];
+  server: string;
+  durability: string;
+  seconds: number;
+}
+
+/** What SpamAssassin must judge of all mail, at the least. */
+const leastSpamdShare = 0.15;
+/** No process may ever need more: MAX_HELD_BYTES, RELAY_HELD_BYTES and what Node takes itself. */
+const mostRssMb = 600;
+const delayedAfterMs = 60_000;
+
+export function resultOf(observed: Observed): ChaosResult {
+  const { options, judged, conservation, spoolFiles } = observed;
+  const roots = observed.records.filter(({ origin }) => origin.via !== "dsn");
+  const findings = Object.fromEntries(
+    findingKinds.map((kind) => [kind, judged.findings.filter((each) => each.kind === kind).length]),
+  );
+  const result = {
+    seed: options.seed,
+    mails: options.mails,
+    faults: options.kills,
+    server: observed.server,
+    durability: observed.durability,
+    accepted: observed.accepted,
+    conservation,
+    byState: countsOf(
+      observed.records.map(
+        ({ origin, state }) => `${origin.via === "dsn" ? "report " : ""}${state}`,
+      ),
+    ),
+    lost: findings.lost ?? 0,
+    duplicates: judged.duplicates,
+    unknownOutcomes: judged.unknownOutcomes,
+    unscanned: findings.unscanned ?? 0,
+    findings,
+    kills: {
+      total: observed.faults.length,
+      byKind: countsOf(observed.faults.map(({ name }) => name)),
+    },
+    settledMs: observed.settledMs,
+    maxRssMb: observed.maxRssMb,
+    withoutReply: {
+      submissions: observed.submissions.reduce((sum, { unheard }) => sum + unheard, 0),
+      mails: judged.surplusMails,
+    },
+    spamVerdicts: spamVerdictsOf(observed),
+    rescans: observed.judgedIds.length - new Set(observed.judgedIds).size,
+    delayed: roots.filter(
+      ({ receivedAt, finalAt }) =>
+        finalAt !== undefined && finalAt.getTime() - receivedAt.getTime() > delayedAfterMs,
+    ).length,
+    hopTroubles: Object.fromEntries(observed.hopTroubles),
+    drains: drainsOf(observed),
+    bugs: bugsOf(observed),
+    spoolFiles,
+    seconds: Math.round(observed.seconds),
+  };
+  const because = reasonsAgainst(result);
+  return { ...result, holds: because.length === 0, because };
+}
+
+function reasonsAgainst(result: Omit<ChaosResult, "holds" | "because">): string[] {
+  const { conservation, duplicates, unknownOutcomes, spamVerdicts, bugs, maxRssMb } = result;
+  const judgedBySpamd = spamVerdicts.spamd / (spamVerdicts.spamd + spamVerdicts.ours);
+  const reasons: [boolean, string][] = [
+    ...Object.entries(result.findings).map(([kind, count]): [boolean, string] => [
+      count > 0,
+      `${count} × ${kind}`,
+    ]),
+    [result.accepted < result.mails, `${result.mails - result.accepted} mails were never accepted`],
+    [result.kills.total < result.faults, `only ${result.kills.total} faults were done`],
+    [!conservation.holds || conservation.open > 0, "the store's own count does not come out (I1)"],
+    [duplicates > unknownOutcomes, "more duplicates than unknown outcomes"],
+    [bugs.length > 0, `processes ended by themselves: ${bugs.join(", ")}`],
+    [result.spoolFiles > 0, `${result.spoolFiles} files are left in the spool`],
+    [
+      judgedBySpamd < leastSpamdShare,
+      `SpamAssassin judged ${Math.round(judgedBySpamd * 100)} % only`,
+    ],
+    [
+      Math.max(...Object.values(maxRssMb)) > mostRssMb,
+      `a process had more than ${mostRssMb} MB resident`,
+    ],
+  ];
+  return reasons.flatMap(([isSo, text]) => (isSo ? [text] : []));
+}
+
+function spamVerdictsOf({ records }: Observed): ChaosResult["spamVerdicts"] {
+  const versions = records.flatMap(({ verdicts }) => verdicts.spam?.engine?.version ?? []);
+  const ours = versions.filter((version) => version === engineVersion).length;
+  return { spamd: versions.length - ours, ours };
+}
+
+function drainsOf({ faults, ends }: Observed): Record<string, number> {
+  const drained = drainedPids(faults);
+  const codes = ends.flatMap(({ pid, exitCode, signal }) =>
+    pid !== undefined && drained.has(pid) ? [signal ?? `exit code ${exitCode ?? "?"}`] : [],
+  );
+  return countsOf(codes);
+}
+
+/** Ends that nobody asked for; a process that starts while the database is away may give up. */
+function bugsOf({ faults, ends }: Observed): string[] {
+  const drained = drainedPids(faults);
+  return ends.flatMap(({ name, pid, exitCode, signal, wasReady }) => {
+    const wasAskedFor =
+      signal === "SIGKILL" ||
+      (pid !== undefined && drained.has(pid) && exitCode !== exitCodes.bug) ||
+      (!wasReady && exitCode === 1);
+    return wasAskedFor ? [] : [`${name} (${signal ?? `exit code ${exitCode ?? "?"}`})`];
+  });
+}
+
+function drainedPids(faults: readonly DoneFault[]): Set<number> {
+  return new Set(
+    faults.flatMap(({ fault, pid }) => (fault.kind === "drain" && pid !== undefined ? [pid] : [])),
+  );
+}
+
+function countsOf(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of [...names].sort()) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
