@@ -153,7 +153,9 @@ describe("extra-headers and geoip", () => {
 describe("subject-tag", () => {
   const tagged = async (subject: string[], tag = "[SPAM]") => {
     const raw = mailOf("From: a@b", ...subject, "", "body");
-    const { text } = await enriched(raw, [{ kind: "subject-tag", tag }], { disposition: "tag" });
+    const verdicts = spamVerdict({ kind: "spam", score: 9, required: 5, rules: [] });
+    const more = { verdicts, disposition: "tag" } as const;
+    const { text } = await enriched(raw, [{ kind: "subject-tag", tag }], more);
     return text.slice("From: a@b\r\n".length, text.indexOf("\r\n\r\n")).split("\r\n");
   };
 
@@ -193,7 +195,7 @@ describe("subject-tag", () => {
     ]);
   });
 
-  it("tags by the disposition, and without one by score against threshold", async () => {
+  it("tags spam that policy tags: not what it delivers, nor what passes unchecked", async () => {
     const spam = spamVerdict({ kind: "ham", score: 5, required: 9, rules: [] });
     const ham = spamVerdict({ kind: "spam", score: 4.9, required: 1, rules: [] });
     const isTagged = async (more: Parameters<typeof enriched>[2]) =>
@@ -201,7 +203,11 @@ describe("subject-tag", () => {
     expect(await isTagged({ verdicts: spam })).toBe(true);
     expect(await isTagged({ verdicts: ham })).toBe(false);
     expect(await isTagged({ verdicts: spam, disposition: "deliver" })).toBe(false);
-    expect(await isTagged({ verdicts: ham, disposition: "tag" })).toBe(true);
+    expect(await isTagged({ verdicts: spam, disposition: "tag" })).toBe(true);
+    // Something else made it `tag`: a check that passes unchecked, marked in the headers alone.
+    expect(await isTagged({ verdicts: ham, disposition: "tag" })).toBe(false);
+    const unchecked = spamVerdict({ kind: "unchecked", reason: "too-large" });
+    expect(await isTagged({ verdicts: unchecked, disposition: "tag" })).toBe(false);
   });
 });
 
