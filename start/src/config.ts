@@ -1,8 +1,16 @@
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { loadConfig } from "@rs-agent/shared/config.ts";
+import { nextHopSchema } from "@rs-agent/shared/policy/next-hop.ts";
 
-const hostAndPort = z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, "must be host:port");
+const engine = /^(?:(?:unix:)?\/.+|(?:\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5})$/;
+/** One or more, with commas between, as the workers take them. */
+const engines = z
+  .string()
+  .refine(
+    (text) => text.split(",").every((entry) => engine.test(entry.trim())),
+    "must be host:port or the path of a unix socket",
+  );
 
 /** What `npm start` takes from the environment; each service reads its own settings beside it. */
 export const startConfigSchema = z.object({
@@ -10,12 +18,12 @@ export const startConfigSchema = z.object({
   MONGODB_URI: z.string().optional(),
   MONGODB_DB: z.string().default("rs_agent"),
   /** Engines of yours; unset: private ones. */
-  AV_CLAMD: z.string().optional(),
-  SPAM_SPAMD: z.string().optional(),
+  AV_CLAMD: engines.optional(),
+  SPAM_SPAMD: engines.optional(),
   /** A next hop of yours; unset: a private server that writes into a maildir. */
-  RELAY_NEXT_HOP: z.string().optional(),
+  RELAY_NEXT_HOP: nextHopSchema.optional(),
   /** Where SMTP listens. */
-  RS_AGENT_SMTP: hostAndPort.optional(),
+  RS_AGENT_SMTP: nextHopSchema.optional(),
   /** Data, logs and relayed mail. Default: `.run` in the project. */
   RS_AGENT_RUN_DIR: z.string().optional(),
   /** Whether ingest asks the DNS for clients' names: not for those of this host, unless told so. */

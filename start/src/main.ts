@@ -2,14 +2,15 @@ import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
 import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { parseNextHop } from "@rs-agent/shared/policy/next-hop.ts";
 import { samples } from "../samples/samples.ts";
 import { loadStartConfig, runDirOf, usualRunDir, type StartConfig } from "./config.ts";
 import { isFree } from "./free-port.ts";
-import { takeOver } from "./leftovers.ts";
+import { takeOver, type ProcessFile } from "./leftovers.ts";
 import { nextSteps, type Surroundings } from "./next-steps.ts";
 import { parseStartOptions, usage, type StartOptions } from "./options.ts";
 import { createProgress, type Progress } from "./progress.ts";
@@ -17,7 +18,7 @@ import { isAsExpected, resultOf, type StartResult } from "./result.ts";
 import { applySamplePolicy } from "./sample-policy.ts";
 import { awaitFates, sendSamples } from "./sample-run.ts";
 import { leaveSettings } from "./settings-file.ts";
-import { stopSignal } from "./stop-signal.ts";
+import { interrupted, stopSignal } from "./stop-signal.ts";
 import { needs, provideSystemPackages, thisHost, type Need } from "./system-packages.ts";
 import { startSystem, type RunningSystem } from "./system.ts";
 import { conservationLine, fateTable } from "./table.ts";
@@ -43,11 +44,12 @@ async function main(): Promise<void> {
     process.stdout.write(usage);
     return;
   }
+  // Nobody reads on, or the terminal is gone: what runs is stopped in order all the same.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const config = loadStartConfig(process.env);
   const progress = createProgress();
   const runDir = runDirOf(config, root);
-  mkdirSync(runDir, { recursive: true });
-  const processes = takeOver(join(runDir, "processes"));
+  const processes = openRunDir(runDir);
   const signal = stopSignal(
     () => progress.note("Stopping. Ctrl-C again stops without draining."),
     () => processes.endAll(),
@@ -55,57 +57,104 @@ async function main(): Promise<void> {
   const context: Context = { options, config, runDir, progress, signal };
   try {
     exit(await run(context));
+  } catch (error) {
+    if (!signal.aborted) throw isOfFile(error) ? unusable(runDir, error) : error;
+    progress.note("Stopped; nothing of it runs any more.");
+    exit(interrupted);
   } finally {
     progress.stop();
   }
 }
 
+/** @throws TerminalError SETUP_FAILED where it cannot be used, or another start uses it */
+function openRunDir(runDir: string): ProcessFile {
+  try {
+    mkdirSync(runDir, { recursive: true });
+    return takeOver(join(runDir, "processes"));
+  } catch (error) {
+    throw isOfFile(error) ? unusable(runDir, error) : error;
+  }
+}
+
+/** A file or folder cannot be made or written: not ours to help. */
+function isOfFile(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error && "path" in error;
+}
+
+function unusable(runDir: string, error: Error): TerminalError {
+  const text = `${error.message}; all data go to ${runDir}, RS_AGENT_RUN_DIR names another folder`;
+  return new TerminalError("SETUP_FAILED", text, { cause: error });
+}
+
 /** The exit code: 0 if everything was as it should be. */
 async function run(context: Context): Promise<number> {
   const { options, config, runDir, progress, signal } = context;
+  const store: { database: Database | undefined; hasOtherPolicy: boolean } = {
+    database: await openOwnDatabase(config, progress),
+    hasOtherPolicy: false,
+  };
+  const smtp = await smtpAddress(config);
   await provideSystemPackages(
     packagesFor(config),
     thisHost(config.PATH, reportAs(progress, "apt")),
   );
   progress.done("apt");
   if (!options.keep) freshStart(runDir);
-  const store: { database?: Database; sendSamples: boolean } = { sendSamples: !options.keep };
   const system = await startSystem({
     runDir,
     ...serversOf(config),
-    smtp: config.RS_AGENT_SMTP ?? (await usualSmtp()),
+    smtp,
     env: { INGEST_REVERSE_LOOKUP: config.INGEST_REVERSE_LOOKUP },
     report: (part, text) => (text === undefined ? progress.done(part) : progress.say(part, text)),
     onTrouble: (text) => progress.note(text),
     signal,
     prepare: async ({ uri, db }) => {
-      const clock = systemClock;
-      store.database = await openDatabase({ uri, db, clock, log: createSilentLogger() });
-      if (!store.sendSamples) return;
-      const applied = await applySamplePolicy(
-        store.database.policies,
-        join(runDir, "keys", "northwind.example.pem"),
-      );
-      store.sendSamples = applied === "applied";
+      store.database ??= await openDatabaseAt(uri, db);
+      if (options.keep) return;
+      const key = join(runDir, "keys", "northwind.example.pem");
+      const applied = await applySamplePolicy(store.database.policies, key);
+      store.hasOtherPolicy = applied === "other-policies";
     },
   });
+  let result: StartResult | undefined;
   try {
     if (store.database === undefined) throw new Error("the system started without its database");
     leaveSettings(system, runDir);
-    let result: StartResult | undefined;
-    if (store.sendSamples) result = await showSamples(context, system, store.database);
-    else sayWhyNoSamples(context);
+    if (options.keep || store.hasOtherPolicy) sayWhyNoSamples(context);
+    else result = await showSamples(context, system, store.database);
     progress.stop();
     if (!options.exit && !signal.aborted) {
       process.stderr.write(`\n${nextSteps(system, surroundings(context, system, result))}\n`);
       await new Promise((done) => signal.addEventListener("abort", done, { once: true }));
-      return 0;
     }
-    return result === undefined || isAsExpected(result) ? 0 : 1;
   } finally {
     await store.database?.close();
     await system.stop();
   }
+  if (!options.exit) progress.note(lastWords(config));
+  return options.exit && result !== undefined && !isAsExpected(result) ? 1 : 0;
+}
+
+/** A database of yours is asked before anything else is done: it is quickly seen to be wrong. */
+async function openOwnDatabase(
+  { MONGODB_URI: uri, MONGODB_DB: db }: StartConfig,
+  progress: Progress,
+): Promise<Database | undefined> {
+  if (uri === undefined) return undefined;
+  progress.say("mongodb", "looking for the database of MONGODB_URI");
+  try {
+    return await openDatabaseAt(uri, db);
+  } catch (error) {
+    if (!(error instanceof RetryableError)) throw error;
+    const text = `the database of MONGODB_URI: ${error.message}`;
+    throw new RetryableError(error.code, text, { cause: error });
+  } finally {
+    progress.done("mongodb");
+  }
+}
+
+function openDatabaseAt(uri: string, db: string): Promise<Database> {
+  return openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
 }
 
 async function showSamples(
@@ -173,6 +222,11 @@ function serversOf(config: StartConfig) {
   };
 }
 
+function lastWords({ MONGODB_URI: uri }: StartConfig): string {
+  const words = "Drained and stopped.";
+  return uri === undefined ? `${words} npm start -- --keep goes on with its data.` : words;
+}
+
 /** Data and logs of the last start go; a MongoDB of yours is not touched. */
 function freshStart(runDir: string): void {
   for (const name of ["mongodb", "maildir", "logs", "clamd", "spamd"]) {
@@ -180,8 +234,13 @@ function freshStart(runDir: string): void {
   }
 }
 
-async function usualSmtp(): Promise<string> {
-  return `127.0.0.1:${(await isFree(usualPort)) ? usualPort : 0}`;
+/** @throws TerminalError SETUP_FAILED where nothing can listen at the address that was given */
+async function smtpAddress({ RS_AGENT_SMTP: given }: StartConfig): Promise<string> {
+  if (given === undefined) return `127.0.0.1:${(await isFree(usualPort)) ? usualPort : 0}`;
+  const { host, port } = parseNextHop(given) ?? { host: "127.0.0.1", port: 0 };
+  if (await isFree(port, host)) return given;
+  const why = "it is taken, or no address of this host";
+  throw new TerminalError("SETUP_FAILED", `RS_AGENT_SMTP: cannot listen at ${given}: ${why}`);
 }
 
 function reportAs(progress: Progress, name: string): (text: string) => void {

@@ -49,7 +49,8 @@ export function troubleOf(file: string): string {
     if (parsed === undefined) return [line];
     return parsed.level >= errorLevel ? [saidBy(parsed)] : [];
   });
-  return trouble.slice(-6).join("\n");
+  // One that was started again and again says the same again and again.
+  return [...new Set(trouble)].slice(-6).join("\n");
 }
 
 /** A line for a person: its message and the reason beside it. */

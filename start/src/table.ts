@@ -36,7 +36,7 @@ export function fateTable(
         nth === 0 ? mail.sample : "",
         recipient.address,
         outcomeText(recipient, paint),
-        nth === 0 ? inTime(mail.ms) : "",
+        nth === 0 && hasEnded(mail) ? inTime(mail.ms) : "",
       ]);
     }
     const below = [
@@ -51,6 +51,10 @@ export function fateTable(
     .map((line) => line.trimEnd())
     .filter((line) => stripVTControlCharacters(line).trim() !== "")
     .join("\n");
+}
+
+function hasEnded({ recipients }: StartResult["mails"][number]): boolean {
+  return recipients.every(({ outcome }) => outcome !== "open");
 }
 
 /** One line below the table: I1 in numbers. */

@@ -56,7 +56,8 @@ export function createIntake({ config, database, desk, log }: IntakeDeps): Intak
     return left;
   };
   const claimers = new Map<string, Claimer>([
-    ["plan", claimer(["incoming"], "plan", roomToPlan)],
+    // Also mail that its holder planned and then left behind when it died.
+    ["plan", claimer(["incoming", "processing"], "plan", roomToPlan)],
     ["retry", claimer(["held"], "retry", () => 20)],
     ...taskKinds.map((kind): [string, Claimer] => [
       kind,

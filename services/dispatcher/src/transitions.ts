@@ -15,10 +15,13 @@ import type { MailChange } from "@rs-agent/shared/store/mails.ts";
  * lease token (I3); none is made anywhere else.
  */
 
-/** incoming → processing, or a new plan for a mail that is not yet ready. */
+/**
+ * incoming or held → processing, or a new plan for a mail that is not yet ready. If its holder dies,
+ * it is found under `plan`.
+ */
 export function planned(plan: Plan, now: Date, by: string): MailChange {
   return {
-    set: { state: "processing", plan, direction: plan.direction },
+    set: { state: "processing", next: "plan", plan, direction: plan.direction },
     history: entry(now, "planned", by, `policy ${plan.policyIds.join(" > ")}`),
   };
 }
@@ -114,7 +117,7 @@ export function held(reason: string, retryAt: Date | undefined, now: Date, by: s
 /** The groups of a split are frozen before the first child exists. */
 export function groupsFrozen(groups: string[][], now: Date, by: string): MailChange {
   return {
-    set: { state: "processing", groups },
+    set: { state: "processing", next: "plan", groups },
     history: entry(now, "groups frozen", by, `${String(groups.length)} groups`),
   };
 }

@@ -141,14 +141,16 @@ function changeFor(
   if (state !== undefined) return finalChange(mail, common, state, outcomes, history, now);
   const attempts = Math.max(...recipients.filter(isOpen).map((recipient) => recipient.attempts));
   const waiting = outcomes.find(({ status }) => status === "deferred");
+  // Where no transaction began, an earlier one whose outcome is unknown is as unknown as before.
+  const staysUnknown = attempt.mark === undefined && mail.unknown !== undefined;
   return {
     set: {
       ...common,
-      state: "ready",
+      state: staysUnknown ? "relaying" : "ready",
       dueAt: retryAt(mail, attempts, now),
       ...(waiting === undefined ? {} : { reason: reasonOf(waiting) }),
     },
-    unset: ["unknown"],
+    unset: staysUnknown ? [] : ["unknown"],
     history,
     releaseLease: true,
   };

@@ -93,6 +93,17 @@ describe("settling an attempt", () => {
     }
   });
 
+  it("I8: an attempt that began no transaction leaves the mark of an earlier one", () => {
+    const before = { ...mail, state: "relaying" as const, unknown: { ...mark, resolveAt: now } };
+    const deferred: RecipientResult = { kind: "deferred", status: "4.4.1", reply: "no connection" };
+    const all = new Map([0, 1, 2].map((at) => [at, deferred] as const));
+    const { change } = settle({ ...attempt, mail: before, results: all, mark: undefined });
+    expect(change.set).toMatchObject({ state: "relaying" });
+    expect(change.unset).not.toContain("unknown");
+    const plain = settle({ ...attempt, results: all, mark: undefined }).change;
+    expect(plain.set).toMatchObject({ state: "ready" });
+  });
+
   it("touches no recipient that was not asked", () => {
     const [first, ...others] = mail.recipients;
     const before = {

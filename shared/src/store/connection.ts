@@ -1,4 +1,5 @@
 import {
+  MongoBulkWriteError,
   MongoClient,
   MongoError,
   MongoNetworkError,
@@ -90,7 +91,8 @@ const passingCodes = new Set([
 ]);
 
 /** True where the database may answer later: it is away, changing its primary or overloaded. */
-export function isPassing(error: unknown): boolean {
+export function isPassing(thrown: unknown): boolean {
+  const error = unwrapped(thrown);
   if (!(error instanceof MongoError)) return false;
   if (
     error instanceof MongoNetworkError ||
@@ -107,7 +109,13 @@ export function isPassing(error: unknown): boolean {
 
 /** True where no server could be chosen: nothing was sent, and there is nothing to read back. */
 export function isNeverSent(error: unknown): boolean {
-  return error instanceof MongoServerSelectionError;
+  return unwrapped(error) instanceof MongoServerSelectionError;
+}
+
+/** Of a bulk write, what ended it where that was no answer of the server's: the driver wraps it. */
+function unwrapped(error: unknown): unknown {
+  if (!(error instanceof MongoBulkWriteError)) return error;
+  return error.errorResponse instanceof MongoError ? error.errorResponse : error;
 }
 
 /** Does something with the database; its being away is RetryableError STORE_UNREACHABLE. */

@@ -1,4 +1,4 @@
-import type { Document, MongoClient } from "mongodb";
+import { MongoServerError, type Document, type MongoClient } from "mongodb";
 import type { Clock } from "../clock.ts";
 import { TerminalError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
@@ -48,8 +48,9 @@ const defaultLingerMs = 2;
 
 /**
  * Connects, measures the database's clock and creates the indexes that are missing.
- * @throws RetryableError STORE_UNREACHABLE; TerminalError CFG_INVALID where the URI is none or the
- *   server is no replica set, without which there are neither majorities nor change streams
+ * @throws RetryableError STORE_UNREACHABLE; TerminalError CFG_INVALID where the URI is none, the
+ *   server refuses us or the database's name, or it is no replica set, without which there are neither
+ *   majorities nor change streams
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { uri, log, lingerMs = defaultLingerMs } = options;
@@ -74,7 +75,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     };
   } catch (error) {
     await client.close();
-    throw error;
+    if (!(error instanceof MongoServerError)) throw error;
+    const text = `MongoDB at ${hostsOf(uri)} refuses (MONGODB_URI, MONGODB_DB): ${error.message}`;
+    throw new TerminalError("CFG_INVALID", text, { cause: error });
   }
 }
 

@@ -42,6 +42,17 @@ describe("openDatabase", () => {
     });
   });
 
+  it("names what the server refuses, in one line", async () => {
+    const { uri } = database();
+    const opening = openDatabase({ uri, db: "a/b", clock: systemClock, log });
+    await expect(opening).rejects.toMatchObject({
+      code: "CFG_INVALID",
+      message: expect.stringMatching(
+        /^MongoDB at .* refuses \(MONGODB_URI, MONGODB_DB\): .*a\/b/,
+      ) as string,
+    });
+  });
+
   it("leaves nothing open after close", async () => {
     const { uri, name } = database();
     const store = await openDatabase({ uri, db: name, clock: systemClock, log });

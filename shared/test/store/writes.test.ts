@@ -1,6 +1,14 @@
+import {
+  MongoBulkWriteError,
+  MongoNetworkTimeoutError,
+  MongoServerError,
+  MongoServerSelectionError,
+  type MongoError,
+} from "mongodb";
 import { afterEach, describe, expect, it } from "vitest";
 import { RetryableError, TerminalError } from "../../src/errors.ts";
 import { maxHistory } from "../../src/mail/record.ts";
+import { isNeverSent, isPassing } from "../../src/store/connection.ts";
 import type { Database } from "../../src/store/database.ts";
 import { startFaultyNetwork, type FaultyNetwork } from "./cut-connection.ts";
 import { newMail, openStore, useDatabase } from "./test-database.ts";
@@ -214,6 +222,13 @@ describe("a broken network", () => {
     expect(await store.mails.insert(mail)).toMatch(/inserted|present/);
     expect(network.lost).toBe(1);
     expect(await store.mails.get(mail._id)).toMatchObject({ _id: mail._id });
+  });
+
+  it("passes also where the driver wraps what broke it into a bulk write's error", () => {
+    const wrapped = (error: MongoError) => new MongoBulkWriteError(error, undefined as never);
+    expect(isPassing(wrapped(new MongoNetworkTimeoutError("monitor timed out")))).toBe(true);
+    expect(isNeverSent(wrapped(new MongoServerSelectionError("none", {} as never)))).toBe(true);
+    expect(isPassing(wrapped(new MongoServerError({ message: "bad", code: 2 })))).toBe(false);
   });
 
   it(

@@ -1,0 +1,71 @@
+import type { MailState } from "@rs-agent/shared/mail/record.ts";
+import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
+import { describe, expect, it, vi } from "vitest";
+import { groupsFrozen, held, planned } from "../src/transitions.ts";
+import { openBench, tenant, type Bench } from "./in-process.ts";
+
+const settings = { timeout: 20_000, interval: 50 };
+const virusOnly = `
+default:
+  spam: off
+${tenant}`;
+const leaseMs = 300;
+const plan = createPolicyBook(parsePolicyYaml(virusOnly, "test.yaml"), {
+  nextHop: "127.0.0.1:9",
+}).planFor({ direction: "incoming", mailFrom: "", recipient: "bob@acme.example" });
+
+/** Claims as a dispatcher does that is killed soon after. */
+async function claimed({ database }: Bench, state: MailState, next: string) {
+  const owner = "dispatcher that dies";
+  const [claim] = await vi.waitFor(async () => {
+    const claims = await database.mails.claim({ states: [state], next, limit: 1, owner, leaseMs });
+    expect(claims).toHaveLength(1);
+    return claims;
+  }, settings);
+  if (claim === undefined) throw new Error("nothing was claimed");
+  return claim;
+}
+
+async function ready(bench: Bench, id: string): Promise<void> {
+  await bench.dispatcher();
+  bench.worker("virus");
+  bench.worker("enrich");
+  await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+}
+
+describe("I1: mail whose dispatcher was killed after a write of its own", () => {
+  it("goes on where the plan was written", async () => {
+    const bench = await openBench();
+    await bench.policy(virusOnly);
+    const id = await bench.mail();
+    const { token } = await claimed(bench, "incoming", "plan");
+    await bench.database.mails.write(id, token, planned(plan, new Date(), "dead"));
+    await ready(bench, id);
+  });
+
+  it("goes on where the plan of a held mail was written, at its next try", async () => {
+    const bench = await openBench();
+    await bench.policy(virusOnly);
+    const id = await bench.mail();
+    const first = await claimed(bench, "incoming", "plan");
+    const now = new Date();
+    await bench.database.mails.write(id, first.token, held("no key", now, now, "test"));
+    const { token } = await claimed(bench, "held", "retry");
+    await bench.database.mails.write(id, token, planned(plan, new Date(), "dead"));
+    await ready(bench, id);
+  });
+
+  it("is split as its groups were frozen", async () => {
+    const bench = await openBench();
+    await bench.policy(virusOnly);
+    const recipients = ["one@acme.example", "two@acme.example"];
+    const id = await bench.mail({ recipients });
+    const { token } = await claimed(bench, "incoming", "plan");
+    const groups = recipients.map((recipient) => [recipient]);
+    await bench.database.mails.write(id, token, groupsFrozen(groups, new Date(), "dead"));
+    await bench.dispatcher();
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"), settings);
+    expect(await bench.database.mails.children(id)).toHaveLength(2);
+  });
+});
