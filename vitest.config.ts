@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["**/test/**/*.test.ts"],
     globalSetup: ["test/set-up/mongodb.ts", "test/set-up/clamd.ts", "test/set-up/spamd.ts"],
+    setupFiles: ["test/set-up/properties.ts"],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     testTimeout: 30_000,
     hookTimeout: 60_000,

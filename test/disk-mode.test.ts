@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { samples } from "../start/samples/samples.ts";
@@ -30,7 +31,8 @@ describe("disk mode", () => {
     const { database, system } = whole();
     const { signal } = new AbortController();
     await vi.waitFor(async () => {
-      expect(spoolsIn(await database.actors.all())).toHaveLength(1);
+      const reports = await database.actors.all();
+      for (const kind of taskKinds) expect(spoolsIn(reports, kind)).toHaveLength(1);
     }, patience);
     const sent = await sendSamples(samples(), system.smtp);
     fates = await awaitFates(sent, database.mails, { signal, report: () => undefined });
@@ -80,10 +82,10 @@ function scansIn(log: string): LoggedScan[] {
   });
 }
 
-/** The spools that the dispatcher's av-workers have proven to see. */
-function spoolsIn(reports: readonly ActorReport[]): string[] {
+/** The spools that the dispatcher's workers of this kind have proven to see. */
+function spoolsIn(reports: readonly ActorReport[], wanted: TaskKind): string[] {
   return reports.flatMap(({ snapshot }) => {
     const { workers = [] } = snapshot as { workers?: { kind: string; spools: string[] }[] };
-    return workers.flatMap(({ kind, spools }) => (kind === "virus" ? spools : []));
+    return workers.flatMap(({ kind, spools }) => (kind === wanted ? spools : []));
   });
 }

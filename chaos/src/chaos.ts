@@ -5,7 +5,7 @@ import { parseMail, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
 import { serviceNames } from "@rs-agent/start/system.ts";
 import { wreakHavoc, type DoneFault } from "./faults/havoc.ts";
-import { scheduleOf } from "./faults/schedule.ts";
+import { mayLeaveUnknown, scheduleOf } from "./faults/schedule.ts";
 import { createInspector } from "./judgement/arrivals.ts";
 import { judge } from "./judgement/findings.ts";
 import { storiesOf } from "./judgement/stories.ts";
@@ -15,6 +15,7 @@ import { startChaosSystem, type ChaosSystem } from "./parts/chaos-system.ts";
 import { relayTimeoutMs } from "./parts/quick-settings.ts";
 import { watchProgress, type ProgressWatch } from "./progress-watch.ts";
 import { resultOf, type ChaosResult, type Observed } from "./result.ts";
+import type { Judged } from "./parts/spam-engine-process.ts";
 import { startSink } from "./sink.ts";
 
 export interface ChaosOptions {
@@ -24,7 +25,7 @@ export interface ChaosOptions {
   seed: number;
   /** Clients that hand in mail at once. Default 6. */
   clients?: number;
-  /** Accepted mails that may wait before the clients wait too. Default 400. */
+  /** Accepted mails that may wait before the clients wait too. Default a quarter of all, 60 to 600. */
   maxBacklog?: number;
   /** How long the system may take to settle after the last fault. Default 240 s. */
   settleWithinMs?: number;
@@ -47,13 +48,13 @@ const lookEveryMs = 200;
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { runDir } = options;
   const observed = await observe(options);
-  const stories = storiesOf({ ...observed, findings: observed.judged.findings });
+  const stories = storiesOf({ ...observed, findings: observed.verdict.findings });
   const result = resultOf(observed);
   if (result.holds && options.keep !== true) {
     rmSync(runDir, { recursive: true, force: true });
     return result;
   }
-  const details = { result, findings: observed.judged.findings, stories, faults: observed.faults };
+  const details = { result, findings: observed.verdict.findings, stories, faults: observed.faults };
   writeFileSync(join(runDir, "stories.json"), JSON.stringify(details, undefined, 2));
   return { ...result, folder: runDir };
 }
@@ -63,7 +64,7 @@ async function observe(options: ChaosOptions): Promise<Observed> {
   const { runDir, seed, report, onEvent } = options;
   const startedAt = new Date();
   const ends: ProcessEnd[] = [];
-  const judgedIds: string[] = [];
+  const judged: Judged[] = [];
   let dnsRecord = "";
   const inspector = createInspector({ seed, startedAt, dnsRecord: () => dnsRecord });
   const sink = await startSink({
@@ -76,7 +77,7 @@ async function observe(options: ChaosOptions): Promise<Observed> {
     system = await startChaosSystem({
       runDir,
       sink: sink.address,
-      onJudged: (mailId) => judgedIds.push(mailId),
+      onJudged: (each) => judged.push(each),
       onEnd: (end) => ends.push(end),
       onTrouble: onEvent,
       report,
@@ -85,7 +86,7 @@ async function observe(options: ChaosOptions): Promise<Observed> {
     ({ dnsRecord } = system);
     const { services, database } = system;
     const memory = watchMemory(services);
-    const run = await floodAndHavoc(options, system, startedAt);
+    const run = await floodAndHavoc(options, system, startedAt, () => sink.openSessions);
     const settledMs = await settle(options, system, run);
     const endsOfRun = [...ends];
     await sweepSpool(system);
@@ -96,14 +97,15 @@ async function observe(options: ChaosOptions): Promise<Observed> {
     return {
       options,
       ...seen,
-      judged: judge(seen),
+      verdict: judge(seen),
       accepted,
       conservation: await database.mails.countOutcomes(),
       faults: run.faults,
       ends: endsOfRun,
-      judgedIds,
+      judged,
       settledMs,
       maxRssMb: memory.maxRssMb(),
+      possibleUnknowns: run.exposed + sink.unfinished,
       hopTroubles: sink.troubles,
       spoolFiles: readdirSync(system.spoolDir).filter((name) => name.includes(".eml")).length,
       logFiles: serviceNames.flatMap((name) =>
@@ -123,6 +125,8 @@ interface Run {
   flood: Flood;
   faults: DoneFault[];
   watch: ProgressWatch;
+  /** Sessions at the next hop that were open when a fault came that may leave an outcome unknown. */
+  exposed: number;
   /** No client tries any longer. */
   giveUp: () => Promise<void>;
 }
@@ -131,6 +135,7 @@ async function floodAndHavoc(
   options: ChaosOptions,
   system: ChaosSystem,
   startedAt: Date,
+  openSessions: () => number,
 ): Promise<Run> {
   const { seed, mails, kills, report, onEvent } = options;
   const giving = new AbortController();
@@ -144,17 +149,18 @@ async function floodAndHavoc(
     smtp: [system.links["client-ingest"].address, system.links["client-ingest-2"].address],
     source: system.source,
     inbox: system.inserter.db(system.source.db).collection(system.source.collection),
-    maxBacklog: options.maxBacklog ?? 400,
+    maxBacklog: options.maxBacklog ?? Math.min(600, Math.max(60, mails / 4)),
     backlog: () => watch.waiting(),
     signal,
   });
+  let exposed = 0;
   const finished = () => Math.max(0, flood.accepted - watch.waiting());
   const done: DoneFault[] = [];
   const say = () =>
     report(
       "flood",
       `${flood.accepted} of ${mails} mails accepted, ${finished()} at their end, ` +
-        `${done.length} of ${kills} faults`,
+        `${done.length} of ${kills} faults; waiting: ${watch.text()}`,
     );
   const saying = setInterval(say, 1_000);
   try {
@@ -164,6 +170,7 @@ async function floodAndHavoc(
       progress: () => finished() / mails,
       onFault: (fault) => {
         done.push(fault);
+        if (mayLeaveUnknown(fault.fault)) exposed += openSessions();
         onEvent(`${fault.at.toISOString()} ${fault.name}`);
       },
       signal,
@@ -172,6 +179,7 @@ async function floodAndHavoc(
       flood,
       faults,
       watch,
+      exposed,
       giveUp: async () => {
         giving.abort();
         await flood.done;
@@ -193,7 +201,11 @@ async function settle(
   watch.stop();
   while (passedMs() < settleWithinMs && !signal.aborted) {
     const waiting = await waitingMails(system, watch).catch(() => undefined);
-    report("flood", `settling: ${flood.accepted} of ${mails} accepted, ${waiting ?? "?"} wait`);
+    const what = waiting === 0 ? "" : `: ${watch.text()}`;
+    report(
+      "flood",
+      `settling: ${flood.accepted} of ${mails} accepted, ${waiting ?? "?"} wait${what}`,
+    );
     if (waiting === 0 && flood.settled === mails) break;
     await wait(lookEveryMs);
   }

@@ -24,41 +24,56 @@ installation is touched. Exit code 0 only if everything holds.
   --help      this text
 `;
 
+/** The options as they were given. */
+export interface ChaosArguments {
+  mails?: string;
+  kills?: string;
+  seed?: string;
+  json?: boolean;
+  keep?: boolean;
+}
+
 export interface ChaosCommand {
   mails: number;
   kills: number;
   seed: number;
   json: boolean;
   keep: boolean;
-  help: boolean;
 }
 
 /** @throws TerminalError CFG_INVALID for an option that there is not, or that is no number */
-export function parseChaosCommand(args: readonly string[]): ChaosCommand {
+export function parseChaosArguments(args: readonly string[]): ChaosCommand | "help" {
   const options = {
-    mails: { type: "string", default: "2000" },
-    kills: { type: "string", default: "60" },
+    mails: { type: "string" },
+    kills: { type: "string" },
     seed: { type: "string" },
-    json: { type: "boolean", default: false },
-    keep: { type: "boolean", default: false },
-    help: { type: "boolean", short: "h", default: false },
+    json: { type: "boolean" },
+    keep: { type: "boolean" },
+    help: { type: "boolean", short: "h" },
   } as const;
   try {
-    const { values } = parseArgs({ args: [...args], options, allowPositionals: false });
-    return {
-      ...values,
-      mails: wholeNumber("mails", values.mails),
-      kills: wholeNumber("kills", values.kills),
-      seed: values.seed === undefined ? randomInt(1, 1_000_000) : wholeNumber("seed", values.seed),
-    };
+    const { help, ...given } = parseArgs({ args: [...args], options }).values;
+    return help === true ? "help" : chaosCommand(given);
   } catch (error) {
     throw new TerminalError("CFG_INVALID", `${messageOf(error)}\n\n${usage}`, { cause: error });
   }
 }
 
+/** @throws TerminalError CFG_INVALID */
+export function chaosCommand(given: ChaosArguments): ChaosCommand {
+  return {
+    mails: wholeNumber("mails", given.mails ?? "2000"),
+    kills: wholeNumber("kills", given.kills ?? "60"),
+    seed: wholeNumber("seed", given.seed ?? String(randomInt(1, 1_000_000))),
+    json: given.json ?? false,
+    keep: given.keep ?? false,
+  };
+}
+
 function wholeNumber(name: string, text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw new Error(`--${name} must be a whole number above 0, not ${text}`);
+  const problem = `--${name} must be a whole number above 0, not ${text}`;
+  throw new TerminalError("CFG_INVALID", problem);
 }
 
 export interface ChaosSurroundings {
@@ -73,10 +88,6 @@ export async function runChaosCommand(
   command: ChaosCommand,
   { print, say }: ChaosSurroundings,
 ): Promise<number> {
-  if (command.help) {
-    print(usage);
-    return 0;
-  }
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-chaos-"));
   const signal = stopSignal(
     () => say("Stopping. Ctrl-C again kills everything that was started."),

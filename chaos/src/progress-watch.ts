@@ -6,6 +6,8 @@ export interface ProgressWatch {
   waiting(): number;
   /** The same, by a look now. @throws RetryableError while the database is away */
   look(): Promise<number>;
+  /** For what they wait, by the last look: `spam 12, 127.0.0.1:25 3`. */
+  text(): string;
   stop(): void;
 }
 
@@ -13,10 +15,16 @@ const everyMs = 500;
 
 export function watchProgress({ mails }: Pick<Database, "mails">): ProgressWatch {
   let waiting = 0;
+  let text = "";
   let looking = false;
   const look = async () => {
     const groups = await mails.waiting();
     waiting = groups.reduce((sum, { count }) => sum + count, 0);
+    text = groups
+      .map(
+        ({ state, next, count }) => `${next === "" || next.includes(":") ? state : next} ${count}`,
+      )
+      .join(", ");
     return waiting;
   };
   const timer = setInterval(() => {
@@ -27,5 +35,5 @@ export function watchProgress({ mails }: Pick<Database, "mails">): ProgressWatch
       .catch(() => undefined)
       .finally(() => (looking = false));
   }, everyMs);
-  return { waiting: () => waiting, look, stop: () => clearInterval(timer) };
+  return { waiting: () => waiting, look, text: () => text, stop: () => clearInterval(timer) };
 }

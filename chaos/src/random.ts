@@ -53,22 +53,23 @@ export function randomOf(seed: number, ...subject: readonly (string | number)[])
 }
 
 /**
- * `count` places dealt out by weight: each name gets its share, rounded so that the sum is right and
- * nothing that has a weight is left out while there is room. In the order of the names.
+ * `count` places dealt out by weight: each name gets its share, rounded so that the sum is right, and
+ * none is left out while another has two. In the order of the names.
  */
 export function dealt<T extends string>(weights: Readonly<Record<T, number>>, count: number): T[] {
   const names = Object.keys(weights) as T[];
   const total = names.reduce((sum, name) => sum + weights[name], 0);
   const exact = names.map((name) => (weights[name] / total) * count);
   const places = exact.map(Math.floor);
-  const byNeed = names
-    .map((_, at) => at)
-    .sort((one, other) => need(other) - need(one) || one - other);
-  function need(at: number): number {
-    // What has none yet goes before what is only cut short by rounding.
-    return (places[at] === 0 ? 1 : 0) + (exact[at] ?? 0) - (places[at] ?? 0);
-  }
+  const remainder = (at: number) => (exact[at] ?? 0) % 1;
   const missing = count - places.reduce((sum, each) => sum + each, 0);
-  for (const at of byNeed.slice(0, missing)) places[at] = (places[at] ?? 0) + 1;
+  const byRemainder = [...names.keys()].sort((one, other) => remainder(other) - remainder(one));
+  for (const at of byRemainder.slice(0, missing)) places[at] = (places[at] ?? 0) + 1;
+  for (let at = places.indexOf(0); at >= 0; at = places.indexOf(0)) {
+    const most = places.indexOf(Math.max(...places));
+    if ((places[most] ?? 0) < 2) break;
+    places[most] = (places[most] ?? 0) - 1;
+    places[at] = 1;
+  }
   return names.flatMap((name, at) => Array.from({ length: places[at] ?? 0 }, () => name));
 }

@@ -4,6 +4,7 @@ import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
 import type { ServiceName } from "@rs-agent/start/system.ts";
 import type { DoneFault } from "./faults/havoc.ts";
 import { findingKinds, type Findings, type Seen } from "./judgement/findings.ts";
+import type { Judged } from "./parts/spam-engine-process.ts";
 import { engineVersion } from "./parts/spam-engine-version.ts";
 
 /** What a run prints with `--json`. */
@@ -25,6 +26,8 @@ export interface ChaosResult {
   /** Copies beyond the first at the next hop, recipient by recipient. */
   duplicates: number;
   unknownOutcomes: number;
+  /** Attempts that ended unknown, and at the most how many could have by what the next hop saw. */
+  unknownAttempts: { seen: number; possible: number };
   unscanned: number;
   /** Everything that is not as it should be, by kind; `lost` and `unscanned` among them. */
   findings: Record<string, number>;
@@ -59,17 +62,19 @@ export interface ChaosResult {
 
 /** All that a run has shown. */
 export interface Observed extends Seen {
-  options: { mails: number; kills: number; seed: number };
-  judged: Findings;
+  options: { mails: number; kills: number; seed: number; signal: AbortSignal };
+  verdict: Findings;
   accepted: number;
   conservation: Conservation;
   faults: readonly DoneFault[];
   /** Ends of service processes until all had settled. */
   ends: readonly ProcessEnd[];
-  /** Ids of mails that our spam engine judged, one for each time. */
-  judgedIds: readonly string[];
+  /** The checks that our spam engine answered. */
+  judged: readonly Judged[];
   settledMs: number;
   maxRssMb: Record<ServiceName, number>;
+  /** Transactions that could end unknown, by what the next hop saw. */
+  possibleUnknowns: number;
   hopTroubles: ReadonlyMap<string, number>;
   spoolFiles: number;
   logFiles: readonly string[];
@@ -85,10 +90,13 @@ const mostRssMb = 600;
 const delayedAfterMs = 60_000;
 
 export function resultOf(observed: Observed): ChaosResult {
-  const { options, judged, conservation, spoolFiles } = observed;
+  const { options, verdict, conservation, spoolFiles } = observed;
   const roots = observed.records.filter(({ origin }) => origin.via !== "dsn");
   const findings = Object.fromEntries(
-    findingKinds.map((kind) => [kind, judged.findings.filter((each) => each.kind === kind).length]),
+    findingKinds.map((kind) => [
+      kind,
+      verdict.findings.filter((each) => each.kind === kind).length,
+    ]),
   );
   const result = {
     seed: options.seed,
@@ -104,8 +112,9 @@ export function resultOf(observed: Observed): ChaosResult {
       ),
     ),
     lost: findings.lost ?? 0,
-    duplicates: judged.duplicates,
-    unknownOutcomes: judged.unknownOutcomes,
+    duplicates: verdict.duplicates,
+    unknownOutcomes: verdict.unknownOutcomes,
+    unknownAttempts: { seen: verdict.unknownAttempts, possible: observed.possibleUnknowns },
     unscanned: findings.unscanned ?? 0,
     findings,
     kills: {
@@ -116,10 +125,10 @@ export function resultOf(observed: Observed): ChaosResult {
     maxRssMb: observed.maxRssMb,
     withoutReply: {
       submissions: observed.submissions.reduce((sum, { unheard }) => sum + unheard, 0),
-      mails: judged.surplusMails,
+      mails: verdict.surplusMails,
     },
     spamVerdicts: spamVerdictsOf(observed),
-    rescans: observed.judgedIds.length - new Set(observed.judgedIds).size,
+    rescans: rescansOf(observed),
     delayed: roots.filter(
       ({ receivedAt, finalAt }) =>
         finalAt !== undefined && finalAt.getTime() - receivedAt.getTime() > delayedAfterMs,
@@ -130,11 +139,14 @@ export function resultOf(observed: Observed): ChaosResult {
     spoolFiles,
     seconds: Math.round(observed.seconds),
   };
-  const because = reasonsAgainst(result);
+  const because = reasonsAgainst(result, options.signal.aborted);
   return { ...result, holds: because.length === 0, because };
 }
 
-function reasonsAgainst(result: Omit<ChaosResult, "holds" | "because">): string[] {
+function reasonsAgainst(
+  result: Omit<ChaosResult, "holds" | "because">,
+  wasStopped: boolean,
+): string[] {
   const { conservation, duplicates, unknownOutcomes, spamVerdicts, bugs, maxRssMb } = result;
   const judgedBySpamd = spamVerdicts.spamd / (spamVerdicts.spamd + spamVerdicts.ours);
   const reasons: [boolean, string][] = [
@@ -142,6 +154,7 @@ function reasonsAgainst(result: Omit<ChaosResult, "holds" | "because">): string[
       count > 0,
       `${count} × ${kind}`,
     ]),
+    [wasStopped, "it was stopped before its end"],
     [result.accepted < result.mails, `${result.mails - result.accepted} mails were never accepted`],
     [result.kills.total < result.faults, `only ${result.kills.total} faults were done`],
     [!conservation.holds || conservation.open > 0, "the store's own count does not come out (I1)"],
@@ -160,10 +173,31 @@ function reasonsAgainst(result: Omit<ChaosResult, "holds" | "because">): string[
   return reasons.flatMap(([isSo, text]) => (isSo ? [text] : []));
 }
 
-function spamVerdictsOf({ records }: Observed): ChaosResult["spamVerdicts"] {
-  const versions = records.flatMap(({ verdicts }) => verdicts.spam?.engine?.version ?? []);
-  const ours = versions.filter((version) => version === engineVersion).length;
-  return { spamd: versions.length - ours, ours };
+/** Whose word the spam verdicts are: a spam-worker's own spamd, or one behind our engine. */
+function spamVerdictsOf({ records, judged }: Observed): ChaosResult["spamVerdicts"] {
+  const passedOn = new Set(judged.filter(({ judge }) => judge === "spamd").map(rootIdOf));
+  const checked = records.filter(({ verdicts }) => verdicts.spam?.engine !== undefined);
+  const spamd = checked.filter(
+    ({ _id, parentId, verdicts }) =>
+      verdicts.spam?.engine?.version !== engineVersion || passedOn.has(parentId ?? _id),
+  ).length;
+  return { spamd, ours: checked.length - spamd };
+}
+
+function rootIdOf({ mailId }: Judged): string {
+  return mailId;
+}
+
+/** Children of a split are checked each for itself, under the id of their parent. */
+function rescansOf({ records, judged }: Observed): number {
+  const due = Map.groupBy(
+    records.filter(({ state }) => state !== "split"),
+    ({ _id, parentId }) => parentId ?? _id,
+  );
+  return [...Map.groupBy(judged, rootIdOf)].reduce(
+    (sum, [id, checks]) => sum + Math.max(0, checks.length - (due.get(id)?.length ?? 0)),
+    0,
+  );
 }
 
 function drainsOf({ faults, ends }: Observed): Record<string, number> {

@@ -51,7 +51,7 @@ const troubles = [
   "too-late",
 ] as const;
 type Trouble = (typeof troubles)[number];
-const troubleShare = 0.22;
+const troubleShare = 0.15;
 
 /**
  * The next hop of a run: a real SMTP server that counts copies and errs by seed and mail, so that the
@@ -197,7 +197,8 @@ class ErringSink implements Sink {
   #onClose(session: SMTPServerSession): void {
     this.#trouble.delete(session.id);
     // smtp-server forgets the transaction once it has ended.
-    if (session.envelope.mailFrom !== false) this.unfinished += 1;
+    const { envelope } = session as Partial<SMTPServerSession>;
+    if (envelope !== undefined && envelope.mailFrom !== false) this.unfinished += 1;
   }
 
   #hangUp({ id }: SMTPServerSession): void {

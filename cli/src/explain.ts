@@ -14,11 +14,12 @@ import { age, bytes, field, instant, span } from "./terminal.ts";
 
 /**
  * One mail's whole story for a person: what it is, what was decided and why, what comes next.
- * `system` tells why something that should come next does not.
+ * `kin` are the parts that it was split into and our reports on it; `system` tells why something
+ * that should come next does not.
  */
 export function explain(
   mail: MailRecord,
-  children: readonly MailRecord[],
+  kin: readonly MailRecord[],
   now: Date,
   system?: SeenSystem,
 ): string {
@@ -27,7 +28,8 @@ export function explain(
     : [field("record", JSON.stringify(mail.malformed))];
   const sections = [
     head(mail, now),
-    ...(mail.state === "split" ? [parts(children)] : middle),
+    ...(mail.state === "split" ? [parts(kin)] : middle),
+    ...kin.filter(({ origin }) => origin.via === "dsn").map(report),
     nextAction(mail, now, system),
     history(mail),
   ];
@@ -92,6 +94,13 @@ function parts(children: readonly MailRecord[]): string {
   return blocks.join("\n");
 }
 
+/** What we told the sender of a failure. */
+function report({ _id, state, reason, recipients }: MailRecord): string {
+  const to = recipients.map(({ address }) => address).join(", ");
+  const fate = reason === undefined ? state : `${state}: ${reason}`;
+  return field("report", `${_id} to ${to}\n${fate}`);
+}
+
 function policy(mail: MailRecord): string {
   const { plan } = mail;
   if (plan === undefined) return field("policy", "not chosen yet");
@@ -105,7 +114,7 @@ function policy(mail: MailRecord): string {
 function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): string {
   const tenant = tenantId === undefined ? "no tenant" : `tenant ${tenantId}`;
   const client = smtp.client.address === "" ? "the client" : smtp.client.address;
-  if (origin.via === "dsn") return `our own report, for ${tenant}: signed, never checked`;
+  if (origin.via === "dsn") return "our own report: it is never checked";
   if (direction === "incoming") {
     const owner = tenantId === undefined ? "the recipient's is no tenant's domain" : tenant;
     const by = tenantId === undefined ? owner : `${owner} by the recipient's domain`;

@@ -35,7 +35,7 @@ function actionOf(mail: MailRecord, now: Date): Action {
       return { text: `waits for ${mail.next ?? "a dispatcher"}, ${due}${waitingSince(mail, now)}` };
     case "ready": {
       const hop = mail.next === undefined ? "its next hop" : routeText(mail.next);
-      return { text: `waits for the relay to ${hop}, ${due}` };
+      return { text: `waits for the relay to ${hop}, ${due}${givenUp(mail, now)}` };
     }
     case "relaying":
       return { text: `its last attempt's outcome is unknown; sent again ${due}` };
@@ -51,6 +51,12 @@ function actionOf(mail: MailRecord, now: Date): Action {
   }
 }
 
+/** Only where it was tried already: a mail on its way need not be told of its end. */
+function givenUp({ plan, receivedAt, recipients }: MailRecord, now: Date): string {
+  if (plan === undefined || !recipients.some(({ attempts }) => attempts > 0)) return "";
+  return `; given up ${age(new Date(receivedAt.getTime() + plan.relay.maxQueueMs), now)}`;
+}
+
 function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
   if (uncheckedSince === undefined) return "";
   const { check, reason, at } = uncheckedSince;
@@ -58,7 +64,7 @@ function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
   const until = new Date(at.getTime() + (rule?.waitMs ?? 0));
   const end =
     rule?.action === "wait" ? `; ${rule.then ?? "quarantine"} by policy ${age(until, now)}` : "";
-  return `; no ${check} verdict (${reason}) since ${age(at, now)}${end}`;
+  return `; no ${check} verdict (${reason}) since ${instant(at)}${end}`;
 }
 
 function heldFor(mail: MailRecord, now: Date): Action {

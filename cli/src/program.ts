@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { addChaos } from "./commands/chaos.ts";
 import { addControls } from "./commands/controls.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addMailCommands } from "./commands/mail-commands.ts";
@@ -24,5 +25,6 @@ export function createProgram(deps: CliDeps): Command {
   addPolicy(program, deps);
   addControls(program, deps);
   addDoctor(program, deps);
+  addChaos(program, deps);
   return program;
 }

@@ -76,7 +76,14 @@ describe("status", () => {
     const json: unknown = JSON.parse((await run(["status", "--json"])).out);
     expect(json).toMatchObject({ workers: [{ id: "av-worker-1", dispatchers: ["d1", "d2"] }] });
     await run(["resume", "relay"]);
-    expect((await run(["status"])).out).not.toContain("paused");
+    const failure = "connect ECONNREFUSED 192.0.2.1:25";
+    const route = { route: "192.0.2.1:25|", heldMails: 2, openSessions: 0, failure };
+    await store.actors.report("r1", "relay", { routes: [route] });
+    const later = (await run(["status"])).out;
+    expectNarrow(later);
+    expect(later).not.toContain("paused");
+    expect(later).toMatch(/relay +r1 +now +2 mails/);
+    expect(later).toContain(`r1 cannot send to 192.0.2.1:25: ${failure}`);
   });
 });
 
@@ -149,6 +156,22 @@ describe("find and explain", () => {
     expect(out).toContain("(hidden)");
   });
 
+  test("instants without a zone are UTC, as they are shown", async () => {
+    const receivedAt = new Date("2020-06-01T12:00:00Z");
+    const id = await stored(mailWith({ receivedAt }));
+    const found = async (...args: string[]) => (await cli().run(["find", ...args])).out;
+    expect(await found("--since", "2020-06-01 11:59", "--until", "2020-06-01 12:00")).toContain(id);
+    expect(await found("--since", "2020-06-01", "--until", "2020-06-01T12:01")).toContain(id);
+    expect(await found("--since", "2020-06-01T13:59+02:00", "--until", "2020-06-02")).toContain(id);
+    expect(await found("--since", "2020-06-02", "--until", "2020-06-03")).toBe("no mail found\n");
+  });
+
+  test("find says that there may be more", async () => {
+    await stored(mailWith());
+    const { out } = await cli().run(["find", "--limit", "1"]);
+    expect(out.trimEnd().split("\n").at(-1)).toBe("the newest 1; there may be more: --limit");
+  });
+
   test("an id that nobody has is named", async () => {
     expect(await codeOf(cli().run(["explain", "nobody"]))).toBe("CLI_NOT_FOUND");
   });
@@ -207,6 +230,14 @@ describe("interventions in the database", () => {
       recipients: [{ outcome: "discarded" }],
     });
     expect(await refusalOf(["cancel", id])).toMatch(/^CLI_REFUSED: .* is discarded: only mail/);
+  });
+
+  test("one that is refused does not keep the others from their turn", async () => {
+    const [first, second] = [await stored(mailWith()), await stored(mailWith())];
+    const { out, err, code } = await cli().run(["hold", first, "nobody", second]);
+    expect(out).toBe(`${first}: held until retry-now\n${second}: held until retry-now\n`);
+    expect(err).toBe("CLI_NOT_FOUND: no mail has the id nobody\n");
+    expect(code).toBe(1);
   });
 
   test("a mail whose lease has ended may be held, and the lease is gone", async () => {

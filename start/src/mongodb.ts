@@ -63,7 +63,7 @@ export async function startMongoDb(options: {
   throw new TerminalError(
     "SETUP_MISSING",
     `no MongoDB could be started; set MONGODB_URI to one of yours, or make one of these work:\n` +
-      reasons.map((reason) => `  ${reason}`).join("\n"),
+      reasons.map((reason) => `  ${reason.replaceAll("\n", "\n  ")}`).join("\n"),
   );
 }
 

@@ -6,9 +6,10 @@ import { runCommand, type CommandEnd } from "./mongodb/run-command.ts";
 
 /** Something of the operating system that we cannot bring as an npm package. */
 export interface Need {
-  /** A program on the PATH (or in an sbin folder), or a Perl module. */
+  /** A program on the PATH (or in an sbin folder), or a module of Perl or Python. */
   program?: string;
   perlModule?: string;
+  pythonModule?: string;
   /** Debian's packages that bring it; a name that a release does not have is left out. */
   packages: readonly string[];
   /** What these packages start by themselves on a host with systemd. */
@@ -26,19 +27,29 @@ export const needs = {
   smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
   mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
   zip: { program: "zip", packages: ["zip"] },
+  python: { program: "python3", packages: ["python3"] },
+  // Debian leaves ensurepip out of python3, without which no virtual environment has a pip.
+  pythonVenv: { pythonModule: "ensurepip", packages: ["python3-venv"] },
 } as const satisfies Record<string, Need>;
 
 export interface Host {
   isRoot: boolean;
   path: string;
+  /** What commands are given: a proxy, say. */
+  env: NodeJS.ProcessEnv;
   run: typeof runCommand;
   hasSystemd: () => Promise<boolean>;
   report: (text: string) => void;
 }
 
 /** This machine. */
-export function thisHost(path: string, report: (text: string) => void): Host {
+export function thisHost(
+  path: string,
+  report: (text: string) => void,
+  env: NodeJS.ProcessEnv = process.env,
+): Host {
   return {
+    env,
     isRoot: process.getuid?.() === 0,
     path: [path, "/usr/local/sbin", "/usr/sbin", "/sbin"].join(delimiter),
     run: runCommand,
@@ -90,13 +101,19 @@ async function isThere(need: Need, host: Host): Promise<boolean> {
   if (need.program !== undefined) {
     return (await findProgram(need.program, host.path)) !== undefined;
   }
-  const perl = await findProgram("perl", host.path);
-  if (perl === undefined || need.perlModule === undefined) return false;
-  return (await host.run(perl, [`-M${need.perlModule}`, "-e1"], { silenceMs })).ok;
+  const { perlModule, pythonModule } = need;
+  if (perlModule !== undefined) return runs("perl", [`-M${perlModule}`, "-e1"], host);
+  if (pythonModule !== undefined) return runs("python3", ["-c", `import ${pythonModule}`], host);
+  return true;
+}
+
+async function runs(interpreter: string, args: readonly string[], host: Host): Promise<boolean> {
+  const program = await findProgram(interpreter, host.path);
+  return program !== undefined && (await host.run(program, args, { silenceMs })).ok;
 }
 
 function instruction(missing: readonly Need[], onDebian: boolean): TerminalError {
-  const what = missing.map((need) => need.program ?? need.perlModule).join(", ");
+  const what = missing.map(nameOf).join(", ");
   const packages = packagesOf(missing).join(" ");
   const command = `apt-get install --no-install-recommends ${packages}`;
   return new TerminalError(
@@ -108,10 +125,14 @@ function instruction(missing: readonly Need[], onDebian: boolean): TerminalError
   );
 }
 
+function nameOf({ program, perlModule, pythonModule }: Need): string {
+  return program ?? perlModule ?? `${pythonModule ?? ""} of python3`;
+}
+
 async function update(aptGet: string, host: Host): Promise<void> {
   host.report("waiting for apt-get to read the lists of packages");
   await host.run(aptGet, [...aptWait, "update", "-q"], {
-    env: { ...aptEnv, PATH: host.path },
+    env: { ...host.env, ...aptEnv, PATH: host.path },
     silenceMs,
   });
 }
@@ -120,7 +141,7 @@ async function install(aptGet: string, missing: readonly Need[], host: Host): Pr
   const packages = await knownOf(packagesOf(missing), host);
   host.report(`waiting for apt-get to install ${packages.join(", ")}`);
   return host.run(aptGet, [...aptWait, ...aptInstall, ...packages], {
-    env: { ...aptEnv, PATH: host.path },
+    env: { ...host.env, ...aptEnv, PATH: host.path },
     silenceMs,
     onLine: (line) => {
       const step = /^(?:Get:\d+ \S+ \S+ \S+ (\S+)|(?:Setting up|Unpacking) (\S+))/.exec(line);

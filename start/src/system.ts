@@ -209,6 +209,7 @@ class System implements RunningSystem {
   async #stopAll(): Promise<void> {
     const { report } = this.#options;
     for (const name of serviceNames) {
+      if (this.processes(name).length === 0) continue;
       report?.("stop", `draining ${name}`);
       await Promise.all(this.processes(name).map(async (service) => service.stop(drainMs)));
     }

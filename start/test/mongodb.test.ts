@@ -78,7 +78,7 @@ describe("startMongoDb", () => {
       "secantusd-rs: no secantusd-rs",
       "memory-server: the download failed",
       "no internet in this test",
-      "secantusd-py: no python3",
+      "secantusd-py: not installed: python3",
     ])
       expect(error.message).toContain(part);
   });

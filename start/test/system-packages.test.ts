@@ -24,6 +24,7 @@ function host(more: Partial<Host> & { install?: () => boolean } = {}): Host {
   return {
     isRoot: true,
     path: join(dir, "bin"),
+    env: { http_proxy: "http://proxy.example:3128" },
     hasSystemd: async () => Promise.resolve(false),
     report: () => undefined,
     run: async (name, args) => {
@@ -56,7 +57,11 @@ it("installs by apt-get what lacks, without recommended packages and without sta
   });
   await provideSystemPackages([needs.clamd], installing);
   expect(commands.at(-1)).toMatch(/apt-get .*install -y -q --no-install-recommends clamav-daemon$/);
-  expect(env).toMatchObject({ DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" });
+  expect(env).toMatchObject({
+    DEBIAN_FRONTEND: "noninteractive",
+    RUNLEVEL: "1",
+    http_proxy: "http://proxy.example:3128",
+  });
 });
 
 it("reads the lists of packages anew where the first try fails", async () => {
@@ -70,6 +75,24 @@ it("reads the lists of packages anew where the first try fails", async () => {
   await provideSystemPackages([needs.spamd], host({ install }));
   const steps = commands.map((line) => /update|install|show/.exec(line)?.[0]);
   expect(steps.slice(-4)).toEqual(["update", "show", "show", "install"]);
+});
+
+it("installs python3-venv where Python is there without its ensurepip", async () => {
+  program("apt-get");
+  program("python3");
+  let hasVenv = false;
+  const base = host();
+  const installing = host({
+    run: async (name, args, options) => {
+      if (args.includes("install")) hasVenv = true;
+      const end = await base.run(name, args, options);
+      return args.includes("import ensurepip") ? { ok: hasVenv, output: "" } : end;
+    },
+  });
+  await provideSystemPackages([needs.python, needs.pythonVenv], installing);
+  expect(commands.filter((line) => line.includes("install -y"))).toEqual([
+    expect.stringMatching(/ install -y -q --no-install-recommends python3-venv$/),
+  ]);
 });
 
 it("stops what a package has started by itself", async () => {

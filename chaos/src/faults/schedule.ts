@@ -91,6 +91,13 @@ function faultOf(
   }
 }
 
+/** A relay that dies or stops over a transaction, loses the hop, or cannot write what became of it. */
+export function mayLeaveUnknown(fault: Fault): boolean {
+  if ("service" in fault) return fault.service === "relay" && fault.kind !== "drain";
+  if ("part" in fault) return fault.part === "database";
+  return fault.link === "next-hop" || fault.link === "relay-database";
+}
+
 /** For counting and for a person: `kill relay`, `stall next-hop`. */
 export function nameOf(fault: Fault): string {
   if ("service" in fault) return `${fault.kind} ${fault.service}`;

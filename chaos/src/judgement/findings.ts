@@ -50,8 +50,9 @@ export interface Findings {
   findings: Finding[];
   /** Copies at the next hop beyond the first, recipient by recipient. */
   duplicates: number;
-  /** Attempts whose outcome stayed unknown, recipient by recipient. */
+  /** Attempts whose outcome stayed unknown, recipient by recipient, and as they are. */
   unknownOutcomes: number;
+  unknownAttempts: number;
   /** Mails that came of submissions that heard no 250. */
   surplusMails: number;
 }
@@ -65,6 +66,7 @@ interface Root {
 /** Compares what was handed in with what the database and the next hop say. Pure. */
 export function judge(seen: Seen): Findings {
   const context = contextOf(seen);
+  const unknowns = seen.records.flatMap(unknownsOf);
   const perMail = seen.submissions.map((submission) => judgeMail(context, submission));
   const findings = [
     ...perMail.flatMap((each) => each.findings),
@@ -76,7 +78,8 @@ export function judge(seen: Seen): Findings {
   return {
     findings,
     duplicates: sum(({ duplicates }) => duplicates),
-    unknownOutcomes: seen.records.reduce((total, record) => total + unknownsOf(record), 0),
+    unknownOutcomes: unknowns.reduce((total, recipients) => total + recipients, 0),
+    unknownAttempts: unknowns.length,
     surplusMails: sum(({ surplus }) => surplus),
   };
 }
@@ -249,13 +252,13 @@ function resentOf(history: MailRecord["history"]): number {
   return history.filter(({ event }) => event === "sent again").length;
 }
 
-/** Recipients whose attempt ended unknown, by what the record says of it. */
-function unknownsOf({ history, recipients }: MailRecord): number {
-  return history.reduce((sum, { event, detail = "" }) => {
-    if (event === "outcome unknown") return sum + recipients.length;
-    if (event !== "relay attempt") return sum;
-    return sum + Number(/(\d+) unknown/.exec(detail)?.[1] ?? 0);
-  }, 0);
+/** For each attempt that ended unknown its recipients, by what the record says of it. */
+function unknownsOf({ history, recipients }: MailRecord): number[] {
+  return history.flatMap(({ event, detail = "" }) => {
+    if (event === "outcome unknown") return [recipients.length];
+    const unknown = event === "relay attempt" ? /(\d+) unknown/.exec(detail)?.[1] : undefined;
+    return unknown === undefined ? [] : [Number(unknown)];
+  });
 }
 
 function keyOf(mailId: string, address: string): string {

@@ -68,9 +68,9 @@ function fileOf({ kind, attachmentBytes }: PlannedMail, random: Random): Entity 
   return attachment("image/x-raw", "plan.raw", Buffer.alloc(attachmentBytes, piece));
 }
 
-/** 0.3 to 12 KB of text; a line that begins with a dot is among them. */
+/** 0.3 to 4 KB of text; a line that begins with a dot is among them. */
 function paragraphs(random: Random): string {
-  const lines = Array.from({ length: random.between(5, 160) }, () =>
+  const lines = Array.from({ length: random.between(5, 60) }, () =>
     Array.from({ length: random.between(6, 12) }, () => random.pick(words)).join(" "),
   );
   lines.splice(random.between(0, lines.length), 0, "...and a line that begins with dots");

@@ -16,7 +16,7 @@ import { chaosPolicy } from "../mails/policy.ts";
 import { openLink, type Link } from "./link.ts";
 import { Part, type Running } from "./part.ts";
 import { quickSettings } from "./quick-settings.ts";
-import { startSpamEngine } from "./spam-engine-process.ts";
+import { startSpamEngine, type Judged } from "./spam-engine-process.ts";
 
 export const partNames = ["database", "clamd", "spamd", "spam-engine"] as const;
 export type PartName = (typeof partNames)[number];
@@ -41,8 +41,8 @@ export interface ChaosSystemOptions {
   runDir: string;
   /** `host:port` of the next hop. */
   sink: string;
-  /** The id of each mail that our own spam engine judged. */
-  onJudged: (mailId: string) => void;
+  /** Told of each check that our own spam engine answered. */
+  onJudged: (judged: Judged) => void;
   onEnd: (end: ProcessEnd) => void;
   onTrouble: (text: string) => void;
   report: (part: string, text: string | undefined) => void;
@@ -71,8 +71,12 @@ export interface ChaosSystem {
 
 const dbName = "chaos";
 const sourceName = "inbox";
-/** Of each spamd, SpamAssassin's and ours: with as many, SpamAssassin gets its part of the mail. */
 const spamdChildren = 2;
+/**
+ * Requests at once of the spam-worker beside our engine and of the one beside spamd. The first has
+ * several that wait for spamd behind the engine and must not keep the others waiting.
+ */
+const spamRequests = [10, 1] as const;
 /** Two of each: what one of them holds when it dies, the other has to finish. */
 const two = 2;
 
@@ -189,7 +193,9 @@ function createParts(
         signal,
       }),
     ),
-    "spam-engine": part("spam-engine", [links["spam-engine"]], () => startSpamEngine(onJudged)),
+    "spam-engine": part("spam-engine", [links["spam-engine"]], () =>
+      startSpamEngine(links.spamd.address, onJudged),
+    ),
   };
 }
 
@@ -219,7 +225,7 @@ async function serviceEnv(
     "av-worker": (nth) => (nth === 0 ? { SPOOL_DIR: spoolDir } : {}),
     "spam-worker": (nth) => ({
       SPAM_SPAMD: links[nth === 0 ? "spam-engine" : "spamd"].address,
-      SPAM_CHILDREN: String(spamdChildren),
+      SPAM_CHILDREN: String(spamRequests[nth]),
     }),
     relay: database("relay-database"),
   };

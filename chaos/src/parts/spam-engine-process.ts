@@ -7,9 +7,19 @@ import type { Running } from "./part.ts";
 
 const script = fileURLToPath(new URL("spam-engine.ts", import.meta.url));
 
-/** Starts spam-engine.ts as a process of its own; `onAnswered` hears the id of each mail it judged. */
-export async function startSpamEngine(onAnswered: (mailId: string) => void): Promise<Running> {
-  const child = spawn(process.execPath, [script], {
+/** A check that our spam engine has answered, by itself or by what spamd said. */
+export interface Judged {
+  judge: "ours" | "spamd";
+  /** The id in the mail's newest Received field. */
+  mailId: string;
+}
+
+/** Starts spam-engine.ts as a process of its own, with a spamd (`host:port`) behind it. */
+export async function startSpamEngine(
+  spamd: string,
+  onJudged: (judged: Judged) => void,
+): Promise<Running> {
+  const child = spawn(process.execPath, [script, spamd], {
     stdio: ["ignore", "pipe", "ignore"],
     detached: true,
   });
@@ -20,7 +30,10 @@ export async function startSpamEngine(onAnswered: (mailId: string) => void): Pro
   if (typeof address !== "string" || child.pid === undefined) {
     throw new RetryableError("SETUP_FAILED", "our spam engine did not start");
   }
-  lines.on("line", onAnswered);
+  lines.on("line", (line: string) => {
+    const [judge, mailId = ""] = line.split(" ");
+    if (judge === "ours" || judge === "spamd") onJudged({ judge, mailId });
+  });
   return {
     pid: child.pid,
     address,

@@ -6,7 +6,7 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { explain } from "../explain.ts";
 import { cancel, hold, retryNow, type Actor, type Intervention } from "../interventions.ts";
 import { mailList } from "../mail-list.ts";
-import { readSystem } from "../seen-system.ts";
+import { readSystem, type SeenSystem } from "../seen-system.ts";
 import { intervene, mailById, withDatabase, type CliDeps } from "../session.ts";
 import { printable } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
@@ -34,20 +34,44 @@ function addExplain(program: Command, deps: CliDeps): void {
     .option("--json", "print the record as JSON")
     .action(async (id: string, options: { json?: true }) => {
       const story = await withDatabase(deps, ({ database }) => readStory(database, id));
-      const { mail, children, now, system } = story;
-      if (options.json === true) deps.output.json(withoutKeys({ ...mail, children }));
-      else deps.output.print(explain(mail, children, now, system));
+      const { mail, children, reports } = story;
+      if (options.json === true) deps.output.json(withoutKeys({ ...mail, children, reports }));
+      else deps.output.print(explainStory(story));
     });
 }
 
 /** All that `explain` is made of. */
-export async function readStory(database: Database, id: string) {
+interface Story {
+  mail: MailRecord;
+  /** The parts that it was split into. */
+  children: MailRecord[];
+  /** Our own reports on it. */
+  reports: MailRecord[];
+  now: Date;
+  system: SeenSystem;
+}
+
+export async function readStory(database: Database, id: string): Promise<Story> {
   const mail = await mailById(database, id);
-  const [children, system] = await Promise.all([
+  const [children, reports, system] = await Promise.all([
     mail.state === "split" ? database.mails.children(id) : [],
+    reportsOn(database, mail),
     readSystem(database),
   ]);
-  return { mail, children, now: database.clock.now(), system };
+  return { mail, children, reports, now: database.clock.now(), system };
+}
+
+export function explainStory({ mail, children, reports, now, system }: Story): string {
+  return explain(mail, [...children, ...reports], now, system);
+}
+
+/** What we told the sender of recipients that failed. */
+async function reportsOn({ mails }: Database, mail: MailRecord): Promise<MailRecord[]> {
+  const { _id: id, recipients, receivedAt: since } = mail;
+  const to = mail.smtp.mailFrom;
+  if (to === "" || !recipients.some(({ outcome }) => outcome === "bounced")) return [];
+  const found = await mails.find({ from: "", to, since, limit: 1_000 });
+  return found.filter(({ origin }) => origin.via === "dsn" && origin.name === id);
 }
 
 interface FindOptions {

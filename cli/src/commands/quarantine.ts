@@ -1,10 +1,9 @@
 import type { Command } from "commander";
-import { explain } from "../explain.ts";
 import { drop, release, retryDead } from "../interventions.ts";
 import { mailList } from "../mail-list.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { withoutKeys } from "../without-keys.ts";
-import { interveneAll, parseCount, readStory } from "./mail-commands.ts";
+import { explainStory, interveneAll, parseCount, readStory } from "./mail-commands.ts";
 
 type KeptState = "quarantined" | "dead";
 
@@ -77,9 +76,8 @@ function addShow(group: Command, deps: CliDeps): void {
     .option("--raw", "print the raw mail")
     .action(async (id: string, options: { raw?: true }) => {
       const shown = await withDatabase(deps, async ({ database }) => {
-        const { mail, children, now, system } = await readStory(database, id);
-        if (options.raw !== true) return explain(mail, children, now, system);
-        return database.bodies.get(mail.body);
+        const story = await readStory(database, id);
+        return options.raw === true ? database.bodies.get(story.mail.body) : explainStory(story);
       });
       if (typeof shown === "string") deps.output.print(shown);
       else deps.output.bytes(shown);

@@ -4,6 +4,7 @@ import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
 import type { EnrichTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import type { Ability, TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
+import { canRead } from "@rs-agent/shared/worker/spool.ts";
 import { createCanary } from "./canary.ts";
 import { enrich, type EnrichDeps } from "./enrich.ts";
 
@@ -28,13 +29,7 @@ export function createEnrichHandler(deps: EnrichHandlerDeps): TaskHandler {
       const wrong = await canary(signal);
       return wrong === undefined ? { able: true, engine } : { able: false, reason: wrong };
     },
-    seesFile: async (path, signal) => {
-      try {
-        return (await readFile(path, { signal })).length > 0;
-      } catch {
-        return false;
-      }
-    },
+    seesFile: canRead,
     close: () => {
       deps.countries.close();
       return Promise.resolve();

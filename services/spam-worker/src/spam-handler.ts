@@ -1,6 +1,7 @@
 import type { SpamTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import type { SpamFinding } from "@rs-agent/shared/mail/verdict.ts";
 import type { TaskHandler, TaskMail, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
+import { canRead } from "@rs-agent/shared/worker/spool.ts";
 import { mailForSpamd } from "./mail-for-spamd.ts";
 import type { SpamdPool } from "./spamd-pool.ts";
 
@@ -23,6 +24,8 @@ export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHan
       const limitMs = Math.min(timeoutMs, Math.max(1, task.deadlineMs - wayBackMs));
       return check(pool, spamTask(task), mail, { signal, timeoutMs: limitMs });
     },
+    // spamd is always given bytes; from a shared spool we take them ourselves.
+    seesFile: canRead,
     close: async () => {
       pool.close();
       return Promise.resolve();

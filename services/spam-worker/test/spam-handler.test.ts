@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, it } from "vitest";
 import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
@@ -114,4 +117,21 @@ it("judges an oversized mail by its head where the policy says so, and says so",
     kind: "spam",
     detail: expect.stringMatching(/^only the first \d+ of \d+ bytes were checked$/) as unknown,
   });
+});
+
+it("judges a mail of a shared spool by its file, once it has read the spool's canary", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spam-spool-"));
+  try {
+    const raw = rawMail(gtube);
+    const path = join(dir, "mail.eml");
+    await writeFile(path, raw);
+    expect(await handler.seesFile?.(path, signal)).toBe(true);
+    expect(await handler.seesFile?.(join(dir, "missing"), signal)).toBe(false);
+    const task = taskFor(raw, { maxBytes: 100_000, oversize: "unchecked" });
+    const mail = { kind: "file", path, size: raw.length } as const;
+    const { output } = await handler.handle(task, mail, { signal, log });
+    expect(output).toMatchObject({ kind: "spam" });
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 });

@@ -30,6 +30,15 @@ export async function proveSpools(
   }
 }
 
+/** `seesFile` of a handler that reads the mail itself, whatever its engine is then given. */
+export async function canRead(path: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await readFile(path, { signal })).length > 0;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * The file of a disk-mode task, once its size and SHA-256 are those of the task. A spool is flat, so
  * only the last part of the path counts: the folder may be mounted elsewhere here.

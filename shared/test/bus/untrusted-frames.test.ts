@@ -216,10 +216,10 @@ test("nothing that a stranger sends stops a pool at work; all of it is counted (
   await vi.waitFor(() => {
     const counts = Object.values(pool.dropped());
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(sent.length);
-  });
+  }, 10_000);
   expect(pool.workers().map(({ id }) => id)).toEqual(["virus-1"]);
   pool.place("virus", virusTask(mail), mail);
-  await vi.waitFor(() => expect(results).toHaveLength(1));
+  await vi.waitFor(() => expect(results).toHaveLength(1), 10_000);
 });
 
 /** A dispatcher by hand, with a worker's session open and its grant of 8 tasks. */

@@ -1,5 +1,7 @@
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { needs, provideSystemPackages, thisHost } from "../system-packages.ts";
 import { findProgram, isExecutable } from "./find-program.ts";
 import { runCommand } from "./run-command.ts";
 import type { ProviderContext } from "./providers.ts";
@@ -15,18 +17,18 @@ const silenceMs = 120_000;
 export async function findPythonServer(
   context: ProviderContext,
 ): Promise<{ file: string } | { missing: string }> {
-  const { cacheDir, path, env, report } = context;
+  const { cacheDir, env, report } = context;
   const folder = join(cacheDir, `secantusdb-${release.split("==")[1] ?? ""}`);
   const file = join(folder, "bin", "secantusd-py");
   if (await isExecutable(file)) return { file };
-  const python = await findProgram("python3", path);
-  if (python === undefined) return { missing: "no python3 on the PATH" };
+  const python = await providePython(context);
+  if ("missing" in python) return python;
 
   // pip writes the console script last of all, so a half-made environment is not mistaken for one.
   await rm(folder, { recursive: true, force: true });
   await mkdir(cacheDir, { recursive: true });
   report("making a Python environment for SecantusDB");
-  const made = await makeEnvironment(context, python, folder);
+  const made = await runCommand(python.file, ["-m", "venv", folder], { env, silenceMs });
   if (!made.ok) return { missing: `no virtual environment can be made: ${lastLine(made.output)}` };
   report(`installing ${release} by pip`);
   const pip = join(folder, "bin", "pip");
@@ -38,23 +40,21 @@ export async function findPythonServer(
   return { missing: `pip cannot install ${release}: ${lastLine(installed.output)}` };
 }
 
-/** Debian leaves `ensurepip` out of python3: its package python3-venv brings it. */
-async function makeEnvironment(
-  { path, env, report }: ProviderContext,
-  python: string,
-  folder: string,
-) {
-  const make = () => runCommand(python, ["-m", "venv", folder], { env, silenceMs });
-  const first = await make();
-  if (first.ok || process.getuid?.() !== 0) return first;
-  const aptGet = await findProgram("apt-get", path);
-  if (aptGet === undefined) return first;
-  report("installing python3-venv by apt-get");
-  const aptEnv = { ...env, DEBIAN_FRONTEND: "noninteractive" };
-  await runCommand(aptGet, ["update", "-q"], { env: aptEnv, silenceMs });
-  const args = ["install", "-y", "-q", "--no-install-recommends", "python3-venv"];
-  const installed = await runCommand(aptGet, args, { env: aptEnv, silenceMs });
-  return installed.ok ? make() : first;
+/** Python with its `venv`: there, or installed like the other packages of the system. */
+async function providePython({
+  path,
+  env,
+  report,
+}: ProviderContext): Promise<{ file: string } | { missing: string }> {
+  const host = thisHost(path, report, env);
+  try {
+    await provideSystemPackages([needs.python, needs.pythonVenv], host);
+  } catch (error) {
+    if (!(error instanceof TerminalError)) throw error;
+    return { missing: error.message };
+  }
+  const file = await findProgram("python3", host.path);
+  return file === undefined ? { missing: "no python3 on the PATH" } : { file };
 }
 
 function lastLine(text: string): string {

@@ -395,7 +395,8 @@ describe("disclaimer in multipart mail", () => {
           ...plain,
           html: "-- \r\nTenant & Co",
         });
-        const pieces = text.split(added.slice(2, -2));
+        // In quoted-printable a blank at the end of a line is written as such.
+        const pieces = text.replaceAll("--=20\r\n", "-- \r\n").split(added.slice(2, -2));
         expect(pieces.length > 1 || notes.length > 0).toBe(true);
         const without = pieces.join("").replace(/[\r\n]+/g, "");
         expect(without).toBe(raw.toString("latin1").replace(/[\r\n]+/g, ""));

@@ -1,0 +1,25 @@
+import type { Command } from "commander";
+import type { ChaosArguments } from "@rs-agent/chaos/command.ts";
+import type { CliDeps } from "../session.ts";
+
+/** `rs-agent chaos`: the kill kit on a private system of its own; no installation is touched. */
+export function addChaos(program: Command, deps: CliDeps): void {
+  program
+    .command("chaos")
+    .description("start a private system here, break it, and see that no mail is lost")
+    .option("--mails <n>", "mails that are handed in (2000)")
+    .option("--kills <n>", "faults (60)")
+    .option("--seed <n>", "determines mails and faults; without it one is drawn and printed")
+    .option("--json", "print the result as JSON")
+    .option("--keep", "keep logs and data also where everything holds")
+    .action(async (given: ChaosArguments) => {
+      // Loaded here only: the kit brings database drivers and SMTP servers along.
+      const { chaosCommand, runChaosCommand } = await import("@rs-agent/chaos/command.ts");
+      const { output } = deps;
+      const exitCode = await runChaosCommand(chaosCommand(given), {
+        print: (text) => output.print(text),
+        say: (text) => output.complain(text),
+      });
+      deps.setExitCode(exitCode);
+    });
+}

@@ -1,0 +1,160 @@
+import { describe, expect, test } from "vitest";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { explain } from "../src/explain.ts";
+import type { SeenSystem } from "../src/seen-system.ts";
+import { width } from "../src/terminal.ts";
+import { deadMail, finalMail, infected, mailWith, plan, quarantinedMail, spam } from "./run-cli.ts";
+
+const now = new Date("2026-02-01T12:00:00Z");
+const before = (seconds: number) => new Date(now.getTime() - seconds * 1000);
+
+const healthy: SeenSystem = {
+  services: [
+    { id: "d1", service: "dispatcher", at: now },
+    { id: "r1", service: "relay", at: now },
+  ],
+  workers: [worker()],
+  routes: [],
+  paused: [],
+};
+
+function worker(unable?: string) {
+  const credit = { tasks: 1, bytes: 1 };
+  const known = { id: "av-1", kind: "virus" as const, mailbox: "tcp://127.0.0.1:1", state: "open" };
+  return { ...known, unable, grant: credit, outstanding: credit, dispatchers: ["d1"] };
+}
+
+/** The story in one line, every line of it within the width. */
+function story(mail: MailRecord, kin: MailRecord[] = [], system = healthy): string {
+  const text = explain(mail, kin, now, system);
+  expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
+  return text.replace(/\s+/g, " ");
+}
+
+describe("what comes next", () => {
+  test("is told with what is in its way: a pause, no able worker, no dispatcher", () => {
+    const mail = mailWith({ dueAt: before(10) });
+    expect(story(mail)).toContain("next waits for virus, due now history");
+    const paused = [{ step: "virus" as const, by: "ann", at: before(60) }];
+    expect(story(mail, [], { ...healthy, paused })).toContain(
+      "virus is paused by ann (1m ago): rs-agent resume virus goes on",
+    );
+    expect(story(mail, [], { ...healthy, workers: [worker("the canary failed")] })).toContain(
+      "no virus worker is able: av-1: the canary failed",
+    );
+    expect(story(mail, [], { ...healthy, workers: [] })).toContain("none is known to a dispatcher");
+    expect(story(mail, [], { ...healthy, services: [] })).toContain(
+      "no dispatcher was heard of in the last 10 s",
+    );
+  });
+
+  test("of a mail that no engine could check is told until when it waits", () => {
+    const uncheckedSince = { check: "virus", reason: "time-out", at: before(3600) } as const;
+    expect(story(mailWith({ uncheckedSince }))).toContain(
+      "no virus verdict (time-out) since 2026-02-01 11:00:00Z; quarantine by policy in 3h",
+    );
+  });
+
+  test("of a mail whose hop is away is its next try, its end, and why", () => {
+    const key = "hop.example:25|";
+    const routes = [
+      { route: key, relay: "r1", heldMails: 0, openSessions: 0, failure: "connect ECONNREFUSED" },
+    ];
+    const mail = mailWith({
+      state: "ready",
+      next: key,
+      dueAt: before(-300),
+      receivedAt: before(86_400),
+      recipients: [{ address: "b@t.example", outcome: "open", attempts: 1, status: "4.4.1" }],
+    });
+    const told = story(mail, [], { ...healthy, routes });
+    expect(told).toContain("waits for the relay to hop.example:25, due in 5m; given up in 4d");
+    expect(told).toContain("r1 cannot send there: connect ECONNREFUSED");
+  });
+
+  test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {
+    const byPerson = finalMail({ state: "held", verdicts: { spam }, reason: "held by ann" });
+    expect(story(byPerson)).toContain(`a person must act: rs-agent retry-now ${byPerson._id}`);
+    const rules = { ...plan, virus: plan.virus && { ...plan.virus, onInfected: "hold" as const } };
+    const byPolicy = finalMail({ state: "held", plan: rules, verdicts: { virus: infected } });
+    expect(story(byPolicy)).toContain(
+      `quarantine release ${byPolicy._id} \\ --override 'infected: Eicar-Signature'`,
+    );
+  });
+
+  test("of a release names what keeps the mail back, and not what policy lets pass marked", () => {
+    const tagged = { ...spam, finding: { ...spam.finding, score: 6 } };
+    const told = story(quarantinedMail({ verdicts: { virus: infected, spam: tagged } }));
+    expect(told).toContain("--override 'infected: Eicar-Signature' history");
+    expect(told).not.toContain("--override 'spam'");
+  });
+});
+
+describe("a step's wait", () => {
+  const at = before(0);
+  const clean = { ...infected, finding: { kind: "clean" as const } };
+
+  test("counts from the end of the step before, whatever kept it", () => {
+    const mail = mailWith({
+      receivedAt: before(100),
+      verdicts: {
+        virus: { ...clean, at: before(60), queueMs: 1, workMs: 10_000 },
+        spam: { ...spam, at, queueMs: 2, workMs: 1_500 },
+      },
+    });
+    expect(story(mail)).toContain("by w1, waited 30s, worked 10s");
+    expect(story(mail)).toContain("waited 58s, worked 1.5s");
+  });
+
+  test("begins anew with a release", () => {
+    const released = { at: before(5), event: "released", by: "ann" };
+    const virus = { ...clean, at: before(900), queueMs: 1, workMs: 10 };
+    const mail = mailWith({
+      receivedAt: before(1_000),
+      history: [released],
+      verdicts: { virus, spam: { ...spam, at, queueMs: 2, workMs: 1_000 } },
+    });
+    expect(story(mail)).toContain("waited 4.0s, worked 1.0s");
+  });
+
+  test("is the worker's own queue where its clock is ahead of the database's", () => {
+    const virus = { ...clean, at: before(200), queueMs: 7, workMs: 10 };
+    expect(story(mailWith({ receivedAt: before(100), verdicts: { virus } }))).toContain(
+      "waited 7ms, worked 10ms",
+    );
+  });
+});
+
+describe("kin", () => {
+  test("of a split mail have the recipients' stories, with the hops' last replies", () => {
+    const sent = { address: "b@t.example", outcome: "sent" as const, attempts: 2, reply: "250 ok" };
+    const part = finalMail({ state: "sent", parentId: "p", recipients: [sent] });
+    const told = story(finalMail({ state: "split", finalAt: now }), [part]);
+    expect(told).toContain(`parts ${part._id}: sent b@t.example: sent, 2 attempts 250 ok`);
+    expect(told).not.toContain("no verdict yet");
+  });
+
+  test("of a bounced mail are our reports on it", () => {
+    const bounced = [{ address: "b@t.example", outcome: "bounced" as const, attempts: 1 }];
+    const mail = finalMail({ state: "bounced", recipients: bounced, finalAt: now });
+    const origin = { via: "dsn" as const, name: mail._id };
+    const report = finalMail({
+      state: "dead",
+      origin,
+      reason: "double-bounce: 550 no",
+      recipients: [{ address: "a@x.example", outcome: "dead", attempts: 1 }],
+    });
+    expect(story(mail, [report])).toContain(
+      `report ${report._id} to a@x.example dead: double-bounce: 550 no`,
+    );
+    expect(story(report)).toContain(`via our own report on ${mail._id}`);
+  });
+});
+
+test("a document that never was a mail is shown as it lay there, with its reason line by line", () => {
+  const mail = deadMail({ reason: "it is none:\n→ at v", malformed: { hello: "world" } });
+  const text = explain(mail, [], now, healthy);
+  expect(text).toContain("state       dead: it is none:\n            → at v\n");
+  expect(text).toContain('record      {"hello":"world"}');
+  expect(text).not.toContain("no verdict yet");
+});
