@@ -122,7 +122,7 @@ it("judges an oversized mail by its head where the policy says so, and says so",
 it("judges a mail of a shared spool by its file, once it has read the spool's canary", async () => {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spam-spool-"));
   try {
-    const raw = rawMail(gtube);
+    const raw = rawMail(gtube());
     const path = join(dir, "mail.eml");
     await writeFile(path, raw);
     expect(await handler.seesFile?.(path, signal)).toBe(true);
