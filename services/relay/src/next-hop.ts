@@ -69,6 +69,8 @@ export class NextHop {
           limit: this.#sessions.size,
           untilMs: this.#options.clock.monotonicMs() + crowdedMs,
         };
+        // One may have been handed back meanwhile, when nobody waited for it yet.
+        if (this.#idle.length > 0) continue;
       }
       await this.#anyRelease(signal);
     }

@@ -72,6 +72,27 @@ it("takes a hop that refuses one more connection for crowded, not for broken: it
   expect(open).toBe(3);
 });
 
+it("uses a session that is handed back while the hop is refusing one more", async () => {
+  const refusal = Promise.withResolvers<undefined>();
+  let open = 0;
+  const sink = await runningSink({
+    answer: async ({ step }) => {
+      if (step !== "connect") return undefined;
+      open += 1;
+      if (open === 1) return undefined;
+      await refusal.promise;
+      return "421 4.7.0 too many connections";
+    },
+  });
+  const hop = nextHop([sink.port]);
+  const one = await opened(hop);
+  const second = opened(hop);
+  await vi.waitFor(() => expect(open).toBe(2), 3_000);
+  await hop.release(one, false);
+  refusal.resolve(undefined);
+  expect(await second).toBe(one);
+});
+
 it("reads the credential anew for each connection, and fails the route where it cannot", async () => {
   const sink = await runningSink({
     onAuth: (user, password) => user === "u" && password === "new",
