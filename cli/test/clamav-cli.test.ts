@@ -86,6 +86,7 @@ describe("clamav-cli questions", () => {
     for (const word of ["ping", "version", "stats", "reload", "scan", "--host", "Exit codes"]) {
       expect(help.stdout).toContain(word);
     }
+    expect(help.stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
     for (const args of [[], ["bogus"], ["scan"], ["--port", "x", "ping"], ["ping", "--nope"]]) {
       expect((await run(args)).code).toBe(2);
     }

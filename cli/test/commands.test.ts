@@ -308,6 +308,16 @@ tenants:
     expect(out.replace(/\s+/g, " ")).toContain("wait 4h, then quarantine");
   });
 
+  test.each([
+    ["--ip", "10.1.1.1.1"],
+    ["--to", "nobody"],
+    ["--from", "a b"],
+  ])("test refuses %s %s instead of judging it", async (option, value) => {
+    const right = { "--from": "a@acme.example", "--to": "b@x.example", "--ip": "10.1.1.1" };
+    const args = Object.entries({ ...right, [option]: value }).flat();
+    await expect(run("test", ...args, "--file", "p.yaml")).rejects.toThrow(/It must be an /);
+  });
+
   test("test says that a stranger's mail to a stranger is refused", async () => {
     const mail = ["--from", "a@acme.example", "--to", "b@x.example", "--ip", "203.0.113.1"];
     expect((await run("test", ...mail, "--file", "p.yaml")).out).toMatch(/refused .* 550 5.7.1/s);

@@ -26,13 +26,28 @@ export function takeOver(file: string): ProcessFile {
         `\`kill ${owner.pid}\`, or set RS_AGENT_RUN_DIR to another folder`,
     );
   }
-  if (owner?.pid !== process.pid) processes.filter(isAlive).forEach(killGroup);
-  if (owner?.pid !== process.pid) writeFileSync(file, entryOf(process.pid));
+  if (owner?.pid !== process.pid) {
+    processes.filter(isAlive).forEach(killGroup);
+    writeFileSync(file, lineOf(entryOf(process.pid)));
+  }
+  const noted = notedIn.get(file) ?? [];
+  notedIn.set(file, noted);
   return {
-    note: (pid) => appendFileSync(file, entryOf(pid)),
-    endAll: () => readEntries(file).slice(1).filter(isAlive).forEach(killGroup),
+    note: (pid) => {
+      const entry = entryOf(pid);
+      noted.push(entry);
+      try {
+        appendFileSync(file, lineOf(entry));
+      } catch {
+        // The disk is full, or the folder gone: only the next start would have needed it.
+      }
+    },
+    endAll: () => noted.filter(isAlive).forEach(killGroup),
   };
 }
+
+/** What this process has noted, by file: the file may be gone when they are to be ended. */
+const notedIn = new Map<string, Entry[]>();
 
 interface Entry {
   pid: number;
@@ -51,8 +66,12 @@ function readEntries(file: string): Entry[] {
   }
 }
 
-function entryOf(pid: number): string {
-  return `${pid} ${startTimeOf(pid) ?? 0}\n`;
+function entryOf(pid: number): Entry {
+  return { pid, startedAt: startTimeOf(pid) ?? 0 };
+}
+
+function lineOf({ pid, startedAt }: Entry): string {
+  return `${pid} ${startedAt}\n`;
 }
 
 function isAlive({ pid, startedAt }: Entry): boolean {

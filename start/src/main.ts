@@ -50,10 +50,9 @@ async function main(): Promise<void> {
   const progress = createProgress();
   const runDir = runDirOf(config, root);
   const processes = openRunDir(runDir);
-  const signal = stopSignal(
-    () => progress.note("Stopping. Ctrl-C again stops without draining."),
-    () => processes.endAll(),
-  );
+  // Whatever ends us, a bug too: nothing goes on without us. After a drain nothing is left to end.
+  process.once("exit", () => processes.endAll());
+  const signal = stopSignal(() => progress.note("Stopping. Ctrl-C again stops without draining."));
   const context: Context = { options, config, runDir, progress, signal };
   try {
     exit(await run(context));

@@ -1,12 +1,19 @@
 import { join } from "node:path";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
-import { cacheFolderOf, loadMongoDbConfig, providerNames } from "./mongodb/config.ts";
+import {
+  cacheFolderOf,
+  loadMongoDbConfig,
+  providerNames,
+  type ProviderName,
+} from "./mongodb/config.ts";
 import { providers, type ServerProgram } from "./mongodb/providers.ts";
 import { startServerProcess } from "./mongodb/server-process.ts";
 
 /** A private MongoDB-protocol server that runs as our child. */
 export interface PrivateMongoDb {
   uri: string;
+  /** To be forced by RS_AGENT_MONGODB where the same data are to be found again. */
+  provider: ProviderName;
   /** Name, version and where it came from: every proof and benchmark prints it. */
   server: string;
   /** What an acknowledged write survives. */
@@ -54,7 +61,7 @@ export async function startMongoDb(options: {
         join(options.dataDir, name),
         options.port,
       );
-      return { ...started, ...describe(found.program, started.version) };
+      return { ...started, provider: name, ...describe(found.program, started.version) };
     } catch (error) {
       if (forced !== undefined) throw error;
       reasons.push(`${name}: ${messageOf(error)}`);

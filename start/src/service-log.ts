@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, fstatSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 
 /** A line of a service's log, as pino writes it. */
 export interface LogLine {
@@ -74,19 +74,16 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
+/** 0 where there is no file any more: somebody may remove our folder. */
 function sizeOf(file: string): number {
-  const descriptor = openSync(file, "a");
-  try {
-    return fstatSync(descriptor).size;
-  } finally {
-    closeSync(descriptor);
-  }
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function readFrom(file: string, offset: number): { bytes: Buffer; offset: number } {
+  const bytes = Buffer.alloc(Math.max(0, sizeOf(file) - offset));
+  if (bytes.length === 0) return { bytes, offset };
   const descriptor = openSync(file, "r");
   try {
-    const bytes = Buffer.alloc(Math.max(0, fstatSync(descriptor).size - offset));
     const read = readSync(descriptor, bytes, 0, bytes.length, offset);
     return { bytes: bytes.subarray(0, read), offset: offset + read };
   } finally {

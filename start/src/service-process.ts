@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
-import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import { exitCodes } from "@rs-agent/shared/lifecycle.ts";
 import { saidBy, ServiceLog, troubleOf, warningLevel, type LogLine } from "./service-log.ts";
 
@@ -185,13 +185,23 @@ export class ServiceProcess {
     if (performance.now() - this.#state.spawnedAt > settledMs) this.#backoffMs = firstBackoffMs;
     onTrouble(`${trouble}, started again in ${this.#backoffMs} ms`);
     if (kind === "ready") this.#readyLine = Promise.withResolvers();
+    this.#waitAndStart();
+  }
+
+  #waitAndStart(): void {
     this.#state = { kind: "waiting", until: setTimeout(() => this.#again(), this.#backoffMs) };
     this.#backoffMs = Math.min(this.#backoffMs * 2, slowestBackoffMs);
   }
 
   #again(): void {
     this.#restarts += 1;
-    this.start();
+    try {
+      this.start();
+    } catch (error) {
+      // Its log cannot be written: the disk is full, or somebody removed the folder.
+      this.#options.onTrouble(`${this.name} cannot be started: ${messageOf(error)}`);
+      this.#waitAndStart();
+    }
   }
 
   #end(): void {

@@ -7,7 +7,7 @@ const sameKeyMs = 1_000;
 export const interrupted = 130;
 
 /** Aborts at the first Ctrl-C (or SIGTERM, SIGHUP); a second one ends this process at once. */
-export function stopSignal(onFirst: () => void, onSecond: () => void): AbortSignal {
+export function stopSignal(onFirst: () => void, onSecond = () => {}): AbortSignal {
   const controller = new AbortController();
   let firstAt: number | undefined;
   const onSignal = () => {

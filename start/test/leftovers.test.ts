@@ -21,7 +21,7 @@ afterEach(async () => {
     child.kill("SIGKILL");
     await once(child, "exit");
   }
-  rmSync(dir, { recursive: true });
+  rmSync(dir, { recursive: true, force: true });
 });
 
 function sleeper(): ChildProcess & { pid: number } {
@@ -68,6 +68,17 @@ it("ends all that it noted, and not itself", async () => {
   const child = sleeper();
   const processes = takeOver(file);
   processes.note(child.pid);
+  const ended = once(child, "exit");
+  processes.endAll();
+  expect((await ended)[1]).toBe("SIGKILL");
+});
+
+it("ends what it noted even where somebody has removed its file", async () => {
+  const child = sleeper();
+  const processes = takeOver(file);
+  rmSync(file);
+  processes.note(child.pid);
+  rmSync(dir, { recursive: true });
   const ended = once(child, "exit");
   processes.endAll();
   expect((await ended)[1]).toBe("SIGKILL");

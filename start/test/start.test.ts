@@ -1,22 +1,32 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { MongoClient } from "mongodb";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StartResult } from "../src/result.ts";
 import { startSystem } from "../src/system.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const main = join(root, "start", "src", "main.ts");
+const cli = join(root, "cli", "bin", "rs-agent.mjs");
 const limitMs = 120_000;
 
 let runDir: string;
 beforeEach(() => {
   runDir = mkdtempSync(join(tmpdir(), "rs-agent-test-start-"));
 });
-afterEach(() => rmSync(runDir, { recursive: true, force: true }));
+const children: ChildProcess[] = [];
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill("SIGTERM");
+    await once(child, "exit");
+  }
+  rmSync(runDir, { recursive: true, force: true });
+});
 
 /** As `npm start` does, but for servers of the test's environment. */
 function environment(): NodeJS.ProcessEnv {
@@ -25,13 +35,23 @@ function environment(): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(inherited), RS_AGENT_RUN_DIR: runDir };
 }
 
-async function start(...args: string[]) {
-  return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-    const options = { cwd: root, env: environment(), maxBuffer: 10_000_000 };
-    execFile(process.execPath, [main, ...args], options, (error, stdout, stderr) => {
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function run(script: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const options = { cwd: root, env: { ...environment(), ...env }, maxBuffer: 10_000_000 };
+    execFile(process.execPath, [script, ...args], options, (error, stdout, stderr) => {
       resolve({ code: Number(error?.code ?? 0), stdout, stderr });
     });
   });
+}
+
+function start(...args: string[]): Promise<Ended> {
+  return run(main, args);
 }
 
 describe("npm start", { timeout: limitMs }, () => {
@@ -49,16 +69,65 @@ describe("npm start", { timeout: limitMs }, () => {
 
   it("goes on after the table until it is told to stop, and then drains", async () => {
     const child = spawn(process.execPath, [main], { cwd: root, env: environment() });
+    children.push(child);
     let text = "";
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
     await expect.poll(() => text, { timeout: limitMs }).toContain("Ctrl-C drains and stops.");
     expect(text).toContain("✓ quarantined");
     expect(text).toMatch(/SMTP listens on +127\.0\.0\.1:\d+/);
+    const lastWords = text.slice(text.indexOf("SMTP listens")).replaceAll(/\/\S+/g, "");
+    expect(lastWords.split("\n").filter((line) => line.length > 80)).toEqual([]);
+
+    const settings = join(runDir, "rs-agent.env");
+    expect(statSync(settings).mode & 0o777).toBe(0o600);
+    const status = await run(cli, ["status", "--json"]);
+    expect(status.stderr).toBe("");
+    expect(JSON.parse(status.stdout)).toMatchObject({ waiting: [], paused: [] });
+    const second = await start("--exit");
+    expect(second.stderr).toMatch(
+      /^SETUP_FAILED: another start \(process \d+\) runs in this folder/,
+    );
+
     child.kill("SIGINT");
     const [code] = (await once(child, "exit")) as [number];
     expect(code).toBe(0);
     expect(text).toContain("draining ingest");
+    expect(text.trimEnd()).toMatch(
+      /Drained and stopped\. npm start -- --keep goes on with its data\.$/,
+    );
+    expect(existsSync(settings)).toBe(false);
+  });
+
+  it("stops whatever it has begun at a Ctrl-C while it starts", async () => {
+    const child = spawn(process.execPath, [main], { cwd: root, env: environment() });
+    children.push(child);
+    let text = "";
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+    await expect.poll(() => text, { timeout: limitMs }).toContain("waiting for");
+    child.kill("SIGINT");
+    const [code] = (await once(child, "exit")) as [number];
+    expect(code).toBe(130);
+    expect(text.trimEnd()).toMatch(/Stopped; nothing of it runs any more\.$/);
+  });
+
+  it.each([
+    [
+      { MONGODB_URI: "mongodb://127.0.0.1:1/" },
+      1,
+      /^STORE_UNREACHABLE: the database of MONGODB_URI: /,
+    ],
+    [{ MONGODB_URI: "nonsense" }, 78, /^CFG_INVALID: MONGODB_URI is not a MongoDB connection/],
+    [{ AV_CLAMD: "nowhere" }, 78, /^CFG_INVALID: .*must be host:port or the path.*AV_CLAMD/s],
+    [{ RELAY_NEXT_HOP: "nowhere" }, 78, /^CFG_INVALID: .*must be host:port.*RELAY_NEXT_HOP/s],
+    [{ RS_AGENT_SMTP: "192.0.2.1:25" }, 1, /^SETUP_FAILED: RS_AGENT_SMTP: cannot listen at 192/],
+    [{ RS_AGENT_RUN_DIR: "/etc/passwd" }, 1, /^SETUP_FAILED: .*RS_AGENT_RUN_DIR names another/],
+  ])("names what is wrong before it starts anything: %j", async (env, code, words) => {
+    const ended = await run(main, ["--exit"], env);
+    const lines = ended.stderr.split("\n").filter((line) => !line.startsWith("- looking for"));
+    expect(lines.join("\n")).toMatch(words);
+    expect(ended.stderr).not.toMatch(/^ {4}at /m);
+    expect(ended.code).toBe(code);
   });
 
   it("names an option that there is not, in few words", async () => {
@@ -70,7 +139,7 @@ describe("npm start", { timeout: limitMs }, () => {
 });
 
 describe("the system", { timeout: limitMs }, () => {
-  it("starts a service again that was killed, at the same address, and leaves nothing running", async () => {
+  it("starts again what was killed, service or database, at the same address, and leaves nothing running", async () => {
     const trouble: string[] = [];
     const system = await startSystem({
       runDir,
@@ -86,6 +155,16 @@ describe("the system", { timeout: limitMs }, () => {
       for (const pid of killed) expect(pids).not.toContain(pid);
       expect(system.smtp).toBe(smtp);
       expect(trouble).toHaveLength(2);
+
+      process.kill(system.mongodb.pid ?? 0, "SIGKILL");
+      await expect.poll(() => trouble, { timeout: limitMs }).toHaveLength(4);
+      expect(trouble.slice(2)).toEqual([
+        "mongodb ended by itself and is started again; mail waits",
+        "mongodb runs again",
+      ]);
+      const client = new MongoClient(system.mongodb.uri);
+      expect(await client.db("admin").command({ ping: 1 })).toMatchObject({ ok: 1 });
+      await client.close();
     } finally {
       await system.stop();
     }

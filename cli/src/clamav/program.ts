@@ -72,8 +72,10 @@ function createProgram(streams: Streams, onExit: (code: number) => void): Comman
 
 const epilogue = `
 Exit codes:
-  0  clean (or: clamd answered)      2  error: no answer, or one that is not understood
-  1  found                           3  not checked: encrypted, over a limit, or too large
+  0  clean, or clamd answered
+  1  found
+  2  error: no answer, or one that is not understood
+  3  not checked: encrypted, over a limit, or too large
 
 Examples:
   clamav-cli --host 172.17.0.2 ping

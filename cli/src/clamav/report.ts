@@ -77,7 +77,7 @@ function printable(text: string): string {
 function summary(counts: Counts, startedAt: Date): string {
   const seconds = (Date.now() - startedAt.getTime()) / 1000;
   const minutes = Math.floor(seconds / 60);
-  const scanned = counts.clean + counts.infected + counts.notChecked;
+  const scanned = counts.clean + counts.infected;
   const lines = [
     "",
     "----------- SCAN SUMMARY -----------",

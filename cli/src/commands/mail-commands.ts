@@ -156,7 +156,7 @@ function parseDuration(text: string): number {
 }
 
 /** As we show instants ourselves: UTC, unless another zone is named. */
-export function parseTime(text: string): Date {
+function parseTime(text: string): Date {
   if (durationSchema.safeParse(text).success) return new Date(Date.now() - durationMs(text));
   const isZoned = /(z|[+-]\d{2}:?\d{2})$/i.test(text) && /\d[t ]\d/i.test(text);
   const at = new Date(isZoned ? text : `${text}Z`);
