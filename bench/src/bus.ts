@@ -12,7 +12,7 @@ import {
   type WorkerPool,
 } from "@rs-agent/shared/bus/worker-pool.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import { newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
+import { newMailId, newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
 import { createLogger } from "@rs-agent/shared/logger.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import { openRawPeer, type RawPeer } from "./bus-raw.ts";
@@ -127,7 +127,8 @@ async function measure(
   let answered = 0;
   const fill = () => {
     while (placed < count && placed - answered < inFlight) {
-      if (pool.place("virus", task, mail) === undefined) {
+      // No two tasks of one mail are at work at once.
+      if (pool.place("virus", { ...task, mailId: newMailId() }, mail) === undefined) {
         reject(new Error("the null worker took no task"));
         return;
       }
@@ -172,7 +173,7 @@ async function compare(
 
 function taskOf(mail: Buffer): TaskToPlace {
   return {
-    mailId: "0123456789abcdefghij",
+    mailId: newMailId(),
     attempt: 1,
     sha256: sha256Hex(mail),
     size: mail.length,

@@ -12,6 +12,7 @@ export const errorCodes = {
   BUS_BIND: "a mailbox cannot be bound: the address is taken or is not one of this host",
   BUS_ADDRESS: "an address of the bus is not tcp://host:port or ipc://path, or its name is unknown",
   BUS_DEADLINE: "a task was not answered within its deadline",
+  BUS_MAIL_BUSY: "a worker is still at work on this mail for an earlier claim",
   BUS_CANCELLED: "a task was cancelled by its dispatcher",
   WORKER_HANDLER_FAILED: "a worker's handler threw, or answered what is not on the wire",
   WORKER_SPOOL:

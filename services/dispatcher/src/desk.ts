@@ -163,6 +163,7 @@ export class Desk {
       pool,
       monotonicMs: () => clock.monotonicMs(),
       placeMs: config.PLACE_MS,
+      isOurs: (mail) => this.held.isOurs(mail),
       load: (mail) => this.held.load(mail),
       send: (mail, kind) => {
         const sent = placed(pool, spool, mail, kind, taskFor(mail, kind, config));

@@ -56,6 +56,12 @@ export class HeldMails {
     this.#held.set(held.mail._id, held);
   }
 
+  /** To be asked before others are made to work on it: false once the lease is over, whatever timers did. */
+  isOurs(held: HeldMail): boolean {
+    if (!held.over && held.validUntilMs <= this.#deps.clock.monotonicMs()) this.#lost(held);
+    return !held.over;
+  }
+
   /** Reads the raw mail; false where there is no room for it now. A mail alone always fits. */
   load(held: HeldMail): Promise<boolean> {
     if (held.raw !== undefined) return Promise.resolve(true);
@@ -146,10 +152,7 @@ export class HeldMails {
 
   /** Renews every lease; called by a timer several times in a lease's time. */
   async renew(): Promise<void> {
-    const nowMs = this.#deps.clock.monotonicMs();
-    const held = this.all().filter((each) => !each.over);
-    for (const each of held.filter((one) => one.validUntilMs <= nowMs)) this.#lost(each);
-    const live = held.filter((one) => one.validUntilMs > nowMs);
+    const live = this.all().filter((each) => this.isOurs(each));
     if (live.length === 0) return;
     const { validUntilMs, stale } = await this.#deps.mails.renew(
       live.map(({ mail, token }) => ({ mailId: mail._id, token })),

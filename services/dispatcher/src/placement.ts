@@ -15,6 +15,8 @@ export interface PlacementDeps {
   monotonicMs: () => number;
   /** A mail that found no worker within this time is handed to `giveBack`. */
   placeMs: number;
+  /** False: our lease is over, and others may be at work on the mail. */
+  isOurs: (held: HeldMail) => boolean;
   /** Makes the mail's bytes available; false: there is no room for them now. */
   load: (held: HeldMail) => Promise<boolean>;
   /** Sends the task; false: no credit after all. */
@@ -43,7 +45,7 @@ export function createPlacement(deps: PlacementDeps): Placement {
   const creditOf = (kind: TaskKind) => (deps.isPaused(kind) ? 0 : deps.pool.free(kind).tasks);
 
   const place = (kind: TaskKind, entry: Waiting): boolean => {
-    if (entry.held.over) return queueOf(kind).delete(entry);
+    if (!deps.isOurs(entry.held)) return queueOf(kind).delete(entry);
     if (entry.held.raw !== undefined || entry.held.spoolPath !== undefined) {
       if (deps.send(entry.held, kind)) return queueOf(kind).delete(entry);
       return false;

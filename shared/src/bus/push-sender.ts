@@ -144,17 +144,29 @@ export class PushSender {
     while (this.#waiting.length > 0) {
       const parts = this.#takeNext();
       for (const frames of this.#encode(parts)) {
-        try {
-          await this.#socket.send(frames);
-        } catch (error) {
-          if (this.#isClosed()) return;
-          throw error;
-        }
+        await this.#write(frames);
+        if (this.#isClosed()) return;
       }
       this.#taken += parts.length;
       this.#settleWaits(this.#taken);
     }
     this.#sending = false;
+  }
+
+  /**
+   * zeromq looks for a peer in one turn and may write in the next: EAGAIN says that the peer went away
+   * between the two, and asking again waits for it.
+   */
+  async #write(frames: Buffer[]): Promise<void> {
+    for (;;) {
+      try {
+        await this.#socket.send(frames);
+        return;
+      } catch (error) {
+        if (this.#isClosed()) return;
+        if ((error as { code?: unknown }).code !== "EAGAIN") throw error;
+      }
+    }
   }
 
   #isClosed(): boolean {

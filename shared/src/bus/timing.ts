@@ -12,6 +12,8 @@ export interface BusTiming {
   graceMs: number;
   /** Between two resolutions of the dispatchers' names. */
   resolveMs: number;
+  /** A worker with a given-up task that does not end within this time takes nothing new, and ends. */
+  stuckMs: number;
 }
 
 export const busTiming: BusTiming = {
@@ -21,4 +23,5 @@ export const busTiming: BusTiming = {
   sweepMs: 250,
   graceMs: 1_000,
   resolveMs: 5_000,
+  stuckMs: 60_000,
 };

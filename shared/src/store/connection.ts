@@ -93,6 +93,7 @@ const passingCodes = new Set([
 /** True where the database may answer later: it is away, changing its primary or overloaded. */
 export function isPassing(thrown: unknown): boolean {
   const error = unwrapped(thrown);
+  if (isOfSocket(error)) return true;
   if (!(error instanceof MongoError)) return false;
   if (
     error instanceof MongoNetworkError ||
@@ -107,6 +108,17 @@ export function isPassing(thrown: unknown): boolean {
   return typeof error.code === "number" && passingCodes.has(error.code);
 }
 
+const socketCodes = new Set([
+  ...["ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EPIPE", "ENOTCONN"],
+  ...["ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN"],
+]);
+
+/** A write to a socket that breaks in that moment: the driver passes Node's own error on. */
+function isOfSocket(error: unknown): boolean {
+  if (!(error instanceof Error) || !("syscall" in error) || !("code" in error)) return false;
+  return typeof error.code === "string" && socketCodes.has(error.code);
+}
+
 /** True where no server could be chosen: nothing was sent, and there is nothing to read back. */
 export function isNeverSent(error: unknown): boolean {
   return unwrapped(error) instanceof MongoServerSelectionError;
@@ -115,7 +127,7 @@ export function isNeverSent(error: unknown): boolean {
 /** Of a bulk write, what ended it where that was no answer of the server's: the driver wraps it. */
 function unwrapped(error: unknown): unknown {
   if (!(error instanceof MongoBulkWriteError)) return error;
-  return error.errorResponse instanceof MongoError ? error.errorResponse : error;
+  return error.errorResponse instanceof Error ? error.errorResponse : error;
 }
 
 /** Does something with the database; its being away is RetryableError STORE_UNREACHABLE. */

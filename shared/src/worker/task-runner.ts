@@ -24,8 +24,8 @@ export interface TaskRunnerDeps {
 }
 
 /**
- * Gives tasks to the handler in the order of their arrival, at most `concurrency()` at once, and sees
- * to it that each is answered exactly once, or silently dropped.
+ * Gives tasks to the handler in the order of their arrival, at most `concurrency()` at once and never
+ * two of one mail, and sees to it that each is answered exactly once, or silently dropped.
  */
 export class TaskRunner {
   readonly #deps: TaskRunnerDeps;
@@ -39,6 +39,18 @@ export class TaskRunner {
 
   get idle(): boolean {
     return this.#queue.length === 0 && this.#running.size === 0;
+  }
+
+  /** Tasks that nobody awaits any more and that the handler does not end: each takes up a place. */
+  get overdue(): number {
+    let count = 0;
+    for (const task of this.#running) if (task.answered) count += 1;
+    return count;
+  }
+
+  /** Tasks that are awaited, begun or not. */
+  get atWork(): number {
+    return this.#queue.length + this.#running.size - this.overdue;
   }
 
   add(task: HeldTask): void {
@@ -115,12 +127,20 @@ export class TaskRunner {
     // Where no engine is able the handler says so at once: what is here must not wait for its deadline.
     const atOnce = this.#deps.handler.concurrency() || Infinity;
     const limit = atOnce - this.#running.size;
+    const mails = new Set([...this.#running].map(({ head }) => head.mailId));
     const taken: HeldTask[] = [];
+    const refused: HeldTask[] = [];
     for (const task of this.#queue) {
       if (taken.length >= limit || !this.#mayJoin(task, taken)) break;
-      taken.push(task);
+      if (mails.has(task.head.mailId)) refused.push(task);
+      else taken.push(task);
+      mails.add(task.head.mailId);
     }
-    this.#queue.splice(0, taken.length);
+    this.#queue.splice(0, taken.length + refused.length);
+    // Another dispatcher has claimed a mail whose last claim's task has not yet ended here. It must
+    // not wait here: the one at work may hang.
+    for (const task of refused)
+      this.#giveUp(task, "BUS_MAIL_BUSY", "at work on it for another claim");
     return taken;
   }
 

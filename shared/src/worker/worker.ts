@@ -8,6 +8,7 @@ import { busTiming, type BusTiming } from "../bus/timing.ts";
 import { wireVersions, type Credit } from "../bus/wire.ts";
 import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
+import { RetryableError } from "../errors.ts";
 import type { ServiceHandle } from "../lifecycle.ts";
 import type { Logger } from "../logger.ts";
 import { watchAbility } from "./ability-watch.ts";
@@ -83,6 +84,8 @@ class Worker implements WorkerHandle {
   #ability: Ability | undefined;
   #spools: readonly string[] = [];
   #draining = false;
+  #overdueSinceMs = Infinity;
+  #isStuck = false;
 
   constructor(deps: WorkerDeps) {
     const { config, handler, clock, log } = deps;
@@ -115,7 +118,7 @@ class Worker implements WorkerHandle {
     });
     this.#timers = [
       setInterval(() => this.#links.tick(), this.#timing.heartbeatMs),
-      setInterval(() => this.#runner.sweep(clock.monotonicMs()), this.#timing.sweepMs),
+      setInterval(() => this.#sweep(clock.monotonicMs()), this.#timing.sweepMs),
     ];
     this.ready = Promise.race([this.#becameReady.promise, this.#failed.promise]);
     this.done = Promise.race([this.#run(), this.#failed.promise]);
@@ -254,7 +257,8 @@ class Worker implements WorkerHandle {
 
   #capacity(): Credit {
     const { handler, config } = this.#deps;
-    const tasks = this.#whyUnable() === undefined ? handler.concurrency() * grantFactor : 0;
+    const places = Math.max(0, handler.concurrency() - this.#runner.overdue);
+    const tasks = this.#whyUnable() === undefined ? places * grantFactor : 0;
     return { tasks, bytes: config.BUS_CREDIT_BYTES };
   }
 
@@ -267,7 +271,20 @@ class Worker implements WorkerHandle {
     if (this.#draining) return "draining";
     if (this.#ability === undefined) return "the canaries are not back yet";
     if (!this.#ability.able) return this.#ability.reason.slice(0, 500);
-    return this.#deps.handler.concurrency() > 0 ? undefined : "no engine takes work";
+    const places = this.#deps.handler.concurrency();
+    if (places === 0) return "no engine takes work";
+    const { overdue } = this.#runner;
+    return overdue >= places || this.#isStuck ? "tasks that were given up do not end" : undefined;
+  }
+
+  /** Deadlines; and a worker whose handler does not end what is given up must begin anew. */
+  #sweep(nowMs: number): void {
+    this.#runner.sweep(nowMs);
+    if (this.#runner.overdue === 0) this.#overdueSinceMs = Infinity;
+    else this.#overdueSinceMs = Math.min(this.#overdueSinceMs, nowMs);
+    this.#isStuck = nowMs - this.#overdueSinceMs >= this.#timing.stuckMs;
+    if (!this.#isStuck || this.#runner.atWork > 0) return;
+    this.#fail(new RetryableError("WORKER_HANDLER_FAILED", "its tasks do not end when aborted"));
   }
 
   /** The tasks are of one session. */

@@ -7,7 +7,7 @@ import type { TaskHandler } from "../../src/worker/handler.ts";
 import { startWorker } from "../../src/worker/worker.ts";
 
 /**
- * A worker process for tests that kill or stop one. `hold` never answers; `hang` blocks its event
+ * A worker process for tests that kill or stop one. `hold` never answers, unless told to stop; `hang` blocks its event
  * loop for 4 s with each task, then answers; `busy` does the same and says so before.
  */
 const [dispatcher = "", behaviour = "hold"] = process.argv.slice(2);
@@ -15,8 +15,8 @@ const [dispatcher = "", behaviour = "hold"] = process.argv.slice(2);
 const handler: TaskHandler = {
   kind: "virus",
   concurrency: () => 2,
-  async handle(_task, _mail, { announceBusy }) {
-    if (behaviour === "hold") await delay(600_000);
+  async handle(_task, _mail, { announceBusy, signal }) {
+    if (behaviour === "hold") await delay(600_000, undefined, { signal });
     if (behaviour === "busy") await announceBusy?.(5_000);
     blockFor(4_000);
     return { output: { kind: "clean" } };

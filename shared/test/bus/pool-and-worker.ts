@@ -16,7 +16,7 @@ import {
 } from "../../src/bus/worker-pool.ts";
 import { systemClock } from "../../src/clock.ts";
 import { loadConfig } from "../../src/config.ts";
-import { sha256Hex } from "../../src/ids.ts";
+import { newMailId, sha256Hex } from "../../src/ids.ts";
 import { settingsHashOf } from "../../src/mail/task-settings.ts";
 import { workerConfigSchema } from "../../src/worker/config.ts";
 import type { TaskHandler } from "../../src/worker/handler.ts";
@@ -30,6 +30,7 @@ export const fastTiming: BusTiming = {
   sweepMs: 25,
   graceMs: 200,
   resolveMs: 200,
+  stuckMs: 1_000,
 };
 
 /** A log whose lines a test can look at. */
@@ -132,7 +133,7 @@ export async function untilFree(pool: WorkerPool, tasks = 1): Promise<void> {
 
 export function virusTask(mail: Buffer, parts: Partial<TaskToPlace> = {}): TaskToPlace {
   return {
-    mailId: "m0000000000000000001",
+    mailId: newMailId(),
     attempt: 1,
     sha256: sha256Hex(mail),
     size: mail.length,

@@ -1,4 +1,4 @@
-import { Pull } from "zeromq";
+import { Pull, Push } from "zeromq";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { decodeMessage, maxHeadBytes } from "../../src/bus/codec.ts";
 import { PushSender, type PushSenderOptions } from "../../src/bus/push-sender.ts";
@@ -102,4 +102,15 @@ test("a head that is too large is dropped alone", async () => {
   sender.send({ v: 1, place: 3 });
   expect((await receive(pull, 2)).map(({ place }) => place)).toEqual([1, 3]);
   expect(onUnsendable).toHaveBeenCalledOnce();
+});
+
+test("a peer that goes away between zeromq's look and its write breaks nothing: the part waits for it", async () => {
+  const { pull, endpoint } = await openPull();
+  const sender = openSender(endpoint);
+  const gone = Object.assign(new Error("Operation was not possible"), { code: "EAGAIN" });
+  const send = vi.spyOn(Push.prototype, "send").mockRejectedValueOnce(gone);
+  onTestFinished(() => send.mockRestore());
+  sender.send({ v: 1, place: 1 });
+  expect(await receive(pull, 1)).toEqual([{ place: 1, body: undefined }]);
+  expect(send).toHaveBeenCalledTimes(2);
 });

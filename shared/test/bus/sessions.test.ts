@@ -16,7 +16,14 @@ const mail = Buffer.from("Subject: hello\r\n\r\nbody\r\n");
 
 function openHandler() {
   const release = Promise.withResolvers<TaskOutput>();
-  const handler = createHandler({ concurrency: () => 2, handle: () => release.promise });
+  const handler = createHandler({
+    concurrency: () => 2,
+    handle: (_task, _raw, { signal }) => {
+      const { promise: aborted, reject } = Promise.withResolvers<TaskOutput>();
+      signal.addEventListener("abort", () => reject(signal.reason as Error));
+      return Promise.race([release.promise, aborted]);
+    },
+  });
   return { handler, answer: () => release.resolve({ output: { kind: "clean" } }) };
 }
 

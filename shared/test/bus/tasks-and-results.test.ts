@@ -160,6 +160,50 @@ test("a handler that ignores its deadline is answered for, and its late finding 
   expect(lost).toHaveLength(1);
 });
 
+test("two tasks of one mail, of two claims, are never at work at once: the second is answered", async () => {
+  const { pool, results, lost } = await openPool();
+  const release = Promise.withResolvers<TaskOutput>();
+  const begun: string[] = [];
+  openWorker(pool.endpoint, {
+    handler: createHandler({
+      handle: ({ mailId }) => {
+        begun.push(mailId);
+        return mailId === "m1" ? release.promise : Promise.resolve({ output: { kind: "clean" } });
+      },
+    }),
+  });
+  await untilFree(pool, 3);
+  pool.place("virus", virusTask(mail, { mailId: "m1" }), mail);
+  pool.place("virus", virusTask(mail, { mailId: "m1", attempt: 2 }), mail);
+  pool.place("virus", virusTask(mail, { mailId: "m2" }), mail);
+  await vi.waitFor(() => expect(results).toHaveLength(1));
+  expect(lost).toMatchObject([{ reason: "failed", failure: { code: "BUS_MAIL_BUSY" } }]);
+  release.resolve({ output: { kind: "clean" } });
+  await vi.waitFor(() => expect(results).toHaveLength(2));
+  expect(begun).toEqual(["m1", "m2"]);
+});
+
+test("a given-up task that does not end takes up a place, and after a while the worker ends with it", async () => {
+  const { pool, lost } = await openPool();
+  const { worker, lines } = openWorker(pool.endpoint, {
+    handler: createHandler({
+      concurrency: () => 2,
+      handle: () => new Promise(() => undefined),
+    }),
+  });
+  const ended = worker.done.catch((error: unknown) => error);
+  await untilFree(pool, 4);
+  pool.place("virus", virusTask(mail, { deadlineMs: 100 }), mail);
+  await vi.waitFor(() => expect(lost).toHaveLength(1));
+  await vi.waitFor(() => expect(pool.workers()[0]?.grant.tasks).toBe(2));
+  pool.place("virus", virusTask(mail, { deadlineMs: 1_200 }), mail);
+  await vi.waitFor(() => expect(pool.workers()[0]?.unable).toMatch("do not end"), 3_000);
+  expect(pool.free("virus").tasks).toBe(0);
+  expect(await ended).toMatchObject({ code: "WORKER_HANDLER_FAILED" });
+  await vi.waitFor(() => expect(lost).toHaveLength(2));
+  expect(lines.filter(({ level }) => Number(level) > 40)).toEqual([]);
+});
+
 test("a cancelled task is aborted at the worker and ends without a word to the dispatcher", async () => {
   const { pool, lost, results } = await openPool();
   const begun = Promise.withResolvers<AbortSignal>();

@@ -126,7 +126,7 @@ test("a result that comes after its task was given up is dropped and counted as 
 
 test("a task without an answer is cancelled after its deadline, lost once, and still counts", async () => {
   const { pool, peer, lost, result } = await openForgedWorker();
-  pool.place("virus", virusTask(mail, { deadlineMs: 1 }), mail);
+  pool.place("virus", virusTask(mail, { mailId: result.mailId as string, deadlineMs: 1 }), mail);
   const short = await peer.next("task");
   await vi.waitFor(() => expect(lost).toHaveLength(1));
   expect(lost[0]).toMatchObject({ reason: "deadline", started: false, taskId: short["taskId"] });

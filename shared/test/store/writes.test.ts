@@ -3,7 +3,6 @@ import {
   MongoNetworkTimeoutError,
   MongoServerError,
   MongoServerSelectionError,
-  type MongoError,
 } from "mongodb";
 import { afterEach, describe, expect, it } from "vitest";
 import { RetryableError, TerminalError } from "../../src/errors.ts";
@@ -224,10 +223,19 @@ describe("a broken network", () => {
     expect(await store.mails.get(mail._id)).toMatchObject({ _id: mail._id });
   });
 
-  it("passes also where the driver wraps what broke it into a bulk write's error", () => {
-    const wrapped = (error: MongoError) => new MongoBulkWriteError(error, undefined as never);
+  it("passes also where the driver wraps its error, or passes on that of the socket", () => {
+    const wrapped = (error: Error) => new MongoBulkWriteError(error, undefined as never);
     expect(isPassing(wrapped(new MongoNetworkTimeoutError("monitor timed out")))).toBe(true);
     expect(isNeverSent(wrapped(new MongoServerSelectionError("none", {} as never)))).toBe(true);
+    const reset = Object.assign(new Error("write ECONNRESET"), {
+      code: "ECONNRESET",
+      syscall: "write",
+    });
+    expect(isPassing(reset)).toBe(true);
+    expect(isPassing(wrapped(reset))).toBe(true);
+    expect(isPassing(Object.assign(new Error("no"), { code: "ENOENT", syscall: "open" }))).toBe(
+      false,
+    );
     expect(isPassing(wrapped(new MongoServerError({ message: "bad", code: 2 })))).toBe(false);
   });
 
