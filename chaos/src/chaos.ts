@@ -48,13 +48,13 @@ const lookEveryMs = 200;
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { runDir } = options;
   const observed = await observe(options);
-  const stories = storiesOf({ ...observed, findings: observed.verdict.findings });
   const result = resultOf(observed);
   if (result.holds && options.keep !== true) {
     rmSync(runDir, { recursive: true, force: true });
     return result;
   }
-  const details = { result, findings: observed.verdict.findings, stories, faults: observed.faults };
+  const { verdict, faults } = observed;
+  const details = { result, ...verdict, ...storiesOf(observed), faults };
   writeFileSync(join(runDir, "stories.json"), JSON.stringify(details, undefined, 2));
   return { ...result, folder: runDir };
 }

@@ -60,6 +60,7 @@ async function inflict(
   if ("service" in fault) return inflictOnService(system, fault, note, signal);
   if ("part" in fault) {
     const part = system.parts[fault.part];
+    await untilUp(() => part.pid, signal);
     note(part.pid);
     if (fault.kind === "kill-part") return part.killAndRestart(fault.downMs);
     part.signal("SIGSTOP");
@@ -88,18 +89,24 @@ async function inflictOnService(
   signal: AbortSignal,
 ): Promise<void> {
   const { service, nth, kind } = fault;
-  let pid: number | undefined;
-  // While it is down already, there is nothing to kill.
-  for (;;) {
-    pid = services.kill(service, signals[kind], nth);
-    if (pid !== undefined || signal.aborted) break;
-    await pause(lookEveryMs, signal);
-  }
+  const pid = await untilUp(() => services.kill(service, signals[kind], nth), signal);
   note(pid);
   if (kind !== "stop") return;
   await pause(fault.forMs, signal);
   // Only this process: one that was killed meanwhile has a successor that runs.
   if (pid !== undefined) resume(pid);
+}
+
+/** While it is down already, there is nothing to kill. */
+async function untilUp(
+  pidOf: () => number | undefined,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  for (;;) {
+    const pid = pidOf();
+    if (pid !== undefined || signal.aborted) return pid;
+    await pause(lookEveryMs, signal);
+  }
 }
 
 function resume(pid: number): void {

@@ -19,7 +19,7 @@ export interface Story {
 }
 
 export interface StorySources {
-  findings: readonly Finding[];
+  verdict: { findings: readonly Finding[] };
   submissions: readonly Submission[];
   records: readonly MailRecord[];
   copies: readonly Copy[];
@@ -28,18 +28,39 @@ export interface StorySources {
 }
 
 /** More stories than this say nothing new. */
-export const maxStories = 20;
+const maxStories = 20;
+const slowMails = 5;
 const maxLogLines = 200;
 
-export function storiesOf(sources: StorySources): Story[] {
-  const byMail = [...Map.groupBy(sources.findings, ({ number, mailIds }) => number ?? mailIds[0])];
-  const lines = byMail.length === 0 ? [] : linesOf(sources.logFiles);
-  return byMail.slice(0, maxStories).map(([, findings]) => storyOf(sources, findings, lines));
+/** The stories of mails that are not as they should be, and those of the slowest ones. */
+export function storiesOf(sources: StorySources): { wrong: Story[]; slowest: Story[] } {
+  const { findings } = sources.verdict;
+  const byMail = [...Map.groupBy(findings, ({ number, mailIds }) => number ?? mailIds[0])];
+  const lines = linesOf(sources.logFiles);
+  const slowest = [...sources.records]
+    .sort((one, other) => tookMs(other) - tookMs(one))
+    .slice(0, slowMails);
+  return {
+    wrong: byMail.slice(0, maxStories).map(([number, ofMail]) => {
+      const ids = ofMail.flatMap(({ mailIds }) => mailIds);
+      return storyOf(sources, typeof number === "number" ? number : undefined, ids, ofMail, lines);
+    }),
+    slowest: slowest.map((record) => storyOf(sources, undefined, [record._id], [], lines)),
+  };
 }
 
-function storyOf(sources: StorySources, findings: Finding[], lines: readonly Line[]): Story {
-  const number = findings[0]?.number;
-  const named = new Set(findings.flatMap(({ mailIds }) => mailIds));
+function tookMs({ state, receivedAt, finalAt }: MailRecord): number {
+  return state === "split" ? 0 : Number(finalAt ?? receivedAt) - Number(receivedAt);
+}
+
+function storyOf(
+  sources: StorySources,
+  number: number | undefined,
+  mailIds: readonly string[],
+  findings: Finding[],
+  lines: readonly Line[],
+): Story {
+  const named = new Set(mailIds);
   const records = sources.records.filter(
     ({ _id, origin, parentId }) =>
       named.has(_id) ||

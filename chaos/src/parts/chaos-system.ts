@@ -32,6 +32,12 @@ export const cuttableLinks = [
   "spam-engine",
   "client-ingest",
   "client-ingest-2",
+  // The bus: results on their way to a dispatcher, tasks on their way to a worker.
+  "results-dispatcher",
+  "results-dispatcher-2",
+  "tasks-av-worker",
+  "tasks-spam-worker",
+  "tasks-enricher",
 ] as const;
 /** The two last are left alone: by them mail is inserted and the run is looked at. */
 const linkNames = [...cuttableLinks, "inserter-database", "observer-database"] as const;
@@ -166,6 +172,7 @@ function createParts(
   links: Record<LinkName, Link>,
   about: { server: string; durability: string },
 ): Record<PartName, Part> {
+  let provider: string | undefined;
   const processes = takeOver(join(runDir, "processes"));
   const part = (name: PartName, to: readonly Link[], start: () => Promise<Running>) =>
     new Part({ name, links: to, onStart: (pid) => processes.note(pid), onTrouble, start });
@@ -176,7 +183,10 @@ function createParts(
       linkNames.filter((name) => name.endsWith("-database")).map((name) => links[name]),
       async () => {
         const dataDir = join(runDir, "mongodb");
-        const server = await startMongoDb({ dataDir, report: say("database") });
+        // Another provider than the first time would find an empty folder.
+        const env = { ...process.env, ...(provider && { RS_AGENT_MONGODB: provider }) };
+        const server = await startMongoDb({ dataDir, env, report: say("database") });
+        ({ provider } = server);
         about.server = server.server;
         about.durability = server.durability;
         return { ...server, address: new URL(server.uri).host };
@@ -215,20 +225,62 @@ async function serviceEnv(
   sources: string,
   spoolDir: string,
 ): Promise<NonNullable<SystemOptions["serviceEnv"]>> {
-  const ports = [await freePort(), await freePort()];
-  links["client-ingest"].leadTo(`127.0.0.1:${ports[0]}`);
-  links["client-ingest-2"].leadTo(`127.0.0.1:${ports[1]}`);
+  const smtp = await behind(links, ["client-ingest", "client-ingest-2"]);
+  const results = await behind(links, ["results-dispatcher", "results-dispatcher-2"]);
+  const [avTasks, spamTasks, enrichTasks] = await behind(links, [
+    "tasks-av-worker",
+    "tasks-spam-worker",
+    "tasks-enricher",
+  ]);
   const database = (name: LinkName) => ({ MONGODB_URI: uriOf(links[name]) });
+  const dispatchers = results.map(({ outside }) => `tcp://${outside}`).join(",");
+  /** The first worker of a kind has its mailbox behind a link. */
+  const worker = (nth: number, mailbox: Behind | undefined) => ({
+    BUS_DISPATCHERS: dispatchers,
+    ...(nth === 0 && mailbox !== undefined
+      ? { BUS_BIND: `tcp://${mailbox.inside}`, BUS_ADVERTISE: `tcp://${mailbox.outside}` }
+      : {}),
+  });
   return {
-    ingest: (nth) => ({ ...database("ingest-database"), INGEST_SMTP: `127.0.0.1:${ports[nth]}` }),
-    dispatcher: { ...database("dispatcher-database"), SOURCES: sources, SPOOL_DIR: spoolDir },
-    "av-worker": (nth) => (nth === 0 ? { SPOOL_DIR: spoolDir } : {}),
+    ingest: (nth) => ({ ...database("ingest-database"), INGEST_SMTP: smtp[nth]?.inside }),
+    dispatcher: (nth) => ({
+      ...database("dispatcher-database"),
+      BUS_BIND: `tcp://${results[nth]?.inside ?? ""}`,
+      SOURCES: sources,
+      SPOOL_DIR: spoolDir,
+    }),
+    "av-worker": (nth) => ({
+      ...worker(nth, avTasks),
+      ...(nth === 0 ? { SPOOL_DIR: spoolDir } : {}),
+    }),
     "spam-worker": (nth) => ({
+      ...worker(nth, spamTasks),
       SPAM_SPAMD: links[nth === 0 ? "spam-engine" : "spamd"].address,
       SPAM_CHILDREN: String(spamRequests[nth]),
     }),
+    enricher: (nth) => worker(nth, enrichTasks),
     relay: database("relay-database"),
   };
+}
+
+/** Where a service binds, and where others find it. */
+interface Behind {
+  inside: string;
+  outside: string;
+}
+
+/** A free place for the server behind each of these links. */
+async function behind(
+  links: Record<LinkName, Link>,
+  names: readonly LinkName[],
+): Promise<Behind[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      const inside = `127.0.0.1:${await freePort()}`;
+      links[name].leadTo(inside);
+      return { inside, outside: links[name].address };
+    }),
+  );
 }
 
 /** The driver's own time-outs, short as everything else here. */
