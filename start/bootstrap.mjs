@@ -15,6 +15,7 @@ const scripts = {
   start: "start/src/main.ts",
   test: "start/src/test.ts",
   chaos: "chaos/src/main.ts",
+  simulate: "test/simulation/main.ts",
 };
 const oldestForTypes = 24;
 
@@ -103,7 +104,7 @@ function handOver(node, script, args) {
 const [mode, ...args] = process.argv.slice(2);
 const script = scripts[mode];
 if (script === undefined && mode !== "install") {
-  fail("usage: node start/bootstrap.mjs install|start|test|chaos [options]");
+  fail("usage: node start/bootstrap.mjs install|start|test|chaos|simulate [options]");
 }
 if (packagesAreMissing()) await installPackages();
 if (script !== undefined) handOver(findNode(), script, args);

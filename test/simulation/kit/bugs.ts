@@ -1,0 +1,209 @@
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { HistoryEntry } from "@rs-agent/shared/mail/record.ts";
+import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { messageOf, partsOf } from "./bus/forger.ts";
+import type { BusNetwork } from "./bus/network.ts";
+import type { DriverDeps } from "./database/connection.ts";
+import type { VirtualProcess } from "./virtual-time.ts";
+import type { World } from "./world.ts";
+
+/**
+ * Mistakes that somebody could make in the product, put into the seams around it. Each of them must
+ * be found: a simulation that cannot fail proves nothing.
+ */
+export interface Bug {
+  /** In a sentence, for the reader of `--bug`. */
+  is: string;
+  /** The invariants of which one catches it. */
+  breaks: readonly string[];
+  driver?: (world: World) => Partial<DriverDeps>;
+  message?: (world: World) => BusNetwork["onMessage"];
+  database?: (database: Database, process: VirtualProcess, world: World) => Database;
+}
+
+type Fields = Record<string, unknown>;
+type Write = Database["mails"]["write"];
+
+export const bugs = {
+  "write-without-token": {
+    is: "progress is written by mail id alone",
+    breaks: ["I1", "I3", "I4"],
+    driver: () => ({
+      filterOf: (_process, filter) =>
+        typeof filter._id === "string" ? without(filter, "lease.token") : filter,
+    }),
+  },
+  "result-without-task-id": {
+    is: "a result counts for whatever task of its mail and kind is out",
+    breaks: ["I2", "I4"],
+    message: () => acceptByMail(),
+  },
+  "mark-after-data": {
+    is: "the outcome-unknown mark is written half a second after the transaction began",
+    breaks: ["I8"],
+    database: (database, process, { time }) =>
+      process.sort !== "relay"
+        ? database
+        : withWrite(database, (write) => (mailId, token, change) => {
+            if (!isMark(change)) return write(mailId, token, change);
+            time.after(500, process, () => void write(mailId, token, change).catch(ignored));
+            return Promise.resolve("written");
+          }),
+  },
+  "non-majority-claim": {
+    is: "a claim counts when the primary has it",
+    breaks: ["I3", "I8"],
+    driver: () => ({
+      isHasty: (_process, filter) =>
+        ("lease.until" in filter && "state" in filter) ||
+        ("lease.token" in filter && typeof filter._id === "object"),
+    }),
+  },
+  "release-skips-signature": {
+    is: "a person's release makes the mail ready at once",
+    breaks: ["I2", "I10"],
+    database: (database, process) => (process.sort !== "person" ? database : withRelease(database)),
+  },
+  "lease-without-end": {
+    is: "who has claimed a mail holds it by its own clock for ever",
+    breaks: ["I3", "I8"],
+    database: (database) =>
+      withMails(database, (mails) => ({
+        claim: async (asked) =>
+          (await mails.claim(asked)).map((one) => ({
+            ...one,
+            validUntilMs: Number.MAX_SAFE_INTEGER,
+          })),
+        renew: async (held, leaseMs) => ({
+          ...(await mails.renew(held, leaseMs)),
+          validUntilMs: Number.MAX_SAFE_INTEGER,
+        }),
+      })),
+  },
+  "failure-is-clean": {
+    is: "a check that failed counts as clean",
+    breaks: ["I2", "I4"],
+    message: () => (frames) =>
+      partsOf(frames).map((part) => {
+        const { head } = part;
+        const kind = (head["output"] as { kind?: string } | undefined)?.kind;
+        const isFailed = kind === "failed" || kind === "unchecked";
+        if (head["task"] !== "virus" || !isFailed) return messageOf(part);
+        return messageOf({ ...part, head: { ...head, output: { kind: "clean" } } });
+      }),
+  },
+  "unknown-is-sent": {
+    is: "a transaction without a final reply counts as delivered",
+    breaks: ["I1"],
+    database: (database, process) =>
+      process.sort !== "relay"
+        ? database
+        : withWrite(database, (write) => (mailId, token, change) => {
+            const { unknown } = (change.set ?? {}) as { unknown?: { resolveAt?: Date } };
+            const isUnknown =
+              unknown?.resolveAt !== undefined && "recipients" in (change.set ?? {});
+            return write(mailId, token, isUnknown ? asSent(change) : change);
+          }),
+  },
+  "split-before-children": {
+    is: "the parent of a split is final before its children are durable",
+    breaks: ["I1"],
+    database: (database, process, { time }) =>
+      withMails(database, (mails) => ({
+        insert: (mail) => {
+          if (mail.parentId === undefined) return mails.insert(mail);
+          time.after(20, process, () => void mails.insert(mail).catch(ignored));
+          return Promise.resolve("inserted");
+        },
+      })),
+  },
+  "bounce-without-report": {
+    is: "a bounce is final before its report is durable",
+    breaks: ["I1"],
+    database: (database, process, { time }) =>
+      withMails(database, (mails) => ({
+        insert: (mail) => {
+          if (mail.origin.via !== "dsn") return mails.insert(mail);
+          time.after(20, process, () => void mails.insert(mail).catch(ignored));
+          return Promise.resolve("inserted");
+        },
+      })),
+  },
+} satisfies Record<string, Bug>;
+
+export type BugName = keyof typeof bugs;
+
+const ignored = () => undefined;
+
+function without(filter: Fields, field: string): Fields {
+  if (!(field in filter)) return filter;
+  return Object.fromEntries(Object.entries(filter).filter(([name]) => name !== field));
+}
+
+function withMails(
+  database: Database,
+  change: (mails: Database["mails"]) => Partial<Database["mails"]>,
+): Database {
+  const mails = Object.create(database.mails) as Database["mails"];
+  return { ...database, mails: Object.assign(mails, change(database.mails)) };
+}
+
+function withWrite(database: Database, change: (write: Write) => Write): Database {
+  return withMails(database, (mails) => ({ write: change(mails.write.bind(mails)) }));
+}
+
+/** The mark before a transaction, not what is written after it. */
+function isMark({ set }: MailChange): boolean {
+  const { unknown } = (set ?? {}) as { unknown?: { resolveAt?: Date } };
+  return unknown !== undefined && unknown.resolveAt === undefined;
+}
+
+function asSent(change: MailChange): MailChange {
+  const gone = new Set(["unknown", "dueAt", "reason"]);
+  const set = Object.fromEntries(
+    Object.entries(change.set ?? {}).filter(([name]) => !gone.has(name)),
+  );
+  const at = new Date(0);
+  const recipients = (set.recipients as { outcome: string }[]).map((recipient) =>
+    recipient.outcome === "open" ? { ...recipient, outcome: "sent", at } : recipient,
+  );
+  return {
+    ...change,
+    set: { ...set, state: "sent", recipients },
+    unset: ["unknown", "next", "dueAt"],
+  };
+}
+
+function withRelease(database: Database): Database {
+  return withMails(database, (mails) => ({
+    writeAs: async (mailId, guard, change) => {
+      const { event } = (change.history ?? {}) as Partial<HistoryEntry>;
+      const mail = event === "released" ? await mails.get(mailId) : undefined;
+      const route = mail?.plan?.route;
+      if (route === undefined) return mails.writeAs(mailId, guard, change);
+      const set = { ...change.set, state: "ready", next: route.key, route };
+      return mails.writeAs(mailId, guard, { ...change, set });
+    },
+  }));
+}
+
+/** Gives every result the id of the task of its mail and kind that is out now. */
+function acceptByMail(): BusNetwork["onMessage"] {
+  const out = new Map<string, { taskId: unknown; session: unknown; worker: string }>();
+  return (frames, from, to) => {
+    if (from.sort !== "dispatcher" && to.sort !== "dispatcher") return [frames];
+    return partsOf(frames).map((part) => {
+      const { head } = part;
+      const dispatcher = head["kind"] === "task" ? from : to;
+      const name = `${dispatcher.name} ${String(head["mailId"])} ${String(head["task"])}`;
+      if (head["kind"] === "task") {
+        const { taskId, session } = head;
+        out.set(name, { taskId, session, worker: to.name });
+      }
+      const task = head["kind"] === "result" ? out.get(name) : undefined;
+      if (task === undefined) return messageOf(part);
+      const { taskId, session, worker } = task;
+      return messageOf({ ...part, head: { ...head, taskId, session, from: worker } });
+    });
+  };
+}

@@ -1,0 +1,168 @@
+import {
+  MongoBulkWriteError,
+  MongoNetworkError,
+  MongoServerSelectionError,
+  MongoWriteConcernError,
+  type BulkWriteResult,
+  type MongoError,
+} from "mongodb";
+import type { VirtualProcess, VirtualTime } from "../virtual-time.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+type Fields = Record<string, unknown>;
+
+/** What becomes of one request on its way. */
+export interface Fate {
+  /** Milliseconds to the server and back. */
+  toMs: number;
+  backMs: number;
+  /**
+   * `lost`: it never came there; `unanswered`: done, but the connection broke; `partly`: of a bulk
+   * only the first half was done before that. The client hears of a network error each time.
+   */
+  kind: "ok" | "lost" | "unanswered" | "partly";
+  /** A read goes to a primary that has been deposed and does not know. */
+  isDeposed?: boolean;
+  /** The asking process dies when the server has done it, before it hears of that. */
+  killsAsker?: boolean;
+}
+
+export interface DriverDeps {
+  time: VirtualTime;
+  set: ReplicaSet;
+  fateOf: (process: VirtualProcess, what: string) => Fate;
+  /** Milliseconds until a change is told by a stream; undefined: this stream breaks and forgets. */
+  streamDelayMs: (process: VirtualProcess) => number | undefined;
+  /** A planted bug: these writes do not wait for the majority, and what they wrote is read back so. */
+  isHasty?: (process: VirtualProcess, filter: Fields) => boolean;
+  /** A planted bug: what is asked instead of this filter. */
+  filterOf?: (process: VirtualProcess, filter: Fields) => Fields;
+}
+
+/** As set on every handle of ours (connection.ts). */
+const selectionMs = 5_000;
+const majorityWithinMs = 10_000;
+
+/** A write under way: its result, and which of its operations the server refused. */
+export interface Write<T> {
+  value: T;
+  /** Errors of single operations (by their place), which do not undo the others. */
+  refused?: { index: number; code: number; errmsg: string }[];
+}
+
+/** One process's way to the replica set. */
+export class Connection {
+  readonly deps: DriverDeps;
+  readonly process: VirtualProcess;
+  /** Who has heard of a newer primary does not ask an older one any more. */
+  #term = 0;
+
+  constructor(deps: DriverDeps, process: VirtualProcess) {
+    this.deps = deps;
+    this.process = process;
+  }
+
+  ask<T>(what: string, run: (isDeposed: boolean) => T): Promise<T> {
+    return this.#call(what, (answer, { isDeposed = false }) => {
+      const value = run(isDeposed && this.#term < this.deps.set.term);
+      answer(() => value);
+    });
+  }
+
+  /** A write that counts once the majority has it. `steps` are done in order, some may be cut off. */
+  write<T>(what: string, steps: ((write: Write<T>) => void)[], value: T, hasty = false) {
+    return this.#call<T>(what, (answer, { kind }) => {
+      const write: Write<T> = { value };
+      const done = kind === "partly" ? steps.slice(0, steps.length >> 1) : steps;
+      for (const step of done) step(write);
+      const outcome = () => {
+        if (write.refused === undefined) return write.value;
+        throw bulkError(what, 11_000, "a write was refused", write);
+      };
+      if (hasty) {
+        answer(outcome);
+        return;
+      }
+      const late = this.deps.time.after(majorityWithinMs, undefined, () => {
+        answer(() => {
+          throw bulkError(what, 64, "waiting for replication timed out", write);
+        });
+      });
+      this.deps.set.whenCommitted((reached) => {
+        if (late.cancelled) return;
+        late.cancelled = true;
+        answer(reached ? outcome : () => this.#broken(what));
+      });
+    });
+  }
+
+  /** The driver wraps what ends a bulk write. */
+  #broken(what: string): never {
+    throw wrapped(what, new MongoNetworkError(`${this.process.name}: connection closed`));
+  }
+
+  /** The way there, the wait for a primary, and the way back. `serve` runs at the server. */
+  #call<T>(
+    what: string,
+    serve: (answer: (outcome: () => T) => void, fate: Fate) => void,
+  ): Promise<T> {
+    const { time, set, fateOf } = this.deps;
+    const { process } = this;
+    const fate = fateOf(process, what);
+    return new Promise((resolve, reject) => {
+      const answer = (outcome: () => T) => {
+        time.after(fate.backMs, process, () => {
+          try {
+            resolve(outcome());
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error(String(error)));
+          }
+        });
+      };
+      const arrive = (giveUpAtMs: number) => {
+        if (time.nowMs < set.primaryFromMs) {
+          const isTooLong = set.primaryFromMs > giveUpAtMs;
+          time.at(Math.min(giveUpAtMs, set.primaryFromMs), undefined, () => {
+            if (isTooLong) answer(() => noPrimary(what));
+            else arrive(giveUpAtMs);
+          });
+          return;
+        }
+        if (fate.kind === "lost") {
+          answer(() => this.#broken(what));
+          return;
+        }
+        if (fate.isDeposed !== true) this.#term = set.term;
+        serve((outcome) => {
+          if (fate.killsAsker === true) process.end();
+          answer(fate.kind === "ok" ? outcome : () => this.#broken(what));
+        }, fate);
+      };
+      time.after(fate.toMs, undefined, () => arrive(time.nowMs + selectionMs));
+    });
+  }
+}
+
+/** Nobody asks a failed bulk write for its counts. */
+const noResult = {} as unknown as BulkWriteResult;
+
+function noPrimary(what: string): never {
+  throw wrapped(what, new MongoServerSelectionError("no primary", {} as never));
+}
+
+function isBulk(what: string): boolean {
+  return what.startsWith("bulk") || what.startsWith("insert");
+}
+
+function wrapped(what: string, error: MongoError): Error {
+  return isBulk(what) ? new MongoBulkWriteError(error, noResult) : error;
+}
+
+function bulkError(what: string, code: number, message: string, write: Write<unknown>): Error {
+  const { refused = [] } = write;
+  if (!isBulk(what)) {
+    const writeConcernError = { code, errmsg: message } as never;
+    return new MongoWriteConcernError({ ok: 1, writeConcernError });
+  }
+  return new MongoBulkWriteError({ message, code, writeErrors: refused as never }, noResult);
+}

@@ -1,0 +1,334 @@
+import type { Fate } from "./database/connection.ts";
+import type { EngineState } from "./engines.ts";
+import type { Random } from "./random.ts";
+import type { Point, Whim } from "./smtp/next-hop.ts";
+import type { VirtualProcess } from "./virtual-time.ts";
+import type { World } from "./world.ts";
+
+/**
+ * What goes wrong in a schedule. A seed chooses a few kinds and how often each strikes, so that every
+ * kind is also met alone; at `healMs` all of it ends, and everything must come to its end.
+ */
+
+/** Chances are for each request, message or point; intervals are milliseconds between two strikes. */
+export interface FaultProfile {
+  healMs: number;
+  /** Requests to the database. */
+  lostRequests: number;
+  lostAnswers: number;
+  partlyDone: number;
+  slowDatabase: number;
+  /** Processes that die or stand still at one of their requests, messages or replies. */
+  killsAtRequest: number;
+  pausesAtRequest: number;
+  killsAtHop: number;
+  pausesAtHop: number;
+  /** The change stream. */
+  forgetfulStream: number;
+  stalledStream: number;
+  /** The bus: lines may go bad, and somebody sends what looks like results. */
+  badLines: boolean;
+  forgeries: number;
+  /** The hops. */
+  whims: number;
+  /** Milliseconds between two strikes of each of these; Infinity: never. */
+  everyMs: Record<Strike, number>;
+}
+
+export const strikes = [
+  "kill",
+  "pause",
+  "drain",
+  "jump",
+  "election",
+  "outage",
+  "lag",
+  "cut",
+  "line",
+  "partition",
+  "engine",
+  "policy",
+  "pause-step",
+  "restart-all",
+] as const;
+export type Strike = (typeof strikes)[number];
+
+export function chooseFaults(random: Random): FaultProfile {
+  const some = (probability: number, most: number) =>
+    random.chance(probability) ? random.next() ** 2 * most : 0;
+  const every = (probability: number, leastMs: number) =>
+    random.chance(probability) ? random.between(leastMs, 8 * leastMs) : Infinity;
+  const isCalm = random.chance(0.03);
+  return {
+    healMs: isCalm ? 0 : random.between(2_000, 18_000),
+    lostRequests: some(0.3, 0.1),
+    lostAnswers: some(0.3, 0.15),
+    partlyDone: some(0.2, 0.1),
+    slowDatabase: random.chance(0.15) ? random.between(2, 400) : 1,
+    killsAtRequest: some(0.3, 0.03),
+    pausesAtRequest: some(0.3, 0.02),
+    killsAtHop: some(0.3, 0.2),
+    pausesAtHop: some(0.3, 0.2),
+    forgetfulStream: some(0.3, 0.2),
+    stalledStream: some(0.3, 0.5),
+    badLines: random.chance(0.4),
+    forgeries: some(0.3, 0.6),
+    whims: some(0.5, 0.6),
+    everyMs: {
+      kill: every(0.4, 1_200),
+      pause: every(0.4, 1_200),
+      drain: every(0.2, 2_500),
+      jump: every(0.2, 2_000),
+      election: every(0.3, 2_000),
+      outage: every(0.15, 5_000),
+      lag: every(0.3, 2_000),
+      cut: every(0.3, 1_200),
+      line: every(0.4, 1_000),
+      partition: every(0.2, 3_000),
+      engine: every(0.4, 1_200),
+      policy: every(0.2, 2_500),
+      "pause-step": every(0.15, 2_500),
+      "restart-all": every(0.05, 8_000),
+    },
+  };
+}
+
+/** Strikes at random until it is over, and answers what is asked of it at each request. */
+export class Nemesis {
+  readonly #world: World;
+  readonly #profile: FaultProfile;
+  readonly #random: Random;
+  #healed: boolean;
+
+  constructor(world: World, profile: FaultProfile) {
+    this.#world = world;
+    this.#profile = profile;
+    this.#random = world.random.fork("faults");
+    this.#healed = profile.healMs === 0;
+  }
+
+  get healed(): boolean {
+    return this.#healed;
+  }
+
+  start(): void {
+    for (const strike of strikes) this.#plan(strike);
+    this.#world.time.at(this.#profile.healMs, undefined, () => this.#heal());
+  }
+
+  #plan(strike: Strike): void {
+    const everyMs = this.#profile.everyMs[strike];
+    if (everyMs === Infinity) return;
+    this.#world.time.after(this.#random.around(everyMs), undefined, () => {
+      if (this.#healed) return;
+      this.#strike(strike);
+      this.#plan(strike);
+    });
+  }
+
+  #heal(): void {
+    const { world } = { world: this.#world };
+    this.#healed = true;
+    world.note("all faults end");
+    world.bus.heal();
+    world.set.stalledUntilMs = 0;
+    for (const process of world.processes) process.goOn();
+    for (const engine of world.engines) Object.assign(engine, healthyEngine());
+    world.set.update("controls", { _id: "pauses" }, { $unset: { steps: "" } }, nobody);
+  }
+
+  #strike(strike: Strike): void {
+    const world = this.#world;
+    const random = this.#random;
+    const { nowMs } = world.time;
+    const living = world.processes.filter(({ alive }) => alive);
+    if (living.length === 0) return;
+    const one = random.pick(living);
+    const other = random.pick(living);
+    switch (strike) {
+      case "kill":
+        return world.kill(one, "killed");
+      case "pause":
+        return this.pause(one, random.pick([300, 3_000, 8_000, 20_000]));
+      case "drain":
+        return world.drain(one);
+      case "jump":
+        one.wallSkewMs += random.between(-3_600_000, 3_600_000);
+        return world.note(`${one.name}: its wall clock jumps`);
+      case "election":
+        return this.#elect(random.pick([0, 0, 500, 2_500]));
+      case "outage":
+        world.note("the database is away");
+        return world.set.fail(random.between(2_000, 15_000), random.int(0, 3));
+      case "lag":
+        world.note("the majority lags");
+        world.set.stalledUntilMs = nowMs + random.around(random.pick([300, 2_000, 8_000]));
+        return;
+      case "cut":
+        world.note(`the bus between ${one.name} and ${other.name} is cut`);
+        return world.bus.cut(one, other);
+      case "line": {
+        const line = world.bus.line(one, other);
+        line.stalledUntilMs = nowMs + random.pick([0, 500, 4_000, 12_000]);
+        if (!this.#profile.badLines) return;
+        line.loses = random.pick([0, 0.1, 0.5]);
+        line.doubles = random.pick([0, 0.2, 0.5]);
+        line.overtakes = random.pick([0, 0.2, 0.5]);
+        return world.note(`the bus between ${one.name} and ${other.name} is bad`);
+      }
+      case "partition":
+        world.note(`${one.name} does not reach the database`);
+        one.cutOffUntilMs = nowMs + random.around(3_000);
+        return;
+      case "engine": {
+        if (world.engines.length === 0) return;
+        return void Object.assign(random.pick(world.engines), this.#engine());
+      }
+      case "policy":
+        world.note("the policies change");
+        return world.changePolicies(random);
+      case "pause-step":
+        return this.#pauseStep(random.pick(["virus", "spam", "enrich", "relay", "plan"] as const));
+      case "restart-all":
+        for (const process of living) world.kill(process, "killed with all the others");
+    }
+  }
+
+  /** The primary is lost; if so, after a while in which the majority heard nothing from it. */
+  #elect(apartMs: number): void {
+    const { set, time } = this.#world;
+    const random = this.#random;
+    set.stalledUntilMs = Math.max(set.stalledUntilMs, time.nowMs + apartMs);
+    time.after(apartMs, undefined, () => {
+      if (this.#healed) return;
+      const kept = random.chance(0.5) ? 0 : random.int(0, set.logEnd - set.committed);
+      set.clockSkewMs = random.between(-40, 40);
+      set.deposedUntilMs = time.nowMs + random.pick([0, 0, 3_000, 8_000]);
+      const lost = set.logEnd - set.committed - kept;
+      this.#world.note(`the primary is lost, and with it its last ${lost} writes`);
+      set.fail(random.around(600), kept);
+    });
+  }
+
+  /** A person pauses a step, or lets it go on. */
+  #pauseStep(step: string): void {
+    const { set } = this.#world;
+    const isPaused = set.findLocal("controls", { [`steps.${step}`]: { $exists: true } }).length > 0;
+    const change = isPaused
+      ? { $unset: { [`steps.${step}`]: "" } }
+      : { $set: { [`steps.${step}`]: { step, by: "person", at: set.now() } } };
+    this.#world.note(`${step} ${isPaused ? "goes on" : "is paused"}`);
+    set.update("controls", { _id: "pauses" }, change, { ...nobody, upsert: true });
+  }
+
+  pause(process: VirtualProcess, ms: number): void {
+    this.#world.note(`${process.name} stands still for ${Math.round(ms)} ms`);
+    process.pauseFor(ms);
+  }
+
+  #engine(): EngineState {
+    const random = this.#random;
+    return random.pick<EngineState>([
+      healthyEngine(),
+      { ...healthyEngine(), away: true },
+      { ...healthyEngine(), fails: random.next() },
+      { ...healthyEngine(), throws: random.next() },
+      { ...healthyEngine(), hangs: random.next(), isDeaf: random.chance(0.5) },
+      { ...healthyEngine(), slowness: random.between(2, 300) },
+    ]);
+  }
+
+  /** What becomes of a request to the database. */
+  fateOf(process: VirtualProcess, what: string): Fate {
+    const random = this.#random;
+    if (this.#healed) return { toMs: random.around(0.4), backMs: random.around(0.4), kind: "ok" };
+    const profile = this.#profile;
+    const fate: Fate = {
+      toMs: random.around(0.4) * profile.slowDatabase,
+      backMs: random.around(0.4) * profile.slowDatabase,
+      kind: this.#kindOf(process),
+    };
+    if (random.chance(profile.killsAtRequest)) fate.killsAsker = true;
+    const { nowMs } = this.#world.time;
+    if (this.#world.set.deposedUntilMs > nowMs && random.chance(0.3)) fate.isDeposed = true;
+    if (random.chance(profile.pausesAtRequest)) {
+      this.pause(process, random.pick([200, 4_000, 9_000, 25_000]));
+    }
+    if (fate.kind !== "ok" || fate.killsAsker === true) {
+      const end = fate.killsAsker === true ? ", and its asker dies" : "";
+      this.#world.note(`${process.name}: ${what} is ${fate.kind}${end}`);
+    }
+    return fate;
+  }
+
+  #kindOf(process: VirtualProcess): Fate["kind"] {
+    const { lostRequests, lostAnswers, partlyDone } = this.#profile;
+    const random = this.#random;
+    if (process.cutOffUntilMs > this.#world.time.nowMs) return "lost";
+    if (random.chance(lostRequests)) return "lost";
+    if (random.chance(lostAnswers)) return "unanswered";
+    return random.chance(partlyDone) ? "partly" : "ok";
+  }
+
+  /** Whether somebody forges a result at this message. */
+  forges(): boolean {
+    return !this.#healed && this.#random.chance(this.#profile.forgeries);
+  }
+
+  /** Milliseconds until a change is told; undefined: the stream breaks and what it had is lost. */
+  streamDelayMs(): number | undefined {
+    const random = this.#random;
+    if (!this.#healed) {
+      if (random.chance(this.#profile.forgetfulStream)) return undefined;
+      if (random.chance(this.#profile.stalledStream)) return random.between(100, 30_000);
+    }
+    return random.around(2);
+  }
+
+  /** What a hop does, and what befalls the relay at this point. */
+  whim(point: Point): Whim {
+    const random = this.#random;
+    if (this.#healed) return random.chance(0.1) ? { kind: "slow", ms: 200 } : { kind: "none" };
+    if (!random.chance(this.#profile.whims)) return { kind: "none" };
+    const how = random.pick(["close", "reset"] as const);
+    return random.pick<Whim>([
+      { kind: "drop", how },
+      { kind: "drop", how },
+      { kind: "reply", reply: random.pick(replies[point]) },
+      { kind: "slow", ms: random.pick([50, 2_000, 5_000, 9_000, 14_000]) },
+      { kind: "stall", ms: random.pick([300, 5_000, 12_000]) },
+      { kind: "mute" },
+    ]);
+  }
+
+  /** The relay stands still or dies with the hop at this point. */
+  strikeAtHop(relay: VirtualProcess, point: string): void {
+    if (this.#healed) return;
+    const random = this.#random;
+    if (random.chance(this.#profile.pausesAtHop)) {
+      this.#world.note(`at ${point}:`);
+      this.pause(relay, random.pick([100, 3_000, 7_000, 20_000]));
+    }
+    if (random.chance(this.#profile.killsAtHop)) this.#world.kill(relay, `killed at ${point}`);
+  }
+}
+
+/** Writes of the schedule itself. */
+const nobody = { many: false, by: undefined };
+
+export function healthyEngine(): EngineState {
+  return { away: false, fails: 0, throws: 0, hangs: 0, isDeaf: false, slowness: 1 };
+}
+
+const tryLater = "451 4.3.0 later";
+const closing = "421 4.3.2 closing";
+const replies: Record<Point, readonly string[]> = {
+  connect: ["421 4.3.2 busy", "554 5.3.2 go away"],
+  ehlo: [closing, "502 5.5.1 what?"],
+  mail: [tryLater, closing],
+  rcpt: ["450 4.2.0 greylisted", closing],
+  data: [tryLater, closing],
+  body: [closing],
+  dot: [tryLater, closing, "452 4.3.1 full"],
+  rset: [closing, "500 5.5.1 no"],
+};

@@ -1,0 +1,102 @@
+import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import type { Entry } from "../database/replica-set.ts";
+import type { World } from "../world.ts";
+import type { Deliveries } from "./deliveries.ts";
+import { finalStates, mailsIn } from "./records.ts";
+
+/** I1: everything that was accepted is at any time in exactly one place, recipient by recipient. */
+export class Conservation {
+  readonly #world: World;
+  readonly #deliveries: Deliveries;
+  readonly #acknowledged = new Set<string>();
+
+  constructor(world: World, deliveries: Deliveries) {
+    this.#world = world;
+    this.#deliveries = deliveries;
+  }
+
+  /** Ingest has answered 250. */
+  onAcknowledged(mailId: string): void {
+    this.#acknowledged.add(mailId);
+    if (!this.#world.set.majority("mails").has(mailId)) {
+      this.#broken(mailId, "acknowledged, and the majority does not have it");
+    }
+  }
+
+  /** Who has an outcome keeps it, and the state says what the outcomes say. */
+  onWrite({ id, by }: Entry, before: MailRecord, after: MailRecord): void {
+    const isPerson = by?.sort === "person";
+    if (after.recipients.length !== before.recipients.length) {
+      return this.#broken(id, "its recipients are not the same any more");
+    }
+    if (finalStates.includes(before.state) && !isPerson) {
+      return this.#broken(id, `it was ${before.state} and is written again`);
+    }
+    after.recipients.forEach((recipient, index) => {
+      const was = before.recipients[index] as Recipient;
+      if (was.address !== recipient.address) this.#broken(id, "it has another recipient");
+      if (was.outcome !== recipient.outcome && !isPerson) this.#onOutcome(after, was, recipient);
+    });
+    if (after.state === "split") return;
+    const isOpen = after.recipients.some(({ outcome }) => outcome === "open");
+    if (isOpen === finalStates.includes(after.state)) {
+      this.#broken(id, `it is ${after.state}, and its recipients are not`);
+    }
+  }
+
+  #onOutcome(mail: MailRecord, was: Recipient, { address, outcome }: Recipient): void {
+    if (was.outcome !== "open") {
+      this.#broken(mail._id, `${address} was ${was.outcome}, now ${outcome}`);
+    }
+    if (outcome === "sent" && this.#deliveries.timesTaken(mail, address) === 0) {
+      this.#broken(mail._id, `${address} is sent, but no hop has taken it`);
+    }
+  }
+
+  /** What the majority has got: a split with all its parts, a bounce with its report. */
+  onCommitted({ id, before, after }: Entry): void {
+    const mail = after as MailRecord | undefined;
+    if (mail === undefined) return;
+    if (mail.state === "split") this.#checkSplit(mail);
+    if (before === undefined) return;
+    const was = before as unknown as MailRecord;
+    mail.recipients.forEach(({ address, outcome }, index) => {
+      if (outcome !== "bounced" || was.recipients[index]?.outcome === "bounced") return;
+      if (!this.#isReported(id, address)) this.#broken(id, `${address} bounced, unreported`);
+    });
+  }
+
+  #checkSplit(parent: MailRecord): void {
+    const children = mailsIn(this.#world.set.majority("mails")).filter(
+      ({ parentId }) => parentId === parent._id,
+    );
+    const carried = children.flatMap((child) => child.recipients.map(({ address }) => address));
+    const own = parent.recipients.map(({ address }) => address);
+    if (carried.length !== own.length || own.some((address) => !carried.includes(address))) {
+      this.#broken(parent._id, `split into ${carried.join(" ")} of ${own.join(" ")}`);
+    }
+  }
+
+  #isReported(mailId: string, address: string): boolean {
+    return mailsIn(this.#world.set.majority("mails")).some(
+      ({ origin, body }) =>
+        origin.via === "dsn" &&
+        origin.name === mailId &&
+        this.#world.rawOf(body.id).includes(address),
+    );
+  }
+
+  atEnd(): void {
+    const mails = this.#world.set.majority("mails");
+    for (const mailId of this.#acknowledged) {
+      if (!mails.has(mailId)) this.#broken(mailId, "it is lost");
+    }
+    for (const mail of mailsIn(mails)) {
+      if (mail.lease !== undefined) this.#broken(mail._id, "it is final and has a lease");
+    }
+  }
+
+  #broken(mailId: string, text: string): void {
+    this.#world.violate({ invariant: "I1", mailId, text });
+  }
+}

@@ -1,0 +1,95 @@
+import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import { checkKinds } from "@rs-agent/shared/mail/verdict.ts";
+import type { World } from "../world.ts";
+import type { Deliveries } from "./deliveries.ts";
+import { mailsIn, scoreOf, timesSentAgain } from "./records.ts";
+import type { Works } from "./works.ts";
+
+/** So many deaths or hangs make a mail a dead letter (design: two strikes, and one alone). */
+const deadlyLosses = 3;
+
+/** Whether every recipient came to an end that the truth about its mail allows. */
+export class Fates {
+  readonly #world: World;
+  readonly #deliveries: Deliveries;
+  readonly #works: Works;
+
+  constructor(world: World, deliveries: Deliveries, works: Works) {
+    this.#world = world;
+    this.#deliveries = deliveries;
+    this.#works = works;
+  }
+
+  atEnd(): void {
+    for (const mail of mailsIn(this.#world.set.majority("mails"))) {
+      const { _id: id, strikes = 0 } = mail;
+      if (mail.state === "split") continue;
+      const lost = this.#works.lostOn(id);
+      if (strikes > lost) this.#broken("poison", id, `${strikes} strikes, ${lost} works lost`);
+      for (const recipient of mail.recipients) this.#check(mail, recipient);
+    }
+  }
+
+  #check(mail: MailRecord, { address, outcome }: Recipient): void {
+    const wrong = this.#whyWrong(mail, address, outcome);
+    if (wrong !== undefined) this.#broken("fate", mail._id, `${address} is ${outcome}: ${wrong}`);
+    const taken = this.#deliveries.timesTaken(mail, address);
+    const again = timesSentAgain(mail);
+    if (taken > 1 + again) {
+      this.#broken("I8", mail._id, `${address} got it ${taken} times, ${again} of them known`);
+    }
+  }
+
+  #whyWrong(mail: MailRecord, address: string, outcome: string): string | undefined {
+    const { plan, history } = mail;
+    if (plan === undefined) return "it never had a plan";
+    const isCancelled = history.some(({ event }) => event === "cancelled");
+    const isRefused = this.#deliveries.isRefused(mail, address) || isExpired(mail);
+    switch (outcome) {
+      case "sent":
+        return address.startsWith("refused@") ? "the hop refuses it" : undefined;
+      case "quarantined":
+        return hasFinding(mail) ? undefined : "nothing was found";
+      case "discarded":
+        return hasFinding(mail) || isCancelled ? undefined : "nothing was found";
+      case "bounced":
+        return hasFinding(mail) || isRefused ? undefined : "the hop takes it";
+      case "dead":
+        return this.#whyNotDead(mail, isRefused);
+      default:
+        return "it has no outcome";
+    }
+  }
+
+  #whyNotDead(mail: MailRecord, isRefused: boolean): string | undefined {
+    if (this.#world.truthOf(mail.body.sha256)?.poison !== undefined) return undefined;
+    if (/died or hung/.test(mail.reason ?? "")) {
+      return this.#works.lostOn(mail._id) >= deadlyLosses ? undefined : "nothing died on it";
+    }
+    const isUnreported = mail.smtp.mailFrom === "" || mail.origin.via === "dsn";
+    const score = scoreOf(mail.verdicts.spam?.finding) ?? 0;
+    const isSpam = score >= (mail.plan?.spam?.threshold ?? Infinity);
+    const isInfected = mail.verdicts.virus?.finding.kind === "infected";
+    if ((isRefused || isInfected) && isUnreported) return undefined;
+    if (isRefused && (isSpam || isInfected)) return undefined;
+    return `there is no reason for it: ${mail.reason ?? ""}`;
+  }
+
+  #broken(invariant: string, mailId: string, text: string): void {
+    this.#world.violate({ invariant, mailId, text });
+  }
+}
+
+function hasFinding({ verdicts }: MailRecord): boolean {
+  const isUnchecked = checkKinds.some((check) => verdicts[check]?.finding.kind === "unchecked");
+  return (
+    isUnchecked ||
+    verdicts.virus?.finding.kind === "infected" ||
+    verdicts.spam?.finding.kind === "spam"
+  );
+}
+
+function isExpired({ finalAt, receivedAt, plan }: MailRecord): boolean {
+  if (finalAt === undefined || plan === undefined) return false;
+  return finalAt.getTime() - receivedAt.getTime() >= plan.relay.maxQueueMs;
+}

@@ -1,0 +1,75 @@
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { Entry } from "../database/replica-set.ts";
+import type { World } from "../world.ts";
+import { Conservation } from "./conservation.ts";
+import { Deliveries } from "./deliveries.ts";
+import { Fates } from "./fates.ts";
+import { Leases } from "./leases.ts";
+import { Readiness } from "./readiness.ts";
+import { shownWrite } from "./records.ts";
+import { Works } from "./works.ts";
+
+/** A promise of DESIGN.md that was broken. */
+export interface Violation {
+  /** `I1` … `I10`; `poison`, `fate`, or `bug` for an error that nobody handles. */
+  invariant: string;
+  mailId: string | undefined;
+  text: string;
+}
+
+/**
+ * Looks at every write as it is applied and as the majority gets it, at every byte that goes to a
+ * hop and at all work of engines, and compares it with what was promised and with what is true.
+ */
+export class Invariants {
+  readonly leases: Leases;
+  readonly works: Works;
+  readonly deliveries: Deliveries;
+  readonly conservation: Conservation;
+  readonly #world: World;
+  readonly #readiness: Readiness;
+  readonly #fates: Fates;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.leases = new Leases(world);
+    this.works = new Works(world, this.leases);
+    this.deliveries = new Deliveries(world, this.leases);
+    this.conservation = new Conservation(world, this.deliveries);
+    this.#readiness = new Readiness(world);
+    this.#fates = new Fates(world, this.deliveries, this.works);
+    world.set.onApplied = (entry) => {
+      if (entry.collection === "mails") this.#onApplied(entry);
+    };
+    world.set.onCommitted = (entry) => {
+      if (entry.collection === "mails") this.conservation.onCommitted(entry);
+    };
+    world.set.onRolledBack = (entry) => {
+      if (entry.collection !== "mails") return;
+      world.note("and that never happened", entry.id);
+      this.leases.onRolledBack(entry);
+    };
+  }
+
+  /** Everything has come to its end. */
+  atEnd(): void {
+    this.conservation.atEnd();
+    this.#fates.atEnd();
+  }
+
+  #onApplied(entry: Entry): void {
+    const { id, by } = entry;
+    const before = entry.before as MailRecord | undefined;
+    const after = entry.after as MailRecord | undefined;
+    const { trace } = this.#world;
+    trace.note(by?.name ?? "schedule", [id], () => shownWrite(entry));
+    if (after === undefined) {
+      this.#world.violate({ invariant: "I1", mailId: id, text: "a mail was removed" });
+    } else if (before !== undefined) {
+      this.leases.onWrite(entry, before, after);
+      this.conservation.onWrite(entry, before, after);
+      this.works.onWrite(entry, before, after);
+      this.#readiness.onWrite(before, after);
+    }
+  }
+}

@@ -1,0 +1,98 @@
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { Entry } from "../database/replica-set.ts";
+import type { VirtualProcess } from "../virtual-time.ts";
+import type { World } from "../world.ts";
+import { clockErrorMs } from "./records.ts";
+
+/** Somebody's belief that a mail is its own. */
+export interface Belief {
+  holder: VirtualProcess;
+  token: string;
+  /** True time at which its own clock says that the lease is over. */
+  untilMs: number;
+}
+
+/** I3: a mail has one holder at a time, in the database and in everybody's belief, and only it writes. */
+export class Leases {
+  readonly #world: World;
+  readonly #beliefs = new Map<string, Belief[]>();
+  readonly #claimedMs = new Map<string, number>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** The beliefs in this mail that hold now. */
+  live(mailId: string): Belief[] {
+    const { nowMs } = this.#world.time;
+    return (this.#beliefs.get(mailId) ?? []).filter(
+      ({ holder, untilMs }) => holder.alive && untilMs > nowMs,
+    );
+  }
+
+  /** When the database gave this mail to whoever holds it in this state of its record. */
+  claimedMs({ _id: mailId, lease }: MailRecord): number {
+    return this.#claimedMs.get(`${mailId} ${lease?.token ?? ""}`) ?? 0;
+  }
+
+  /** A claim is answered. */
+  onClaimed(holder: VirtualProcess, mailId: string, token: string, validUntilMs: number): void {
+    const untilMs = holder.trueMs(validUntilMs);
+    const { nowMs } = this.#world.time;
+    // The answer came so late that its holder knows the lease to be over.
+    if (untilMs <= nowMs) return;
+    const others = this.live(mailId).filter((belief) => belief.holder !== holder);
+    for (const other of others) {
+      if (other.untilMs < nowMs + clockErrorMs) continue;
+      const text = `claimed by ${holder.name} while ${other.holder.name} holds it by its own clock`;
+      this.#broken(mailId, text);
+    }
+    this.#beliefs.set(mailId, [...others, { holder, token, untilMs }]);
+  }
+
+  /** A renewal is answered. */
+  onRenewed(holder: VirtualProcess, mailIds: readonly string[], validUntilMs: number): void {
+    for (const mailId of mailIds) {
+      for (const belief of this.live(mailId)) {
+        if (belief.holder === holder) belief.untilMs = holder.trueMs(validUntilMs);
+      }
+    }
+  }
+
+  /** The holder gives it up with this write, whatever becomes of that. */
+  onReleasing(mailId: string, token: string): void {
+    this.#beliefs.set(
+      mailId,
+      this.live(mailId).filter((belief) => belief.token !== token),
+    );
+  }
+
+  /** What somebody was told of stays: the majority had it. */
+  onRolledBack({ id, fields }: Entry): void {
+    const { token } = (fields.lease ?? {}) as { token?: string };
+    const holder = this.live(id).find((belief) => belief.token === token)?.holder;
+    if (holder !== undefined) this.#broken(id, `the lease that ${holder.name} holds is gone`);
+  }
+
+  onWrite({ id, by, fields }: Entry, before: MailRecord, after: MailRecord): void {
+    if (by === undefined) return;
+    const { lease } = before;
+    const leftMs = (lease?.until.getTime() ?? 0) - this.#world.set.now().getTime();
+    if (by.sort === "person") {
+      if (leftMs > clockErrorMs) this.#broken(id, "a person wrote under a live lease");
+    } else if ("lease" in fields) {
+      const first = `${id} ${after.lease?.token ?? ""}`;
+      if (!this.#claimedMs.has(first)) this.#claimedMs.set(first, this.#world.time.nowMs);
+      if (leftMs > clockErrorMs) {
+        this.#broken(id, `${by.name} took a lease with ${leftMs} ms left`);
+      }
+    } else if (lease?.owner !== by.name) {
+      const owner = lease === undefined ? "nobody" : lease.owner;
+      this.#broken(id, `${by.name} wrote ${after.state}, the lease is ${owner}'s`);
+    }
+  }
+
+  #broken(mailId: string, text: string): void {
+    this.#world.violate({ invariant: "I3", mailId, text });
+  }
+}

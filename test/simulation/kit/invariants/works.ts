@@ -1,0 +1,86 @@
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { checkKinds, type CheckKind, type Verdicts } from "@rs-agent/shared/mail/verdict.ts";
+import type { Entry } from "../database/replica-set.ts";
+import type { Work } from "../engines.ts";
+import type { World } from "../world.ts";
+import type { Leases } from "./leases.ts";
+
+type Verdict = NonNullable<Verdicts[CheckKind]>;
+
+/** I4 and the poison lane: what engines do, and which verdicts come of it. */
+export class Works {
+  readonly #world: World;
+  readonly #leases: Leases;
+  readonly #all: Work[] = [];
+  /** Which verdict a piece of work became. */
+  readonly #counted = new Map<Work, string>();
+
+  constructor(world: World, leases: Leases) {
+    this.#world = world;
+    this.#leases = leases;
+  }
+
+  /** Work on this mail of which nothing came: its worker died, it hung, or nobody heard the answer. */
+  lostOn(mailId: string): number {
+    const isLost = (work: Work) => work.task.mailId === mailId && !this.#counted.has(work);
+    return this.#all.filter(isLost).length;
+  }
+
+  /** One engine does no more at once than it said, and a suspect is alone with it. */
+  onBegun(work: Work): void {
+    const { mailId, task, alone } = work.task;
+    const beside = this.#all.filter(
+      ({ worker, endedMs }) => worker === work.worker && endedMs === undefined,
+    );
+    if (beside.length >= this.#world.settings.concurrency) {
+      this.#broken("I7", mailId, `${work.worker.name} does more at once than it takes`);
+    }
+    if (beside.some((one) => one.task.mailId === mailId && !one.isDeaf)) {
+      this.#broken("poison", mailId, `${work.worker.name} is still busy with it`);
+    }
+    if (beside.length > 0 && (alone === true || beside.some((one) => one.task.alone === true))) {
+      this.#broken("poison", mailId, `${work.worker.name} does something beside a suspect`);
+    }
+    this.#all.push(work);
+    this.#world.note(`${work.worker.name} begins ${task}`, mailId);
+  }
+
+  onDone({ task, worker, output }: Work): void {
+    this.#world.note(`${worker.name} says ${output?.kind ?? "nothing"}`, task.mailId);
+  }
+
+  /** A verdict is what a worker said in answer to a task of this claim, and counts once. */
+  onWrite(entry: Entry, before: MailRecord, after: MailRecord): void {
+    for (const check of checkKinds) {
+      const verdict = after.verdicts[check];
+      const old = before.verdicts[check];
+      if (verdict === undefined || verdict === old) continue;
+      const isSame = old?.at.getTime() === verdict.at.getTime() && old.worker === verdict.worker;
+      // What is unchecked may be a dispatcher's own word.
+      if (!isSame && verdict.finding.kind !== "unchecked")
+        this.#checkOrigin(entry, before, check, verdict);
+    }
+  }
+
+  #checkOrigin({ id, by }: Entry, before: MailRecord, check: CheckKind, verdict: Verdict): void {
+    const name = `${id} ${check} ${verdict.at.getTime()} ${by?.name ?? ""}`;
+    const fitting = this.#all.filter(
+      (one) =>
+        one.task.mailId === id &&
+        one.task.task === check &&
+        one.worker.name === verdict.worker &&
+        one.output?.kind === verdict.finding.kind &&
+        (this.#counted.get(one) ?? name) === name,
+    );
+    const claimedMs = this.#leases.claimedMs(before);
+    const work = fitting.find(({ beganMs }) => beganMs >= claimedMs);
+    if (work !== undefined) this.#counted.set(work, name);
+    else if (fitting.length > 0) {
+      this.#broken("I4", id, `a ${check} verdict from a task of an earlier claim`);
+    } else this.#broken("I4", id, `a ${check} verdict that no task of it has given`);
+  }
+
+  #broken(invariant: string, mailId: string, text: string): void {
+    this.#world.violate({ invariant, mailId, text });
+  }
+}

@@ -1,0 +1,106 @@
+import { sha256Hex } from "@rs-agent/shared/ids.ts";
+import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { CheckKind, Finding, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { Random } from "./random.ts";
+
+/** What is true of a mail, whatever anybody finds: the measure for everything that the system does. */
+export interface Truth {
+  id: string;
+  raw: Buffer;
+  sha256: string;
+  mailFrom: string;
+  recipients: string[];
+  /** Comes from the tenant's own network, so that it is signed. */
+  outgoing: boolean;
+  virus: "clean" | "infected" | "encrypted";
+  /** SpamAssassin points. */
+  score: number;
+  /** Kills or blocks every process that works on it in this step. */
+  poison: { kind: TaskKind; how: "kills" | "hangs" } | undefined;
+  /** Milliseconds after which it comes in. */
+  atMs: number;
+  /** A person lets it pass when it is kept back for a finding. */
+  isReleased: boolean;
+}
+
+export const tenantDomain = "acme.example";
+export const signature = { domain: tenantDomain, selector: "s1" };
+const tenantClient = "10.0.0.5";
+const strangerClient = "192.0.2.7";
+
+/** Recipients whose address says what the next hop answers them. */
+const incomingNames = ["ann", "bob", "cleo", "vip", "refused", "later"] as const;
+
+export function createMails(random: Random, count: number, withinMs: number): Truth[] {
+  return Array.from({ length: count }, (_, index) =>
+    createMail(random, `m${String(index).padStart(2, "0")}`, random.between(0, withinMs)),
+  );
+}
+
+function createMail(random: Random, id: string, atMs: number): Truth {
+  const outgoing = random.chance(0.4);
+  const domain = outgoing ? "elsewhere.example" : tenantDomain;
+  const names = [...incomingNames].filter(() => random.chance(0.3));
+  const recipients = (names.length === 0 ? ["ann"] : names).map((name) => `${name}@${domain}`);
+  const sender = outgoing ? `user@${tenantDomain}` : "someone@stranger.example";
+  const raw = Buffer.from(
+    `Message-ID: <${id}@mail.example>\r\nFrom: ${sender}\r\nSubject: mail ${id}\r\n\r\n` +
+      `Body of ${id}.\r\n.dot\r\n${"x".repeat(random.int(0, 40))}\r\n`,
+  );
+  const virus = random.pick(["clean", "clean", "clean", "clean", "infected", "encrypted"] as const);
+  const isPoison = random.chance(0.06);
+  return {
+    id,
+    raw,
+    sha256: sha256Hex(raw),
+    mailFrom: random.chance(0.1) ? "" : sender,
+    recipients,
+    outgoing,
+    virus,
+    score: random.pick([0, 0, 1, 4, 7, 20]),
+    poison: isPoison
+      ? {
+          kind: random.pick(["virus", "spam", "enrich"] as const),
+          how: random.pick(["kills", "hangs"] as const),
+        }
+      : undefined,
+    atMs,
+    isReleased: random.chance(0.4),
+  };
+}
+
+/** The record as ingest makes it. */
+export function recordOf(truth: Truth, body: BodyRef, now: Date): MailRecord {
+  const { outgoing, mailFrom, recipients } = truth;
+  const client = { address: outgoing ? tenantClient : strangerClient, name: "", helo: "client" };
+  return {
+    _id: truth.id,
+    v: recordVersion,
+    state: "incoming",
+    next: "plan",
+    dueAt: now,
+    origin: { via: "smtp", name: "simulation" },
+    smtp: { mailFrom, rcptTo: recipients, client },
+    recipients: recipients.map((address) => ({ address, outcome: "open", attempts: 0 })),
+    receivedAt: now,
+    body,
+    header: {
+      messageId: `<${truth.id}@mail.example>`,
+      from: mailFrom,
+      fromDomain: outgoing ? tenantDomain : "stranger.example",
+    },
+    verdicts: {},
+    history: [{ at: now, event: "accepted" }],
+  };
+}
+
+/** The finding that an honest engine has. */
+export function honestFinding(truth: Truth, check: CheckKind): Finding {
+  if (check === "spam") {
+    const { score } = truth;
+    return { kind: score >= 5 ? "spam" : "ham", score, required: 5, rules: [] };
+  }
+  if (truth.virus === "clean") return { kind: "clean" };
+  if (truth.virus === "infected") return { kind: "infected", names: ["Sim.Test"] };
+  return { kind: "unchecked", reason: "encrypted" };
+}

@@ -1,0 +1,96 @@
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import { RsError, TerminalError } from "@rs-agent/shared/errors.ts";
+import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import {
+  cancel,
+  release,
+  retryNow,
+  standingFindings,
+  type Intervention,
+} from "../../../cli/src/interventions.ts";
+import { openVirtualDatabase, type Program } from "./actors.ts";
+import { recordOf, type Truth } from "./mails.ts";
+import type { VirtualProcess } from "./virtual-time.ts";
+import { watchedDatabase } from "./watched-database.ts";
+import type { World } from "./world.ts";
+
+/** Those beside the services who write mail: an ingest, and a person at the command line. */
+
+const nothing = () => Promise.resolve();
+
+function untilKilled(): ServiceHandle {
+  return { ready: nothing(), done: new Promise(() => undefined), drain: nothing, close: nothing };
+}
+
+/** Takes mail in as ingest does: the body, then the record, then the 250. */
+export function ingestProgram(truths: readonly Truth[]): Program {
+  return async (world, process) => {
+    const database = await openVirtualDatabase(world, process);
+    for (const truth of truths) {
+      if (truth.atMs < world.time.nowMs) continue;
+      world.time.at(truth.atMs, process, () => void accept(world, database, truth));
+    }
+    return untilKilled();
+  };
+}
+
+async function accept(world: World, database: Database, truth: Truth): Promise<void> {
+  try {
+    const body = await database.bodies.put(truth.raw);
+    await database.mails.insert(recordOf(truth, body, database.clock.now()));
+    world.note("accepted", truth.id);
+    world.invariants.conservation.onAcknowledged(truth.id);
+  } catch (error) {
+    if (!(error instanceof RsError)) throw error;
+    world.note("not accepted", truth.id);
+  }
+}
+
+const lookEveryMs = 3_000;
+
+/** Looks at what is kept back, and decides as the truth says that it would. */
+export function personProgram(): Program {
+  return async (world, process) => {
+    const plain = await openVirtualDatabase(world, process);
+    const database = watchedDatabase(world, process, plain);
+    setInterval(() => {
+      look(world, database, process).catch((error: unknown) => {
+        if (!(error instanceof RsError)) throw error;
+      });
+    }, lookEveryMs);
+    return untilKilled();
+  };
+}
+
+async function look(world: World, database: Database, person: VirtualProcess): Promise<void> {
+  for (const state of ["quarantined", "held"] as const) {
+    for (const mail of await database.mails.find({ state, limit: 100 })) {
+      const actor = { by: person.name, now: database.clock.now() };
+      const intervention = decide(world, mail, actor);
+      if (intervention === undefined) continue;
+      const { states, change } = intervention;
+      await database.mails.writeAs(mail._id, { states, unleased: true }, change);
+    }
+  }
+}
+
+function decide(
+  world: World,
+  mail: MailRecord,
+  actor: { by: string; now: Date },
+): Intervention | undefined {
+  const truth = world.truthOf(mail.body.sha256);
+  const findings = standingFindings(mail).map(({ finding }) => finding);
+  if (truth?.isReleased === true && findings.length > 0) {
+    try {
+      return release(mail, findings, actor);
+    } catch (error) {
+      if (!(error instanceof TerminalError)) throw error;
+    }
+  }
+  if (mail.state === "quarantined" || mail.next !== undefined) return undefined;
+  return findings.length > 0 && mail.unknown === undefined
+    ? cancel(mail, actor)
+    : retryNow(mail, actor);
+}

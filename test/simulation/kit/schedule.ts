@@ -1,0 +1,147 @@
+import { newToken } from "@rs-agent/shared/ids.ts";
+import { dispatcherProgram, relayProgram, workerProgram } from "./actors.ts";
+import type { Bug } from "./bugs.ts";
+import { useNetwork } from "./bus/zeromq.ts";
+import type { Violation } from "./invariants/invariants.ts";
+import { finalStates, mailsIn } from "./invariants/records.ts";
+import { createMails } from "./mails.ts";
+import { ingestProgram, personProgram } from "./people.ts";
+import { createPolicies } from "./policies.ts";
+import { enter, leave } from "./virtual-globals.ts";
+import { World } from "./world.ts";
+
+export interface ScheduleOptions {
+  seed: number;
+  bug?: Bug | undefined;
+  /** Keeps the story. */
+  isTold?: boolean;
+}
+
+export interface ScheduleResult {
+  seed: number;
+  violation: Violation | undefined;
+  events: number;
+  virtualMs: number;
+  /** Equal for two runs of one seed. */
+  fingerprint: number;
+  /** Recipients by their outcome at the end. */
+  outcomes: Record<string, number>;
+  /** What happened; empty unless it was to be told. */
+  story: (mailId?: string) => string;
+}
+
+/** Milliseconds after the last fault within which everything must have come to its end. */
+const settleMs = 15 * 60_000;
+
+/** Runs one schedule from its seed to its end, or to the first promise that is broken. */
+export async function runSchedule(options: ScheduleOptions): Promise<ScheduleResult> {
+  const { seed, bug, isTold = false } = options;
+  const world = new World({ seed, bug, isTold });
+  const { time, tcp, bus } = world;
+  const surroundings = {
+    time,
+    random: world.random.fork("ids"),
+    connect: tcp.connect.bind(tcp),
+  };
+  const onRejection = (error: unknown) => {
+    world.violate({ invariant: "bug", mailId: undefined, text: `nobody handles ${told(error)}` });
+  };
+  process.on("unhandledRejection", onRejection);
+  process.on("uncaughtException", onRejection);
+  // Where an error comes from is told in a story only: finding it out takes longer than the error.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = isTold ? 20 : 0;
+  enter(surroundings);
+  useNetwork(bus);
+  try {
+    drawIdsAnew();
+    populate(world);
+    world.nemesis.start();
+    const untilMs = world.faults.healMs + settleMs;
+    await time.run(() => world.violation !== undefined || isSettled(world), untilMs);
+    if (world.violation === undefined) conclude(world);
+  } catch (error) {
+    world.violate({ invariant: "bug", mailId: undefined, text: told(error) });
+  } finally {
+    useNetwork(undefined);
+    leave();
+    Error.stackTraceLimit = stackTraceLimit;
+    process.off("unhandledRejection", onRejection);
+    process.off("uncaughtException", onRejection);
+  }
+  return {
+    seed,
+    violation: world.violation,
+    events: time.events,
+    virtualMs: time.nowMs,
+    fingerprint: time.fingerprint,
+    outcomes: outcomesOf(world),
+    story: (mailId) => world.trace.story(mailId),
+  };
+}
+
+/** The ids of the last schedule must not go on into this one. */
+function drawIdsAnew(): void {
+  for (let drawn = 0; drawn < 256; drawn++) newToken();
+}
+
+function populate(world: World): void {
+  const { settings, set } = world;
+  const random = world.random.fork("populate");
+  for (const document of createPolicies(random.fork("policies"))) {
+    set.insert("policies", document, undefined);
+  }
+  set.insert("controls", { _id: "policy-revision", revision: 1 }, undefined);
+  const truths = createMails(random.fork("mails"), random.int(2, 10), random.between(10, 8_000));
+  for (const truth of truths) world.addTruth(truth);
+  const soon = () => random.between(0, 1_500);
+  world.supervise("ingest", "ingest", ingestProgram(truths), 0);
+  world.supervise("person", "person", personProgram(), 0);
+  for (const index of settings.dispatchers) {
+    world.supervise(`dispatcher-${index}`, "dispatcher", dispatcherProgram(index), soon());
+  }
+  for (const kind of ["virus", "spam", "enrich"] as const) {
+    for (let index = 0; index < settings.workers[kind]; index++) {
+      world.supervise(`${kind}-${index}`, "worker", workerProgram(kind), soon());
+    }
+  }
+  for (let index = 0; index < settings.relays; index++) {
+    world.supervise(`relay-${index}`, "relay", relayProgram(), soon());
+  }
+}
+
+function isSettled(world: World): boolean {
+  if (!world.nemesis.healed) return false;
+  if (world.set.committed !== world.set.logEnd) return false;
+  if ([...world.truths].some(({ atMs }) => atMs > world.time.nowMs)) return false;
+  for (const mail of mailsIn(world.set.majority("mails"))) {
+    if (!finalStates.includes(mail.state)) return false;
+  }
+  return true;
+}
+
+function conclude(world: World): void {
+  if (isSettled(world)) {
+    world.invariants.atEnd();
+    return;
+  }
+  const open = mailsIn(world.set.majority("mails")).filter(
+    ({ state }) => !finalStates.includes(state),
+  );
+  const text = open.map(({ _id, state, next }) => `${_id} is ${state} for ${next ?? "nobody"}`);
+  const mailId = open[0]?._id;
+  world.violate({ invariant: "I1", mailId, text: `it does not settle: ${text.join(", ")}` });
+}
+
+function outcomesOf(world: World): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { state, recipients } of mailsIn(world.set.majority("mails"))) {
+    if (state === "split") continue;
+    for (const { outcome } of recipients) counts[outcome] = (counts[outcome] ?? 0) + 1;
+  }
+  return counts;
+}
+
+function told(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,179 @@
+import { drain, run, type Program } from "./actors.ts";
+import type { Bug } from "./bugs.ts";
+import { createForger } from "./bus/forger.ts";
+import { BusNetwork } from "./bus/network.ts";
+import type { DriverDeps } from "./database/connection.ts";
+import { ReplicaSet } from "./database/replica-set.ts";
+import type { EngineState } from "./engines.ts";
+import { chooseFaults, Nemesis, type FaultProfile } from "./faults.ts";
+import { Invariants, type Violation } from "./invariants/invariants.ts";
+import type { Truth } from "./mails.ts";
+import { Random } from "./random.ts";
+import { createPolicies } from "./policies.ts";
+import { startHops } from "./smtp/hops.ts";
+import { TcpNetwork } from "./smtp/sockets.ts";
+import { Trace } from "./trace.ts";
+import { VirtualProcess, VirtualTime, type Sort } from "./virtual-time.ts";
+
+/** What the services are told, and how many there are. */
+export interface Settings {
+  dispatchers: number[];
+  relays: number;
+  workers: { virus: number; spam: number; enrich: number };
+  leaseMs: number;
+  pollMs: number;
+  deadlineMs: number;
+  batch: number;
+  concurrency: number;
+  changeStream: boolean;
+}
+
+export interface WorldOptions {
+  seed: number;
+  bug: Bug | undefined;
+  /** Keeps what happens for a person to read. */
+  isTold: boolean;
+}
+
+/** Everything in a schedule: time, chance, the machines and who watches them. */
+export class World {
+  readonly seed: number;
+  readonly time = new VirtualTime();
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly settings: Settings;
+  readonly faults: FaultProfile;
+  readonly nemesis: Nemesis;
+  readonly set: ReplicaSet;
+  readonly driver: DriverDeps;
+  readonly bus: BusNetwork;
+  readonly tcp: TcpNetwork;
+  readonly invariants: Invariants;
+  readonly bug: Bug | undefined;
+  readonly processes: VirtualProcess[] = [];
+  readonly engines: EngineState[] = [];
+  readonly #truths = new Map<string, Truth>();
+  violation: Violation | undefined;
+
+  constructor({ seed, bug, isTold }: WorldOptions) {
+    this.seed = seed;
+    this.bug = bug;
+    this.random = new Random(seed, "world");
+    this.time.careful = isTold;
+    this.trace = new Trace(this.time, isTold);
+    this.settings = chooseSettings(this.random.fork("settings"));
+    this.faults = chooseFaults(this.random.fork("profile"));
+    this.nemesis = new Nemesis(this, this.faults);
+    const lag = this.random.fork("lag");
+    this.set = new ReplicaSet(this.time, () => lag.around(1));
+    this.driver = {
+      time: this.time,
+      set: this.set,
+      fateOf: (process, what) => this.nemesis.fateOf(process, what),
+      streamDelayMs: () => this.nemesis.streamDelayMs(),
+      ...bug?.driver?.(this),
+    };
+    this.bus = new BusNetwork(this.time, this.random.fork("bus"));
+    const forger = createForger(this.random.fork("forger"), () => this.nemesis.forges());
+    const spoil = bug?.message?.(this) ?? ((frames: Buffer[]) => [frames]);
+    this.bus.onMessage = (frames, from, to) =>
+      forger(frames, to).flatMap((told) => spoil(told, from, to));
+    this.tcp = new TcpNetwork(this.time, this.random.fork("tcp"));
+    this.invariants = new Invariants(this);
+    startHops(this);
+  }
+
+  /** Starts a program and starts it again whenever it ends. */
+  supervise(name: string, sort: Sort, program: Program, startsAfterMs: number): void {
+    let incarnation = 0;
+    const random = this.random.fork(name);
+    const start = () => {
+      incarnation += 1;
+      const own = random.fork(String(incarnation));
+      const process = new VirtualProcess(this.time, `${name}.${incarnation}`, sort, own);
+      this.processes.push(process);
+      process.onEnd(() => {
+        this.processes.splice(this.processes.indexOf(process), 1);
+        const downMs = this.nemesis.healed ? 300 : random.between(300, 6_000);
+        this.time.after(downMs, undefined, start);
+      });
+      this.note(`${process.name} starts`);
+      this.time.after(0, process, () => run(this, process, program));
+    };
+    this.time.after(startsAfterMs, undefined, start);
+  }
+
+  kill(process: VirtualProcess, why: string): void {
+    if (!process.alive) return;
+    this.note(`${process.name} is ${why}`);
+    process.end();
+  }
+
+  drain(process: VirtualProcess): void {
+    this.note(`${process.name} is told to end`);
+    this.time.after(0, process, () => drain(this, process));
+  }
+
+  /** A bug of the product ended a process. */
+  fail(process: VirtualProcess, what: string, error: unknown): void {
+    const text = `${process.name} ${what}: ${error instanceof Error ? error.stack : String(error)}`;
+    this.violate({ invariant: "bug", mailId: undefined, text });
+  }
+
+  /** The first one counts; it ends the schedule. */
+  violate(violation: Violation): void {
+    this.note(`VIOLATION ${violation.invariant}: ${violation.text}`, violation.mailId);
+    this.violation ??= violation;
+  }
+
+  /** Something to be told, about one mail or about the world. */
+  note(text: string, mailId?: string): void {
+    const who = this.time.current?.name ?? "world";
+    this.trace.note(who, mailId === undefined ? [] : [mailId], () => text);
+  }
+
+  addTruth(truth: Truth): void {
+    this.#truths.set(truth.sha256, truth);
+  }
+
+  truthOf(sha256: string): Truth | undefined {
+    return this.#truths.get(sha256);
+  }
+
+  get truths(): Iterable<Truth> {
+    return this.#truths.values();
+  }
+
+  /** As `rs-agent policy apply`: other rules, in one step. */
+  changePolicies(random: Random): void {
+    const { set } = this;
+    const [counter] = set.findLocal("controls", { _id: "policy-revision" });
+    const revision = Number(counter?.revision) + 1;
+    for (const document of createPolicies(random, revision)) {
+      set.replace("policies", { _id: document._id }, document, { upsert: true, by: undefined });
+    }
+    const change = { $set: { revision } };
+    set.update("controls", { _id: "policy-revision" }, change, { many: false, by: undefined });
+  }
+
+  /** The stored bytes of a body, wherever they are. */
+  rawOf(bodyId: string): Buffer {
+    const raw = this.set.local("bodies").get(bodyId)?.raw;
+    return Buffer.isBuffer(raw) ? raw : Buffer.alloc(0);
+  }
+}
+
+function chooseSettings(random: Random): Settings {
+  const few = () => random.pick([1, 1, 2]);
+  return {
+    dispatchers: random.chance(0.5) ? [0] : [0, 1],
+    relays: random.pick([1, 2]),
+    workers: { virus: few(), spam: few(), enrich: few() },
+    leaseMs: random.pick([5_000, 8_000, 12_000]),
+    pollMs: random.pick([500, 1_000, 2_000]),
+    deadlineMs: random.pick([3_000, 6_000]),
+    batch: random.pick([2, 5, 20]),
+    concurrency: random.pick([1, 2, 4]),
+    changeStream: random.chance(0.8),
+  };
+}
