@@ -6,6 +6,8 @@ export default defineConfig({
     globalSetup: ["test/set-up/mongodb.ts", "test/set-up/clamd.ts", "test/set-up/spamd.ts"],
     setupFiles: ["test/set-up/properties.ts"],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
+    // Most of a test's time is spent waiting for others.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

@@ -89,10 +89,10 @@ export async function runChaosCommand(
   { print, say }: ChaosSurroundings,
 ): Promise<number> {
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-chaos-"));
-  const signal = stopSignal(
-    () => say("Stopping. Ctrl-C again kills everything that was started."),
-    () => takeOver(join(runDir, "processes")).endAll(),
-  );
+  const processes = takeOver(join(runDir, "processes"));
+  // Whatever ends us: nothing goes on without us. After a run nothing is left to end.
+  process.once("exit", () => processes.endAll());
+  const signal = stopSignal(() => say("Stopping. Ctrl-C again kills all that was started."));
   say(`chaos: ${command.mails} mails, ${command.kills} faults, --seed ${command.seed}`);
   const said = new Map<string, string>();
   const result = await runChaos({
@@ -117,16 +117,39 @@ function textOf(result: ChaosResult): string {
       .map(([name, count]) => `${name} ${String(count)}`)
       .join(", ");
   return [
-    `seed ${result.seed}: ${result.accepted} mails accepted, ${kills.total} faults, ${result.seconds} s`,
-    `database: ${result.server}; ${result.durability}`,
-    `records: ${list(result.byState)}`,
-    `lost ${result.lost}, unscanned ${result.unscanned}, duplicates ${result.duplicates} of ` +
-      `${result.unknownOutcomes} unknown outcomes`,
-    `settled in ${(result.settledMs / 1_000).toFixed(1)} s; delayed over a minute: ${result.delayed}; ` +
-      `checked again for nothing: ${result.rescans}`,
-    `memory, MB: ${list(maxRssMb)}`,
-    `faults: ${list(kills.byKind)}`,
+    ...row(
+      "seed",
+      `${result.seed}: ${result.accepted} mails, ${kills.total} faults, ${result.seconds} s`,
+    ),
+    ...row("database", `${result.server}; ${result.durability}`),
+    ...row("records", list(result.byState)),
+    ...row("lost", `${result.lost}`),
+    ...row("unscanned", `${result.unscanned}`),
+    ...row("duplicates", `${result.duplicates}, of ${result.unknownOutcomes} unknown outcomes`),
+    ...row("settled", `${(result.settledMs / 1_000).toFixed(1)} s after the last fault`),
+    ...row("delayed", `${result.delayed} mails, by more than a minute`),
+    ...row("rescans", `${result.rescans} checks made again for nothing`),
+    ...row("memory, MB", list(maxRssMb)),
+    ...row("faults", list(kills.byKind)),
     result.holds ? "It holds." : `It does not hold: ${because.join("; ")}`,
     ...(folder === undefined ? [] : [`stories, logs and data: ${folder}`]),
   ].join("\n");
+}
+
+const labelWidth = 12;
+const screenWidth = 80;
+
+/** A label and its text, broken between words where a terminal of 80 columns ends. */
+function row(label: string, text: string): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && labelWidth + line.length + 1 + word.length > screenWidth) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].map((each, at) => (at === 0 ? label : "").padEnd(labelWidth) + each);
 }

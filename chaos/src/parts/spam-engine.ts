@@ -14,7 +14,7 @@ import { engineVersion } from "./spam-engine-version.ts";
  */
 const [spamd = ""] = process.argv.slice(2);
 const passedOnAtOnce = 2;
-const leastPassedOn = 0.13;
+const leastPassedOn = 0.18;
 const workMs = 60;
 const slowWorkMs = 800;
 const count = { judged: 0, passedOn: 0, withSpamd: 0 };
