@@ -33,6 +33,14 @@ const dispatcherSchema = z.looseObject({
   heldMails: z.number(),
   workers: z.array(workerSchema),
 });
+/** An ingest that puts new mail off, because too much of it waits. */
+const overloadSchema = z.looseObject({
+  since: z.date(),
+  waiting: z.number(),
+  oldestMs: z.number(),
+});
+export type SeenOverload = z.output<typeof overloadSchema> & { ingest: string };
+
 const relaySchema = z.looseObject({ routes: z.array(routeSchema) });
 
 export interface SeenService {
@@ -50,6 +58,8 @@ export interface SeenSystem {
   workers: SeenWorker[];
   /** Next hops to which relays have something to send. */
   routes: SeenRoute[];
+  /** Ingests that answer 452 for now. */
+  overloads: SeenOverload[];
   paused: Pause[];
 }
 
@@ -63,6 +73,7 @@ export async function readSystem({
     services: sorted.map(serviceIn),
     workers: workersIn(sorted),
     routes: sorted.flatMap(routesIn),
+    overloads: sorted.flatMap(overloadsIn),
     paused,
   };
 }
@@ -101,6 +112,12 @@ function routesIn({ id, service, snapshot }: ActorReport): SeenRoute[] {
   const parsed = relaySchema.safeParse(snapshot);
   if (service !== "relay" || !parsed.success) return [];
   return parsed.data.routes.map((route) => ({ ...route, relay: id }));
+}
+
+function overloadsIn({ id, service, snapshot }: ActorReport): SeenOverload[] {
+  const parsed = overloadSchema.safeParse(snapshot["overload"]);
+  if (service !== "ingest" || !parsed.success) return [];
+  return [{ ...parsed.data, ingest: id }];
 }
 
 /** It takes tasks, or would if it had the time. */

@@ -15,6 +15,7 @@ const healthy: SeenSystem = {
   ],
   workers: [worker()],
   routes: [],
+  overloads: [],
   paused: [],
 };
 

@@ -114,10 +114,16 @@ function workerTable(workers: readonly SeenWorker[]): string {
 
 /** What a person should know of or act on, whole. */
 function attentionLines(status: Status): string[] {
-  const { waiting, workers, routes, paused, now } = status;
+  const { waiting, workers, routes, overloads, paused, now } = status;
   return [
     ...paused.map(({ step, by, at }) =>
       field("paused", `${step}, by ${by} ${age(at, now)}; rs-agent resume ${step} goes on`),
+    ),
+    ...overloads.map(({ ingest, since, waiting: count, oldestMs }) =>
+      field(
+        "attention",
+        `${ingest} puts new mail off (452) for ${span(now.getTime() - since.getTime())} now: ${mailsText(count)} not yet checked, the oldest untaken for ${span(oldestMs)}`,
+      ),
     ),
     ...waiting.flatMap((group) => starving(group, status)),
     ...workers.flatMap(({ id, unable }) =>

@@ -80,6 +80,9 @@ export const ingestConfigSchema = z
     INGEST_DATA_TIMEOUT_MS: integer(100, 3_600_000).default(600_000),
     INGEST_STORE_TIMEOUT_MS: integer(10, 600_000).default(30_000),
     INGEST_GREET_DELAY_MS: integer(0, 60_000).default(100),
+    INGEST_MAX_WAITING: integer(1, 10_000_000).default(50_000),
+    INGEST_MAX_WAITING_AGE_MS: integer(100, 7 * 86_400_000).default(900_000),
+    INGEST_WAITING_REFRESH_MS: integer(10, 600_000).default(1_000),
     INGEST_POLICY_REFRESH_MS: integer(10, 3_600_000).default(2_000),
   })
   .superRefine((env, context) => {

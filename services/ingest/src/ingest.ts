@@ -7,6 +7,7 @@ import type { IngestConfig } from "./config.ts";
 import { createCounts } from "./counts.ts";
 import { listenersByKind, openListeners, type ListeningAddresses } from "./listeners.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
+import { watchOverload, type OverloadWatch } from "./overload.ts";
 import { openPolicies, type Policies } from "./policies.ts";
 import { createReceiving, type Receiving } from "./receive-data.ts";
 import type { SmtpListener } from "./smtp-listener.ts";
@@ -39,6 +40,13 @@ export async function startIngest({ config, database, log }: IngestDeps): Promis
     onHeard: (isThere) => presence.heard(isThere),
     log,
   });
+  const overload = watchOverload({
+    database,
+    maxWaiting: config.INGEST_MAX_WAITING,
+    maxWaitingAgeMs: config.INGEST_MAX_WAITING_AGE_MS,
+    refreshMs: config.INGEST_WAITING_REFRESH_MS,
+    log,
+  });
   const receiving = createReceiving({
     database,
     budget,
@@ -56,6 +64,7 @@ export async function startIngest({ config, database, log }: IngestDeps): Promis
     budget,
     counts,
     storeIsAway: () => presence.isAway,
+    isOverloaded: () => overload.isOver,
     maxRecipients: config.INGEST_MAX_RECIPIENTS,
     submissionClients: createClientNetworks(config.INGEST_SUBMISSION_CLIENTS),
     receiveData: receiving.receiveData,
@@ -64,19 +73,23 @@ export async function startIngest({ config, database, log }: IngestDeps): Promis
   };
   const listeners = await openListeners(config, sessions, log).catch((error: unknown) => {
     policies.close();
+    overload.close();
     throw error;
   });
   const addresses = listenersByKind(listeners);
   log.info({ ...shown(addresses), database: database.server }, "ready");
-  return createHandle({ config, database, log, policies, receiving, listeners, addresses }, () => ({
+  const timed = [policies, overload];
+  return createHandle({ config, database, log, timed, receiving, listeners, addresses }, () => ({
     addresses,
     ...counts,
     bytesInFlight: budget.used,
+    overload: overload.state,
   }));
 }
 
 interface Running extends IngestDeps {
-  policies: Policies;
+  /** What asks the database by a timer. */
+  timed: (Policies | OverloadWatch)[];
   receiving: Receiving;
   listeners: SmtpListener[];
   addresses: ListeningAddresses;
@@ -84,7 +97,7 @@ interface Running extends IngestDeps {
 
 /** The lifecycle: listeners first, then what they handed to the database, then the database. */
 function createHandle(running: Running, snapshot: () => object): IngestHandle {
-  const { config, database, log, policies, receiving, listeners, addresses } = running;
+  const { config, database, log, timed, receiving, listeners, addresses } = running;
   const done = Promise.withResolvers<void>();
   const reporting = setInterval(() => {
     database.actors
@@ -96,7 +109,7 @@ function createHandle(running: Running, snapshot: () => object): IngestHandle {
   let ending: Promise<void> | undefined;
   const end = async () => {
     clearInterval(reporting);
-    policies.close();
+    for (const each of timed) each.close();
     await receiving.settled();
     await database.actors.leave(config.ACTOR_ID).catch(() => undefined);
     await database.close();

@@ -31,6 +31,7 @@ export const refuse = {
   nonAsciiAddress: () => new Refusal(553, "5.6.7", "the address is not ASCII"),
   tooLarge: (limit: number) => new Refusal(552, "5.3.4", `the mail is larger than ${limit} bytes`),
   tooMuchInFlight: () => new Refusal(452, "4.3.1", "too much mail at once, try again later"),
+  overloaded: () => new Refusal(452, "4.3.1", "too much mail waits already, try again later"),
   tooSlow: () => new Refusal(421, "4.4.2", "the mail did not arrive in time, closing connection"),
   cutShort: () => new Refusal(421, "4.4.2", "the mail ended before its end, closing connection"),
   tooManyRecipients: () => new Refusal(452, "4.5.3", "too many recipients"),

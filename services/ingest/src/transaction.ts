@@ -28,6 +28,8 @@ export interface TransactionDeps {
   policies: { book(): PolicyBook };
   /** Whether the store is known to be away. */
   storeIsAway: () => boolean;
+  /** More mail waits than `INGEST_MAX_WAITING` and its age allow. */
+  isOverloaded: () => boolean;
   budget: MemoryBudget;
   maxRecipients: number;
 }
@@ -43,13 +45,14 @@ export function beginTransaction(
   address: SMTPServerAddress,
   session: SMTPServerSession,
   listener: ListenerSettings,
-  { policies, storeIsAway, budget }: TransactionDeps,
+  { policies, storeIsAway, isOverloaded, budget }: TransactionDeps,
 ): Transaction | Refusal {
   const unknown = unknownParameter(address, mailParameters);
   if (unknown !== undefined) return refuse.unknownParameter(unknown);
   const mailFrom = envelopeAddress(address.address, refuse.badSender);
   if (mailFrom instanceof Refusal) return mailFrom;
   if (storeIsAway()) return refuse.storeAway();
+  if (isOverloaded()) return refuse.overloaded();
   if (!budget.hasRoomFor(declaredSize(address))) return refuse.tooMuchInFlight();
   const client = clientOf(session);
   return {

@@ -1,7 +1,6 @@
-import { Writable } from "node:stream";
-import { pino } from "pino";
 import { afterEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
+import { recordLog } from "./recorded-log.ts";
 import { anna, closeTestIngests, startTestIngest, stranger } from "./running-ingest.ts";
 import { SmtpDialogue } from "./smtp-dialogue.ts";
 
@@ -9,14 +8,7 @@ const mail = "Subject: a secret subject\r\n\r\nA secret body.\r\n";
 
 /** Starts ingest, lets one recipient be refused and one mail be accepted, and gives the log. */
 async function logOf(mode: string): Promise<{ text: string; lines: Record<string, unknown>[] }> {
-  let text = "";
-  const sink = new Writable({
-    write: (chunk: Buffer, _encoding, done) => {
-      text += chunk.toString();
-      done();
-    },
-  });
-  const log = pino({ level: "info" }, sink);
+  const { log, text, lines } = recordLog();
   const running = await startTestIngest({ log, env: { LOG_ADDRESSES: mode } });
   const client = await SmtpDialogue.open(running.smtp);
   await client.say(`MAIL FROM:<${stranger}>`);
@@ -26,11 +18,8 @@ async function logOf(mode: string): Promise<{ text: string; lines: Record<string
   client.send(mail);
   await running.stored(await client.say("."));
   client.close();
-  const lines = text
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
-  return { text, lines: lines.filter(({ msg }) => msg === "refused" || msg === "mail accepted") };
+  const told = lines().filter(({ msg }) => msg === "refused" || msg === "mail accepted");
+  return { text: text(), lines: told };
 }
 
 describe("the log", () => {

@@ -17,7 +17,7 @@ export const indexes: readonly Index[] = [
   {
     collection: "mails",
     key: { state: 1, next: 1, dueAt: 1, receivedAt: 1 },
-    serves: "claims, expired leases, routes and counts of what waits, find by state",
+    serves: "claims, expired leases, routes and counts of what waits, the backlog, find by state",
   },
   {
     collection: "mails",

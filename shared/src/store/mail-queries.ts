@@ -3,7 +3,7 @@ import type { Logger } from "../logger.ts";
 import { mailStates, parseMail, type MailRecord, type MailState } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
 import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
-import type { Conservation, MailQuery, Waiting } from "./mails.ts";
+import type { Backlog, Conservation, MailQuery, Waiting } from "./mails.ts";
 
 type Mails = Collection<StoredDocument>;
 
@@ -50,6 +50,35 @@ export const waitingPipeline = [
     },
   },
 ];
+
+/** A database that takes longer is asked again later: what ingest last knew holds until then. */
+const backlogWithinMs = 10_000;
+
+/**
+ * Looks at no more than `limit` + 1 keys of the claims index, and at no document. Where there are
+ * more, their number is what counts; below it, all of them are seen and the oldest is the oldest.
+ */
+export function backlog(mails: Mails, limit: number, now: Date): Promise<Backlog> {
+  return reach(async () => {
+    const groups = await mails
+      .aggregate(backlogPipeline(limit), { maxTimeMS: backlogWithinMs })
+      .toArray();
+    const oldest: unknown = groups.find(({ _id }) => _id === "incoming")?.dueAt;
+    return {
+      count: groups.reduce((sum, { count }) => sum + Number(count), 0),
+      // The lease of a mail in hand ends later than now.
+      untakenSince: oldest instanceof Date && oldest <= now ? oldest : undefined,
+    };
+  });
+}
+
+export function backlogPipeline(limit: number): Document[] {
+  return [
+    { $match: { state: { $in: ["incoming", "processing"] } } },
+    { $limit: limit + 1 },
+    { $group: { _id: "$state", count: { $sum: 1 }, dueAt: { $min: "$dueAt" } } },
+  ];
+}
 
 export function findMails(mails: Mails, log: Logger, query: MailQuery): Promise<MailRecord[]> {
   return reach(async () => {

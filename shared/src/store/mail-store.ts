@@ -32,6 +32,7 @@ export function createMailStore(deps: {
     writeAs: (mailId, guard, change) => writeAsPerson(writing, mailId, guard, change),
     routesWaiting: () => queries.routesWaiting(mails),
     waiting: () => queries.waiting(mails),
+    backlog: (limit) => queries.backlog(mails, limit, clock.now()),
     find: (query) => queries.findMails(mails, log, query),
     children: (parentId) => queries.childrenOf(mails, log, parentId),
     countOutcomes: () => queries.countOutcomes(mails),

@@ -65,6 +65,13 @@ export interface Waiting {
   oldestAt: Date;
 }
 
+/** Mail in `incoming` and `processing`, in hand or not. */
+export interface Backlog {
+  count: number;
+  /** When the oldest mail that no dispatcher has taken on was due; undefined: there is none. */
+  untakenSince: Date | undefined;
+}
+
 /** I1 in numbers, each counting recipients of the records that are there. */
 export interface Conservation {
   /** Recipients of all mails that were accepted or adopted (not of DSNs, nor of a split's children). */
@@ -117,6 +124,8 @@ export interface MailStore {
   /** The routes for which `ready` mail waits, due or not. */
   routesWaiting(): Promise<string[]>;
   waiting(): Promise<Waiting[]>;
+  /** What came in and has not passed its checks; it counts no further than `limit` + 1. */
+  backlog(limit: number): Promise<Backlog>;
   /** Newest first. A record that does not parse is left out and logged. */
   find(query: MailQuery): Promise<MailRecord[]>;
   children(parentId: string): Promise<MailRecord[]>;

@@ -153,6 +153,7 @@ async function exercise(
   await mails.get("asked");
   await mails.routesWaiting();
   await mails.waiting();
+  await mails.backlog(10);
   await mails.children(parentId);
   await mails.countOutcomes();
   const limit = 10;

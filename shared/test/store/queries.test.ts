@@ -71,6 +71,31 @@ describe("what waits", () => {
   });
 });
 
+describe("the backlog", () => {
+  it("is what has not passed its checks, and since when its oldest is taken on by nobody", async () => {
+    const { store, db } = database();
+    const { mails } = store;
+    await db.collection("mails").deleteMany({});
+    expect(await mails.backlog(10)).toEqual({ count: 0, untakenSince: undefined });
+    const later = new Date(Date.now() + 60_000);
+    await insert(
+      newMail({ state: "incoming", next: "plan", dueAt: later, receivedAt: at(0) }),
+      newMail({ state: "processing", next: "spam", dueAt: at(1) }),
+      newMail({ state: "ready", next: "hop:25|", dueAt: at(1) }),
+      newMail({ state: "held", next: "retry", dueAt: at(1) }),
+      newMail({ state: "sent" }),
+    );
+    expect(await mails.backlog(10)).toEqual({ count: 2, untakenSince: undefined });
+    await insert(
+      newMail({ state: "incoming", next: "plan", dueAt: at(4) }),
+      newMail({ state: "incoming", next: "plan", dueAt: at(3) }),
+    );
+    expect(await mails.backlog(10)).toEqual({ count: 4, untakenSince: at(3) });
+    expect((await mails.backlog(2)).count).toBe(3);
+    await db.collection("mails").deleteMany({});
+  });
+});
+
 describe("conservation (I1)", () => {
   it("counts each accepted recipient once, through splits and beside DSNs", async () => {
     const { store, db } = database();
