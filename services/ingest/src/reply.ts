@@ -33,6 +33,7 @@ export const refuse = {
   tooMuchInFlight: () => new Refusal(452, "4.3.1", "too much mail at once, try again later"),
   overloaded: () => new Refusal(452, "4.3.1", "too much mail waits already, try again later"),
   tooSlow: () => new Refusal(421, "4.4.2", "the mail did not arrive in time, closing connection"),
+  commandTooSlow: () => new Refusal(421, "4.4.2", "no command came in time, closing connection"),
   cutShort: () => new Refusal(421, "4.4.2", "the mail ended before its end, closing connection"),
   tooManyRecipients: () => new Refusal(452, "4.5.3", "too many recipients"),
   loop: () => new Refusal(554, "5.4.6", "mail loop: too many Received fields"),

@@ -50,8 +50,12 @@ export function createSessionHandlers(
     return refusal;
   };
 
-  /** A stranger who is refused too often guesses: the session ends. */
+  /**
+   * A stranger who is refused for good too often guesses: the session ends. Not for recipients that
+   * are too many: those come again by themselves, and the others must not be lost (RFC 5321 §4.5.3.1.10).
+   */
   const orGoodbye = (refusal: Refusal, session: SMTPServerSession): Refusal => {
+    if (refusal.responseCode < 500) return refusal;
     const count = (refusedRecipients.get(session) ?? 0) + 1;
     refusedRecipients.set(session, count);
     const isStranger = transactions.get(session)?.direction === "incoming" && !listener.trusted;

@@ -7,17 +7,20 @@ import type { SmtpListenerServer } from "./smtp-listener.ts";
 const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
 
 /**
- * One SMTP session, as smtp-server has it, but for three things:
+ * One SMTP session, as smtp-server has it, but for four things:
  *
  * 1. A reply whose text begins with an enhanced status code (RFC 2034) keeps that one.
  * 2. XFORWARD changes neither who the peer is nor what it said at HELO, and holds for one
  *    transaction, as with Postfix; smtp-server overwrites the session for good, so that a mail
  *    without forwarded attributes would be taken for the previous client's.
  * 3. Once the server drains, the session ends at the next command outside of DATA.
+ * 4. The time until the next command (RFC 5321 §4.5.3.2.7) is that of the whole line: smtp-server's
+ *    begins anew with each byte, so that a client could hold a session for days with one line.
  */
 export class IngestConnection extends SMTPConnection {
   readonly server: SmtpListenerServer;
   #forwarding = false;
+  #untilCommand: NodeJS.Timeout | undefined;
 
   constructor(server: SmtpListenerServer, socket: net.Socket, options?: SMTPConnectionOptions) {
     super(server, socket, options);
@@ -30,6 +33,8 @@ export class IngestConnection extends SMTPConnection {
   }
 
   override init(): void {
+    this.#untilCommand = setTimeout(() => this.#commandTooSlow(), this.server.commandTimeoutMs);
+    this.#untilCommand.unref();
     this._setListeners(() => {
       const greet = setTimeout(() => this.connectionReady(), this.server.greetDelayMs);
       greet.unref();
@@ -42,6 +47,7 @@ export class IngestConnection extends SMTPConnection {
   }
 
   override _onCommand(command: Buffer, callback?: () => void): void {
+    this.#untilCommand?.refresh();
     if (this.server.draining) return this.endForDrain();
     super._onCommand(command, callback);
   }
@@ -52,7 +58,21 @@ export class IngestConnection extends SMTPConnection {
     this.send(responseCode, message);
   }
 
+  /** Not while the client waits for us, nor in DATA, which has a time of its own. */
+  #commandTooSlow(): void {
+    if (this._closing) return;
+    if (this.inData || this._handlerPending) {
+      this.#untilCommand?.refresh();
+      return;
+    }
+    const { responseCode, message } = refuse.commandTooSlow();
+    // Its own time, which ends now for a silent client, would cut the reply off.
+    this._armTimeout();
+    this.send(responseCode, message);
+  }
+
   override _onClose(): void {
+    clearTimeout(this.#untilCommand);
     this.server.forget(this);
     super._onClose();
   }
@@ -75,6 +95,7 @@ export class IngestConnection extends SMTPConnection {
 
   /** The end of a transaction: after DATA, RSET, HELO, and STARTTLS. */
   override _resetSession(): void {
+    this.#untilCommand?.refresh();
     if (!this.#forwarding) this._xForward.clear();
     super._resetSession();
     // Behind the reply to DATA: a client that stays silent would keep a draining server waiting.

@@ -20,7 +20,9 @@ export interface ConnectionLimit {
 export interface ListenerDeps {
   settings: ListenerSettings;
   handlers: SessionHandlers;
-  smtp: Pick<SMTPServerOptions, "name" | "size" | "socketTimeout" | "key" | "cert" | "resolver">;
+  smtp: Pick<SMTPServerOptions, "name" | "size" | "key" | "cert" | "resolver"> & {
+    socketTimeout: number;
+  };
   xforwardPeers: string[];
   /** How long an untrusted client waits for our greeting; who talks sooner is dismissed. */
   greetDelayMs: number;
@@ -77,12 +79,15 @@ export async function openSmtpListener(deps: ListenerDeps): Promise<SmtpListener
 /** smtp-server with our own sessions, our limit of connections and our way to drain. */
 export class SmtpListenerServer extends SMTPServer {
   readonly greetDelayMs: number;
+  /** From one command to the end of the next one's line. */
+  readonly commandTimeoutMs: number;
   readonly #limit: ConnectionLimit;
   #draining = false;
 
   constructor(deps: ListenerDeps) {
     super(serverOptions(deps));
     this.greetDelayMs = deps.settings.trusted ? 0 : deps.greetDelayMs;
+    this.commandTimeoutMs = deps.smtp.socketTimeout;
     this.#limit = deps.connections;
   }
 

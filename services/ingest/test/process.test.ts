@@ -1,18 +1,12 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { describe, expect, inject, it, onTestFinished } from "vitest";
 import { newToken } from "@rs-agent/shared/ids.ts";
+import { spawnIngest } from "./ingest-process.ts";
 import { SmtpDialogue } from "./smtp-dialogue.ts";
 
-const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-
 function start(env: Record<string, string>) {
-  const child = spawn(process.execPath, [main], {
-    env: { PATH: process.env["PATH"], INGEST_SMTP: "127.0.0.1:0", ...env },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
+  const child = spawnIngest(env);
   onTestFinished(() => {
     child.kill("SIGKILL");
   });

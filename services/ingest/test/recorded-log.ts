@@ -5,8 +5,8 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 /** A logger that keeps what it is told, as text and line by line. */
 export interface RecordedLog {
   log: Logger;
-  text(): string;
-  lines(): Record<string, unknown>[];
+  text: () => string;
+  lines: () => Record<string, unknown>[];
 }
 
 export function recordLog(): RecordedLog {
