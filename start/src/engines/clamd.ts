@@ -133,8 +133,9 @@ function configuration(options: ClamdOptions, places: Places): string {
     AlertExceedsMax: "yes",
     MaxRecursion: "10",
     StreamMaxLength: "60M",
-    MaxFileSize: "60M",
     MaxScanSize: "200M",
+    // Not below MaxScanSize: of a file in a zip clamd scans the first MaxFileSize, and says OK.
+    MaxFileSize: "200M",
     MaxThreads: "2",
     MaxQueue: "100",
     ConcurrentDatabaseReload: "yes",
