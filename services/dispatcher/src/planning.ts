@@ -67,6 +67,14 @@ async function split(deps: PlanningDeps, held: HeldMail, groups: string[][]): Pr
   await deps.finish(held);
 }
 
+/** I8: what may be at the hop already is so for the child that carries the recipient on. */
+function unknownIn({ unknown }: MailRecord, own: ReadonlySet<string>): Pick<MailRecord, "unknown"> {
+  const recipients = unknown?.recipients.filter((address) => own.has(address)) ?? [];
+  return unknown === undefined || recipients.length === 0
+    ? {}
+    : { unknown: { ...unknown, recipients } };
+}
+
 /** A child shares body, client and sender with its parent and has its group's recipients. */
 function childOf(
   parent: MailRecord,
@@ -87,6 +95,7 @@ function childOf(
     receivedAt: parent.receivedAt,
     body: parent.body,
     ...(parent.header === undefined ? {} : { header: parent.header }),
+    ...unknownIn(parent, own),
     verdicts: {},
     parentId: parent._id,
     history: [{ at: now, event: "split off", detail: `from ${parent._id}` }],

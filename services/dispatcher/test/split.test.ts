@@ -66,4 +66,25 @@ describe("a mail whose recipients' policies differ", () => {
     }, settings);
     expect(await bench.database.mails.countOutcomes()).toMatchObject({ accepted: 3, holds: true });
   });
+
+  it("I8: leaves with each child what of the parent's last attempt is unknown", async () => {
+    const bench = await openBench();
+    await bench.policy(differing);
+    const id = await bench.mail({ recipients });
+    const unknown = {
+      attempt: 1,
+      connection: "hop",
+      recipients: ["a@acme.example"],
+      at: new Date(),
+      relay: "relay-1",
+    };
+    // A person has taken it up again after the policies had changed.
+    const held = { states: ["incoming"] as const, unleased: true };
+    await bench.database.mails.writeAs(id, held, { set: { unknown } });
+    await bench.dispatcher();
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"), settings);
+    const marks = (await bench.database.mails.children(id)).map((child) => child.unknown);
+    expect(marks).toHaveLength(2);
+    expect(marks).toEqual(expect.arrayContaining([unknown, undefined]));
+  });
 });
