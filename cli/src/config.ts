@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { userInfo } from "node:os";
+import { hostname, userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { z } from "zod";
@@ -12,6 +12,8 @@ export const cliConfigSchema = z.object({
   MONGODB_DB: z.string().min(1).default("rs_agent"),
   /** Who is named in the records for what is done. */
   RS_AGENT_USER: z.string().min(1).max(128).optional(),
+  /** Our name in reports on undelivered mail, as the services have it. */
+  MAIL_HOSTNAME: z.string().min(1).max(255).default(hostname()),
   /** For `policy test`: the default next hop, as the dispatcher has it. */
   RELAY_NEXT_HOP: z.string().optional(),
 });

@@ -1,4 +1,5 @@
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import type { FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
   HistoryEntry,
   MailRecord,
@@ -21,6 +22,8 @@ export interface Intervention {
   /** The change holds only while the mail is in this state and nobody works on it. */
   states: readonly MailState[];
   change: MailChange;
+  /** The sender is told of these, durably, before the change is written. */
+  report?: readonly FailedRecipient[];
   /** What was done, for the person. */
   told: string;
 }
@@ -217,7 +220,7 @@ export function drop(mail: MailRecord, state: "dead" | "quarantined", actor: Act
 const finalFields = ["finalAt", "expireAt", "heldUntil", "reason", "disposition"] as const;
 
 /** Where the mail waits next: by the same function that the dispatcher asks. */
-function backToWork(mail: MailRecord, now: Date) {
+export function backToWork(mail: MailRecord, now: Date) {
   const { plan } = mail;
   if (plan === undefined) return { state: "incoming", next: "plan", dueAt: now };
   const step = nextStep({
@@ -250,7 +253,7 @@ const ways: Partial<Record<MailState, string>> = {
 };
 
 /** `what`: the infinitive of what is asked for, in the passive. */
-function demandState(mail: MailRecord, states: readonly MailState[], what: string): void {
+export function demandState(mail: MailRecord, states: readonly MailState[], what: string): void {
   if (states.includes(mail.state)) return;
   if (mail.state === "split") {
     throw refused(mail, `its parts go their own way: rs-agent explain ${mail._id} names them`);
@@ -262,10 +265,10 @@ function demandState(mail: MailRecord, states: readonly MailState[], what: strin
   throw refused(mail, `only mail that is ${list} can ${what}${hint}`);
 }
 
-function refused(mail: MailRecord, why: string): TerminalError {
+export function refused(mail: MailRecord, why: string): TerminalError {
   return new TerminalError("CLI_REFUSED", `${mail._id} is ${mail.state}: ${why}`);
 }
 
-function entry({ by, now }: Actor, event: string, detail?: string): HistoryEntry {
+export function entry({ by, now }: Actor, event: string, detail?: string): HistoryEntry {
   return { at: now, event, by, ...(detail !== undefined && { detail: detail.slice(0, 1000) }) };
 }

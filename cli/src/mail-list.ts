@@ -1,6 +1,7 @@
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import { blockingFindings } from "./interventions.ts";
-import { indented, instant, printable } from "./terminal.ts";
+import { indented, instant, printable, width } from "./terminal.ts";
+import { concernedIn } from "./unknown-outcomes.ts";
 
 /** What was asked for: it decides what is shown of each mail. */
 export interface Asked {
@@ -13,16 +14,42 @@ export interface Asked {
  * Mails for a person, two lines or more each: id, time and state; who wrote to whom; and why it is
  * where it is, whole, since a release names it.
  */
-export function mailList(mails: readonly MailRecord[], { to, limit }: Asked): string {
+export function mailList(mails: readonly MailRecord[], asked: Asked): string {
+  return listOf(mails, asked, (mail) => [
+    `${instant(mail.receivedAt)}  ${mail.state}`,
+    `${senderOf(mail)} → ${recipientsOf(mail.recipients, asked.to)}`,
+    whyOf(mail),
+  ]);
+}
+
+/**
+ * Mails whose last attempt has an unknown outcome: id, since when and at which hop; who wrote to whom,
+ * of those whom it concerns; and the last words that were heard.
+ */
+export function unknownList(mails: readonly MailRecord[], asked: Asked): string {
+  return listOf(mails, asked, (mail) => {
+    const concerned = concernedIn(mail);
+    const { at, connection } = mail.unknown ?? {};
+    return [
+      `since ${at === undefined ? "" : instant(at)}  ${printable(connection ?? "")}`,
+      `${senderOf(mail)} → ${recipientsOf(concerned, asked.to)}`,
+      concerned.find(({ reply }) => reply !== undefined)?.reply ?? whyOf(mail),
+    ];
+  });
+}
+
+/** Each mail's id, what follows it on its line, and lines of their own where there is something to say. */
+function listOf(
+  mails: readonly MailRecord[],
+  { limit }: Asked,
+  linesOf: (mail: MailRecord) => [head: string, ...lines: string[]],
+): string {
   const idWidth = Math.max(0, ...mails.map(({ _id }) => printable(_id).length));
   const shown = mails.map((mail) => {
-    const first = [printable(mail._id).padEnd(idWidth), instant(mail.receivedAt), mail.state];
-    const why = whyOf(mail);
-    return [
-      first.join("  "),
-      indented(`${senderOf(mail)} → ${recipientsOf(mail, to)}`),
-      ...(why === "" ? [] : [indented(why)]),
-    ].join("\n");
+    const [head, ...lines] = linesOf(mail);
+    const first = `${printable(mail._id).padEnd(idWidth)}  ${head}`;
+    const own = lines.filter((line) => line !== "").map((line) => indented(line));
+    return [first.length > width ? first.slice(0, width - 1) + "…" : first, ...own].join("\n");
   });
   const isCut = mails.length >= limit;
   const hint = `the newest ${String(limit)}; there may be more: --limit`;
@@ -33,7 +60,7 @@ function senderOf({ smtp }: MailRecord): string {
   return smtp.mailFrom === "" ? "<>" : smtp.mailFrom;
 }
 
-function recipientsOf({ recipients }: MailRecord, to: string | undefined): string {
+function recipientsOf(recipients: readonly Recipient[], to: string | undefined): string {
   const addresses = recipients.map(({ address }) => address);
   const wanted = addresses.find((address) => address.toLowerCase() === to?.toLowerCase());
   const first = wanted ?? addresses[0];

@@ -69,10 +69,23 @@ function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
 
 function heldFor(mail: MailRecord, now: Date): Action {
   const { plan, body } = mail;
+
   const step = plan && nextStep({ ...mail, plan, rawSha256: body.sha256, now });
+  if (mail.unknown !== undefined && step?.kind !== "hold") return unknownFor(mail);
   // What a person holds goes on by itself; what policy holds needs its finding overridden.
   const command = step?.kind === "hold" ? releaseOf(mail, now) : `  rs-agent retry-now ${mail._id}`;
   return { text: "a person must act", command };
+}
+
+function unknownFor({ _id, header, unknown }: MailRecord): Action {
+  const what = header?.messageId === undefined ? "the mail" : header.messageId;
+  return {
+    text: `a person must act: look for ${what} in the log of ${unknown?.connection ?? "the hop"}; then one of`,
+    command: [
+      `  rs-agent unknown settle ${_id} --as sent`,
+      `  rs-agent unknown resend ${_id}`,
+    ].join("\n"),
+  };
 }
 
 function releaseOf(mail: MailRecord, now: Date): string {

@@ -7,6 +7,7 @@ import { addPolicy } from "./commands/policy.ts";
 import { addDead, addQuarantine } from "./commands/quarantine.ts";
 import { addStatus } from "./commands/status.ts";
 import { addSubmit } from "./commands/submit.ts";
+import { addUnknown } from "./commands/unknown.ts";
 import type { CliDeps } from "./session.ts";
 
 /** All commands of `rs-agent`. Nothing runs before `parseAsync`; usage errors are thrown. */
@@ -22,6 +23,7 @@ export function createProgram(deps: CliDeps): Command {
   addMailCommands(program, deps);
   addQuarantine(program, deps);
   addDead(program, deps);
+  addUnknown(program, deps);
   addPolicy(program, deps);
   addControls(program, deps);
   addDoctor(program, deps);

@@ -4,6 +4,7 @@ import { RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { carryOut } from "./carry-out.ts";
 import { loadCliConfig, type CliConfig } from "./config.ts";
 import type { Actor, Intervention } from "./interventions.ts";
 import type { Output } from "./terminal.ts";
@@ -70,22 +71,24 @@ export async function mailById(
 const patienceMs = 5_000;
 
 /**
- * Reads the mail, asks what the intervention makes of it, and writes that guarded by its state and by
- * no live lease. Where the mail changed meanwhile it is read again.
+ * Reads the mail, asks what the intervention makes of it, and has that carried out. Where the mail
+ * changed meanwhile it is read again.
  * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service keeps it
  */
 export async function intervene(
-  { database, actor }: Pick<Session, "database" | "actor">,
+  { database, actor, config }: Pick<Session, "database" | "actor" | "config">,
   id: string,
   make: (mail: MailRecord, actor: Actor) => Intervention,
   options: { patienceMs?: number } = {},
 ): Promise<string> {
-  const { mails, clock } = database;
+  const { clock } = database;
   const giveUpAt = clock.monotonicMs() + (options.patienceMs ?? patienceMs);
   for (;;) {
     const mail = await mailById(database, id);
-    const { states, change, told } = make(mail, actor());
-    if ((await mails.writeAs(id, { states, unleased: true }, change)) === "written") return told;
+    const by = actor();
+    const intervention = make(mail, by);
+    const carried = await carryOut(database, mail, intervention, by, config.MAIL_HOSTNAME);
+    if (carried === "written") return intervention.told;
     if (clock.monotonicMs() >= giveUpAt) throw inHand(mail);
     await pause(200);
   }

@@ -1,4 +1,4 @@
-import { mayBounce, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
+import { whyUnreported, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
   HistoryEntry,
   MailRecord,
@@ -101,19 +101,6 @@ function failure(attempt: Attempt, recipient: Recipient, status: string, reply: 
   // Only what looks like a reply was said by the hop; the rest are our own words.
   const said = host !== undefined && replyClass(reply) > 0 ? { remoteMta: host } : {};
   return { ...judged, failed: { address, status, reply, lastAttemptAt: now, ...said } };
-}
-
-/** Why nobody is told that this mail failed (then it is a dead letter), or undefined: its sender is. */
-export function whyUnreported(mail: MailRecord): string | undefined {
-  if (!mayBounce(mail)) return "double-bounce";
-  return hasFinding(mail) ? "no report is sent on mail with a finding" : undefined;
-}
-
-function hasFinding({ verdicts, plan }: MailRecord): boolean {
-  if (verdicts.virus?.finding.kind === "infected") return true;
-  const spam = verdicts.spam?.finding;
-  if (spam === undefined || spam.kind === "unchecked" || plan?.spam === undefined) return false;
-  return spam.score >= plan.spam.threshold;
 }
 
 function changeFor(

@@ -8,7 +8,8 @@ import { entry } from "./transitions.ts";
  * 1. The mark is written by majority before the transaction, and cleared by whatever ends it known.
  * 2. Nobody sends the mail again before the lease is over (the socket destroyed) and after that the
  *    longest SMTP time-out has passed.
- * 3. Then policy decides: `resend`, a possible duplicate that is counted, or `hold` for a person.
+ * 3. Then policy decides: `resend`, a possible duplicate that is counted, or `hold` for a person,
+ *    whose word to send it again holds for this one outcome.
  */
 
 /** To be written before the transaction. */
@@ -68,7 +69,7 @@ export function unknownChange(unknown: {
     unknown: { ...unknown.mark, resolveAt },
     reason: `outcome unknown: ${unknown.detail}`.slice(0, 1000),
   };
-  if (relayRules(mail).onUnknown === "resend") {
+  if (relayRules(mail).onUnknown === "resend" || unknown.mark.resendBy !== undefined) {
     return {
       set: { ...set, state: "relaying", dueAt: resolveAt },
       history,

@@ -118,6 +118,8 @@ export const unknownMarkSchema = z.looseObject({
   relay: z.string().max(128),
   /** Nobody sends again before: the lease was over and the longest SMTP time-out began then. */
   resolveAt: z.date().optional(),
+  /** The person by whose word it is sent again, whatever the policy says of this outcome. */
+  resendBy: z.string().max(128).optional(),
 });
 export type UnknownMark = z.infer<typeof unknownMarkSchema>;
 
@@ -187,6 +189,8 @@ export const mailSchema = z.looseObject({
   finalAt: z.date().optional(),
   expireAt: z.date().optional(),
   history: z.array(historyEntrySchema).max(maxHistory).default([]),
+  /** Which write was the last, by the store; a claim or a renewal is none. */
+  writeId: z.string().max(64).optional(),
   /** Milliseconds that each finished task waited and worked. */
   timings: z
     .partialRecord(

@@ -90,7 +90,7 @@ export function findMails(mails: Mails, log: Logger, query: MailQuery): Promise<
 }
 
 export function findFilter(query: MailQuery): Filter<StoredDocument> {
-  const { to, from, messageId, since, until, state } = query;
+  const { to, from, messageId, since, until, state, unknown } = query;
   const keys = [
     ...(to === undefined ? [] : [toKey(to)]),
     ...(from === undefined ? [] : [fromKey(from)]),
@@ -107,6 +107,7 @@ export function findFilter(query: MailQuery): Filter<StoredDocument> {
     ...(keys.length === 0 ? {} : { lookup: { $all: keys } }),
     ...(isTimed ? { receivedAt } : {}),
     ...(state === undefined ? {} : { state }),
+    ...(unknown === undefined ? {} : { unknown: { $exists: true } }),
     ...(always ? { receivedAt: { $gte: new Date(0) } } : {}),
   };
 }

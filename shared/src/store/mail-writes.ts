@@ -219,9 +219,11 @@ export function writeAsPerson(
     _id: mailId,
     state: { $in: [...guard.states] },
     ...(guard.unleased ? { "lease.until": { $not: { $gt: clock.now() } } } : {}),
+    ...(guard.seen === undefined ? {} : { writeId: guard.seen.writeId ?? { $exists: false } }),
   };
   // A holder whose lease has run out must not write over what the person decided.
-  const update = updateOf({ ...change, releaseLease: true }, newWriteId());
+  const releaseLease = change.set?.lease === undefined;
+  const update = updateOf({ ...change, releaseLease }, newWriteId());
   return reach(async () => {
     const { matchedCount } = await mails.updateOne(filter, update);
     return matchedCount === 1 ? "written" : "refused";

@@ -52,6 +52,8 @@ export interface MailQuery {
   since?: Date;
   until?: Date;
   state?: MailState;
+  /** Only those with an attempt whose outcome is unknown (I8). */
+  unknown?: true;
   limit: number;
 }
 
@@ -113,12 +115,17 @@ export interface MailStore {
     leaseMs: number,
   ): Promise<{ validUntilMs: number; stale: string[] }>;
   /**
-   * A person's change: allowed only in these states and, with `unleased`, only while nobody holds the
-   * mail. A lease that has run out ends with it.
+   * A person's change: allowed only in these states, with `unleased` only while nobody holds the
+   * mail, and with `seen` only while it is still the record that was read. A lease that has run out
+   * ends with it, unless the change sets one of the person's own.
    */
   writeAs(
     mailId: string,
-    guard: { states: readonly MailState[]; unleased: boolean },
+    guard: {
+      states: readonly MailState[];
+      unleased: boolean;
+      seen?: Pick<MailRecord, "writeId">;
+    },
     change: MailChange,
   ): Promise<"written" | "refused">;
   /** The routes for which `ready` mail waits, due or not. */

@@ -7,8 +7,11 @@ import {
   release,
   retryNow,
   standingFindings,
+  type Actor,
   type Intervention,
 } from "../../../cli/src/interventions.ts";
+import { carryOut } from "../../../cli/src/carry-out.ts";
+import { concernedIn, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
 import { openVirtualDatabase, type Program } from "./actors.ts";
 import { recordOf, type Truth } from "./mails.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
@@ -69,17 +72,12 @@ async function look(world: World, database: Database, person: VirtualProcess): P
       const actor = { by: person.name, now: database.clock.now() };
       const intervention = decide(world, mail, actor);
       if (intervention === undefined) continue;
-      const { states, change } = intervention;
-      await database.mails.writeAs(mail._id, { states, unleased: true }, change);
+      await carryOut(database, mail, intervention, actor, "mail.example");
     }
   }
 }
 
-function decide(
-  world: World,
-  mail: MailRecord,
-  actor: { by: string; now: Date },
-): Intervention | undefined {
+function decide(world: World, mail: MailRecord, actor: Actor): Intervention | undefined {
   const truth = world.truthOf(mail.body.sha256);
   const findings = standingFindings(mail).map(({ finding }) => finding);
   if (truth?.isReleased === true && findings.length > 0) {
@@ -90,7 +88,23 @@ function decide(
     }
   }
   if (mail.state === "quarantined" || mail.next !== undefined) return undefined;
+  if (mail.unknown !== undefined && findings.length === 0) return findOut(world, mail, actor);
   return findings.length > 0 && mail.unknown === undefined
     ? cancel(mail, actor)
     : retryNow(mail, actor);
+}
+
+/** Looks into the hop's log, when nothing of that attempt can be on its way any more. */
+function findOut(world: World, mail: MailRecord, actor: Actor): Intervention | undefined {
+  const { deliveries } = world.invariants;
+  const { resolveAt } = mail.unknown ?? {};
+  const concerned = concernedIn(mail).map(({ address }) => address);
+  if (concerned.length === 0) return retryNow(mail, actor);
+  if (resolveAt === undefined || resolveAt > actor.now) return resend(mail, actor);
+  const taken = concerned.filter((address) => deliveries.timesTaken(mail, address) > 0);
+  if (taken.length > 0) return settle(mail, { as: "sent", to: taken }, actor);
+  const refused = concerned.filter((address) => deliveries.isRefused(mail, address));
+  return refused.length > 0
+    ? settle(mail, { as: "bounced", to: refused }, actor)
+    : resend(mail, actor);
 }

@@ -35,7 +35,12 @@ export class Conservation {
     after.recipients.forEach((recipient, index) => {
       const was = before.recipients[index] as Recipient;
       if (was.address !== recipient.address) this.#broken(id, "it has another recipient");
-      if (was.outcome !== recipient.outcome && !isPerson) this.#onOutcome(after, was, recipient);
+      if (was.outcome === recipient.outcome) return;
+      // A person may reopen what is kept back or dead, never what was sent or reported.
+      const isReopened = isPerson && recipient.outcome === "open";
+      if (!isReopened || was.outcome === "sent" || was.outcome === "bounced") {
+        this.#onOutcome(after, was, recipient);
+      }
     });
     if (after.state === "split") return;
     const isOpen = after.recipients.some(({ outcome }) => outcome === "open");

@@ -1,0 +1,38 @@
+import { newToken } from "@rs-agent/shared/ids.ts";
+import { sendDsn } from "@rs-agent/shared/mail/dsn.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { Actor, Intervention } from "./interventions.ts";
+
+/** Our own right to a mail while its report is made; it ends by itself if we do. */
+const leaseMs = 60_000;
+
+/**
+ * Writes what an intervention made of a mail: only while it is the record that was read, in a state
+ * that allows it, and while nobody works on it. A report is durable before; nobody else can decide
+ * otherwise meanwhile, since the mail is leased to the person (I3).
+ * @returns `refused` where the mail is another's or not the same any more
+ */
+export async function carryOut(
+  database: Pick<Database, "mails" | "bodies" | "clock">,
+  mail: MailRecord,
+  { states, change, report }: Intervention,
+  actor: Actor,
+  reportingMta: string,
+): Promise<"written" | "refused"> {
+  const { mails, bodies, clock } = database;
+  const guard = { states, unleased: true, seen: mail };
+  if (report === undefined) return mails.writeAs(mail._id, guard, change);
+  const token = newToken();
+  const until = new Date(clock.now().getTime() + leaseMs);
+  const lease = { owner: actor.by, token, until };
+  if ((await mails.writeAs(mail._id, guard, { set: { lease } })) === "refused") return "refused";
+  const original = await bodies.get(mail.body);
+  const reason = "the next mail server has not delivered it";
+  await sendDsn(database, {
+    ...{ mail, failed: report, reason, original, reportingMta },
+    now: actor.now,
+  });
+  const written = await mails.write(mail._id, token, { ...change, releaseLease: true });
+  return written === "written" ? "written" : "refused";
+}

@@ -1,0 +1,243 @@
+import { describe, expect, test } from "vitest";
+import { newToken } from "@rs-agent/shared/ids.ts";
+import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
+import { width } from "../src/terminal.ts";
+import { resend, settle } from "../src/unknown-outcomes.ts";
+import { infected, mailWith, plan, spam, useCli } from "./run-cli.ts";
+
+const now = new Date("2026-02-01T00:00:00Z");
+const actor = { by: "p", now };
+const clean = { ...infected, finding: { kind: "clean" as const } };
+const ham = { ...spam, finding: { ...spam.finding, kind: "ham" as const, score: 0 } };
+const route = { key: "192.0.2.1:25|", host: "192.0.2.1", port: 25 };
+
+const mark: UnknownMark = {
+  attempt: 1,
+  connection: "hop.example[192.0.2.1]:25",
+  recipients: ["b@t.example", "c@t.example"],
+  at: new Date("2026-01-31T23:00:00Z"),
+  relay: "relay-1",
+  resolveAt: new Date("2026-01-31T23:10:00Z"),
+};
+
+/** One recipient was sent to and one deferred before the outcome of the two others was lost. */
+function heldMail(given: Partial<MailRecord> = {}): MailRecord {
+  const { enrich: none, ...unchanged } = plan;
+  expect(none).toBeDefined();
+  const words = { status: "4.4.2", reply: "connection closed", attempts: 1 };
+  const mail = mailWith({
+    state: "held",
+    verdicts: { virus: clean, spam: ham },
+    plan: unchanged,
+    route: { ...unchanged.route, ...route },
+    reason: "outcome unknown: b@t.example: connection closed",
+    unknown: mark,
+    recipients: [
+      { address: "a@t.example", outcome: "sent", attempts: 1, status: "2.0.0", reply: "250 ok" },
+      { address: "b@t.example", outcome: "open", ...words },
+      { address: "c@t.example", outcome: "open", ...words },
+      { address: "d@t.example", outcome: "open", attempts: 1, reply: "450 4.2.0 later" },
+    ],
+    ...given,
+  });
+  Reflect.deleteProperty(mail, "next");
+  Reflect.deleteProperty(mail, "dueAt");
+  return mail;
+}
+
+/** Without the one that was deferred. */
+function withoutDeferred(given: Partial<MailRecord> = {}): MailRecord {
+  const mail = heldMail();
+  return { ...mail, recipients: mail.recipients.slice(0, 3), ...given };
+}
+
+function outcomesOf(recipients: unknown): string[] {
+  return (recipients as MailRecord["recipients"]).map(({ outcome }) => outcome);
+}
+
+describe("resend", () => {
+  test("I8: goes back to where it waited, with its mark and by whose word", () => {
+    const { states, change } = resend(heldMail(), actor);
+    expect(states).toEqual(["held"]);
+    expect(change.set).toMatchObject({ state: "relaying", next: route.key, dueAt: now });
+    expect(change.set?.unknown).toEqual({ ...mark, resendBy: "p" });
+    expect(change.set).not.toHaveProperty("recipients");
+    expect(change.history).toMatchObject({ event: "to be sent again", by: "p" });
+  });
+
+  test("I8: nothing shortens the time in which the hop may still answer", () => {
+    const resolveAt = new Date(now.getTime() + 60_000);
+    const { change, told } = resend(heldMail({ unknown: { ...mark, resolveAt } }), actor);
+    expect(change.set?.dueAt).toEqual(resolveAt);
+    expect(told).toContain(resolveAt.toISOString());
+    const { resolveAt: none, ...fresh } = mark;
+    expect(none).toBeDefined();
+    expect(resend(heldMail({ unknown: fresh }), actor).told).toContain("longest time-out");
+  });
+
+  test("I2: a finding that came to stand against it is not passed by: it is processed", () => {
+    const { change } = resend(heldMail({ verdicts: { virus: infected, spam: ham } }), actor);
+    expect(change.set).toMatchObject({ state: "processing", unknown: { resendBy: "p" } });
+  });
+});
+
+describe("settle", () => {
+  test("I1: closes the recipients of that attempt alone; who was deferred goes on", () => {
+    const reply = "250 2.6.0 queued as 4XyZ";
+    const { change, report } = settle(heldMail(), { as: "sent", reply }, actor);
+    expect(outcomesOf(change.set?.recipients)).toEqual(["sent", "sent", "sent", "open"]);
+    expect(change.set?.recipients).toMatchObject([
+      { reply: "250 ok" },
+      { status: "2.6.0", reply, at: now },
+      { status: "2.6.0", reply, at: now },
+      { reply: "450 4.2.0 later" },
+    ]);
+    expect(change.set).toMatchObject({ state: "ready", next: route.key, dueAt: now });
+    expect(change.unset).toContain("unknown");
+    expect(change.history).toMatchObject({ event: "outcome found out", by: "p" });
+    expect(report).toBeUndefined();
+  });
+
+  test("is final where nobody is left, and is kept as policy says", () => {
+    const { change } = settle(withoutDeferred(), { as: "discarded" }, actor);
+    expect(change.set).toMatchObject({ state: "sent", finalAt: now });
+    expect(outcomesOf(change.set?.recipients)).toEqual(["sent", "discarded", "discarded"]);
+    expect(change.set?.expireAt).toEqual(new Date(now.getTime() + (plan.retentionMs.sent ?? 0)));
+    expect(change.unset).toEqual(expect.arrayContaining(["unknown", "reason"]));
+  });
+
+  test("of some of them leaves it held for the others", () => {
+    const { change, told } = settle(heldMail(), { as: "sent", to: ["B@t.example"] }, actor);
+    expect(outcomesOf(change.set?.recipients)).toEqual(["sent", "sent", "open", "open"]);
+    expect(change.set?.unknown).toEqual({ ...mark, recipients: ["c@t.example"] });
+    expect(change.set).not.toHaveProperty("state");
+    expect(told).toBe("sent: b@t.example; held for c@t.example");
+  });
+
+  test("as bounced has the sender told, with the hop's words", () => {
+    const reply = "550 5.1.1 no such user";
+    const { change, report } = settle(withoutDeferred(), { as: "bounced", reply }, actor);
+    expect(change.set).toMatchObject({ state: "bounced" });
+    expect(report).toMatchObject([
+      { address: "b@t.example", status: "5.1.1", reply },
+      { address: "c@t.example", status: "5.1.1", reply },
+    ]);
+    const plainly = settle(withoutDeferred(), { as: "bounced", reply: "250 2.0.0 ok" }, actor);
+    expect(plainly.report?.[0]?.status).toBe("5.0.0");
+  });
+
+  test("as bounced is a dead letter where nobody may be told: null sender, or a finding", () => {
+    const mail = withoutDeferred();
+    const nobody = { ...mail, smtp: { ...mail.smtp, mailFrom: "" } };
+    const double = settle(nobody, { as: "bounced" }, actor);
+    expect(double.report).toBeUndefined();
+    expect(double.change.set).toMatchObject({ state: "dead", reason: "double-bounce" });
+    expect(outcomesOf(double.change.set?.recipients)).toEqual(["sent", "dead", "dead"]);
+    expect(double.told).toContain("dead (double-bounce)");
+    const tagged = withoutDeferred({ verdicts: { virus: clean, spam } });
+    expect(settle(tagged, { as: "bounced" }, actor).report).toBeUndefined();
+  });
+
+  test("of a recipient whose outcome is known is refused, and names those of whom it is not", () => {
+    const found = { as: "sent" as const, to: ["d@t.example"] };
+    expect(() => settle(heldMail(), found, actor)).toThrow(
+      /outcome of d@t.example is not unknown; of b@t.example, c@t.example it is/,
+    );
+  });
+});
+
+test("both are refused for mail that is not held with an unknown outcome", () => {
+  const acts = [
+    (mail: MailRecord) => resend(mail, actor),
+    (mail: MailRecord) => settle(mail, { as: "sent" }, actor),
+  ];
+  for (const act of acts) {
+    expect(() => act(heldMail({ state: "relaying" }))).toThrow(/by its policy; rs-agent hold \w+/);
+    const { unknown: none, ...known } = heldMail();
+    expect(none).toBeDefined();
+    expect(() => act(known)).toThrow(/no outcome of it is unknown; see rs-agent explain/);
+    expect(() => act(mailWith({ state: "ready" }))).toThrow(/no outcome of it is unknown/);
+    expect(() => act({ ...heldMail(), state: "sent" })).toThrow(/only mail that is held/);
+    expect(() => act(heldMail({ recipients: [] }))).toThrow(/every recipient .* has an outcome/);
+  }
+});
+
+describe("rs-agent unknown", () => {
+  const cli = useCli();
+
+  async function stored(mail: MailRecord): Promise<string> {
+    const { mails, bodies } = cli().store;
+    const body = await bodies.put(
+      Buffer.from("Subject: words\r\nFrom: a@x.example\r\n\r\nbody\r\n"),
+    );
+    await mails.insert({ ...mail, body });
+    return mail._id;
+  }
+
+  test("ls shows id, hop, since when, whom it concerns and the last words, within 80 columns", async () => {
+    const { run } = cli();
+    const connection = `${"hop".repeat(20)}.example[192.0.2.1]:25`;
+    const id = await stored(heldMail({ unknown: { ...mark, connection } }));
+    const other = await stored(mailWith({ state: "held", reason: "held by p" }));
+    const { out } = await run(["unknown", "ls"]);
+    expect(out.split("\n").filter((line) => line.length > width)).toEqual([]);
+    expect(out).toContain(`${id}  since 2026-01-31 23:00:00Z  hophop`);
+    expect(out).toContain("a@x.example → b@t.example and 1 more");
+    expect(out).toContain("connection closed");
+    expect(out).not.toContain(other);
+    const json = JSON.parse((await run(["unknown", "ls", "--json"])).out) as MailRecord[];
+    expect(json).toMatchObject([{ _id: id, unknown: { connection } }]);
+    const explained = (await run(["explain", id])).out;
+    expect(explained).toContain(`  rs-agent unknown resend ${id}`);
+    await run(["unknown", "settle", id, "--as", "discarded"]);
+    expect((await run(["unknown", "ls"])).out).toBe("none\n");
+  });
+
+  test("settle --as bounced has the report stored before the outcome, once", async () => {
+    const { run, store } = cli();
+    const id = await stored(withoutDeferred());
+    const args = ["unknown", "settle", id, "--as", "bounced", "--reply", "550 5.7.1 not you"];
+    const { out, code } = await run(args);
+    expect(out).toBe(`${id}: bounced: b@t.example, c@t.example\n`);
+    expect(code).toBe(0);
+    const mail = await store.mails.get(id);
+    expect(mail?.state).toBe("bounced");
+    expect(mail).not.toHaveProperty("lease");
+    expect(mail).not.toHaveProperty("unknown");
+    expect(mail?.history.at(-1)).toMatchObject({ event: "outcome found out", by: "tester" });
+    const found = await store.mails.find({ from: "", to: "a@x.example", limit: 10 });
+    const reports = found.filter(({ origin }) => origin.name === id);
+    expect(reports).toMatchObject([{ state: "incoming", origin: { via: "dsn" } }]);
+    const text = (await store.bodies.get(reports[0]?.body ?? expect.fail("no report"))).toString();
+    expect(text).toContain("Final-Recipient: rfc822; c@t.example");
+    expect(text).toContain("550 5.7.1 not you");
+    expect(text).not.toContain("a@t.example");
+    const again = await run(args);
+    expect(again.err).toMatch(/CLI_REFUSED: \w+ is bounced: no outcome of it is unknown/);
+    expect(again.code).toBe(1);
+  });
+
+  test("neither report nor outcome is written while a service works on the mail", async () => {
+    const { run, store } = cli();
+    const lease = { owner: "relay-2", token: newToken(), until: new Date(Date.now() + 60_000) };
+    const id = await stored({ ...withoutDeferred(), lease });
+    const { err, code } = await run(["unknown", "settle", id, "--as", "bounced"]);
+    expect(err).toMatch(/relay-2 works on it now; try again in a moment/);
+    expect(code).toBe(1);
+    expect(await store.mails.get(id)).toMatchObject({ state: "held", lease: { owner: "relay-2" } });
+    const found = await store.mails.find({ from: "", limit: 100 });
+    expect(found.filter(({ origin }) => origin.name === id)).toEqual([]);
+  });
+
+  test("I3: what was read is what is changed: a mail that was held anew meanwhile is read again", async () => {
+    const { store } = cli();
+    const id = await stored(heldMail());
+    const seen = await store.mails.get(id);
+    const guard = { states: ["held"] as const, unleased: true };
+    await store.mails.writeAs(id, guard, { set: { "unknown.attempt": 2 } });
+    const stale = { ...guard, seen: seen ?? {} };
+    expect(await store.mails.writeAs(id, stale, { set: { reason: "x" } })).toBe("refused");
+    const fresh = { ...guard, seen: (await store.mails.get(id)) ?? {} };
+    expect(await store.mails.writeAs(id, fresh, { set: { reason: "x" } })).toBe("written");
+  });
+});
