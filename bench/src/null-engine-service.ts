@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { integer, loadConfig } from "@rs-agent/shared/config.ts";
 import { runService } from "@rs-agent/shared/lifecycle.ts";
@@ -17,6 +18,8 @@ const schema = workerConfigSchema.extend({
   /** Which check it stands in for. */
   NULL_TASK: checkKindSchema,
   NULL_CONCURRENCY: integer(1, 10_000).default(64),
+  /** How long it pretends to think about a mail. */
+  NULL_WORK_MS: integer(0, 600_000).default(0),
 });
 
 /** A worker service without an engine: it answers at once, so that all else is what is measured. */
@@ -31,7 +34,10 @@ await runService(async () => {
       kind: config.NULL_TASK,
       concurrency: () => config.NULL_CONCURRENCY,
       canary: () => Promise.resolve({ able: true, engine }),
-      handle: () => Promise.resolve(outputs[config.NULL_TASK]),
+      handle: async () => {
+        if (config.NULL_WORK_MS > 0) await setTimeout(config.NULL_WORK_MS);
+        return outputs[config.NULL_TASK];
+      },
       close: () => Promise.resolve(),
     },
   });

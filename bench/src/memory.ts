@@ -1,0 +1,81 @@
+import { readFileSync } from "node:fs";
+
+/** The resident memory of one process over a run. */
+export interface MemoryOfPart {
+  part: string;
+  /** MB at ten equal distances of the run, for a person to see. */
+  overTimeMb: number[];
+  maxMb: number;
+  /** The straight line through what was seen from `judgedFromMinute` on, in percent of its mean. */
+  slopePercentPerMinute: number;
+  judgedFromMinute: number;
+}
+
+interface Sample {
+  minute: number;
+  mb: number;
+}
+
+const everyMs = 1_000;
+/** Until then caches fill and code is compiled. */
+const settledMinute = 2;
+
+/** Looks at the processes each second until it is stopped. `pids` is asked again each time. */
+export function watchMemory(pids: () => Record<string, number>): { stop(): MemoryOfPart[] } {
+  const samples = new Map<string, Sample[]>();
+  const begun = performance.now();
+  const look = () => {
+    const minute = (performance.now() - begun) / 60_000;
+    for (const [part, pid] of Object.entries(pids())) {
+      const mb = residentMb(pid);
+      if (mb === 0) continue;
+      const seen = samples.get(part) ?? [];
+      seen.push({ minute, mb });
+      samples.set(part, seen);
+    }
+  };
+  const timer = setInterval(look, everyMs);
+  look();
+  return {
+    stop: () => {
+      clearInterval(timer);
+      return [...samples].map(([part, seen]) => memoryOf(part, seen));
+    },
+  };
+}
+
+function memoryOf(part: string, seen: readonly Sample[]): MemoryOfPart {
+  const last = seen.at(-1)?.minute ?? 0;
+  // A run that is too short for that is looked at in its second half.
+  const judgedFromMinute = last > settledMinute + 1 ? settledMinute : last / 2;
+  const judged = seen.filter(({ minute }) => minute >= judgedFromMinute);
+  const at = (tenth: number) => seen[Math.floor((tenth * (seen.length - 1)) / 9)]?.mb ?? 0;
+  return {
+    part,
+    overTimeMb: Array.from({ length: 10 }, (_, tenth) => Math.round(at(tenth))),
+    maxMb: Math.round(Math.max(...seen.map(({ mb }) => mb))),
+    slopePercentPerMinute: slopeOf(judged),
+    judgedFromMinute,
+  };
+}
+
+/** Least squares. */
+function slopeOf(samples: readonly Sample[]): number {
+  const count = samples.length;
+  const mean = (of: (sample: Sample) => number) =>
+    samples.reduce((sum, sample) => sum + of(sample), 0) / count;
+  const [meanMinute, meanMb] = [mean(({ minute }) => minute), mean(({ mb }) => mb)];
+  const spread = mean(({ minute }) => (minute - meanMinute) ** 2);
+  const joint = mean(({ minute, mb }) => (minute - meanMinute) * (mb - meanMb));
+  return spread === 0 ? 0 : ((joint / spread) * 100) / meanMb;
+}
+
+/** proc(5), /proc/PID/status: VmRSS. 0 for a process that is gone. */
+function residentMb(pid: number): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024;
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,308 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import Table from "cli-table3";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { policyDocumentSchema } from "@rs-agent/shared/policy/document.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/start/system.ts";
+import { watchMemory, type MemoryOfPart } from "./memory.ts";
+import { followRelay } from "./relayed-mail.ts";
+import { openArrivals, type ArrivalCounts } from "./smtp-arrivals.ts";
+import { startSmtpSink } from "./smtp-sink.ts";
+
+/**
+ * More mail than the system can check: a private system with a spam engine of a stated speed, its
+ * capacity measured, then arrivals by SMTP at a multiple of that. What must hold: memory stays, the
+ * 250 stays quick or becomes 452, the oldest goes first, what was accepted is sent, and it recovers
+ * by itself. `node bench/src/overload.ts [--minutes N] [--factor N] [--engine-rate N]
+ * [--max-waiting N] [--connections N] [--json]`
+ */
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "10" },
+    factor: { type: "string", default: "10" },
+    /** Mails a second that the spam engine makes; spamd makes some 20. */
+    "engine-rate": { type: "string", default: "40" },
+    /** INGEST_MAX_WAITING; a minute's work of the engine by default. */
+    "max-waiting": { type: "string" },
+    connections: { type: "string", default: "100" },
+    json: { type: "boolean", default: false },
+  },
+});
+const minutes = Number(values.minutes);
+const factor = Number(values.factor);
+const engineRate = Number(values["engine-rate"]);
+const maxWaiting = Number(values["max-waiting"] ?? engineRate * 60);
+const connections = Number(values.connections);
+
+const engineConcurrency = 4;
+const capacitySeconds = 20;
+const demandedSlope = 1;
+/** A slope is judged over a minute at least, after the two in which it settles. */
+const judgedMinutes = 3;
+
+interface Times {
+  count: number;
+  medianMs: number;
+  p99Ms: number;
+  maxMs: number;
+}
+
+interface Report {
+  server: string;
+  durability: string;
+  minutes: number;
+  factor: number;
+  maxWaiting: number;
+  capacityPerSecond: number;
+  offeredPerSecond: number;
+  accepted: number;
+  putOff: number;
+  crowdedOut: number;
+  others: Record<string, number>;
+  to250: Times;
+  to452: Times;
+  ageWhenSent: Times;
+  overtaken: Times;
+  memory: MemoryOfPart[];
+  recovery: { takesMailAfterMs: number; nothingWaitsAfterMs: number };
+  /** Accepted recipients that have no end. */
+  open: number;
+  holds: boolean;
+  because: string[];
+}
+
+const nullWorker = fileURLToPath(new URL("null-engine-service.ts", import.meta.url));
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function run(): Promise<Report> {
+  const runDir = mkdtempSync(join(tmpdir(), "rs-agent-bench-"));
+  const sink = await startSmtpSink();
+  const system = await startSystem({
+    runDir,
+    clamd: "none",
+    spamd: "none",
+    nextHop: sink.address,
+    scripts: { "av-worker": nullWorker, "spam-worker": nullWorker },
+    serviceEnv: {
+      ingest: { INGEST_MAX_WAITING: String(maxWaiting), INGEST_REVERSE_LOOKUP: "off" },
+      "av-worker": { NULL_TASK: "virus" },
+      "spam-worker": {
+        NULL_TASK: "spam",
+        NULL_CONCURRENCY: String(engineConcurrency),
+        NULL_WORK_MS: String((engineConcurrency * 1_000) / engineRate),
+      },
+    },
+    prepare: storePolicy,
+    restart: false,
+  });
+  try {
+    const { uri, db } = system.mongodb;
+    const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
+    try {
+      return await measure(system, database);
+    } finally {
+      await database.close();
+    }
+  } finally {
+    await system.stop();
+    sink.stop();
+    rmSync(runDir, { recursive: true, force: true });
+  }
+}
+
+/** Whose mail it is: ingest takes mail for this domain from anywhere. */
+async function storePolicy({ uri, db }: RunningSystem["mongodb"]): Promise<void> {
+  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
+  const tenant = { _id: "tenant:bench", scope: "tenant", tenantId: "bench" };
+  const document = policyDocumentSchema.parse({ ...tenant, domains: ["bench.example"] });
+  await database.policies.replace([document]);
+  await database.close();
+}
+
+async function measure(system: RunningSystem, database: Database): Promise<Report> {
+  const capacity = await capacityOf(system, database);
+  say(`capacity ${capacity.toFixed(1)} mails/s, offering ${(capacity * factor).toFixed(0)}/s`);
+  const relayed = followRelay(system.logsDir);
+  const memory = watchMemory(() => pidsOf(system));
+  const arrivals = await openArrivals(system.smtp, connections, rawMail());
+  await arriveAt(capacity * factor, minutes * 60_000, arrivals.arrive);
+  await arrivals.settled();
+  arrivals.close();
+  const memoryOf = memory.stop();
+  const recovery = await recover(system, database);
+  const { ages, overtaken } = relayed.read();
+  relayed.stop();
+  const { open } = await database.mails.countOutcomes();
+  const { counts } = arrivals;
+  const { server, durability } = system.mongodb;
+  const report = {
+    server,
+    durability,
+    minutes,
+    factor,
+    maxWaiting,
+    capacityPerSecond: capacity,
+    offeredPerSecond: capacity * factor,
+    accepted: counts.accepted,
+    putOff: counts.putOff,
+    crowdedOut: counts.crowdedOut,
+    others: counts.others,
+    to250: timesOf(counts.to250),
+    to452: timesOf(counts.toPutOff),
+    ageWhenSent: timesOf(ages),
+    overtaken: timesOf(overtaken),
+    memory: memoryOf,
+    recovery,
+    open,
+  };
+  const because = whatFails(report, counts, ages.length);
+  return { ...report, holds: because.length === 0, because };
+}
+
+/** Mails a second that go through while there is always some more to do. */
+async function capacityOf(system: RunningSystem, database: Database): Promise<number> {
+  const relayed = followRelay(system.logsDir);
+  const arrivals = await openArrivals(system.smtp, 10, rawMail());
+  const { counts } = arrivals;
+  const ahead = engineRate * 3;
+  const keepBusy = setInterval(() => {
+    for (let room = ahead - (counts.begun - relayed.read().count); room > 0; room -= 1) {
+      if (counts.begun - counts.accepted >= 10) return;
+      arrivals.arrive();
+    }
+  }, 20);
+  await sleep(5_000);
+  const [from, begun] = [relayed.read().count, performance.now()];
+  await sleep(capacitySeconds * 1_000);
+  const rate = ((relayed.read().count - from) * 1_000) / (performance.now() - begun);
+  clearInterval(keepBusy);
+  await arrivals.settled();
+  arrivals.close();
+  relayed.stop();
+  await untilNothingWaits(database);
+  return rate;
+}
+
+/** An open loop: arrivals come when they come, whatever became of those before. */
+async function arriveAt(perSecond: number, forMs: number, arrive: () => void): Promise<void> {
+  const begun = performance.now();
+  let arrived = 0;
+  for (;;) {
+    const sinceMs = performance.now() - begun;
+    if (sinceMs >= forMs) return;
+    for (; arrived < (sinceMs * perSecond) / 1_000; arrived += 1) arrive();
+    await sleep(10);
+  }
+}
+
+async function recover(system: RunningSystem, database: Database): Promise<Report["recovery"]> {
+  const begun = performance.now();
+  const since = () => Math.round(performance.now() - begun);
+  const takesMail = async () => {
+    const probe = await openArrivals(system.smtp, 1, rawMail());
+    try {
+      for (;;) {
+        probe.arrive();
+        await probe.settled();
+        if (probe.counts.accepted > 0) return since();
+        await sleep(500);
+      }
+    } finally {
+      probe.close();
+    }
+  };
+  const takesMailAfterMs = await takesMail();
+  await untilNothingWaits(database);
+  return { takesMailAfterMs, nothingWaitsAfterMs: since() };
+}
+
+async function untilNothingWaits({ mails }: Database): Promise<void> {
+  while ((await mails.waiting()).length > 0) await sleep(250);
+}
+
+function pidsOf(system: RunningSystem): Record<string, number> {
+  const pids = system.pids();
+  const services = serviceNames.flatMap((name) =>
+    pids[name].map((pid, nth): [string, number] => [nth === 0 ? name : `${name} ${nth + 1}`, pid]),
+  );
+  const { pid } = system.mongodb;
+  return { ...Object.fromEntries(services), ...(pid === undefined ? {} : { database: pid }) };
+}
+
+function whatFails(
+  report: Omit<Report, "holds" | "because">,
+  { accepted, others }: ArrivalCounts,
+  sent: number,
+): string[] {
+  const grown = report.memory.filter(
+    ({ part, slopePercentPerMinute }) =>
+      part !== "database" && minutes >= judgedMinutes && slopePercentPerMinute > demandedSlope,
+  );
+  return [
+    ...grown.map(
+      ({ part, slopePercentPerMinute }) =>
+        `${part} grew by ${slopePercentPerMinute.toFixed(2)} % a minute`,
+    ),
+    // The probe of the recovery is one more.
+    ...(sent < accepted + 1 ? [`${accepted + 1} accepted, ${sent} sent`] : []),
+    ...(report.open > 0 ? [`${report.open} recipients without an end`] : []),
+    ...Object.entries(others).map(([reply, count]) => `${count} times reply ${reply}`),
+  ];
+}
+
+function timesOf(times: readonly number[]): Times {
+  const sorted = times.toSorted((a, b) => a - b);
+  const at = (part: number) =>
+    Math.round((sorted[Math.floor(part * (sorted.length - 1))] ?? 0) * 10) / 10;
+  return { count: sorted.length, medianMs: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
+}
+
+function rawMail(): Buffer {
+  const head =
+    "From: Sender <sender@stranger.example>\r\nTo: rcpt@bench.example\r\nSubject: bench\r\n" +
+    "Message-ID: <bench@stranger.example>\r\nDate: Mon, 23 Nov 2026 00:00:00 +0000\r\n\r\n";
+  return Buffer.from(head + "The quick brown fox runs on, mail after mail.\r\n".repeat(80));
+}
+
+function say(text: string): void {
+  if (!values.json) process.stderr.write(`${text}\n`);
+}
+
+function print(report: Report): void {
+  const { capacityPerSecond, offeredPerSecond, recovery, memory } = report;
+  const times = new Table({ head: ["", "count", "median", "99 %", "max"], style: { head: [] } });
+  const row = (name: string, { count, medianMs, p99Ms, maxMs }: Times) =>
+    times.push([name, count, ...[medianMs, p99Ms, maxMs].map((ms) => `${ms} ms`)]);
+  row("final dot to 250", report.to250);
+  row("MAIL to 452", report.to452);
+  row("age when sent", report.ageWhenSent);
+  row("overtaken by younger mail by", report.overtaken);
+  const rss = new Table({
+    head: ["RSS, MB", "over time", "max", "% a minute"],
+    style: { head: [] },
+  });
+  for (const { part, overTimeMb, maxMb, slopePercentPerMinute } of memory) {
+    rss.push([part, overTimeMb.join(" "), maxMb, slopePercentPerMinute.toFixed(2)]);
+  }
+  process.stdout.write(
+    `${report.server}; ${report.durability}\n` +
+      `${capacityPerSecond.toFixed(1)} mails/s are its capacity; ${report.minutes} min at ${offeredPerSecond.toFixed(0)}/s, INGEST_MAX_WAITING ${report.maxWaiting}\n` +
+      `${report.accepted} accepted, ${report.putOff} put off, ${report.crowdedOut} found all ${connections} connections busy\n` +
+      `${times.toString()}\n${rss.toString()}\n` +
+      `takes mail ${recovery.takesMailAfterMs} ms after the last arrival, nothing waits after ${recovery.nothingWaitsAfterMs} ms\n` +
+      (minutes < judgedMinutes
+        ? `memory is judged in runs of ${judgedMinutes} minutes and more\n`
+        : "") +
+      `${report.holds ? "holds" : `does not hold: ${report.because.join("; ")}`}\n`,
+  );
+}
+
+const report = await run();
+if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+else print(report);
+if (!report.holds) process.exitCode = 1;

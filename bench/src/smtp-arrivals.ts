@@ -1,0 +1,171 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+
+/** What became of the arrivals of a while, and how long their clients waited for the word. */
+export interface ArrivalCounts {
+  /** Transactions that were begun. */
+  begun: number;
+  accepted: number;
+  /** 452 or 421: come again. */
+  putOff: number;
+  /** Any other end, by its reply. */
+  others: Record<string, number>;
+  /** Arrivals that found every connection busy. */
+  crowdedOut: number;
+  /** Milliseconds from the final dot to its 250. */
+  to250: number[];
+  /** Milliseconds from MAIL to its 452. */
+  toPutOff: number[];
+}
+
+export interface Arrivals {
+  readonly counts: ArrivalCounts;
+  /** Begins one transaction, unless every connection is busy. */
+  arrive: () => void;
+  /** Ends when what was begun has had its reply. */
+  settled(): Promise<void>;
+  close(): void;
+}
+
+const mailbox = "rcpt@bench.example";
+
+/** Clients that hold their connections and deliver over them, as an MTA with a full queue does. */
+export async function openArrivals(
+  address: string,
+  connections: number,
+  raw: Buffer,
+): Promise<Arrivals> {
+  const sessions = await Promise.all(
+    Array.from({ length: connections }, () => Session.open(address)),
+  );
+  const idle = [...sessions];
+  const underWay = new Set<Promise<void>>();
+  const counts: ArrivalCounts = {
+    begun: 0,
+    accepted: 0,
+    putOff: 0,
+    others: {},
+    crowdedOut: 0,
+    to250: [],
+    toPutOff: [],
+  };
+  const data = Buffer.concat([raw, Buffer.from(".\r\n")]);
+  const other = (reply: string) => {
+    const code = reply.slice(0, 3);
+    counts.others[code] = (counts.others[code] ?? 0) + 1;
+  };
+
+  async function transact(session: Session): Promise<void> {
+    const begun = performance.now();
+    const mail = await session.say("MAIL FROM:<sender@stranger.example>\r\n");
+    if (mail.startsWith("452") || mail.startsWith("421")) {
+      counts.putOff += 1;
+      counts.toPutOff.push(performance.now() - begun);
+      return;
+    }
+    if (!mail.startsWith("250")) {
+      other(mail);
+      return;
+    }
+    session.send(`RCPT TO:<${mailbox}>\r\nDATA\r\n`);
+    const [rcpt, ready] = [await session.reply(), await session.reply()];
+    if (!ready.startsWith("354")) {
+      other(rcpt);
+      return;
+    }
+    const sent = performance.now();
+    const reply = await session.say(data);
+    if (!reply.startsWith("250")) {
+      other(reply);
+      return;
+    }
+    counts.accepted += 1;
+    counts.to250.push(performance.now() - sent);
+  }
+
+  return {
+    counts,
+    arrive() {
+      const session = idle.pop();
+      if (session === undefined) {
+        counts.crowdedOut += 1;
+        return;
+      }
+      counts.begun += 1;
+      const work = transact(session)
+        .catch(() => other("gone"))
+        .finally(() => {
+          underWay.delete(work);
+          // A session that is over serves nobody; the others go on.
+          if (session.isOpen) idle.push(session);
+        });
+      underWay.add(work);
+    },
+    settled: async () => {
+      await Promise.all(underWay);
+    },
+    close: () => {
+      for (const session of sessions) session.close();
+    },
+  };
+}
+
+/** An SMTP session that reads one reply after the other; "" where the server has gone. */
+class Session {
+  readonly #socket: Socket;
+  #input = "";
+  #ended = false;
+  #wake: (() => void) | undefined;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on("data", (chunk: Buffer) => {
+      this.#input += chunk.toString("latin1");
+      this.#wake?.();
+    });
+    const end = () => {
+      this.#ended = true;
+      this.#wake?.();
+    };
+    socket.on("end", end).on("close", end).on("error", end);
+  }
+
+  static async open(address: string): Promise<Session> {
+    const [host = "", port = ""] = address.split(":");
+    const socket = connect({ host, port: Number(port), noDelay: true });
+    await once(socket, "connect");
+    const session = new Session(socket);
+    await session.reply();
+    await session.say("EHLO bench.example\r\n");
+    return session;
+  }
+
+  get isOpen(): boolean {
+    return !this.#ended;
+  }
+
+  send(data: string | Buffer): void {
+    this.#socket.write(data);
+  }
+
+  say(data: string | Buffer): Promise<string> {
+    this.send(data);
+    return this.reply();
+  }
+
+  async reply(): Promise<string> {
+    for (;;) {
+      const whole = /^(?:\d{3}-[^\n]*\n)*\d{3} [^\n]*\n/.exec(this.#input)?.[0];
+      if (whole !== undefined) {
+        this.#input = this.#input.slice(whole.length);
+        return whole;
+      }
+      if (this.#ended) return "";
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
