@@ -5,6 +5,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
+import { Backlogs } from "./backlogs.ts";
 import { bounceRejected } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { hold, note, type HeldMail } from "./held-mail.ts";
@@ -37,6 +38,7 @@ export interface DeskDeps {
 export class Desk {
   readonly held: HeldMails;
   readonly placement: Placement;
+  readonly backlogs = new Backlogs();
   readonly #deps: DeskDeps;
   readonly #flow: ResultDeps;
   readonly #planning: PlanningDeps;
@@ -107,6 +109,18 @@ export class Desk {
     await advance(this.#flow, mail);
   }
 
+  /** Where older mail waits for this task in the database, a mail that was not claimed for it joins that. */
+  #ask(mail: HeldMail, kind: TaskKind): void {
+    if (mail.over) return;
+    const isBusy = mail.tasks.size > 0 || mail.asked.size > 0;
+    if (this.backlogs.has(kind) && mail.mail.next !== kind && !isBusy) {
+      this.#settle(mail, this.#giveBack(mail, kind));
+      return;
+    }
+    mail.asked.add(kind);
+    this.placement.enqueue(mail, kind);
+  }
+
   #giveBack(mail: HeldMail, next: TaskKind | "plan", reason?: string): Promise<void> {
     note(mail, transitions.givenBack(mail.mail, next, reason));
     return this.held.finish(mail);
@@ -171,7 +185,10 @@ export class Desk {
         this.held.taskSent(mail, sent.taskId, kind);
         return true;
       },
-      giveBack: (mail, kind) => this.#settle(mail, this.#giveBack(mail, kind)),
+      giveBack: (mail, kind) => {
+        this.backlogs.begin(kind);
+        this.#settle(mail, this.#giveBack(mail, kind));
+      },
       onError: (mail, error) => this.#settle(mail, this.#failed(mail, error)),
       isPaused: (kind) => this.#draining || this.isPaused(kind),
     });
@@ -188,10 +205,7 @@ export class Desk {
       log,
       logAddresses: config.LOG_ADDRESSES,
       isAble: (kind) => this.isPaused(kind) || this.isAble(kind),
-      enqueue: (mail, kind) => {
-        mail.asked.add(kind);
-        this.placement.enqueue(mail, kind);
-      },
+      enqueue: (mail, kind) => this.#ask(mail, kind),
       finish: (mail) => this.held.finish(mail),
       bounce: (mail, reason, now) =>
         bounceRejected(database, config.MAIL_HOSTNAME, mail, reason, now),

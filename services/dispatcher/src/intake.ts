@@ -40,7 +40,12 @@ export function createIntake({ config, database, desk, log }: IntakeDeps): Intak
   const claimer = (states: MailState[], next: string, room: () => number) =>
     createClaimer({
       room: () => Math.min(desk.held.room(), room()),
-      claim: claim(states, next),
+      claim: async (limit) => {
+        const found = await claim(states, next)(limit);
+        const kind = taskKinds.find((each) => each === next);
+        if (kind !== undefined) desk.backlogs.claimed(kind, found, limit);
+        return found;
+      },
       batch: config.CLAIM_BATCH,
       log,
     });
