@@ -34,6 +34,8 @@ export interface TaskHandler {
   readonly kind: TaskKind;
   /** Tasks worked on at once at the most: the engine's own parallelism. Read again before each grant. */
   concurrency(): number;
+  /** Why `concurrency` is 0 just now, where the last canaries do not say it. */
+  whyNone?(): string;
   /**
    * Works on one task. An engine's failure is a value (`unchecked`), not an exception; what is
    * thrown becomes a `failed` result. `signal` aborts at the deadline, at `cancel` and at close.

@@ -83,6 +83,8 @@ export class TaskRunner {
     for (const task of this.#queue.filter((queued) => nowMs >= queued.deadlineAtMs)) {
       this.#giveUp(task, "BUS_DEADLINE", "the deadline passed before the work could begin");
     }
+    // The handler's places may have become more, or none, with nothing having ended here.
+    if (this.#queue.length > 0) this.#pumpSoon();
   }
 
   #giveUp(task: HeldTask, code: ErrorCode, detail: string): void {

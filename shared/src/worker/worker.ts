@@ -271,8 +271,12 @@ class Worker implements WorkerHandle {
     if (this.#draining) return "draining";
     if (this.#ability === undefined) return "the canaries are not back yet";
     if (!this.#ability.able) return this.#ability.reason.slice(0, 500);
-    const places = this.#deps.handler.concurrency();
-    if (places === 0) return "no engine takes work";
+    const { handler } = this.#deps;
+    const places = handler.concurrency();
+    if (places === 0) {
+      const reason = handler.whyNone?.() ?? "";
+      return reason === "" ? "no engine takes work" : reason.slice(0, 500);
+    }
     const { overdue } = this.#runner;
     return overdue >= places || this.#isStuck ? "tasks that were given up do not end" : undefined;
   }
