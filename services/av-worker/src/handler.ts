@@ -14,6 +14,7 @@ export function createVirusHandler(deps: { pool: ClamdPool; timeoutMs: number })
   return {
     kind: "virus",
     concurrency: () => pool.grant(),
+    whyNone: () => pool.reasons(),
     async handle(_task, mail, { signal }) {
       const deadline = createDeadline(timeoutMs, signal);
       try {
@@ -41,10 +42,7 @@ async function checkPool(pool: ClamdPool, signal: AbortSignal): Promise<Ability>
   const states = await pool.check(signal);
   const able = states.find((state) => state.kind === "able");
   if (able !== undefined) return { able: true, engine: able.engine, blind: able.blind };
-  const reasons = pool.engines.map(({ address, state }) =>
-    state.kind === "unable" ? `${address.text}: ${state.reason}` : "",
-  );
-  return { able: false, reason: reasons.join("; ") };
+  return { able: false, reason: pool.reasons() };
 }
 
 async function scanMail(pool: ClamdPool, mail: TaskMail, signal: AbortSignal): Promise<Scanned> {

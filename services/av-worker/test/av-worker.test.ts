@@ -6,6 +6,7 @@ import { afterEach, describe, expect, inject, it, vi } from "vitest";
 import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import {
   startWorkerPool,
+  type LostTask,
   type TaskResult,
   type WorkerPool,
 } from "@rs-agent/shared/bus/worker-pool.ts";
@@ -14,6 +15,7 @@ import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import { canaryMail, type CanaryKind } from "../src/canary-mails.ts";
+import { startFakeClamd } from "./fake-clamd.ts";
 import { matching } from "./matching.ts";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
@@ -24,8 +26,9 @@ afterEach(async () => {
 });
 
 /** A dispatcher's end of the bus, with what came back. */
-async function openPool(): Promise<{ pool: WorkerPool; results: Map<string, TaskResult> }> {
+async function openPool() {
   const results = new Map<string, TaskResult>();
+  const lost: LostTask[] = [];
   const pool = await startWorkerPool({
     bind: "tcp://127.0.0.1:*",
     actorId: "dispatcher-test",
@@ -33,10 +36,10 @@ async function openPool(): Promise<{ pool: WorkerPool; results: Map<string, Task
     clock: systemClock,
     log: createSilentLogger(),
     onResult: (result) => results.set(result.head.mailId, result),
-    onLost: () => undefined,
+    onLost: (task) => lost.push(task),
   });
   closers.push(() => pool.close());
-  return { pool, results };
+  return { pool, results, lost };
 }
 
 function startProcess(env: Record<string, string>) {
@@ -102,6 +105,28 @@ describe("the av-worker as a process", () => {
     const why = matching(/127\.0\.0\.1:1: .*ECONNREFUSED/);
     await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]), 15_000);
     expect(pool.free("virus").tasks).toBe(0);
+  });
+
+  it("grants zero by itself while its clamd stands still, says why, and loses no task over it", async () => {
+    const { pool, results, lost } = await openPool();
+    const clamd = await startFakeClamd();
+    closers.push(() => clamd.close());
+    startProcess({ BUS_DISPATCHERS: pool.endpoint, AV_CLAMD: clamd.address });
+    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0), 15_000);
+    clamd.freeze();
+    const kinds = ["clean", "eicar"] as const;
+    for (const kind of kinds) place(pool, kind, kind);
+    const why = matching(/did not answer PING within \d+ ms: it hangs, or loads its signatures/);
+    // Long before the tasks' own deadline of 20 s.
+    await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]), 15_000);
+    expect(pool.free("virus").tasks).toBe(0);
+    expect(results.size).toBe(0);
+    clamd.thaw();
+    await vi.waitFor(() => expect(results.size).toBe(2), 15_000);
+    const findings = kinds.map((kind) => results.get(kind)?.head.output);
+    expect(findings).toMatchObject([{ kind: "clean" }, { kind: "infected" }]);
+    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0), 15_000);
+    expect(lost).toEqual([]);
   });
 
   it("ends with 78 and every wrong setting in one message", async () => {

@@ -57,6 +57,9 @@ describe("a clamd that misbehaves on one mail", () => {
     }),
     "a reply without an end": ({ id }) => ({ raw: `${id}: stream: ${"O".repeat(300_000)}` }),
     "FOUND without a name": ({ id }) => ({ raw: `${id}: stream:  FOUND\0` }),
+    "that it is out of memory": ({ id }) => ({
+      raw: `${id}: stream: Can't allocate memory ERROR\0`,
+    }),
     "an empty reply": () => ({ raw: "\0" }),
   };
 

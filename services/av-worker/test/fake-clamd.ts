@@ -36,11 +36,16 @@ export interface FakeClamd {
   connections: number;
   options: FakeOptions;
   openConnections(): number;
+  /** Takes connections and bytes, and answers nothing more: hung, or in a reload that blocks. */
+  freeze(): void;
+  /** Answers all that was asked meanwhile. */
+  thaw(): void;
   close(): Promise<void>;
 }
 
 export async function startFakeClamd(options: FakeOptions = {}): Promise<FakeClamd> {
   const open = new Set<Socket>();
+  const frozen = { is: false, thawed: new Set<() => void>() };
   const server: Server = createServer({ pauseOnConnect: options.deaf === true });
   const fake: FakeClamd = {
     address: "",
@@ -49,6 +54,11 @@ export async function startFakeClamd(options: FakeOptions = {}): Promise<FakeCla
     connections: 0,
     options,
     openConnections: () => open.size,
+    freeze: () => (frozen.is = true),
+    thaw() {
+      frozen.is = false;
+      for (const goOn of frozen.thawed) goOn();
+    },
     async close() {
       for (const socket of open) socket.destroy();
       if (!server.listening) return;
@@ -60,7 +70,7 @@ export async function startFakeClamd(options: FakeOptions = {}): Promise<FakeCla
     fake.connections++;
     open.add(socket);
     socket.on("close", () => open.delete(socket)).on("error", () => undefined);
-    if (options.deaf !== true) serve(socket, fake);
+    if (options.deaf !== true) serve(socket, fake, frozen);
   });
   const { listen = 0 } = options;
   if (typeof listen === "string") server.listen(listen);
@@ -72,7 +82,11 @@ export async function startFakeClamd(options: FakeOptions = {}): Promise<FakeCla
   return fake;
 }
 
-function serve(socket: Socket, fake: FakeClamd): void {
+function serve(
+  socket: Socket,
+  fake: FakeClamd,
+  frozen: { is: boolean; thawed: Set<() => void> },
+): void {
   let buffered: Buffer = Buffer.alloc(0);
   let inSession = false;
   let commands = 0;
@@ -135,9 +149,14 @@ function serve(socket: Socket, fake: FakeClamd): void {
     return true;
   };
 
+  const goOn = () => {
+    while (!frozen.is && step());
+  };
+  frozen.thawed.add(goOn);
+  socket.on("close", () => frozen.thawed.delete(goOn));
   socket.on("data", (chunk) => {
     buffered = Buffer.concat([buffered, chunk]);
-    while (step());
+    goOn();
   });
 }
 

@@ -1,12 +1,17 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { ClamdAddress } from "./address.ts";
+import { ping } from "./command.ts";
+import { createDeadline } from "./deadline.ts";
 import type { ScanInput } from "./frames.ts";
 import { ClamdSession, type SessionLimits, type SessionOutcome } from "./session.ts";
 
 /** What a check of one clamd found: its version and what it is allowed not to see, or why not. */
 export type EngineState =
-  { kind: "able"; engine: Engine; blind: readonly string[] } | { kind: "unable"; reason: string };
+  | { kind: "able"; engine: Engine; blind: readonly string[] }
+  /** `silent`: it was not reached at all, as in a reload that blocks; such a state lasts. */
+  | { kind: "unable"; reason: string; silent?: true };
 
 /** Tests whether a clamd can do its work. Never rejects by itself; ends when the signal aborts. */
 export type CheckEngine = (address: ClamdAddress, signal: AbortSignal) => Promise<EngineState>;
@@ -19,12 +24,17 @@ export interface EngineOptions {
   /** Time until a clamd that is unable is checked again; doubled up to `recheckMaxMs`. */
   recheckMs: number;
   recheckMaxMs: number;
+  /** Scans that go on for so long without one answer have clamd asked for a PONG. */
+  quietMs: number;
+  /** Without it in this time clamd hangs, or loads its signatures and does nothing else. */
+  pongMs: number;
   session: SessionLimits;
 }
 
 /**
  * One clamd: its sessions, its load, and whether it is able. It becomes able by a check alone, and
- * is left out from the moment that it breaks a session until a check succeeds again.
+ * is left out from the moment that it breaks a session, or gives no sign of life, until a check
+ * succeeds again. A PONG proves nothing of its ability; that there is none proves that it is unable.
  */
 export class ClamdEngine {
   readonly address: ClamdAddress;
@@ -41,6 +51,7 @@ export class ClamdEngine {
   #failedChecks = 0;
   #checking: Promise<EngineState> | undefined;
   #recheck: NodeJS.Timeout | undefined;
+  readonly #quiet: QuietWatch;
 
   constructor(
     address: ClamdAddress,
@@ -52,6 +63,7 @@ export class ClamdEngine {
     this.#check = deps.check;
     this.#log = deps.log;
     this.#onChange = deps.onChange;
+    this.#quiet = new QuietWatch(options.quietMs, () => this.#demandPong());
   }
 
   get state(): EngineState {
@@ -83,7 +95,9 @@ export class ClamdEngine {
     { alone }: { alone: boolean },
   ): Promise<SessionOutcome> {
     const session = alone ? this.#open(this.#loneSessions) : this.#leastBusySession();
+    this.#quiet.begin();
     const outcome = await session.scan(input, signal);
+    this.#quiet.end(outcome.kind === "answered");
     if (alone) session.destroy();
     return outcome;
   }
@@ -96,16 +110,41 @@ export class ClamdEngine {
 
   /** Leaves the engine out until a check, begun at once, succeeds. */
   suspect(reason: string): void {
-    if (this.#state.kind === "unable" || this.#closing.signal.aborted) return;
-    this.#become({ kind: "unable", reason });
-    this.#scheduleRecheck(0);
+    this.#leaveOut({ kind: "unable", reason });
   }
 
   close(): void {
     this.#closing.abort();
     clearTimeout(this.#recheck);
+    this.#quiet.close();
     for (const session of [...this.#sessions, ...this.#loneSessions]) session.destroy();
     this.#state = { kind: "unable", reason: "closed" };
+  }
+
+  #leaveOut(state: EngineState & { kind: "unable" }): void {
+    if (this.#state.kind === "unable" || this.#closing.signal.aborted) return;
+    this.#become(state);
+    this.#scheduleRecheck(0);
+  }
+
+  /**
+   * clamd answers PING beside its scans, however long these take. Scans under way are left to their
+   * deadlines: after a reload they are answered.
+   */
+  async #demandPong(): Promise<void> {
+    if (this.#state.kind === "unable") return;
+    const { pongMs } = this.#options;
+    const deadline = createDeadline(pongMs, this.#closing.signal);
+    try {
+      await ping(this.address, deadline.signal);
+    } catch (error) {
+      const wasSilent = deadline.signal.aborted;
+      const hint = wasSilent ? ` within ${pongMs} ms: it hangs, or loads its signatures` : "";
+      const reason = messageOf(error) + hint;
+      this.#leaveOut({ kind: "unable", reason, ...(wasSilent && { silent: true }) });
+    } finally {
+      deadline.end();
+    }
   }
 
   #leastBusySession(): ClamdSession {
@@ -165,6 +204,45 @@ export class ClamdEngine {
       this.#log.warn({ clamd, reason: state.reason }, "clamd is left out");
     }
     this.#onChange();
+  }
+}
+
+/** Calls back when scans have been under way for so long without an answer to any of them. */
+class QuietWatch {
+  readonly #quietMs: number;
+  readonly #onQuiet: () => Promise<void>;
+  #underWay = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(quietMs: number, onQuiet: () => Promise<void>) {
+    this.#quietMs = quietMs;
+    this.#onQuiet = onQuiet;
+  }
+
+  begin(): void {
+    this.#underWay++;
+    this.#timer ??= this.#start();
+  }
+
+  /** `heard`: clamd has answered. */
+  end(heard: boolean): void {
+    this.#underWay--;
+    if (this.#underWay === 0) this.close();
+    else if (heard) this.#timer?.refresh();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #start(): NodeJS.Timeout {
+    const timer = setTimeout(() => {
+      void this.#onQuiet().then(() => {
+        if (this.#timer === timer) timer.refresh();
+      });
+    }, this.#quietMs);
+    return timer;
   }
 }
 

@@ -20,6 +20,8 @@ export const defaultPoolOptions: PoolOptions = {
   checkTimeoutMs: 20_000,
   recheckMs: 250,
   recheckMaxMs: 5_000,
+  quietMs: 3_000,
+  pongMs: 5_000,
   session: defaultSessionLimits,
   streamMaxBytes: 25 * 1024 * 1024,
   recoveryWaitMs: 5_000,
@@ -83,11 +85,21 @@ export class ClamdPool {
 
   /**
    * How many scans to bring at once. While all addresses are out for less than `recoveryWaitMs`,
-   * as after every broken session, as many as one of them takes: they wait here for its return.
+   * as after every broken session, as many as one of them takes: they wait here for its return. For
+   * one that is silent, and so out for longer, none.
    */
   grant(): number {
     const { sessions, depth } = this.#options;
     return this.concurrency() || (this.#grace === undefined ? 0 : sessions * depth);
+  }
+
+  /** Why each address that is left out is so. */
+  reasons(): string {
+    return this.#engines
+      .flatMap(({ address, state }) =>
+        state.kind === "unable" ? [`${address.text}: ${state.reason}`] : [],
+      )
+      .join("; ");
   }
 
   /** Checks every address now; at `signal` returns what is known. Never rejects. */
@@ -187,16 +199,13 @@ export class ClamdPool {
 
   #noPlace(): VirusFinding {
     if (this.concurrency() > 0) return unchecked("busy", "no place at clamd within the deadline");
-    const reasons = this.#engines.map(({ address, state }) =>
-      state.kind === "unable" ? `${address.text}: ${state.reason}` : "",
-    );
-    return unchecked("engine-away", reasons.join("; "));
+    return unchecked("engine-away", this.reasons());
   }
 
   #followGrace(): void {
     const isAble = this.concurrency() > 0;
     if (isAble) this.#endGrace();
-    else if (this.#wasAble && !this.#closed) {
+    else if (this.#wasAble && !this.#closed && this.#engines.some(returnsSoon)) {
       this.#grace = setTimeout(() => this.#endGrace(), this.#options.recoveryWaitMs);
     }
     this.#wasAble = isAble;
@@ -211,6 +220,10 @@ export class ClamdPool {
     this.#changed.resolve(undefined);
     this.#changed = Promise.withResolvers<undefined>();
   }
+}
+
+function returnsSoon({ state }: ClamdEngine): boolean {
+  return state.kind === "unable" && state.silent !== true;
 }
 
 function conclude(attempt: Attempt, input: ScanInput): Scanned {

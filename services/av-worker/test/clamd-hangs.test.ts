@@ -1,0 +1,193 @@
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { startClamd, type RunningClamd } from "../../../start/src/engines/clamd.ts";
+import { canaryMail } from "../src/canary-mails.ts";
+import { reload } from "../src/clamd/command.ts";
+import type { ClamdPool, PoolOptions } from "../src/clamd/pool.ts";
+import { addressOf, createPool } from "./clamd-pool.ts";
+import { matching } from "./matching.ts";
+import { startFakeClamd } from "./fake-clamd.ts";
+
+const never = new AbortController().signal;
+const closers: (() => Promise<unknown> | void)[] = [];
+const patience = { timeout: 20_000, interval: 20 };
+const quick: Partial<PoolOptions> = { quietMs: 100, pongMs: 400 };
+
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+async function checkedPool(addresses: string[], options = quick): Promise<ClamdPool> {
+  const pool = createPool(addresses, options);
+  closers.push(() => pool.close());
+  await pool.check(never);
+  expect(pool.grant()).toBe(8 * addresses.length);
+  return pool;
+}
+
+async function fakeClamd(options: Parameters<typeof startFakeClamd>[0] = {}) {
+  const fake = await startFakeClamd(options);
+  closers.push(() => fake.close());
+  return fake;
+}
+
+async function realClamd(
+  settings: Record<string, string>,
+): Promise<RunningClamd & { dir: string }> {
+  const dir = await mkdtemp(join(tmpdir(), "rs-agent-clamd-"));
+  closers.push(() => rm(dir, { recursive: true, force: true }));
+  const clamd = await startClamd({ dir, settings });
+  closers.push(() => clamd.stop());
+  return { ...clamd, dir };
+}
+
+const scan = (pool: ClamdPool, kind: "clean" | "eicar", nonce: string) =>
+  pool.scan({ kind: "bytes", bytes: canaryMail(kind, nonce) }, never);
+
+/** What is being scanned when the clamd falls silent: as much as it was given. */
+function scansUnderWay(pool: ClamdPool) {
+  const kinds = ["clean", "eicar"] as const;
+  return Array.from({ length: 8 }, (_, i) => scan(pool, kinds[i % 2] ?? "clean", `way-${i}`));
+}
+
+async function expectAllAnswered(scans: ReturnType<typeof scansUnderWay>): Promise<void> {
+  const found = (await Promise.all(scans)).map(({ finding }) => finding.kind);
+  expect(found).toEqual(scans.map((_, i) => (i % 2 === 0 ? "clean" : "infected")));
+}
+
+const silent = matching(/did not answer PING within \d+ ms: it hangs, or loads its signatures/);
+
+describe("a clamd that answers nothing any more", () => {
+  it("gets no work from a PONG that does not come on, and what it has is answered when it is back", async () => {
+    const fake = await fakeClamd();
+    const pool = await checkedPool([fake.address]);
+    fake.freeze();
+    const scans = scansUnderWay(pool);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    expect(pool.reasons()).toEqual(silent);
+    fake.thaw();
+    await expectAllAnswered(scans);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    expect(pool.reasons()).toBe("");
+  });
+
+  it("leaves a task that comes meanwhile unchecked: engine-away, with the reason, never clean (I2)", async () => {
+    const fake = await fakeClamd();
+    const pool = await checkedPool([fake.address], { ...quick, recoveryWaitMs: 100 });
+    fake.freeze();
+    const scans = scansUnderWay(pool);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    const { finding } = await scan(pool, "clean", "late");
+    expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
+    expect(finding).toHaveProperty("detail", matching(/PING/));
+    fake.thaw();
+    await expectAllAnswered(scans);
+  });
+
+  it("is not one that only takes long over a mail, and answers PING", async () => {
+    let asked = 0;
+    const held = Promise.withResolvers<undefined>();
+    const fake = await fakeClamd({
+      fault: ({ content }) => (content.includes("way-") ? { silence: true } : undefined),
+    });
+    const pool = await checkedPool([fake.address]);
+    const deadline = AbortSignal.timeout(1_500);
+    const before = fake.connections;
+    const bytes = canaryMail("clean", "way-long");
+    const long = pool
+      .scan({ kind: "bytes", bytes }, deadline)
+      .finally(() => held.resolve(undefined));
+    const look = setInterval(() => {
+      if (pool.grant() === 8) asked++;
+    }, 50);
+    await held.promise;
+    clearInterval(look);
+    expect((await long).finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
+    // It was asked for a PONG again and again, and kept its work.
+    expect(fake.connections - before).toBeGreaterThan(3);
+    expect(asked).toBeGreaterThan(10);
+  });
+
+  it("leaves the work to another that answers", async () => {
+    const one = await fakeClamd();
+    const two = await fakeClamd();
+    const pool = await checkedPool([one.address, two.address]);
+    one.freeze();
+    const scans = scansUnderWay(pool);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    const later = await Promise.all([1, 2, 3].map((i) => scan(pool, "clean", `later-${i}`)));
+    expect(later.map(({ address }) => address)).toEqual([1, 2, 3].map(() => two.address));
+    one.thaw();
+    await expectAllAnswered(scans);
+  });
+});
+
+describe("a real clamd", () => {
+  it("that is stopped gets no work within seconds, and goes on with what it had", async () => {
+    const clamd = await realClamd({});
+    const pool = await checkedPool([clamd.address], {});
+    process.kill(clamd.pid, "SIGSTOP");
+    closers.push(() => void process.kill(clamd.pid, "SIGCONT"));
+    const stoppedAtMs = performance.now();
+    const scans = scansUnderWay(pool);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    // Three seconds of quiet, and five for a PONG.
+    expect(performance.now() - stoppedAtMs).toBeGreaterThan(7_500);
+    expect(pool.reasons()).toEqual(silent);
+    process.kill(clamd.pid, "SIGCONT");
+    await expectAllAnswered(scans);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+  });
+
+  it("with ConcurrentDatabaseReload no takes nothing while it loads, and no scan is lost or clean by it", async () => {
+    // Before it loads, it waits until its idle threads have ended: for so long at the least.
+    const clamd = await realClamd({ ConcurrentDatabaseReload: "no", IdleTimeout: "4" });
+    const pool = await checkedPool([clamd.address]);
+    await reload(addressOf(clamd.address), never);
+    const scans = scansUnderWay(pool);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    expect(pool.reasons()).toEqual(silent);
+    await expectAllAnswered(scans);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+  });
+
+  it("with ConcurrentDatabaseReload yes goes on scanning while it loads", async () => {
+    const clamd = await realClamd({});
+    const pool = await checkedPool([clamd.address], {});
+    await writeFile(join(clamd.dir, "signatures", "many.ndb"), manySignatures(60_000));
+    await reload(addressOf(clamd.address), never);
+    await vi.waitFor(async () => {
+      await expectAllAnswered(scansUnderWay(pool));
+      expect(pool.grant()).toBe(8);
+      const log = await readFile(clamd.logFile, "utf8");
+      expect(log).toContain("Database correctly reloaded (6000");
+    }, patience);
+  });
+
+  it("that others keep at its MaxQueue says nothing: no work for it until it does again", async () => {
+    const clamd = await realClamd({ MaxQueue: "3", MaxThreads: "1" });
+    const pool = await checkedPool([clamd.address]);
+    const others = Array.from({ length: 12 }, () => createConnection(clamd.port, "127.0.0.1"));
+    closers.push(() => others.forEach((other) => other.destroy()));
+    await Promise.all(others.map((other) => once(other, "connect")));
+    const scans = scansUnderWay(pool);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    for (const other of others) other.destroy();
+    await expectAllAnswered(scans);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+  });
+});
+
+/** So many that loading takes a while. */
+function manySignatures(count: number): string {
+  const hex = (number: number, digits: number) => number.toString(16).padStart(digits, "0");
+  const lines = Array.from(
+    { length: count },
+    (_, i) => `Junk.${i}:0:*:${hex(i, 8)}deadbeef${hex(i * 7_919, 12)}\n`,
+  );
+  return lines.join("");
+}
