@@ -19,6 +19,7 @@ export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHan
   return {
     kind: "spam",
     concurrency: () => pool.concurrency(),
+    whyNone: () => pool.reasons(),
     canary: (signal) => pool.canary(signal),
     handle: async (task, mail, { signal }) => {
       const limitMs = Math.min(timeoutMs, Math.max(1, task.deadlineMs - wayBackMs));

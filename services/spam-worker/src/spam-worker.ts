@@ -6,6 +6,9 @@ import { createSpamHandler } from "./spam-handler.ts";
 import { SpamdPool } from "./spamd-pool.ts";
 import { createSpamdClient } from "./spamd/client.ts";
 
+/** A canary is small: who needs longer for it has no child free for anybody. */
+const canaryTimeoutMs = 30_000;
+
 /**
  * The spam-worker: takes spam tasks from the bus and asks spamd. Logs `ready` once a spamd has
  * passed its canaries.
@@ -25,7 +28,7 @@ export function startSpamWorker(deps: {
   const pool = new SpamdPool({
     clients: config.SPAM_SPAMD.map((address) => createSpamdClient({ address, ...limits })),
     children: config.SPAM_CHILDREN,
-    canaryTimeoutMs: config.SPAM_TIMEOUT_MS,
+    canaryTimeoutMs: Math.min(config.SPAM_TIMEOUT_MS, canaryTimeoutMs),
     clock,
     log,
   });

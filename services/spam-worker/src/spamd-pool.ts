@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { Engine, SpamFinding } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine, SpamFinding, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
 import type { Ability } from "@rs-agent/shared/worker/handler.ts";
 import { putCanariesThrough } from "./canary.ts";
 import type { SpamdClient } from "./spamd/client.ts";
@@ -10,6 +10,14 @@ import { judge, type RuleDetail } from "./verdict-of-mail.ts";
 /** Milliseconds between looks at a spamd that is unable; doubled up to the second. */
 const firstLookMs = 500;
 const slowestLookMs = 5_000;
+
+/** After these the canaries tell whether it was the mail or the spamd. */
+const mayBeEnginesFault: readonly UncheckedReason[] = [
+  "engine-away",
+  "engine-error",
+  "time-out",
+  "busy",
+];
 
 type MemberState =
   { kind: "able"; engine: Engine; detail: RuleDetail } | { kind: "unable"; reason: string };
@@ -83,12 +91,19 @@ export class SpamdPool {
     }
   }
 
+  /** Why each spamd that is left out is so. */
+  reasons(): string {
+    return this.#members
+      .flatMap(({ state }) => (state.kind === "unable" ? [state.reason] : []))
+      .join("; ");
+  }
+
   /** Puts the canaries through every spamd. One that is able is enough. */
   async canary(signal: AbortSignal): Promise<Ability> {
     await Promise.all(this.#members.map((member) => this.#look(member, signal)));
     const able = this.#members.find(isAble);
     if (able?.state.kind === "able") return { able: true, engine: able.state.engine };
-    return { able: false, reason: this.#reasons() };
+    return { able: false, reason: this.reasons() };
   }
 
   close(): void {
@@ -111,7 +126,7 @@ export class SpamdPool {
     if (finding.reason === "engine-away") {
       this.#setState(member, { kind: "unable", reason: finding.detail ?? finding.reason });
     }
-    if (finding.reason !== "engine-away" && finding.reason !== "engine-error") return false;
+    if (!mayBeEnginesFault.includes(finding.reason)) return false;
     void this.#probe(member);
     return finding.reason === "engine-away";
   }
@@ -152,13 +167,7 @@ export class SpamdPool {
   }
 
   #nobodyAble(): SpamFinding {
-    return { kind: "unchecked", reason: "engine-away", detail: this.#reasons().slice(0, 1_000) };
-  }
-
-  #reasons(): string {
-    return this.#members
-      .map(({ state }) => (state.kind === "unable" ? state.reason : ""))
-      .join("; ");
+    return { kind: "unchecked", reason: "engine-away", detail: this.reasons().slice(0, 1_000) };
   }
 }
 

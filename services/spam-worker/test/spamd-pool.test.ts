@@ -114,3 +114,50 @@ it("takes an unable spamd back once its canaries pass again", async () => {
   broken = false;
   await expect.poll(() => pool.concurrency(), { timeout: 5_000 }).toBe(1);
 });
+
+const hang: Fault = { chunks: [], then: "hang" };
+const inPieces = (line: string): Fault => ({ chunks: [line], then: "close" });
+
+it.each<[string, Fault, string, RegExp]>([
+  ["says nothing", hang, "time-out", /no reply of spamd in \d+ ms/],
+  ["is busy", inPieces("SPAMD/1.0 75 EX_TEMPFAIL\r\n"), "busy", /spamd said EX_TEMPFAIL/],
+  ["says 79", inPieces("SPAMD/1.0 79 Timeout\r\n"), "time-out", /spamd said EX_TIMEOUT/],
+  [
+    "says a Content-length that is too small",
+    inPieces("SPAMD/1.1 0 EX_OK\r\nContent-length: 1\r\nSpam: False ; 0.0 / 5.0\r\n\r\nA,B"),
+    "engine-error",
+    /more bytes than its Content-length of 1/,
+  ],
+  [
+    "says a Content-length that is too large",
+    inPieces("SPAMD/1.1 0 EX_OK\r\nContent-length: 9\r\nSpam: False ; 0.0 / 5.0\r\n\r\nA,B"),
+    "engine-error",
+    /it closed after 3 of 9 bytes/,
+  ],
+])(
+  "I2: of a spamd that %s no mail is ham, and none is given to it until its canaries pass",
+  async (_, fault, reason, words) => {
+    let broken = false;
+    const pool = await poolOf(2, () => (broken ? fault : undefined));
+    await pool.canary(signal);
+    broken = true;
+    const { finding } = await pool.judge(mail, { ...ask, timeoutMs: 300 });
+    expect(finding).toMatchObject({ kind: "unchecked", reason });
+    await expect.poll(() => pool.concurrency(), { timeout: 10_000 }).toBe(0);
+    expect(pool.reasons()).toMatch(words);
+    broken = false;
+    await expect.poll(() => pool.concurrency(), { timeout: 10_000 }).toBe(2);
+    expect(pool.reasons()).toBe("");
+    expect((await pool.judge(mail, ask)).finding.kind).toBe("ham");
+  },
+);
+
+it("does not leave out a spamd that only one mail is too much for", async () => {
+  const pool = await poolOf(1, (request) => (isCanary(request) ? undefined : hang));
+  await pool.canary(signal);
+  const { finding } = await pool.judge(mail, { ...ask, timeoutMs: 200 });
+  expect(finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
+  const canaries = () => fakes[0]?.requests.filter(isCanary).length;
+  await expect.poll(canaries, { timeout: 10_000 }).toBe(4);
+  expect(pool.concurrency()).toBe(1);
+});

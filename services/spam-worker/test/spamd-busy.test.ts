@@ -1,0 +1,48 @@
+import { once } from "node:events";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, it, onTestFinished } from "vitest";
+import { startSpamd } from "../../../start/src/engines/spamd.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { gtube } from "../src/canary.ts";
+import { SpamdPool } from "../src/spamd-pool.ts";
+import { createSpamdClient } from "../src/spamd/client.ts";
+
+const signal = new AbortController().signal;
+const mail = [Buffer.from(`Subject: x\r\n\r\n${gtube()}\r\n`)];
+
+it("I2: a real spamd whose only child others keep busy gets no mail, and has it again when it is free", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spamd-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  await chmod(dir, 0o755);
+  const spamd = await startSpamd({ dir, children: 1 });
+  onTestFinished(() => spamd.stop());
+  const client = createSpamdClient({
+    address: spamd.address,
+    timeoutMs: 30_000,
+    connectTimeoutMs: 5_000,
+    maxReplyBytes: 100_000,
+  });
+  const deps = { clients: [client], children: 1, canaryTimeoutMs: 10_000 };
+  const pool = new SpamdPool({ ...deps, clock: systemClock, log: createSilentLogger() });
+  onTestFinished(() => pool.close());
+  expect(await pool.canary(signal)).toMatchObject({ able: true });
+
+  // A request that does not end: the child waits for the rest of it.
+  const other = connect(spamd.port, "127.0.0.1");
+  onTestFinished(() => void other.destroy());
+  await once(other, "connect");
+  other.write("CHECK SPAMC/1.5\r\nContent-length: 1000\r\n\r\nSubject: slow\r\n");
+  const { finding } = await pool.judge(mail, { signal, timeoutMs: 1_000 });
+  expect(finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
+  await expect.poll(() => pool.concurrency(), { timeout: 40_000 }).toBe(0);
+  expect(pool.reasons()).toMatch(/no reply of spamd/);
+
+  other.destroy();
+  await expect.poll(() => pool.concurrency(), { timeout: 40_000 }).toBe(1);
+  const { finding: after } = await pool.judge(mail, { signal, timeoutMs: 30_000 });
+  expect(after).toMatchObject({ kind: "spam" });
+}, 120_000);
