@@ -1,4 +1,6 @@
 import { expect, inject, test } from "vitest";
+import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { diagnoseReload, listensAt, optionsIn, signatureBytesIn } from "../src/clamd-reload.ts";
 import type { Diagnosis } from "../src/commands/doctor.ts";
 import { useCli } from "./run-cli.ts";
 
@@ -70,4 +72,46 @@ test("everything well is exit code 0", async () => {
   const { out, code } = await cli().run(["doctor"]);
   expect(out).not.toContain("NOT WELL");
   expect(code).toBe(0);
+});
+
+test("warns of a clamd.conf by which clamd stands still while it loads, and of nothing unknown", async () => {
+  const conf = (text: string) => ({ "clamd.conf": text });
+  const args = ["doctor", "--clamd", inject("clamd")];
+  const named = [...args, "--clamd-conf", "clamd.conf"];
+  const of = async (given: string[], text = "") => {
+    const { out } = await cli().run(given, conf(text));
+    return out.slice(out.indexOf("clamd reload")).replace(/\s+/g, " ");
+  };
+  const off = await of(named, "# a comment\nConcurrentDatabaseReload no\n");
+  expect(off).toContain("WARNING: ConcurrentDatabaseReload no in clamd.conf");
+  expect(off).toMatch(/takes [\d.]+ MB more/);
+  expect(await of(named, "#ConcurrentDatabaseReload no\n")).toContain(
+    "ok: ConcurrentDatabaseReload yes by clamd.conf",
+  );
+  expect(await of(args)).toContain("ok: whether it scans while it loads signatures is not known");
+});
+
+test("warns where memory is short for signatures beside the old ones", () => {
+  const facts = { configFile: "f", concurrent: true, signatureBytes: 1_300_000_000 };
+  const short = diagnoseReload({ ...facts, freeBytes: 700_000_000 });
+  expect(short).toMatchObject({ ok: true, warning: true });
+  expect(short.found).toMatch(/only 667.6 MB of memory are free/);
+  expect(diagnoseReload({ ...facts, freeBytes: 1_400_000_000 }).warning).toBeUndefined();
+  // What another host has free is not known.
+  expect(diagnoseReload(facts).warning).toBeUndefined();
+});
+
+test("a clamd.conf belongs to the clamd that listens where it says", () => {
+  const options = optionsIn('LocalSocket "/run/clamd.ctl"\r\n  TCPSocket 3310\nTCPSocketX 1\n');
+  const at = (text: string) => listensAt(options, parseClamdAddress(text) as ClamdAddress);
+  expect(["/run/clamd.ctl", "127.0.0.1", "/run/other.ctl", "127.0.0.1:3311"].map(at)).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ]);
+  expect(signatureBytesIn("MEMSTATS: heap N/A pools 1 pools_used 1.000M pools_total 2.500M")).toBe(
+    2_621_440,
+  );
+  expect(signatureBytesIn("POOLS: 1")).toBeUndefined();
 });

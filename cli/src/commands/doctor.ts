@@ -6,6 +6,7 @@ import { loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, RsError } from "@rs-agent/shared/errors.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { diagnoseReload, readReloadFacts, type ClamdConf } from "../clamd-reload.ts";
 import { peerConfigSchema } from "../config.ts";
 import { engineText } from "../explain.ts";
 import { isAble, readSystem, routeText, type SeenSystem } from "../seen-system.ts";
@@ -16,6 +17,8 @@ import { field } from "../terminal.ts";
 export interface Diagnosis {
   part: string;
   ok: boolean;
+  /** It works, and may cost something some day. */
+  warning?: true;
   /** What was found. */
   found: string;
   /** What to do, where it is not well. */
@@ -29,27 +32,36 @@ export function addDoctor(program: Command, deps: CliDeps): void {
     .command("doctor")
     .description("each dependency: reached or not, and what to do")
     .option("--clamd <address...>", "host:port or socket path (default: $AV_CLAMD)")
+    .option("--clamd-conf <file>", "the clamd.conf of a single clamd, where it is not found")
     .option("--spamd <address...>", "host:port or socket path (default: $SPAM_SPAMD)")
     .option("--json", "print JSON")
-    .action(async (options: { clamd?: string[]; spamd?: string[]; json?: true }) => {
+    .action(async (options: DoctorOptions) => {
       const peers = loadConfig(peerConfigSchema, deps.env);
+      const conf = await namedConf(deps, options.clamdConf);
       const engines = await Promise.all([
-        ...(options.clamd ?? listOf(peers.AV_CLAMD)).map(diagnoseClamd),
+        ...(options.clamd ?? listOf(peers.AV_CLAMD)).map((address) => diagnoseClamd(address, conf)),
         ...(options.spamd ?? listOf(peers.SPAM_SPAMD)).map(diagnoseSpamd),
       ]);
-      const diagnoses = [...(await diagnoseSystem(deps)), ...engines];
+      const diagnoses = [...(await diagnoseSystem(deps)), ...engines.flat()];
       if (options.json === true) deps.output.json(diagnoses);
       else deps.output.print(diagnoses.map(line).join("\n"));
       if (diagnoses.some(({ ok }) => !ok)) deps.setExitCode(1);
     });
 }
 
+interface DoctorOptions {
+  clamd?: string[];
+  clamdConf?: string;
+  spamd?: string[];
+  json?: true;
+}
+
 function listOf(text: string | undefined): string[] {
   return (text ?? "").split(",").flatMap((entry) => (entry.trim() === "" ? [] : [entry.trim()]));
 }
 
-function line({ part, ok, found, advice }: Diagnosis): string {
-  const text = `${ok ? "ok" : "NOT WELL"}: ${found}`;
+function line({ part, ok, warning, found, advice }: Diagnosis): string {
+  const text = `${!ok ? "NOT WELL" : warning ? "WARNING" : "ok"}: ${found}`;
   return [
     field(part, text, 16),
     ...(advice === undefined ? [] : [field("", `→ ${advice}`, 16)]),
@@ -164,21 +176,26 @@ function diagnoseWorker(
   return { part: name, ok: false, found: "known to no dispatcher", advice };
 }
 
-async function diagnoseClamd(text: string): Promise<Diagnosis> {
+async function namedConf(deps: CliDeps, file: string | undefined): Promise<ClamdConf | undefined> {
+  return file === undefined ? undefined : { file, text: String(await deps.readInput(file)) };
+}
+
+async function diagnoseClamd(text: string, conf: ClamdConf | undefined): Promise<Diagnosis[]> {
   const part = "clamd";
   const address = parseClamdAddress(text);
   if (address === undefined) {
-    return { part, ok: false, found: `${text} is no address`, advice: "give host:port or /path" };
+    const advice = "give host:port or /path";
+    return [{ part, ok: false, found: `${text} is no address`, advice }];
   }
+  const signal = AbortSignal.timeout(engineTimeoutMs);
   try {
-    const [version = ""] = await clamd.ask(address, "VERSION", {
-      signal: AbortSignal.timeout(engineTimeoutMs),
-    });
-    return { part, ok: true, found: `${text}: ${version}` };
+    const [version = ""] = await clamd.ask(address, "VERSION", { signal });
+    const facts = await readReloadFacts(address, signal, conf);
+    return [{ part, ok: true, found: `${text}: ${version}` }, diagnoseReload(facts)];
   } catch (error) {
     const advice =
       "start clamd (systemctl start clamav-daemon), or set AV_CLAMD; mail waits until then";
-    return { part, ok: false, found: messageOf(error), advice };
+    return [{ part, ok: false, found: messageOf(error), advice }];
   }
 }
 

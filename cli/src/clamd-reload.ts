@@ -1,0 +1,123 @@
+import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { freemem } from "node:os";
+import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
+import type { Diagnosis } from "./commands/doctor.ts";
+import { bytes } from "./terminal.ts";
+
+/**
+ * How a clamd loads new signatures. None of its commands tells whether it goes on scanning meanwhile
+ * (ConcurrentDatabaseReload): only the clamd.conf of a clamd on this host does. What cannot be known
+ * is said to be so, never guessed.
+ */
+export interface ReloadFacts {
+  /** The configuration of the clamd at this address, or the one that the operator named. */
+  configFile?: string;
+  concurrent?: boolean;
+  /** What its signatures take up, by STATS. */
+  signatureBytes?: number;
+  /** What this host has free, where clamd runs on it. */
+  freeBytes?: number;
+}
+
+/** Where distributions put it: Debian, Alpine and Arch; Fedora; openSUSE; FreeBSD and Homebrew. */
+const usualFiles = [
+  "/etc/clamav/clamd.conf",
+  "/etc/clamd.d/scan.conf",
+  "/etc/clamd.conf",
+  "/usr/local/etc/clamd.conf",
+  "/usr/local/etc/clamav/clamd.conf",
+];
+
+export interface ClamdConf {
+  file: string;
+  text: string;
+}
+
+/** `named`: what the operator says is its clamd.conf; otherwise the usual places are looked at. */
+export async function readReloadFacts(
+  address: ClamdAddress,
+  signal: AbortSignal,
+  named?: ClamdConf,
+): Promise<ReloadFacts> {
+  const isHere = isOnThisHost(address);
+  const config = named ?? (isHere ? await confOf(address) : undefined);
+  const stats = await clamd.stats(address, signal).catch(() => "");
+  const signatureBytes = signatureBytesIn(stats);
+  return {
+    ...(config !== undefined && {
+      configFile: config.file,
+      concurrent: isYes(optionsIn(config.text).get("ConcurrentDatabaseReload") ?? "yes"),
+    }),
+    ...(signatureBytes !== undefined && { signatureBytes }),
+    ...(isHere && { freeBytes: freemem() }),
+  };
+}
+
+/** What is to be said of it. Pure. */
+export function diagnoseReload(facts: ReloadFacts): Diagnosis {
+  const { configFile = "", concurrent, signatureBytes, freeBytes } = facts;
+  const part = "clamd reload";
+  const needed = signatureBytes === undefined ? "" : bytes(signatureBytes);
+  if (concurrent === undefined) {
+    const found =
+      "whether it scans while it loads signatures is not known: no clamd.conf of it here";
+    return { part, ok: true, found, advice: "on its host: rs-agent doctor --clamd-conf FILE" };
+  }
+  if (!concurrent) {
+    const room = needed === "" ? "" : `: loading then takes ${needed} more for a while`;
+    const advice =
+      "clamd answers nothing while it loads signatures; its worker takes no mail then, and mail " +
+      `waits. Set it to yes where memory allows${room}; or run two clamd that load at different times`;
+    const found = `ConcurrentDatabaseReload no in ${configFile}`;
+    return { part, ok: true, warning: true, found, advice };
+  }
+  const known = needed === "" ? "" : `, ${needed} of signatures`;
+  const found = `ConcurrentDatabaseReload yes by ${configFile}${known}`;
+  if (signatureBytes === undefined || freeBytes === undefined || signatureBytes < freeBytes) {
+    return { part, ok: true, found };
+  }
+  const advice =
+    "the kernel may end clamd when it loads signatures beside the old ones: give this host more " +
+    "memory, or set ConcurrentDatabaseReload no (clamd then answers nothing while it loads)";
+  const short = `${found}, but only ${bytes(freeBytes)} of memory are free`;
+  return { part, ok: true, warning: true, found: short, advice };
+}
+
+async function confOf(address: ClamdAddress): Promise<ClamdConf | undefined> {
+  for (const file of usualFiles) {
+    const text = await readFile(file, "utf8").catch(() => undefined);
+    if (text !== undefined && listensAt(optionsIn(text), address)) return { file, text };
+  }
+  return undefined;
+}
+
+/** clamd.conf(5): a name and its value on a line; `#` begins a comment. The last one counts. */
+export function optionsIn(text: string): Map<string, string> {
+  const lines = text.matchAll(/^[ \t]*([A-Za-z]\w*)[ \t]+(?:"([^"\n]*)"|(\S.*?))[ \t]*\r?$/gm);
+  return new Map([...lines].map(([, name = "", quoted, plain]) => [name, quoted ?? plain ?? ""]));
+}
+
+/** Whether a clamd with this configuration is the one that is asked. */
+export function listensAt(options: ReadonlyMap<string, string>, address: ClamdAddress): boolean {
+  if (address.kind === "unix") return options.get("LocalSocket") === address.path;
+  return options.get("TCPSocket") === String(address.port);
+}
+
+function isOnThisHost(address: ClamdAddress): boolean {
+  if (address.kind === "unix" || address.host === "localhost") return true;
+  const { host } = address;
+  return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+/** clamd.conf(5): BOOL. */
+function isYes(value: string): boolean {
+  return ["yes", "true", "1"].includes(value.toLowerCase());
+}
+
+/** `MEMSTATS: … pools 1 pools_used 1255.531M pools_total 1255.575M`. */
+export function signatureBytesIn(stats: string): number | undefined {
+  const megabytes = / pools_total ([\d.]+)M/.exec(stats)?.[1];
+  return megabytes === undefined ? undefined : Math.round(Number(megabytes) * 1024 * 1024);
+}
