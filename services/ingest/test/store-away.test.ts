@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from "vitest";
-import { startCuttableProxy, type CuttableProxy } from "./cuttable-proxy.ts";
+import {
+  startMongoDbProxy,
+  type MongoDbProxy,
+} from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import {
   anna,
   closeTestIngests,
@@ -13,14 +16,13 @@ const mail = "Subject: x\r\n\r\nHello\r\n";
 const putOff = "451 4.3.0 cannot store mail now, try again later";
 
 describe("while the database is away", () => {
-  let proxy: CuttableProxy;
+  let proxy: MongoDbProxy;
   let running: RunningIngest;
   let client: SmtpDialogue;
   beforeEach(async () => {
-    const [address = ""] = /[\w.]+:\d+/.exec(inject("mongodbUri")) ?? [];
-    proxy = await startCuttableProxy(address);
+    proxy = await startMongoDbProxy(inject("mongodbUri"));
     running = await startTestIngest({
-      uri: `mongodb://${proxy.address}/?directConnection=true`,
+      uri: proxy.uri,
       env: { INGEST_STORE_TIMEOUT_MS: "500" },
     });
     client = await SmtpDialogue.open(running.smtp);

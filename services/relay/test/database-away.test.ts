@@ -3,9 +3,8 @@ import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
-import { ConnectionString } from "mongodb-connection-string-url";
 import { expect, inject, it, onTestFinished, vi } from "vitest";
-import { startCuttableProxy } from "../../ingest/test/cuttable-proxy.ts";
+import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { relayConfigSchema } from "../src/config.ts";
 import { startRelay } from "../src/relay.ts";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
@@ -14,8 +13,7 @@ import { ownDatabase, quickSettings, runningSink } from "./running-relay.ts";
 it("does not forget an outcome while the database is away, and sends nothing twice", async () => {
   const db = `relay-${randomUUID()}`;
   const database = await ownDatabase(db);
-  const [target = ""] = new ConnectionString(inject("mongodbUri")).hosts;
-  const proxy = await startCuttableProxy(target);
+  const proxy = await startMongoDbProxy(inject("mongodbUri"));
   onTestFinished(() => proxy.close());
 
   const arrived = Promise.withResolvers<undefined>();
@@ -27,7 +25,7 @@ it("does not forget an outcome while the database is away, and sends nothing twi
       return answer.promise;
     },
   });
-  const uri = `mongodb://${proxy.address}/?directConnection=true`;
+  const { uri } = proxy;
   const config = loadConfig(relayConfigSchema, { ...quickSettings(db), MONGODB_URI: uri });
   const log = createSilentLogger();
   const through = await openDatabase({ uri, db, clock: systemClock, log });

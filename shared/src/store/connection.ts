@@ -3,6 +3,7 @@ import {
   MongoClient,
   MongoError,
   MongoNetworkError,
+  MongoNetworkTimeoutError,
   MongoNotConnectedError,
   MongoOperationTimeoutError,
   MongoServerSelectionError,
@@ -53,6 +54,26 @@ export function createClient(uri: string): MongoClient {
   }
 }
 
+/**
+ * Does a large write, and gives it up when it has taken longer than any answer may. The driver waits
+ * for its socket to take the bytes, and where that ends meanwhile (its own time-out ends it) for ever.
+ */
+export async function inTime<T>(
+  { client }: Pick<Db, "client">,
+  write: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const withinMs = client.options.socketTimeoutMS + majorityWithinMs;
+  const giveUp = new AbortController();
+  const timer = setTimeout(() => {
+    giveUp.abort(new MongoNetworkTimeoutError(`no answer within ${withinMs} ms`));
+  }, withinMs);
+  try {
+    return await write(giveUp.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Time-outs that the URI may set otherwise; the driver would wait half a minute, or for ever. */
 const timeOuts = {
   /** A server that accepts and then hangs is away too. Change streams wait shorter than this. */
@@ -84,11 +105,15 @@ export function hostsOf(uri: string): string {
   }
 }
 
-/** Server errors that pass: not primary, shutting down, time limits (error_codes.yml of MongoDB). */
+/**
+ * Server errors that pass: not primary, shutting down, time limits, conflicts, a cursor or a plan that
+ * did not outlive a restart, no majority to be had (error_codes.yml of MongoDB).
+ */
 const passingCodes = new Set([
-  6, 7, 50, 64, 89, 91, 112, 133, 134, 189, 202, 262, 317, 358, 9001, 10058, 10107, 11600, 11602,
-  13388, 13435, 13436, 14031,
+  6, 7, 24, 43, 46, 50, 63, 64, 89, 91, 100, 112, 133, 134, 150, 175, 189, 202, 234, 237, 262, 279,
+  317, 358, 365, 9001, 10058, 10107, 11600, 11602, 13388, 13435, 13436, 14031,
 ]);
+const passingLabels = ["RetryableWriteError", "RetryableError", "SystemOverloadedError"];
 
 /** True where the database may answer later: it is away, changing its primary or overloaded. */
 export function isPassing(thrown: unknown): boolean {
@@ -100,12 +125,25 @@ export function isPassing(thrown: unknown): boolean {
     error instanceof MongoServerSelectionError ||
     error instanceof MongoNotConnectedError ||
     error instanceof MongoTopologyClosedError ||
-    error instanceof MongoWriteConcernError ||
-    error instanceof MongoOperationTimeoutError
+    error instanceof MongoOperationTimeoutError ||
+    isOfWriteConcern(error)
   )
     return true;
-  if (error.hasErrorLabel("RetryableWriteError")) return true;
-  return typeof error.code === "number" && passingCodes.has(error.code);
+  if (passingLabels.some((label) => error.hasErrorLabel(label))) return true;
+  return isPassingCode(error.code);
+}
+
+/** The same of an operation in a bulk write, of which only the code is known. */
+export function isPassingCode(code: unknown): boolean {
+  return typeof code === "number" && passingCodes.has(code);
+}
+
+/** The write was made, but the majority is not known to have it. */
+function isOfWriteConcern(error: MongoError): boolean {
+  if (error instanceof MongoWriteConcernError) return true;
+  if (!(error instanceof MongoBulkWriteError) || [error.writeErrors].flat().length > 0)
+    return false;
+  return error.result.getWriteConcernError() !== undefined;
 }
 
 const socketCodes = new Set([
@@ -119,8 +157,11 @@ function isOfSocket(error: unknown): boolean {
   return typeof error.code === "string" && socketCodes.has(error.code);
 }
 
-/** True where no server could be chosen: nothing was sent, and there is nothing to read back. */
-export function isNeverSent(error: unknown): boolean {
+/**
+ * True where no server could be chosen: to ask what became of the write would end like that too.
+ * It may have been sent before: the driver tries a second time by itself.
+ */
+export function isWithoutServer(error: unknown): boolean {
   return unwrapped(error) instanceof MongoServerSelectionError;
 }
 

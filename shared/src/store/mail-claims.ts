@@ -2,7 +2,7 @@ import type { Collection } from "mongodb";
 import type { Clock } from "../clock.ts";
 import { adoptedMailId, newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
-import { reach, type StoredDocument } from "./connection.ts";
+import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 
@@ -40,18 +40,28 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
     const sentMs = clock.monotonicMs();
     const until = new Date(clock.now().getTime() + claim.leaseMs);
     const token = newToken();
-    const { matchedCount } = await mails.updateMany(
-      { _id: { $in: ids }, ...due, "lease.until": { $not: { $gt: now } } },
-      {
-        $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
-        $inc: { claims: 1 },
-      },
-    );
-    if (matchedCount === 0) return [];
+    const failed = await mails
+      .updateMany(
+        { _id: { $in: ids }, ...due, "lease.until": { $not: { $gt: now } } },
+        {
+          $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
+          $inc: { claims: 1 },
+        },
+      )
+      .then(({ matchedCount }) => (matchedCount === 0 ? "none" : undefined), uncertain);
+    if (failed === "none") return [];
     const documents = await mails.find({ _id: { $in: ids }, "lease.token": token }).toArray();
+    // What an error has left to us is ours all the same: else it would wait for the lease's end.
+    if (failed !== undefined && documents.length === 0) throw failed.error;
     const validUntilMs = sentMs + claim.leaseMs * (1 - marginPart);
     return readClaimed(deps, documents, token, validUntilMs);
   });
+}
+
+/** An error that does not say whether the claim was made. */
+function uncertain(error: unknown): { error: unknown } {
+  if (!isPassing(error) || isWithoutServer(error)) throw error;
+  return { error };
 }
 
 /** What waits for this claimer and may be taken now; served by the claims index. */

@@ -17,7 +17,7 @@ export function createMailStore(deps: {
 }): MailStore {
   const { db, clock, log, lingerMs } = deps;
   const mails = collectionOf(db, "mails");
-  const writing = { mails, clock, lingerMs };
+  const writing = { db, mails, clock, lingerMs };
   let staleWrites = 0;
   const insert = createInserts(writing);
   const write = createWrites(writing, () => {

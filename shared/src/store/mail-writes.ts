@@ -1,14 +1,28 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { MongoBulkWriteError, type AnyBulkWriteOperation, type Collection } from "mongodb";
+import {
+  MongoBulkWriteError,
+  type AnyBulkWriteOperation,
+  type BulkWriteOptions,
+  type Collection,
+  type Db,
+} from "mongodb";
 import type { Clock } from "../clock.ts";
 import { RetryableError, TerminalError, messageOf } from "../errors.ts";
 import type { MailRecord } from "../mail/record.ts";
-import { isNeverSent, isPassing, reach, type StoredDocument } from "./connection.ts";
+import {
+  isPassing,
+  isPassingCode,
+  isWithoutServer,
+  inTime,
+  reach,
+  type StoredDocument,
+} from "./connection.ts";
 import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { documentOf, newWriteId, updateOf } from "./mail-document.ts";
 import type { MailChange, MailStore } from "./mails.ts";
 
 export interface WriteDeps {
+  db: Pick<Db, "client">;
   mails: Collection<StoredDocument>;
   clock: Clock;
   lingerMs: number;
@@ -23,35 +37,39 @@ interface GuardedWrite {
 
 type Written = "written" | "stale";
 
+/** What the driver does with a signal it does for all operations; its types say so for reads only. */
+const unordered = (signal: AbortSignal) => ({ ordered: false, signal }) as BulkWriteOptions;
+
 const duplicateKey = 11_000;
 const attempts = 3;
 const retryAfterMs = 200;
 
 /** New mails, many in one unordered insert; an id that is there already is no error. */
-export function createInserts({ mails, lingerMs }: WriteDeps) {
+export function createInserts({ db, mails, lingerMs }: WriteDeps) {
   const group = createGroupCommit<StoredDocument, "inserted" | "present">({
     lingerMs,
     maxItems: 500,
     concurrency: 2,
     keyOf: ({ _id }) => _id,
-    commit: (documents) => reach(() => insertAll(mails, documents)),
+    commit: (documents) => reach(() => insertAll(db, mails, documents)),
   });
   return (mail: MailRecord) => group.add(documentOf(mail));
 }
 
 /**
- * Inserts what is not there. After an error other than a duplicate id the database is asked what it
- * has (majority), since a write-concern error or a lost answer says nothing about each document.
+ * Inserts what is not there. After an error the database is asked what it has (majority), since a
+ * write-concern error or a lost answer says nothing about each document, and one that comes of the
+ * driver's second try nothing about its first.
  */
 export async function insertAll(
+  db: Pick<Db, "client">,
   collection: Collection<StoredDocument>,
   documents: StoredDocument[],
 ): Promise<Settled<"inserted" | "present">[]> {
   try {
-    await collection.insertMany(documents, { ordered: false });
+    await inTime(db, (signal) => collection.insertMany(documents, unordered(signal)));
     return documents.map(() => ({ value: "inserted" }));
   } catch (error) {
-    if (isNeverSent(error)) throw error;
     const refused = new Map(
       writeErrorsOf(error).map((refusal) => [refusal.index, refusal] as const),
     );
@@ -69,17 +87,23 @@ export async function insertAll(
   }
 }
 
-/** Guarded writes of progress, many in one bulk (I3). */
-export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void) {
+/**
+ * Guarded writes of progress, many in one bulk (I3). A change has one mark, however often its write is
+ * asked for: who does not know whether it was made may ask again.
+ */
+export function createWrites({ db, mails, lingerMs }: WriteDeps, onStale: () => void) {
   const group = createGroupCommit<GuardedWrite, Written>({
     lingerMs,
     maxItems: 500,
     concurrency: 2,
     keyOf: ({ mailId }) => mailId,
-    commit: (writes) => reach(() => writeAll(mails, writes)),
+    commit: (writes) => reach(() => writeAll(db, mails, writes)),
   });
+  const writeIds = new WeakMap<MailChange, string>();
   return async (mailId: string, token: string, change: MailChange): Promise<Written> => {
-    const written = await group.add({ mailId, token, change, writeId: newWriteId() });
+    const writeId = writeIds.get(change) ?? newWriteId();
+    writeIds.set(change, writeId);
+    const written = await group.add({ mailId, token, change, writeId });
     if (written === "stale") onStale();
     return written;
   };
@@ -90,6 +114,7 @@ export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void
  * done where its mark is, stale where token and mark are gone, and otherwise tried again.
  */
 async function writeAll(
+  db: Pick<Db, "client">,
   mails: Collection<StoredDocument>,
   writes: GuardedWrite[],
 ): Promise<Settled<Written>[]> {
@@ -98,7 +123,7 @@ async function writeAll(
   let last: unknown;
   for (let attempt = 1; open.length > 0 && attempt <= attempts; attempt++) {
     if (attempt > 1) await delay(retryAfterMs * (attempt - 1));
-    const tried = await tryBulk(mails, open, attempt > 1);
+    const tried = await tryBulk(db, mails, open);
     if (tried.kind === "all") {
       for (const write of open) settled.set(write, { value: "written" });
       open = [];
@@ -133,28 +158,29 @@ type Tried =
   { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
 
 async function tryBulk(
+  db: Pick<Db, "client">,
   mails: Collection<StoredDocument>,
   writes: GuardedWrite[],
-  again: boolean,
 ): Promise<Tried> {
   const operations = writes.map(({ mailId, token, change, writeId }) => {
-    // The mark in the filter keeps a second try from counting and noting twice what the first did.
-    const mark = again ? { writeId: { $ne: writeId } } : {};
-    const filter = { _id: mailId, "lease.token": token, ...mark };
+    // The mark in the filter keeps a second try, ours or the driver's, from counting and noting twice
+    // what the first did.
+    const filter = { _id: mailId, "lease.token": token, writeId: { $ne: writeId } };
     return { updateOne: { filter, update: updateOf(change, writeId) } };
   }) as AnyBulkWriteOperation<StoredDocument>[];
   try {
-    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
+    const { matchedCount } = await inTime(db, (signal) =>
+      mails.bulkWrite(operations, unordered(signal)),
+    );
     if (matchedCount === writes.length) return { kind: "all" };
     return { kind: "some", refused: [], error: undefined };
   } catch (error) {
-    if (isNeverSent(error)) throw error;
-    const refusals = writeErrorsOf(error);
-    if (refusals.length === 0 && !isPassing(error) && !isWriteConcernError(error)) throw error;
-    const refused = refusals.map((refusal) => ({
-      index: refusal.index,
-      error: refusalOf(refusal, error),
-    }));
+    if (isWithoutServer(error)) throw error;
+    const all = writeErrorsOf(error);
+    if (all.length === 0 && !isPassing(error)) throw error;
+    const refused = all
+      .filter(({ code }) => !isPassingCode(code))
+      .map((refusal) => ({ index: refusal.index, error: refusalOf(refusal, error) }));
     return { kind: "some", refused, error };
   }
 }
@@ -178,7 +204,7 @@ async function readBack(
 
 /** Prolongs leases: one update for each token, since mails that were claimed together share theirs. */
 export async function renewLeases(
-  { mails, clock }: WriteDeps,
+  { db, mails, clock }: WriteDeps,
   held: readonly { mailId: string; token: string }[],
   leaseMs: number,
 ): ReturnType<MailStore["renew"]> {
@@ -194,7 +220,9 @@ export async function renewLeases(
     },
   }));
   return reach(async () => {
-    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
+    const { matchedCount } = await inTime(db, (signal) =>
+      mails.bulkWrite(operations, unordered(signal)),
+    );
     if (matchedCount === held.length) return { validUntilMs, stale: [] };
     const ids = held.map(({ mailId }) => mailId);
     const found = await mails
@@ -223,10 +251,18 @@ export function writeAsPerson(
   };
   // A holder whose lease has run out must not write over what the person decided.
   const releaseLease = change.set?.lease === undefined;
-  const update = updateOf({ ...change, releaseLease }, newWriteId());
+  const writeId = newWriteId();
+  const update = updateOf({ ...change, releaseLease }, writeId);
   return reach(async () => {
-    const { matchedCount } = await mails.updateOne(filter, update);
-    return matchedCount === 1 ? "written" : "refused";
+    const matched = await mails.updateOne(filter, update).then(
+      ({ matchedCount }) => matchedCount,
+      async (error: unknown) => {
+        if (!isPassing(error) || isWithoutServer(error)) throw error;
+        if ((await mails.findOne({ _id: mailId, writeId } as object)) === null) throw error;
+        return 1;
+      },
+    );
+    return matched === 1 ? "written" : "refused";
   });
 }
 
@@ -239,12 +275,8 @@ function writeErrorsOf(error: unknown): { index: number; code: number; errmsg?: 
   }));
 }
 
-function isWriteConcernError(error: unknown): boolean {
-  return error instanceof MongoBulkWriteError && writeErrorsOf(error).length === 0;
-}
-
-function refusalOf(refusal: { errmsg?: string } | undefined, error: unknown): Error {
-  if (refusal !== undefined)
+function refusalOf(refusal: { code: number; errmsg?: string } | undefined, error: unknown): Error {
+  if (refusal !== undefined && !isPassingCode(refusal.code))
     return new TerminalError("STORE_WRITE_REFUSED", refusal.errmsg ?? messageOf(error));
   return new RetryableError("STORE_WRITE_UNCERTAIN", messageOf(error), { cause: error });
 }

@@ -106,7 +106,8 @@ export interface MailStore {
   claim(claim: Claim): Promise<ClaimedMail[]>;
   /**
    * Writes progress, guarded by the lease token, in one bulk with all others that wait.
-   * `stale`: the lease is another's, nothing was written (counted in `staleWrites`).
+   * `stale`: the lease is another's, nothing was written (counted in `staleWrites`). The same change
+   * object given again is the same write: after an error it may be asked for again, and is made once.
    */
   write(mailId: string, token: string, change: MailChange): Promise<"written" | "stale">;
   /** Prolongs leases; the ids that are another's by now come back as `stale`. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { createSilentLogger } from "../../src/logger.ts";
 import { followChanges, hintOf } from "../../src/store/change-stream.ts";
 import type { MailHint } from "../../src/store/mails.ts";
-import { startFaultyNetwork } from "./cut-connection.ts";
+import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { newMail, openStore, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -52,8 +52,8 @@ describe("the change stream of mails", () => {
   });
 
   it("goes on after its connection broke, and misses nothing (I6)", async () => {
-    const network = await startFaultyNetwork(database().uri);
-    const store = await openStore(network.uri, database().name);
+    const proxy = await startMongoDbProxy(database().uri);
+    const store = await openStore(proxy.uri, database().name);
     const hints: MailHint[] = [];
     const abort = new AbortController();
     let lost = 0;
@@ -63,9 +63,9 @@ describe("the change stream of mails", () => {
       () => (lost += 1),
     );
     await untilHeard(hints);
-    network.partition();
+    proxy.cut();
     await database().store.mails.insert(newMail({ next: "during the cut" }));
-    network.heal();
+    proxy.restore();
     await expect
       .poll(() => hints.some(({ next }) => next === "during the cut"), { timeout: 20_000 })
       .toBe(true);
@@ -73,7 +73,7 @@ describe("the change stream of mails", () => {
     abort.abort();
     await ended;
     await store.close();
-    await network.close();
+    await proxy.close();
   });
 
   it("ends when its signal aborts, though nothing ever comes", async () => {

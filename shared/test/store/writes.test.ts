@@ -7,9 +7,12 @@ import {
 import { afterEach, describe, expect, it } from "vitest";
 import { RetryableError, TerminalError } from "../../src/errors.ts";
 import { maxHistory } from "../../src/mail/record.ts";
-import { isNeverSent, isPassing } from "../../src/store/connection.ts";
+import { isWithoutServer, isPassing } from "../../src/store/connection.ts";
 import type { Database } from "../../src/store/database.ts";
-import { startFaultyNetwork, type FaultyNetwork } from "./cut-connection.ts";
+import {
+  startMongoDbProxy,
+  type MongoDbProxy,
+} from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { newMail, openStore, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -189,44 +192,46 @@ describe("a person's writes", () => {
 });
 
 describe("a broken network", () => {
-  let network: FaultyNetwork | undefined;
+  let proxy: MongoDbProxy | undefined;
   let store: Database | undefined;
   afterEach(async () => {
     await store?.close();
-    await network?.close();
+    await proxy?.close();
   });
 
-  async function openBehindNetwork() {
-    network = await startFaultyNetwork(database().uri);
-    store = await openStore(network.uri, database().name);
-    return { network, store };
+  async function openBehindProxy() {
+    proxy = await startMongoDbProxy(database().uri);
+    const uri = `${proxy.uri}&serverSelectionTimeoutMS=1500`;
+    store = await openStore(uri, database().name);
+    return { proxy, store };
   }
 
   it("loses no write and makes none twice when the answer is lost", async () => {
-    const { network, store } = await openBehindNetwork();
+    const { proxy, store } = await openBehindProxy();
     const all = await claimed("w8", 10, store);
-    network.loseReplyTo("update");
+    const lost = proxy.strike({ command: "update", fault: { kind: "lose reply", close: true } });
     const results = await Promise.all(
       all.map(({ mail, token }) => store.mails.write(mail._id, token, { inc: { strikes: 1 } })),
     );
-    expect(network.lost).toBe(1);
+    expect(lost.hits).toBe(1);
     expect(results).toEqual(all.map(() => "written"));
     for (const { mail } of all) expect((await store.mails.get(mail._id))?.strikes).toBe(1);
   });
 
   it("makes an insert say that it is done, when its answer is lost", async () => {
-    const { network, store } = await openBehindNetwork();
+    const { proxy, store } = await openBehindProxy();
     const mail = newMail();
-    network.loseReplyTo("insert");
+    const lost = proxy.strike({ command: "insert", fault: { kind: "lose reply", close: true } });
     expect(await store.mails.insert(mail)).toMatch(/inserted|present/);
-    expect(network.lost).toBe(1);
+    expect(lost.hits).toBe(1);
     expect(await store.mails.get(mail._id)).toMatchObject({ _id: mail._id });
   });
 
   it("passes also where the driver wraps its error, or passes on that of the socket", () => {
-    const wrapped = (error: Error) => new MongoBulkWriteError(error, undefined as never);
+    const nothing = { getWriteConcernError: () => undefined };
+    const wrapped = (error: Error) => new MongoBulkWriteError(error, nothing as never);
     expect(isPassing(wrapped(new MongoNetworkTimeoutError("monitor timed out")))).toBe(true);
-    expect(isNeverSent(wrapped(new MongoServerSelectionError("none", {} as never)))).toBe(true);
+    expect(isWithoutServer(wrapped(new MongoServerSelectionError("none", {} as never)))).toBe(true);
     const reset = Object.assign(new Error("write ECONNRESET"), {
       code: "ECONNRESET",
       syscall: "write",
@@ -243,13 +248,13 @@ describe("a broken network", () => {
     "is a retryable error while it lasts, and over when it heals",
     { timeout: 60_000 },
     async () => {
-      const { network, store } = await openBehindNetwork();
-      network.partition();
+      const { proxy, store } = await openBehindProxy();
+      proxy.cut();
       await expect(store.ping()).rejects.toThrow(RetryableError);
       await expect(store.mails.insert(newMail())).rejects.toMatchObject({
         code: "STORE_UNREACHABLE",
       });
-      network.heal();
+      proxy.restore();
       await expect.poll(() => store.ping().then(() => "up"), { timeout: 20_000 }).toBe("up");
     },
   );

@@ -144,7 +144,7 @@ export class Connection {
 }
 
 /** Nobody asks a failed bulk write for its counts. */
-const noResult = {} as unknown as BulkWriteResult;
+const noResult = { getWriteConcernError: () => undefined } as unknown as BulkWriteResult;
 
 function noPrimary(what: string): never {
   throw wrapped(what, new MongoServerSelectionError("no primary", {} as never));
@@ -164,5 +164,9 @@ function bulkError(what: string, code: number, message: string, write: Write<unk
     const writeConcernError = { code, errmsg: message } as never;
     return new MongoWriteConcernError({ ok: 1, writeConcernError });
   }
-  return new MongoBulkWriteError({ message, code, writeErrors: refused as never }, noResult);
+  const writeConcernError = { code, errmsg: message };
+  const result = { getWriteConcernError: () => writeConcernError } as unknown as BulkWriteResult;
+  const isRefusal = refused.length > 0;
+  const error = { message, code, writeErrors: refused as never };
+  return new MongoBulkWriteError(error, isRefusal ? noResult : result);
 }

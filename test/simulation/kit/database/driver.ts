@@ -13,7 +13,9 @@ type Fields = Record<string, unknown>;
  */
 export function connectDriver(deps: DriverDeps, process: VirtualProcess): MongoClient {
   const connection = new Connection(deps, process);
+  const client = { options: { socketTimeoutMS: 45_000 } };
   const db = () => ({
+    client,
     collection: (name: string) => new VirtualCollection(connection, name),
     command: () => connection.ask("hello", () => ({ localTime: deps.set.now() })),
   });
