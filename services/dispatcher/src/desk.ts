@@ -5,6 +5,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
+import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import { Backlogs } from "./backlogs.ts";
 import { bounceRejected } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
@@ -62,6 +63,16 @@ export class Desk {
         await this.#begin(mail).catch((error: unknown) => this.#leave(mail, error));
       }),
     );
+  }
+
+  /** Takes in a suspect, or gives it up; settles when it is in hand no more. */
+  async takeAlone(claimed: ClaimedMail): Promise<void> {
+    const mail = hold(claimed);
+    this.held.add(mail);
+    const why = whyPoison(claimed.mail, claimed.token);
+    const work = why === undefined ? this.#begin(mail) : this.#bury(mail, why);
+    await work.catch((error: unknown) => this.#leave(mail, error));
+    await mail.left.promise;
   }
 
   onResult(result: TaskResult): void {
@@ -144,7 +155,10 @@ export class Desk {
   /** A body that is gone or damaged is a dead letter; anything else is tried again by others. */
   async #failed(mail: HeldMail, error: unknown): Promise<void> {
     if (!(error instanceof TerminalError)) throw error;
-    const reason = `${error.code}: ${messageOf(error)}`;
+    await this.#bury(mail, `${error.code}: ${messageOf(error)}`);
+  }
+
+  async #bury(mail: HeldMail, reason: string): Promise<void> {
     end(this.#flow, mail, "dead", reason, this.#deps.database.clock.now());
     await this.held.finish(mail);
   }

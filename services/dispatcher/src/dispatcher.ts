@@ -58,7 +58,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     },
   });
   const desk = new Desk({ config, database, clock, log, pool, policies, spool });
-  const intake: Intake = createIntake({ config, database, desk, log });
+  const intake: Intake = createIntake({ config, database, clock, desk, log });
   const adoption = startAdoption({ config, database, log, signal: stop.signal });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch((hint) => {
@@ -68,6 +68,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     : Promise.resolve();
   const timers = startTimers(log, [
     { everyMs: config.POLL_MS, run: () => tick(intake, adoption) },
+    { everyMs: config.POLL_MS, run: () => intake.tickSuspects() },
     { everyMs: 250, run: () => desk.placement.expire() },
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
@@ -84,6 +85,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const close = async () => {
     stop.abort();
     timers.stop();
+    await intake.close();
     await pool.close();
     await watching;
     await adoption.stop();

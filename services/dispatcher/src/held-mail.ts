@@ -34,6 +34,8 @@ export interface HeldMail {
   disposition: Deliverable;
   /** Given back, final or lost: nothing more is done with it here. */
   over: boolean;
+  /** Settled once it is. */
+  readonly left: PromiseWithResolvers<undefined>;
 }
 
 export function hold(claimed: ClaimedMail): HeldMail {
@@ -53,6 +55,7 @@ export function hold(claimed: ClaimedMail): HeldMail {
     attempts: new Map(),
     disposition: "deliver",
     over: false,
+    left: Promise.withResolvers(),
   };
 }
 

@@ -172,6 +172,7 @@ export class HeldMails {
 
   #leave(held: HeldMail): void {
     held.over = true;
+    held.left.resolve(undefined);
     for (const taskId of held.tasks.keys()) {
       this.#byTask.delete(taskId);
       this.#deps.cancelTask(taskId);

@@ -1,6 +1,8 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { MailState } from "@rs-agent/shared/mail/record.ts";
+import type { Clock } from "@rs-agent/shared/clock.ts";
+import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
@@ -9,6 +11,7 @@ import type { Desk } from "./desk.ts";
 export interface IntakeDeps {
   config: DispatcherConfig;
   database: Pick<Database, "mails">;
+  clock: Clock;
   desk: Desk;
   log: Logger;
 }
@@ -19,27 +22,27 @@ export interface Intake {
   poke(next: string): void;
   /** The timer: everything is looked at again (I6). */
   tick(): void;
+  /** The timer: mail that may have killed dispatchers is looked for, and taken alone. */
+  tickSuspects(): Promise<void>;
   stop(): Promise<void>;
+  /** Stops now. */
+  close(): Promise<void>;
 }
 
 /** Plans made for mail that no worker has credit for, at each tick: it must not wait unplanned. */
 const trickle = 50;
 
-export function createIntake({ config, database, desk, log }: IntakeDeps): Intake {
-  const claim = (states: MailState[], next: string) => async (limit: number) => {
-    const claimed = await database.mails.claim({
-      states,
-      next,
-      limit,
-      owner: config.ACTOR_ID,
-      leaseMs: config.LEASE_MS,
+export function createIntake({ config, database, clock, desk, log }: IntakeDeps): Intake {
+  const us = { owner: config.ACTOR_ID, leaseMs: config.LEASE_MS };
+  const claim = (states: MailState[], next: string) => (limit: number) =>
+    lane.among(async () => {
+      const claimed = await database.mails.claim({ states, next, limit, ...us });
+      await desk.take(claimed);
+      return claimed.length;
     });
-    await desk.take(claimed);
-    return claimed.length;
-  };
   const claimer = (states: MailState[], next: string, room: () => number) =>
     createClaimer({
-      room: () => Math.min(desk.held.room(), room()),
+      room: () => (lane.isOpen ? Math.min(desk.held.room(), room()) : 0),
       claim: async (limit) => {
         const found = await claim(states, next)(limit);
         const kind = taskKinds.find((each) => each === next);
@@ -86,17 +89,39 @@ export function createIntake({ config, database, desk, log }: IntakeDeps): Intak
     ]),
   );
   let ticks = 0;
+  const tick = () => {
+    unplanned = trickle;
+    for (const each of claimers.values()) each.poke();
+    if (ticks++ % 20 !== 0) return;
+    for (const kind of taskKinds) if (!desk.isAble(kind)) overdue.get(kind)?.poke();
+  };
+  // Also what no worker is able to do: the policy's `wait` must run out for suspects too.
+  const isWorkable = (kind: TaskKind) =>
+    !desk.isPaused(kind) && (desk.placement.room(kind) > 0 || !desk.isAble(kind));
+  const lane = new AloneLane({
+    mails: database.mails,
+    clock,
+    log,
+    wanted: () => {
+      const kinds = taskKinds.filter(isWorkable);
+      const next = [...(desk.isPaused("plan") ? [] : ["plan", "retry"]), ...kinds];
+      return desk.held.room() > 0
+        ? { states: ["incoming", "processing", "held"], next, ...us }
+        : undefined;
+    },
+    inHand: () => desk.held.size,
+    begin: (claimed) => desk.takeAlone(claimed),
+    onOpen: tick,
+  });
 
   return {
     poke: (next) => claimers.get(next)?.poke(),
-    tick() {
-      unplanned = trickle;
-      for (const each of claimers.values()) each.poke();
-      if (ticks++ % 20 !== 0) return;
-      for (const kind of taskKinds) if (!desk.isAble(kind)) overdue.get(kind)?.poke();
-    },
+    tick,
+    tickSuspects: () => lane.tick(),
     async stop() {
+      await lane.stop();
       await Promise.all([...claimers.values(), ...overdue.values()].map((each) => each.stop()));
     },
+    close: () => lane.stop(),
   };
 }

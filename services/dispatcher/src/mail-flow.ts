@@ -153,7 +153,9 @@ function passOn(
     return;
   }
   const enriched = plan.enrich === undefined ? undefined : held.mail.enriched;
-  note(held, transitions.ready(plan, disposition, enriched, now, deps.actorId));
+  const ready = transitions.ready(plan, disposition, enriched, now, deps.actorId);
+  // What a relay left in the middle of a transaction is still suspected of that (poison.ts).
+  note(held, held.mail.unknown === undefined ? ready : { ...ready, untried: true });
 }
 
 function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wait" }, now: Date) {

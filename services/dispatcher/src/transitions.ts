@@ -37,6 +37,7 @@ export function givenBack(mail: MailRecord, next: TaskKind | "plan", reason?: st
       ...(reason === undefined ? {} : { reason }),
     },
     releaseLease: true,
+    untried: true,
   };
 }
 
@@ -50,6 +51,7 @@ export function waits(
   return {
     set: { next: check, dueAt: retryAt, uncheckedSince: { check, ...since }, reason },
     releaseLease: true,
+    untried: true,
   };
 }
 
@@ -151,6 +153,7 @@ export function merged(first: MailChange | undefined, then: MailChange): MailCha
     unset: [...new Set(unset)],
     history: [...historyOf(first), ...historyOf(then)],
     releaseLease: first.releaseLease === true || then.releaseLease === true,
+    untried: first.untried === true || then.untried === true,
   };
 }
 

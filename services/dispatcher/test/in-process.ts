@@ -17,6 +17,8 @@ import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
 export interface Bench {
   /** For the test itself: writes mail and policies, reads what became of them. */
   database: Database;
+  /** What a dispatcher process needs to be one of this bench. */
+  settings: Record<string, string>;
   dispatcher(env?: Record<string, string>): Promise<Dispatcher>;
   worker(kind: TaskKind, options?: FakeWorker): ReturnType<typeof startWorker>;
   /** Every task that a worker was asked for: `virus mailId`. */
@@ -31,6 +33,8 @@ export interface FakeWorker {
   ability?: () => Ability;
   concurrency?: number;
   id?: string;
+  /** Result sockets of dispatchers that the bench has not started. */
+  dispatchers?: string;
 }
 
 export interface NewMail {
@@ -62,17 +66,21 @@ export async function openBench(): Promise<Bench> {
     await database.policies.replace(parsePolicyYaml(yaml, "test.yaml"));
   };
   await policy(tenant);
+  const settings = {
+    MONGODB_URI: uri,
+    MONGODB_DB: db,
+    POLL_MS: "50",
+    POLICY_REFRESH_MS: "100",
+    RELAY_NEXT_HOP: "127.0.0.1:9",
+  };
   return {
     database,
+    settings,
     asked,
     policy,
     async dispatcher(env = {}) {
       const config = dispatcherConfigSchema.parse({
-        MONGODB_URI: uri,
-        MONGODB_DB: db,
-        POLL_MS: "50",
-        POLICY_REFRESH_MS: "100",
-        RELAY_NEXT_HOP: "127.0.0.1:9",
+        ...settings,
         ACTOR_ID: `dispatcher-${String(endpoints.length)}`,
         ...env,
       });
@@ -85,7 +93,7 @@ export async function openBench(): Promise<Bench> {
     worker(kind, options = {}) {
       const worker = startWorker({
         config: workerConfigSchema.parse({
-          BUS_DISPATCHERS: endpoints.join(","),
+          BUS_DISPATCHERS: options.dispatchers ?? endpoints.join(","),
           CANARY_INTERVAL_MS: "200",
           ...(options.id === undefined ? {} : { ACTOR_ID: options.id }),
         }),

@@ -2,6 +2,7 @@ import { messageOf, RetryableError, RsError } from "@rs-agent/shared/errors.ts";
 import { sendDsn, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import { attempt, type Attempted, type Delivery, type DeliveryDeps, type Way } from "./attempt.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
 import { isOpen, settle } from "./outcomes.ts";
@@ -41,12 +42,14 @@ export async function deliver(deps: DeliveryDeps, way: Way, delivery: Delivery):
 function insteadOfSending(
   deps: DeliveryDeps,
   way: Way,
-  { mail, probe }: Delivery,
+  { mail, lease, probe }: Delivery,
   now: Date,
 ): MailChange | undefined {
   const { by, longestTimeoutMs } = deps;
   const resolution = resolveMark(mail, now, by, longestTimeoutMs);
   if (resolution.kind === "wait") return resolution.change;
+  const poison = whyPoison(mail, lease.token);
+  if (poison !== undefined) return dead(deps, mail, poison, now);
   if (mail.route === undefined) return dead(deps, mail, "RELAY_ROUTE_INVALID: no route", now);
   if (!mail.recipients.some(isOpen)) return dead(deps, mail, "it has no open recipient", now);
   if (mail.origin.scanOnly === true) return heldBack("a scan-only mail is not relayed", now, by);

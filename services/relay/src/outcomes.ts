@@ -140,6 +140,7 @@ function changeFor(
     unset: staysUnknown ? [] : ["unknown"],
     history,
     releaseLease: true,
+    untried: attempt.mark === undefined,
   };
 }
 

@@ -50,6 +50,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
   const routes = new RouteBook({
     mails: database.mails,
     controls: database.controls,
+    clock,
     log,
     queue: {
       delivery: {

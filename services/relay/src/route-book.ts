@@ -1,14 +1,20 @@
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
+import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { ControlStore } from "@rs-agent/shared/store/controls.ts";
-import type { MailHint, MailStore } from "@rs-agent/shared/store/mails.ts";
+import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
+import type { ClaimedMail, MailHint, MailStore } from "@rs-agent/shared/store/mails.ts";
 import { RouteQueue, type RouteQueueDeps, type RouteSnapshot } from "./route-queue.ts";
 
 export interface RouteBookDeps {
-  mails: Pick<MailStore, "routesWaiting" | "find">;
+  mails: Pick<
+    MailStore,
+    "routesWaiting" | "find" | "suspectWaits" | "claimSuspect" | "livedThrough"
+  >;
   controls: Pick<ControlStore, "paused">;
   log: Logger;
-  queue: Omit<RouteQueueDeps, "mayClaim">;
+  clock: Pick<Clock, "monotonicMs">;
+  queue: Omit<RouteQueueDeps, "mayClaim" | "among">;
   pollMs: number;
   onBug: (error: unknown) => void;
 }
@@ -27,6 +33,7 @@ const leftBehindAtOnce = 200;
 export class RouteBook {
   readonly #deps: RouteBookDeps;
   readonly #queues = new Map<string, RouteQueue>();
+  readonly #lane: AloneLane;
   #timer: NodeJS.Timeout | undefined;
   #polling: Promise<void> | undefined;
   #paused = false;
@@ -36,6 +43,7 @@ export class RouteBook {
 
   constructor(deps: RouteBookDeps) {
     this.#deps = deps;
+    this.#lane = this.#createLane();
   }
 
   get snapshots(): RouteSnapshot[] {
@@ -44,7 +52,10 @@ export class RouteBook {
 
   /** Settles once the waiting mail has been looked for the first time, or the database is away. */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => this.#poll(), this.#deps.pollMs);
+    this.#timer = setInterval(() => {
+      this.#poll();
+      this.#lane.tick().catch(this.#deps.onBug);
+    }, this.#deps.pollMs);
     this.#poll();
     await this.#polling;
   }
@@ -57,6 +68,7 @@ export class RouteBook {
   async drained(): Promise<void> {
     clearInterval(this.#timer);
     await this.#polling;
+    await this.#lane.stop();
     await Promise.all([...this.#queues.values()].map((queue) => queue.drained()));
   }
 
@@ -105,16 +117,47 @@ export class RouteBook {
 
   #poke(route: string): void {
     if (!this.#mayClaim()) return;
+    this.#queueOf(route).poke();
+  }
+
+  #queueOf(route: string): RouteQueue {
     let queue = this.#queues.get(route);
     if (queue === undefined) {
-      queue = new RouteQueue(route, { ...this.#deps.queue, mayClaim: () => this.#mayClaim() });
+      queue = new RouteQueue(route, {
+        ...this.#deps.queue,
+        mayClaim: () => this.#mayClaim() && this.#lane.isOpen,
+        among: (claim) => this.#lane.among(claim),
+      });
       this.#queues.set(route, queue);
     }
-    queue.poke();
+    return queue;
   }
 
   #mayClaim(): boolean {
     return !this.#paused && !this.#deps.queue.delivery.draining.aborted;
+  }
+
+  #createLane(): AloneLane {
+    const { mails, clock, log, queue } = this.#deps;
+    const { leaseMs } = queue;
+    const owner = queue.delivery.by;
+    return new AloneLane({
+      mails,
+      clock,
+      log,
+      wanted: () =>
+        this.#mayClaim() ? { states: ["ready", "relaying"], owner, leaseMs } : undefined,
+      inHand: () => [...this.#queues.values()].reduce((sum, { held }) => sum + held, 0),
+      begin: (suspect) => this.#begin(suspect),
+      onOpen: () => {
+        for (const route of this.#queues.keys()) this.#poke(route);
+      },
+    });
+  }
+
+  /** `next` is the route's key in every record that a relay claims. */
+  #begin(suspect: ClaimedMail): Promise<void> {
+    return this.#queueOf(suspect.mail.next ?? "").takeAlone(suspect);
   }
 
   #forgetIdle(): void {

@@ -22,6 +22,8 @@ export interface RouteQueueDeps {
   monotonicMs: () => number;
   /** False while a person has paused the relay, or it drains. */
   mayClaim: () => boolean;
+  /** Makes a claim, unless the relay has a suspect alone in hand. */
+  among: (claim: () => Promise<number>) => Promise<number>;
   /** Ends the service. */
   onBug: (error: unknown) => void;
 }
@@ -74,6 +76,11 @@ export class RouteQueue implements Way {
     };
   }
 
+  /** Mails in hand. */
+  get held(): number {
+    return this.#held.size;
+  }
+
   /** Milliseconds since there was last something to do. */
   get idleMs(): number {
     return this.#held.size > 0 ? 0 : this.#deps.monotonicMs() - this.#usedAtMs;
@@ -89,6 +96,11 @@ export class RouteQueue implements Way {
         // A hint that came while the last claim found no room.
         if (this.#wanted && this.#deps.mayClaim() && this.#room() > 0) this.poke();
       });
+  }
+
+  /** Sends a suspect, also where the route has failed; settles when it is in hand no more. */
+  takeAlone(suspect: ClaimedMail): Promise<void> {
+    return this.#deliver(suspect, true);
   }
 
   /** Takes nothing new (the deps' `draining` says so too) and waits for what is under way. */
@@ -151,9 +163,12 @@ export class RouteQueue implements Way {
       const states = ["ready", "relaying"] as const;
       const { leaseMs } = this.#deps;
       try {
-        const claimed = await mails.claim({ states, next: this.#key, limit, owner, leaseMs });
-        this.#take(claimed);
-        if (claimed.length >= limit) this.#wanted = true;
+        const taken = await this.#deps.among(async () => {
+          const claimed = await mails.claim({ states, next: this.#key, limit, owner, leaseMs });
+          this.#take(claimed);
+          return claimed.length;
+        });
+        if (taken >= limit) this.#wanted = true;
         else await pause(companyMs);
       } catch (error) {
         if (!(error instanceof RetryableError)) throw error;
@@ -176,21 +191,26 @@ export class RouteQueue implements Way {
   }
 
   #take(claimed: readonly ClaimedMail[]): void {
-    const { delivery, leases, onBug, monotonicMs } = this.#deps;
-    const now = delivery.database.clock.now();
+    const now = this.#deps.delivery.database.clock.now();
     let probe = this.#failed !== undefined;
     for (const entry of claimed) {
-      const lease = leases.hold(entry);
       const isProbe = probe && !isExpired(entry.mail, now);
       if (isProbe) probe = false;
-      const under = deliver(delivery, this, { mail: entry.mail, lease, probe: isProbe })
-        .catch(onBug)
-        .finally(() => {
-          this.#held.delete(under);
-          this.#usedAtMs = monotonicMs();
-          if (this.#wanted) this.poke();
-        });
-      this.#held.add(under);
+      void this.#deliver(entry, isProbe);
     }
+  }
+
+  #deliver(entry: ClaimedMail, probe: boolean): Promise<void> {
+    const { delivery, leases, onBug, monotonicMs } = this.#deps;
+    const lease = leases.hold(entry);
+    const under = deliver(delivery, this, { mail: entry.mail, lease, probe })
+      .catch(onBug)
+      .finally(() => {
+        this.#held.delete(under);
+        this.#usedAtMs = monotonicMs();
+        if (this.#wanted) this.poke();
+      });
+    this.#held.add(under);
+    return under;
   }
 }

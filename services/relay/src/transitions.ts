@@ -7,7 +7,7 @@ import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 /** Not attempted: back to the queue. The oldest is served first, unless `dueAt` says later. */
 export function givenBack(mail: MailRecord, dueAt?: Date): MailChange {
   const state = mail.unknown === undefined ? "ready" : "relaying";
-  return { set: { state, dueAt: dueAt ?? mail.receivedAt }, releaseLease: true };
+  return { set: { state, dueAt: dueAt ?? mail.receivedAt }, releaseLease: true, untried: true };
 }
 
 /** A person must look at it; it is not sent before. */

@@ -45,10 +45,12 @@ export function resolveMark(
     const detail = `attempt ${mark.attempt} by ${mark.relay} at ${mark.connection} was not ended`;
     const history = entry(now, "outcome unknown", by, detail);
     const change = unknownChange({ mail, mark, detail, history, longestTimeoutMs, now });
-    return { kind: "wait", change };
+    // What the attempt did to its relay is still to be found out.
+    return { kind: "wait", change: { ...change, untried: true } };
   }
   if (mark.resolveAt.getTime() <= now.getTime()) return { kind: "resend" };
-  return { kind: "wait", change: { set: { dueAt: mark.resolveAt }, releaseLease: true } };
+  const change = { set: { dueAt: mark.resolveAt }, releaseLease: true, untried: true };
+  return { kind: "wait", change };
 }
 
 /** The mark stays; policy decides what follows when `longestTimeoutMs` from now have passed. */

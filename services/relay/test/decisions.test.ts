@@ -136,7 +136,7 @@ describe("a claimed mail with a mark", () => {
     const before = new Date(resolveAt.getTime() - 1);
     expect(resolveMark(waiting, before, "relay-2", 60_000)).toEqual({
       kind: "wait",
-      change: { set: { dueAt: resolveAt }, releaseLease: true },
+      change: { set: { dueAt: resolveAt }, releaseLease: true, untried: true },
     });
     expect(resolveMark(waiting, resolveAt, "relay-2", 60_000)).toEqual({ kind: "resend" });
     const held = readyRecord({ route, relay: { onUnknown: "hold" }, record: { unknown: mark } });

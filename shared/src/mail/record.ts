@@ -180,6 +180,10 @@ export const mailSchema = z.looseObject({
   /** Deaths seen while the mail was worked on (poison lane). */
   strikes: z.number().int().nonnegative().optional(),
   claims: z.number().int().nonnegative().optional(),
+  /** Claims in a row that ended with no word of their holder: it died, or lost the lease (poison lane). */
+  unended: z.number().int().optional(),
+  /** Claims made alone whose holder has not said that it lived through them: `token owner`. */
+  alone: z.array(z.string().max(200)).optional(),
   parentId: z.string().max(64).optional(),
   /** Only in a split parent, frozen before the children are made: recipients per child. */
   groups: z.array(z.array(z.string().max(320))).optional(),

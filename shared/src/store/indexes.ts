@@ -1,5 +1,6 @@
 import type { Db, IndexSpecification, CreateIndexesOptions } from "mongodb";
 import { durable } from "./connection.ts";
+import { unendedBeforeAlone } from "./poison.ts";
 
 interface Index {
   collection: string;
@@ -23,6 +24,12 @@ export const indexes: readonly Index[] = [
     collection: "mails",
     key: { lookup: 1, receivedAt: -1 },
     serves: "find by recipient, sender, Message-ID",
+  },
+  {
+    collection: "mails",
+    key: { unended: 1 },
+    options: { partialFilterExpression: { unended: { $gte: unendedBeforeAlone } } },
+    serves: "suspects (the poison lane)",
   },
   { collection: "mails", key: { receivedAt: -1 }, serves: "find by time" },
   { collection: "mails", key: { "body.id": 1 }, serves: "whether a body is still needed" },

@@ -5,6 +5,7 @@ import type { Logger } from "../logger.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
+import { unendedBeforeAlone } from "./poison.ts";
 
 export interface ClaimDeps {
   mails: Collection<StoredDocument>;
@@ -14,6 +15,8 @@ export interface ClaimDeps {
 
 /** This many more ids than wanted are looked at, so that claimers do not fight for one head. */
 const spare = 3;
+/** Suspects are claimed one by one, apart from the others. */
+const unsuspected = { unended: { $not: { $gte: unendedBeforeAlone } } };
 /** A lease ends for us this part earlier than in the database: clocks are not measured exactly. */
 const marginPart = 0.02;
 
@@ -27,7 +30,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
   if (claim.limit < 1) return [];
   return reach(async () => {
     const now = clock.now();
-    const due = dueFilter(claim, now);
+    const due = { ...dueFilter(claim, now), ...unsuspected };
     const found = await mails
       .find(due, { projection: { _id: 1 }, limit: claim.limit * spare, sort: { dueAt: 1 } })
       .toArray();
@@ -45,7 +48,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
         { _id: { $in: ids }, ...due, "lease.until": { $not: { $gt: now } } },
         {
           $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
-          $inc: { claims: 1 },
+          $inc: { claims: 1, unended: 1 },
         },
       )
       .then(({ matchedCount }) => (matchedCount === 0 ? "none" : undefined), uncertain);
@@ -53,8 +56,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
     const documents = await mails.find({ _id: { $in: ids }, "lease.token": token }).toArray();
     // What an error has left to us is ours all the same: else it would wait for the lease's end.
     if (failed !== undefined && documents.length === 0) throw failed.error;
-    const validUntilMs = sentMs + claim.leaseMs * (1 - marginPart);
-    return readClaimed(deps, documents, token, validUntilMs);
+    return readClaimed(deps, documents, token, validUntil(sentMs, claim.leaseMs));
   });
 }
 
@@ -71,7 +73,13 @@ export function dueFilter({ states, next }: Pick<Claim, "states" | "next">, now:
   return { state, next, dueAt: { $lte: now } };
 }
 
-async function readClaimed(
+/** Monotonic milliseconds until which a lease claimed at `sentMs` is surely ours. */
+export function validUntil(sentMs: number, leaseMs: number): number {
+  return sentMs + leaseMs * (1 - marginPart);
+}
+
+/** What is no record becomes a dead letter on the way. */
+export async function readClaimed(
   deps: ClaimDeps,
   documents: StoredDocument[],
   token: string,

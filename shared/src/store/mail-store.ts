@@ -4,6 +4,7 @@ import type { Logger } from "../logger.ts";
 import { watchMails } from "./change-stream.ts";
 import { collectionOf } from "./connection.ts";
 import { claimMails } from "./mail-claims.ts";
+import { claimSuspect, livedThrough, suspectWaits } from "./suspect-claims.ts";
 import * as queries from "./mail-queries.ts";
 import { createInserts, createWrites, renewLeases, writeAsPerson } from "./mail-writes.ts";
 import type { MailStore } from "./mails.ts";
@@ -28,6 +29,9 @@ export function createMailStore(deps: {
     write,
     get: (id) => queries.getMail(mails, id),
     claim: (claim) => claimMails({ mails, clock, log }, claim),
+    suspectWaits: (claim) => suspectWaits({ mails, clock, log }, claim),
+    claimSuspect: (claim) => claimSuspect({ mails, clock, log }, claim),
+    livedThrough: (claim) => livedThrough(mails, claim),
     renew: (held, leaseMs) => renewLeases(writing, held, leaseMs),
     writeAs: (mailId, guard, change) => writeAsPerson(writing, mailId, guard, change),
     routesWaiting: () => queries.routesWaiting(mails),

@@ -154,6 +154,13 @@ async function writeAll(
   return writes.map((write) => settled.get(write) ?? { error: uncertain });
 }
 
+/** A holder that gives the lease up has lived: what it was suspected for is over, or as it was (poison.ts). */
+function ofHolder(change: MailChange): MailChange {
+  if (change.releaseLease !== true) return change;
+  if (change.untried === true) return { ...change, inc: { ...change.inc, unended: -1 } };
+  return { ...change, unset: [...(change.unset ?? []), "unended", "alone"] };
+}
+
 type Tried =
   { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
 
@@ -166,7 +173,7 @@ async function tryBulk(
     // The mark in the filter keeps a second try, ours or the driver's, from counting and noting twice
     // what the first did.
     const filter = { _id: mailId, "lease.token": token, writeId: { $ne: writeId } };
-    return { updateOne: { filter, update: updateOf(change, writeId) } };
+    return { updateOne: { filter, update: updateOf(ofHolder(change), writeId) } };
   }) as AnyBulkWriteOperation<StoredDocument>[];
   try {
     const { matchedCount } = await inTime(db, (signal) =>

@@ -21,6 +21,12 @@ export interface Claim {
   leaseMs: number;
 }
 
+/** What to claim of the suspects: mail that too many holders in a row were never heard of again with. */
+export interface SuspectClaim extends Pick<Claim, "states" | "owner" | "leaseMs"> {
+  /** Any of these; undefined: whatever it waits for. */
+  next?: readonly string[] | undefined;
+}
+
 /** One change of a mail's record. */
 export interface MailChange {
   /** Field by (dotted) path. */
@@ -31,6 +37,8 @@ export interface MailChange {
   history?: HistoryEntry | readonly HistoryEntry[];
   /** Gives up the lease with this write. Without it `dueAt` stays the lease's end. */
   releaseLease?: boolean;
+  /** With `releaseLease`: nothing came of this claim, for the mail or against it. It is as if never made. */
+  untried?: boolean;
 }
 
 /**
@@ -104,6 +112,17 @@ export interface MailStore {
    * letter on the way and is not returned.
    */
   claim(claim: Claim): Promise<ClaimedMail[]>;
+  /** Some suspect is due. `claim` leaves suspects out. */
+  suspectWaits(claim: SuspectClaim): Promise<boolean>;
+  /**
+   * Claims the suspect that is due for the longest time, and writes `token` among its claims made
+   * alone. Whoever claims so begins nothing beside it until it has told that it lived through this.
+   */
+  claimSuspect(
+    claim: SuspectClaim & { token: string; without: readonly string[] },
+  ): Promise<ClaimedMail | undefined>;
+  /** The holder by this token lives: its claim says nothing against the mail. May be told again. */
+  livedThrough(claim: { token: string; owner: string }): Promise<void>;
   /**
    * Writes progress, guarded by the lease token, in one bulk with all others that wait.
    * `stale`: the lease is another's, nothing was written (counted in `staleWrites`). The same change

@@ -147,6 +147,11 @@ async function exercise(
   await mails.claim({ states: ["ready"], next: "hop", limit: 9, owner: "me", leaseMs: 9_000 });
   const held = claimed.map(({ mail, token }) => ({ mailId: mail._id, token }));
   await mails.renew([...held, { mailId: "none", token: "0" }], 9_000);
+  const suspects = { states, next: ["plan"], owner: "me", leaseMs: 9_000 };
+  await mails.insert(newMail({ next: "plan", unended: 3 }));
+  await mails.suspectWaits(suspects);
+  await mails.claimSuspect({ ...suspects, token: "1".repeat(32), without: [] });
+  await mails.livedThrough({ token: "1".repeat(32), owner: "me" });
   for (const { mailId, token } of held) await mails.write(mailId, token, { releaseLease: true });
   await mails.write("none", "0", { set: { reason: "stale" } });
   await mails.writeAs("asked", { states: ["incoming"], unleased: true }, { set: { reason: "x" } });

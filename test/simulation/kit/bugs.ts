@@ -64,6 +64,19 @@ export const bugs = {
     breaks: ["I2", "I10"],
     database: (database, process) => (process.sort !== "person" ? database : withRelease(database)),
   },
+  "death-in-company": {
+    is: "a suspect answers also for the services that had other mail in hand when they died",
+    breaks: ["fate"],
+    database: (database) =>
+      withMails(database, (mails) => ({
+        claimSuspect: async (asked) => {
+          const claimed = await mails.claimSuspect(asked);
+          if (claimed === undefined) return undefined;
+          const alone = ["in company", "in company"].map((died) => `${"0".repeat(32)} ${died}`);
+          return { ...claimed, mail: { ...claimed.mail, alone } };
+        },
+      })),
+  },
   "lease-without-end": {
     is: "who has claimed a mail holds it by its own clock for ever",
     breaks: ["I3", "I8"],

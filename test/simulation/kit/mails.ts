@@ -15,13 +15,20 @@ export interface Truth {
   virus: "clean" | "infected" | "encrypted";
   /** SpamAssassin points. */
   score: number;
-  /** Kills or blocks every process that works on it in this step. */
-  poison: { kind: TaskKind; how: "kills" | "hangs" } | undefined;
+  /**
+   * Kills or blocks every worker that works on it in this step; or kills every dispatcher or relay
+   * when that reads its bytes, or when it would write what has come of it.
+   */
+  poison: Poison | undefined;
   /** Milliseconds after which it comes in. */
   atMs: number;
   /** A person lets it pass when it is kept back for a finding. */
   isReleased: boolean;
 }
+
+export type Poison =
+  | { kind: TaskKind; how: "kills" | "hangs" }
+  | { kind: "dispatcher" | "relay"; how: "read" | "written" };
 
 export const tenantDomain = "acme.example";
 export const signature = { domain: tenantDomain, selector: "s1" };
@@ -48,7 +55,7 @@ function createMail(random: Random, id: string, atMs: number): Truth {
       `Body of ${id}.\r\n.dot\r\n${"x".repeat(random.int(0, 40))}\r\n`,
   );
   const virus = random.pick(["clean", "clean", "clean", "clean", "infected", "encrypted"] as const);
-  const isPoison = random.chance(0.06);
+  const isPoison = random.chance(0.1);
   return {
     id,
     raw,
@@ -58,15 +65,17 @@ function createMail(random: Random, id: string, atMs: number): Truth {
     outgoing,
     virus,
     score: random.pick([0, 0, 1, 4, 7, 20]),
-    poison: isPoison
-      ? {
-          kind: random.pick(["virus", "spam", "enrich"] as const),
-          how: random.pick(["kills", "hangs"] as const),
-        }
-      : undefined,
+    poison: isPoison ? createPoison(random) : undefined,
     atMs,
     isReleased: random.chance(0.4),
   };
+}
+
+function createPoison(random: Random): Poison {
+  const kind = random.pick(["virus", "spam", "enrich", "dispatcher", "relay"] as const);
+  return kind === "dispatcher" || kind === "relay"
+    ? { kind, how: random.pick(["read", "written"] as const) }
+    : { kind, how: random.pick(["kills", "hangs"] as const) };
 }
 
 /** The record as ingest makes it. */

@@ -1,4 +1,5 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
@@ -21,16 +22,55 @@ export function watchedDatabase(
       }
       return claimed;
     },
+    async claimSuspect(wanted) {
+      const claimed = await mails.claimSuspect(wanted);
+      if (claimed === undefined) return undefined;
+      leases.onClaimed(process, claimed.mail._id, claimed.token, claimed.validUntilMs);
+      return claimed;
+    },
     async renew(held, leaseMs) {
       const renewed = await mails.renew(held, leaseMs);
       const kept = held.map(({ mailId }) => mailId).filter((id) => !renewed.stale.includes(id));
       leases.onRenewed(process, kept, renewed.validUntilMs);
       return renewed;
     },
-    write(mailId, token, change) {
+    async write(mailId, token, change) {
+      if (isEnd(change))
+        await beKilledBy(world, process, "written", world.set.local("mails").get(mailId)?.body);
       if (change.releaseLease === true) leases.onReleasing(mailId, token);
       return mails.write(mailId, token, change);
     },
   };
-  return { ...given, mails: Object.assign(Object.create(mails) as Mails, watched) };
+  const { bodies } = given;
+  const read: Partial<Database["bodies"]> = {
+    async get(ref) {
+      await beKilledBy(world, process, "read", ref);
+      return bodies.get(ref);
+    },
+  };
+  return {
+    ...given,
+    mails: Object.assign(Object.create(mails) as Mails, watched),
+    bodies: Object.assign(Object.create(bodies) as Database["bodies"], read),
+  };
+}
+
+/** What came of the mail is to be written; that it is given up is no work on it. */
+function isEnd({ releaseLease, untried, set }: MailChange): boolean {
+  const isBuried = String(set?.["reason"]).startsWith("services ended over it");
+  return releaseLease === true && untried !== true && !isBuried;
+}
+
+/** Never settles where the mail is poison to this process. */
+function beKilledBy(
+  world: World,
+  process: VirtualProcess,
+  when: "read" | "written",
+  body: unknown,
+): Promise<void> {
+  const { sha256 } = (body ?? {}) as { sha256?: string };
+  const poison = world.truthOf(sha256 ?? "")?.poison;
+  if (poison?.kind !== process.sort || poison.how !== when) return Promise.resolve();
+  world.kill(process, `killed by the mail that it has ${when}`);
+  return new Promise(() => undefined);
 }

@@ -139,7 +139,13 @@ export function updated(doc: Doc, update: Fields, inserting = false): Updated {
       if (operator === "$unset") unsetAt(next, path);
       else if (operator === "$inc")
         put(path, ((valueAt(next, path) as number | undefined) ?? 0) + Number(operand));
-      else if (operator === "$push") put(path, pushed(valueAt(next, path), operand as Push));
+      else if (operator === "$pull") {
+        const list = valueAt(next, path) as unknown[] | undefined;
+        if (list?.some((item) => same(item, operand)) === true) {
+          const left = list.filter((item) => !same(item, operand));
+          put(path, left);
+        }
+      } else if (operator === "$push") put(path, pushed(valueAt(next, path), operand as Push));
       else if (operator === "$set" || (operator === "$setOnInsert" && inserting)) {
         if (operand !== undefined) put(path, stored(operand));
       } else if (operator !== "$setOnInsert") throw new Refusal(9, `unknown update ${operator}`);

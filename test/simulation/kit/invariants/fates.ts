@@ -42,8 +42,10 @@ export class Fates {
 
   #whyWrong(mail: MailRecord, address: string, outcome: string): string | undefined {
     const { plan, history } = mail;
-    if (plan === undefined) return "it never had a plan";
+    if (plan === undefined && outcome !== "dead") return "it never had a plan";
     const isCancelled = history.some(({ event }) => event === "cancelled");
+    const alive = this.#whyNotAlive(mail, outcome);
+    if (alive !== undefined) return alive;
     const isRefused = this.#deliveries.isRefused(mail, address) || isExpired(mail);
     switch (outcome) {
       case "sent":
@@ -61,8 +63,19 @@ export class Fates {
     }
   }
 
+  /** Who kills each dispatcher, or each relay, that takes it must not get past them. */
+  #whyNotAlive(mail: MailRecord, outcome: string): string | undefined {
+    const poison = this.#world.truthOf(mail.body.sha256)?.poison;
+    if (poison?.kind === "relay") return outcome === "sent" ? "it kills relays" : undefined;
+    if (poison?.kind !== "dispatcher" || outcome === "dead") return undefined;
+    const { virus, spam, enrich } = mail.plan ?? {};
+    const isRead = [virus, spam, enrich].some((step) => step !== undefined);
+    return poison.how === "written" || isRead ? "it kills dispatchers" : undefined;
+  }
+
   #whyNotDead(mail: MailRecord, isRefused: boolean): string | undefined {
     if (this.#world.truthOf(mail.body.sha256)?.poison !== undefined) return undefined;
+    if (/services ended over it/.test(mail.reason ?? "")) return "it kills no service";
     if (/died or hung/.test(mail.reason ?? "")) {
       return this.#works.lostOn(mail._id) >= deadlyLosses ? undefined : "nothing died on it";
     }

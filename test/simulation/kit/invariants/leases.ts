@@ -75,7 +75,7 @@ export class Leases {
   }
 
   onWrite({ id, by, fields }: Entry, before: MailRecord, after: MailRecord): void {
-    if (by === undefined) return;
+    if (by === undefined || isOwnNote(by, fields, before, after)) return;
     const { lease } = before;
     const leftMs = (lease?.until.getTime() ?? 0) - this.#world.set.now().getTime();
     if (by.sort === "person") {
@@ -95,4 +95,20 @@ export class Leases {
   #broken(mailId: string, text: string): void {
     this.#world.violate({ invariant: "I3", mailId, text });
   }
+}
+
+/** Whoever claimed a mail alone may take back its own note of that, and nothing else, at any time. */
+function isOwnNote(
+  by: VirtualProcess,
+  fields: Entry["fields"],
+  before: MailRecord,
+  after: MailRecord,
+): boolean {
+  if (Object.keys(fields).some((field) => field !== "alone")) return false;
+  const left = after.alone ?? [];
+  const gone = (before.alone ?? []).filter((note) => !left.includes(note));
+  return (
+    left.every((note) => before.alone?.includes(note)) &&
+    gone.every((note) => note.endsWith(` ${by.name}`))
+  );
 }

@@ -1,0 +1,76 @@
+import type { Collection } from "mongodb";
+import { RetryableError } from "../errors.ts";
+import { reach, type StoredDocument } from "./connection.ts";
+import { readClaimed, validUntil, type ClaimDeps } from "./mail-claims.ts";
+import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
+import { aloneNote, unendedBeforeAlone } from "./poison.ts";
+
+/** Served by an index of the suspects alone, so that asking costs nothing while there are none. */
+const suspected = { unended: { $gte: unendedBeforeAlone } };
+
+/** Two are enough for a dead letter. */
+const maxNotes = 8;
+
+function dueSuspects({ states, next }: SuspectClaim, now: Date) {
+  return {
+    ...suspected,
+    state: { $in: [...states] },
+    dueAt: { $lte: now },
+    ...(next === undefined ? {} : { next: { $in: [...next] } }),
+  };
+}
+
+export function suspectWaits({ mails, clock }: ClaimDeps, claim: SuspectClaim): Promise<boolean> {
+  return reach(async () => {
+    const due = dueSuspects(claim, clock.now());
+    const found = await mails.find(due, { projection: { _id: 1 }, limit: 1 }).toArray();
+    return found.length > 0;
+  });
+}
+
+/**
+ * As `claimMails`, for one mail; the note that it is alone comes with the lease, in one write.
+ * Undefined: there is surely no note. An error leaves that open.
+ */
+export function claimSuspect(
+  deps: ClaimDeps,
+  claim: Parameters<MailStore["claimSuspect"]>[0],
+): Promise<ClaimedMail | undefined> {
+  const { mails, clock } = deps;
+  const { owner, leaseMs, token } = claim;
+  return reach(async () => {
+    const now = clock.now();
+    const due = { ...dueSuspects(claim, now), _id: { $nin: [...claim.without] } };
+    const options = { projection: { _id: 1 }, limit: 1, sort: { dueAt: 1 as const } };
+    const [found] = await mails.find(due, options).toArray();
+    if (found === undefined) return undefined;
+    const sentMs = clock.monotonicMs();
+    const until = new Date(clock.now().getTime() + leaseMs);
+    const filter = { ...due, _id: found._id, "lease.until": { $not: { $gt: now } } };
+    const { matchedCount } = await mails.updateOne(filter, {
+      $set: { lease: { owner, token, until }, dueAt: until },
+      $inc: { claims: 1, unended: 1 },
+      $push: { alone: { $each: [aloneNote(token, owner)], $slice: -maxNotes } },
+    } as never);
+    if (matchedCount === 0) return undefined;
+    const query = { _id: found._id, "lease.token": token };
+    const documents = await mails.find(query).toArray();
+    if (documents.length === 0) {
+      // The note of this claim may be there, read from a primary that was deposed: it must be taken back.
+      throw new RetryableError("STORE_WRITE_UNCERTAIN", `the claim of ${found._id} is not seen`);
+    }
+    const [claimed] = await readClaimed(deps, documents, token, validUntil(sentMs, leaseMs));
+    return claimed;
+  });
+}
+
+/** By the note, which is in one mail at most, whoever has that mail by now. */
+export function livedThrough(
+  mails: Collection<StoredDocument>,
+  { token, owner }: { token: string; owner: string },
+): Promise<void> {
+  const note = aloneNote(token, owner);
+  return reach(async () => {
+    await mails.updateOne({ ...suspected, alone: note }, { $pull: { alone: note } } as never);
+  });
+}

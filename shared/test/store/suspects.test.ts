@@ -1,0 +1,134 @@
+import { describe, expect, it, vi } from "vitest";
+import { newToken } from "../../src/ids.ts";
+import { whyPoison } from "../../src/store/poison.ts";
+import { newMail, useDatabase } from "./test-database.ts";
+
+const database = useDatabase();
+const states = ["incoming"] as const;
+const leaseMs = 50;
+
+/** Claims as a service does that is killed at once; when the lease is over. */
+async function claimAndDie(next: string, times: number): Promise<void> {
+  const { store } = database();
+  for (let time = 1; time <= times; time++) {
+    await vi.waitFor(async () => {
+      const claimed = await store.mails.claim({ states, next, limit: 9, owner: "dead", leaseMs });
+      expect(claimed.length).toBeGreaterThan(0);
+    }, 10_000);
+  }
+}
+
+async function claimAlone(next: string, without: string[] = []) {
+  const { store } = database();
+  const token = newToken();
+  const claim = { states, next: [next], owner: "lane", leaseMs, token, without };
+  const claimed = await vi.waitFor(async () => {
+    const found = await store.mails.claimSuspect(claim);
+    if (found === undefined) throw new Error("no suspect is due yet");
+    return found;
+  }, 10_000);
+  return { ...claimed, owner: "lane" };
+}
+
+async function suspect(next: string): Promise<string> {
+  const mail = newMail({ next });
+  await database().store.mails.insert(mail);
+  await claimAndDie(next, 3);
+  return mail._id;
+}
+
+describe("claims that end without a word", () => {
+  it("make a mail a suspect after three in a row, which no ordinary claim takes", async () => {
+    const { store } = database();
+    const asked = { states, next: ["s1"], owner: "lane", leaseMs };
+    expect(await store.mails.suspectWaits(asked)).toBe(false);
+    const id = await suspect("s1");
+    await vi.waitFor(async () => expect(await store.mails.suspectWaits(asked)).toBe(true), 10_000);
+    const others = await store.mails.claim({ states, next: "s1", limit: 9, owner: "x", leaseMs });
+    expect(others).toEqual([]);
+    const { mail, token } = await claimAlone("s1");
+    expect(mail).toMatchObject({ _id: id, unended: 4, claims: 4, alone: [`${token} lane`] });
+    expect(await store.mails.suspectWaits({ ...asked, next: ["elsewhere"] })).toBe(false);
+  });
+
+  it("are forgotten when a holder gives the mail up in peace", async () => {
+    const { store } = database();
+    const id = await suspect("s2");
+    const { token } = await claimAlone("s2");
+    await store.mails.write(id, token, {
+      set: { next: "s2-on", dueAt: new Date(0) },
+      releaseLease: true,
+    });
+    const mail = await store.mails.get(id);
+    expect(mail?.unended).toBeUndefined();
+    expect(mail?.alone).toBeUndefined();
+    const [again] = await store.mails.claim({
+      states,
+      next: "s2-on",
+      limit: 1,
+      owner: "x",
+      leaseMs,
+    });
+    expect(again?.mail._id).toBe(id);
+  });
+
+  it("are as before when it gives the mail back untried", async () => {
+    const { store } = database();
+    const mail = newMail({ next: "s3" });
+    await store.mails.insert(mail);
+    await claimAndDie("s3", 1);
+    const back = { set: { dueAt: new Date(0) }, releaseLease: true, untried: true };
+    for (let time = 1; time <= 5; time++) {
+      const [claimed] = await vi.waitFor(async () => {
+        const found = await store.mails.claim({
+          states,
+          next: "s3",
+          limit: 1,
+          owner: "x",
+          leaseMs,
+        });
+        expect(found).toHaveLength(1);
+        return found;
+      }, 10_000);
+      await store.mails.write(mail._id, claimed?.token ?? "", back);
+    }
+    expect(await store.mails.get(mail._id)).toMatchObject({ unended: 1, claims: 6 });
+  });
+
+  it("alone count only where the holder never says that it lived, however late it does", async () => {
+    const { store } = database();
+    const id = await suspect("s4");
+    const first = await claimAlone("s4");
+    const second = await claimAlone("s4");
+    expect(whyPoison(second.mail, second.token)).toBeUndefined();
+    const third = await claimAlone("s4");
+    expect(whyPoison(third.mail, third.token)).toBe(
+      "services ended over it: 3 had it among others, then alone lane, lane",
+    );
+    await store.mails.livedThrough(first);
+    await store.mails.livedThrough(first);
+    const mail = await store.mails.get(id);
+    expect(mail?.alone).toEqual([`${second.token} lane`, `${third.token} lane`]);
+    expect(whyPoison({ ...third.mail, alone: mail?.alone }, third.token)).toBeUndefined();
+  });
+
+  it("leave out what was taken already", async () => {
+    const { store } = database();
+    const id = await suspect("s5");
+    const { token } = await claimAlone("s5");
+    await store.mails.write(id, token, {
+      set: { dueAt: new Date(0) },
+      releaseLease: true,
+      untried: true,
+    });
+    const again = {
+      states,
+      next: ["s5"],
+      owner: "lane",
+      leaseMs,
+      token: newToken(),
+      without: [id],
+    };
+    expect(await store.mails.claimSuspect(again)).toBeUndefined();
+  });
+});
