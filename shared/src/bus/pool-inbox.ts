@@ -147,7 +147,7 @@ export class PoolInbox {
     if (!bye.success) return "schema";
     session.heard();
     if (bye.data.done) session.end("bye");
-    else session.sayBye();
+    else session.workerLeaves();
     return undefined;
   }
 }

@@ -69,6 +69,8 @@ export class PoolSession implements Placeable {
   readonly #tasks = new Map<string, Outstanding>();
   #heard = false;
   #leaving = false;
+  /** It drains: that it goes away then, with whatever it could not finish, is no death. */
+  #workerLeaves = false;
   #ended = false;
   #unable: string | undefined;
   #sequence = 0;
@@ -92,7 +94,7 @@ export class PoolSession implements Placeable {
       maxParts: 10_000,
       maxBytes: options.maxWaitingBytes,
       onConnected: () => undefined,
-      onDisconnected: () => this.end("disconnect"),
+      onDisconnected: () => this.end(this.#workerLeaves ? "bye" : "disconnect"),
       onUnsendable: options.onUnsendable,
     });
     this.beat();
@@ -246,6 +248,12 @@ export class PoolSession implements Placeable {
   sayBye(): void {
     this.#leaving = true;
     this.#sender.send({ ...this.#common("bye"), done: false });
+  }
+
+  /** The worker takes no more: it was told to drain. */
+  workerLeaves(): void {
+    this.#workerLeaves = true;
+    this.sayBye();
   }
 
   get settled(): boolean {
