@@ -41,6 +41,7 @@ export async function runService(start: () => Promise<Running> | Running): Promi
         exit(exitCodes.cutShort);
       });
     });
+    log.info({ drainMs }, "draining");
     const limit = AbortSignal.timeout(drainMs);
     await handle.drain(limit);
     exit(limit.aborted || cutShort ? exitCodes.cutShort : exitCodes.drained);

@@ -117,7 +117,6 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     done,
     close,
     async drain(signal) {
-      log.info({ counts }, "draining");
       draining.abort();
       signal?.addEventListener("abort", () => void close(), { once: true });
       await routes.drained();
