@@ -24,7 +24,7 @@ import { parseLog, type LogLine } from "./service-logs.ts";
 
 export interface WholeSystemOptions extends Pick<
   SystemOptions,
-  "counts" | "serviceEnv" | "clamd" | "spamd" | "smtp" | "restart" | "onTrouble"
+  "counts" | "serviceEnv" | "clamd" | "spamd" | "smtp" | "restart" | "onTrouble" | "onEnd"
 > {
   /** YAML of policies beside those of the sample mails; a document of the same name replaces it. */
   policy?: string;
