@@ -32,6 +32,11 @@ export type SeenRoute = z.output<typeof routeSchema> & { relay: string };
 const dispatcherSchema = z.looseObject({
   heldMails: z.number(),
   workers: z.array(workerSchema),
+  timerOnlyMails: z.number().optional(),
+});
+const relaySchema = z.looseObject({
+  routes: z.array(routeSchema),
+  counts: z.looseObject({ timerOnlyMails: z.number().optional() }).optional(),
 });
 /** An ingest that puts new mail off, because too much of it waits. */
 const overloadSchema = z.looseObject({
@@ -41,8 +46,6 @@ const overloadSchema = z.looseObject({
 });
 export type SeenOverload = z.output<typeof overloadSchema> & { ingest: string };
 
-const relaySchema = z.looseObject({ routes: z.array(routeSchema) });
-
 export interface SeenService {
   id: string;
   service: string;
@@ -50,6 +53,8 @@ export interface SeenService {
   at: Date;
   /** Mails on which it works; undefined: it does not say. */
   inHand?: number;
+  /** Mails of which the change stream did not tell it in time, since its start. */
+  timerOnlyMails?: number;
 }
 
 /** What the services say of themselves, and what persons have paused. */
@@ -88,11 +93,13 @@ function serviceIn(report: ActorReport): SeenService {
   const seen = { id, service, at };
   const dispatcher = dispatcherSchema.safeParse(snapshot);
   if (service === "dispatcher" && dispatcher.success) {
-    return { ...seen, inHand: dispatcher.data.heldMails };
+    const { heldMails: inHand, timerOnlyMails } = dispatcher.data;
+    return { ...seen, inHand, ...(timerOnlyMails !== undefined && { timerOnlyMails }) };
   }
   if (service !== "relay") return seen;
   const inHand = routesIn(report).reduce((sum, { heldMails }) => sum + heldMails, 0);
-  return { ...seen, inHand };
+  const timerOnlyMails = relaySchema.safeParse(snapshot).data?.counts?.timerOnlyMails;
+  return { ...seen, inHand, ...(timerOnlyMails !== undefined && { timerOnlyMails }) };
 }
 
 function workersIn(reports: readonly ActorReport[]): SeenWorker[] {

@@ -21,6 +21,7 @@ export function createClaimer({ room, claim, batch, log }: ClaimerDeps): Claimer
   let wanted = false;
   let stopped = false;
   let round: Promise<void> | undefined;
+  let failing = false;
 
   const rounds = async () => {
     while (wanted && !stopped) {
@@ -29,8 +30,10 @@ export function createClaimer({ room, claim, batch, log }: ClaimerDeps): Claimer
       if (limit <= 0) return;
       try {
         if ((await claim(limit)) >= limit) wanted = true;
+        failing = false;
       } catch (error) {
-        log.warn({ err: error }, "claim failed, the timer tries again");
+        if (!failing) log.warn({ err: error }, "claim failed, the timer tries again");
+        failing = true;
         return;
       }
     }

@@ -30,6 +30,8 @@ export interface DeskDeps {
   pool: WorkerPool;
   policies: Policies;
   spool: Spool | undefined;
+  /** Aborts when the dispatcher stops now: nobody waits for the database any more. */
+  closing: AbortSignal;
 }
 
 /**
@@ -164,8 +166,9 @@ export class Desk {
   }
 
   #createHeldMails(): HeldMails {
-    const { config, database, clock, log, pool, spool } = this.#deps;
+    const { config, database, clock, log, pool, spool, closing } = this.#deps;
     return new HeldMails({
+      closing,
       mails: database.mails,
       readBody: (ref) => database.bodies.get(ref),
       onRead: async (mail, raw) => {
@@ -222,14 +225,16 @@ export class Desk {
       enqueue: (mail, kind) => this.#ask(mail, kind),
       finish: (mail) => this.held.finish(mail),
       bounce: (mail, reason, now) =>
-        bounceRejected(database, config.MAIL_HOSTNAME, mail, reason, now),
+        this.held.untilAnswered(mail, () =>
+          bounceRejected(database, config.MAIL_HOSTNAME, mail, reason, now),
+        ),
       isOwnSender: ({ mail, plan: its }) => {
         const recipient = mail.smtp.mailFrom;
         const owner = policies.book().planFor({ direction: "incoming", mailFrom: "", recipient });
         return owner.tenantId !== undefined && owner.tenantId === its?.tenantId;
       },
       take: (taskId) => this.held.takeTask(taskId),
-      putBody: (raw) => database.bodies.put(raw),
+      putBody: (mail, raw) => this.held.untilAnswered(mail, () => database.bodies.put(raw)),
       giveBack: (mail, next, reason) => this.#giveBack(mail, next, reason),
       writeSoon: (mail) => verdicts.add(mail),
     };
@@ -243,7 +248,8 @@ export class Desk {
       log,
       logAddresses: config.LOG_ADDRESSES,
       book: () => policies.book(),
-      insert: (mail) => database.mails.insert(mail),
+      insert: (parent, child) =>
+        this.held.untilAnswered(parent, () => database.mails.insert(child)),
       write: (mail) => this.held.write(mail),
       finish: (mail) => this.held.finish(mail),
     };

@@ -1,17 +1,18 @@
 import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
-import { startWorkerPool, type WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
+import { startWorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { taskKinds } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { startAdoption, type Adoption } from "./adoption.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { Desk } from "./desk.ts";
 import { createIntake, type Intake } from "./intake.ts";
 import { openPolicies, type Policies } from "./policies.ts";
 import { openSpool } from "./spool.ts";
-import { describe } from "./status.ts";
+import { describe, type DispatcherStatus } from "./status.ts";
 import { startTimers } from "./timers.ts";
 
 export interface DispatcherDeps {
@@ -43,6 +44,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   });
   const spool = config.SPOOL_DIR === undefined ? undefined : await openSpool(config.SPOOL_DIR);
   const stop = new AbortController();
+  const closing = new AbortController();
   const pool = await startWorkerPool({
     bind: config.BUS_BIND,
     actorId: config.ACTOR_ID,
@@ -57,11 +59,22 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
       intake.poke(kind);
     },
   });
-  const desk = new Desk({ config, database, clock, log, pool, policies, spool });
-  const intake: Intake = createIntake({ config, database, clock, desk, log });
+  const desk = new Desk({
+    config,
+    database,
+    clock,
+    log,
+    pool,
+    policies,
+    spool,
+    closing: closing.signal,
+  });
+  const catches = createTimerCatches(database.clock);
+  const intake: Intake = createIntake({ config, database, clock, desk, log, catches });
   const adoption = startAdoption({ config, database, log, signal: stop.signal });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch((hint) => {
+        if (hint.next === "plan") catches.onHint(hint);
         if (hint.next === undefined) intake.tick();
         else intake.poke(hint.next);
       }, stop.signal)
@@ -72,7 +85,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     { everyMs: 250, run: () => desk.placement.expire() },
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
-    { everyMs: 2_000, run: () => report(deps, pool, desk) },
+    { everyMs: 2_000, run: () => report(deps, describe(pool, desk, catches)) },
     { everyMs: config.RETENTION_MS, run: () => sweepRetention(database, log) },
     ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
   ]);
@@ -84,6 +97,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   pool.done.catch(onBug);
   const close = async () => {
     stop.abort();
+    closing.abort();
     timers.stop();
     await intake.close();
     await pool.close();
@@ -91,6 +105,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     await adoption.stop();
     await database.actors.leave(config.ACTOR_ID).catch(() => undefined);
     await database.close();
+    log.info({ timerOnlyMails: catches.count }, "dispatcher ended");
     ended();
   };
   return {
@@ -100,6 +115,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     close,
     async drain(signal) {
       stop.abort();
+      signal?.addEventListener("abort", () => closing.abort(), { once: true });
       await intake.stop();
       await desk.drain(signal);
       await close();
@@ -124,7 +140,7 @@ async function sweepRetention(database: Database, log: Logger): Promise<void> {
   if (swept.mails + swept.bodies + swept.unseen > 0) log.info(swept, "removed what is out of date");
 }
 
-async function report(deps: DispatcherDeps, pool: WorkerPool, desk: Desk): Promise<void> {
+async function report(deps: DispatcherDeps, status: DispatcherStatus): Promise<void> {
   const { config, database } = deps;
-  await database.actors.report(config.ACTOR_ID, "dispatcher", describe(pool, desk));
+  await database.actors.report(config.ACTOR_ID, "dispatcher", status);
 }

@@ -1,3 +1,5 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
@@ -17,21 +19,29 @@ export interface HeldMailsDeps {
   maxMails: number;
   maxBytes: number;
   cancelTask: (taskId: string) => void;
+  /** Aborts when the dispatcher stops now. */
+  closing: AbortSignal;
   /** A mail has left: there is room again, and nothing of it may stay on disk. */
   onLeft: (held: HeldMail) => void;
 }
+
+/** Milliseconds between two tries while the database is away. */
+const pausesMs = [50, 200, 500, 1_000, 2_000] as const;
 
 /**
  * The mails that this dispatcher holds by lease, and the only place that writes them.
  * 1. What is here is bounded by number and by bytes (I7).
  * 2. Every write is guarded by the lease token; a stale one ends our part in the mail (I3).
  * 3. A lease that could not be renewed in time is treated as lost.
+ * 4. While the database is away, what is known is kept and written when it is back, as long as the
+ *    lease lasts.
  */
 export class HeldMails {
   readonly #deps: HeldMailsDeps;
   readonly #held = new Map<string, HeldMail>();
   readonly #byTask = new Map<string, HeldMail>();
   #bytes = 0;
+  #isAway = false;
 
   constructor(deps: HeldMailsDeps) {
     this.#deps = deps;
@@ -74,7 +84,7 @@ export class HeldMails {
   async #read(held: HeldMail, size: number): Promise<boolean> {
     this.#bytes += size;
     held.loadedBytes = size;
-    const raw = await this.#deps.readBody(held.mail.body);
+    const raw = await this.untilAnswered(held, () => this.#deps.readBody(held.mail.body));
     await this.#deps.onRead(held, raw);
     if (!held.over) held.raw = raw;
     return !held.over;
@@ -119,7 +129,9 @@ export class HeldMails {
     held.pending = undefined;
     if (change === undefined) return !held.over;
     try {
-      const written = await this.#deps.mails.write(held.mail._id, held.token, change);
+      const written = await this.untilAnswered(held, () =>
+        this.#deps.mails.write(held.mail._id, held.token, change),
+      );
       if (written === "written") return true;
     } catch (error) {
       held.pending = after(change, held);
@@ -150,14 +162,70 @@ export class HeldMails {
     return [...this.#held.values()];
   }
 
-  /** Renews every lease; called by a timer several times in a lease's time. */
+  /**
+   * Does something with the database for a mail, again and again while it is away and the lease lasts.
+   * What is done has to be idempotent.
+   * @throws what it throws otherwise, or last
+   */
+  async untilAnswered<T>(held: HeldMail, act: () => Promise<T>): Promise<T> {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        const answer = await act();
+        this.#heard(true);
+        return answer;
+      } catch (error) {
+        if (!(error instanceof RetryableError)) throw error;
+        this.#heard(false, error);
+        await this.#pause(tries);
+        if (this.#deps.closing.aborted || !this.#isHeldStill(held)) throw error;
+      }
+    }
+  }
+
+  /** Unlike `isOurs` also where its last write is under way. */
+  #isHeldStill(held: HeldMail): boolean {
+    const isHere = this.#held.get(held.mail._id) === held;
+    return isHere && held.validUntilMs > this.#deps.clock.monotonicMs();
+  }
+
+  async #pause(tries: number): Promise<void> {
+    const pauseMs = pausesMs[Math.min(tries, pausesMs.length - 1)];
+    await pause(pauseMs, undefined, { signal: this.#deps.closing }).catch(() => undefined);
+  }
+
+  #heard(isThere: boolean, error?: Error): void {
+    if (this.#isAway !== isThere) return;
+    this.#isAway = !isThere;
+    if (isThere) this.#deps.log.info("the database is back");
+    else this.#deps.log.warn({ reason: error?.message }, "the database is away, mail waits");
+  }
+
+  /**
+   * Renews every lease; called by a timer several times in a lease's time. While the database is away
+   * it is asked again soon: the sooner it is back, the fewer leases are lost.
+   */
   async renew(): Promise<void> {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        await this.#renewOnce();
+        return;
+      } catch (error) {
+        if (!(error instanceof RetryableError)) throw error;
+        this.#heard(false, error);
+        await this.#pause(tries);
+        if (this.#deps.closing.aborted) return;
+      }
+    }
+  }
+
+  async #renewOnce(): Promise<void> {
     const live = this.all().filter((each) => this.isOurs(each));
     if (live.length === 0) return;
     const { validUntilMs, stale } = await this.#deps.mails.renew(
       live.map(({ mail, token }) => ({ mailId: mail._id, token })),
       this.#deps.leaseMs,
     );
+    this.#heard(true);
     const gone = new Set(stale);
     for (const each of live) {
       if (gone.has(each.mail._id) && !each.over) this.#lost(each);

@@ -4,6 +4,7 @@ import type { MailState } from "@rs-agent/shared/mail/record.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
 import type { Desk } from "./desk.ts";
@@ -14,6 +15,7 @@ export interface IntakeDeps {
   clock: Clock;
   desk: Desk;
   log: Logger;
+  catches: Pick<TimerCatches, "onClaimed">;
 }
 
 /** Claims waiting mail, as much as there is room and credit for (I7). */
@@ -32,11 +34,15 @@ export interface Intake {
 /** Plans made for mail that no worker has credit for, at each tick: it must not wait unplanned. */
 const trickle = 50;
 
-export function createIntake({ config, database, clock, desk, log }: IntakeDeps): Intake {
+export function createIntake(deps: IntakeDeps): Intake {
+  const { config, database, clock, desk, log, catches } = deps;
   const us = { owner: config.ACTOR_ID, leaseMs: config.LEASE_MS };
   const claim = (states: MailState[], next: string) => (limit: number) =>
     lane.among(async () => {
       const claimed = await database.mails.claim({ states, next, limit, ...us });
+      for (const { mail } of claimed) {
+        if (mail.claims === 1) catches.onClaimed(mail._id, mail.receivedAt);
+      }
       await desk.take(claimed);
       return claimed.length;
     });

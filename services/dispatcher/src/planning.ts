@@ -12,7 +12,8 @@ export interface PlanningDeps extends Pick<
   "actorId" | "clock" | "log" | "logAddresses"
 > {
   book: () => PolicyBook;
-  insert: (mail: MailRecord) => Promise<unknown>;
+  /** Stores a child of a held mail. */
+  insert: (parent: HeldMail, child: MailRecord) => Promise<unknown>;
   /** Writes what is pending, the lease kept; false: the lease is lost. */
   write: (held: HeldMail) => Promise<boolean>;
   /** Writes what is pending and ends our part in the mail. */
@@ -61,7 +62,7 @@ async function split(deps: PlanningDeps, held: HeldMail, groups: string[][]): Pr
   }
   const now = deps.clock.now();
   await Promise.all(
-    groups.map((group, ordinal) => deps.insert(childOf(parent, group, ordinal, now))),
+    groups.map((group, ordinal) => deps.insert(held, childOf(parent, group, ordinal, now))),
   );
   note(held, transitions.split(now, deps.actorId));
   await deps.finish(held);

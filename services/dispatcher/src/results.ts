@@ -10,7 +10,7 @@ import { verdictOf } from "./verdict-of.ts";
 export interface ResultDeps extends MailFlowDeps {
   /** The held mail of a task that is at a worker; the task is taken off its list. */
   take: (taskId: string) => HeldMail | undefined;
-  putBody: (raw: Buffer) => Promise<BodyRef>;
+  putBody: (held: HeldMail, raw: Buffer) => Promise<BodyRef>;
   giveBack: (held: HeldMail, next: ResultHead["task"], reason: string) => Promise<void>;
   /** Verdicts are written after a moment, together. */
   writeSoon: (held: HeldMail) => void;
@@ -49,7 +49,7 @@ async function onEnrichResult(
   if (output.kind === "failed") return;
   if (bytes === undefined) return holdUnable(deps, held, "the enricher sent no bytes");
   const enriched: Enriched = {
-    ...(output.bodyChanged ? { body: await deps.putBody(bytes) } : { headerBlock: bytes }),
+    ...(output.bodyChanged ? { body: await deps.putBody(held, bytes) } : { headerBlock: bytes }),
     restOffset: output.restOffset,
     sha256: output.sha256,
     size: output.size,

@@ -9,14 +9,21 @@ export interface TimedJob {
 export function startTimers(log: Logger, jobs: readonly TimedJob[]): { stop(): void } {
   const timers = jobs.map(({ everyMs, run }) => {
     let running = false;
+    let failing = false;
     return setInterval(() => {
       if (running) return;
       running = true;
       Promise.resolve()
         .then(run)
-        .catch((error: unknown) => {
-          log.warn({ err: error }, "a timed job failed, it runs again");
-        })
+        .then(
+          () => {
+            failing = false;
+          },
+          (error: unknown) => {
+            if (!failing) log.warn({ err: error }, "a timed job failed, it runs again");
+            failing = true;
+          },
+        )
         .finally(() => {
           running = false;
         });

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
@@ -15,11 +15,17 @@ import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
 
 /** Dispatcher and workers in this process, on a database of their own, over the real bus. */
 export interface Bench {
+  /** The database's name. */
+  db: string;
   /** For the test itself: writes mail and policies, reads what became of them. */
   database: Database;
   /** What a dispatcher process needs to be one of this bench. */
   settings: Record<string, string>;
-  dispatcher(env?: Record<string, string>): Promise<Dispatcher>;
+  /** With `uri`, by another way to the same database; `log` is the dispatcher's. */
+  dispatcher(
+    env?: Record<string, string>,
+    by?: { uri?: string; log?: Logger },
+  ): Promise<Dispatcher>;
   worker(kind: TaskKind, options?: FakeWorker): ReturnType<typeof startWorker>;
   /** Every task that a worker was asked for: `virus mailId`. */
   asked: string[];
@@ -74,18 +80,20 @@ export async function openBench(): Promise<Bench> {
     RELAY_NEXT_HOP: "127.0.0.1:9",
   };
   return {
+    db,
     database,
     settings,
     asked,
     policy,
-    async dispatcher(env = {}) {
+    async dispatcher(env = {}, by = {}) {
       const config = dispatcherConfigSchema.parse({
         ...settings,
         ACTOR_ID: `dispatcher-${String(endpoints.length)}`,
         ...env,
       });
-      const own = await openDatabase({ uri, db, clock, log });
-      const dispatcher = await startDispatcher({ config, database: own, clock, log });
+      const its = { clock, log: by.log ?? log };
+      const own = await openDatabase({ uri: by.uri ?? uri, db, ...its });
+      const dispatcher = await startDispatcher({ config, database: own, ...its });
       endpoints.push(dispatcher.endpoint);
       onTestFinished(() => dispatcher.close());
       return dispatcher;

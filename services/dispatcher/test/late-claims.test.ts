@@ -20,6 +20,7 @@ function openDesk() {
     maxMails: 10,
     maxBytes: 1_000,
     cancelTask: (taskId) => cancelled.push(taskId),
+    closing: new AbortController().signal,
     onLeft: ({ mail }) => left.push(mail._id),
   });
   const mail = hold({

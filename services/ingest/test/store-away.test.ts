@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from "vitest";
 import {
   startMongoDbProxy,
+  type Fault,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import {
@@ -73,5 +74,80 @@ describe("while the database is away", () => {
     expect(await client.say(`MAIL FROM:<${stranger}>`)).toBe(putOff);
     proxy.restore();
     await isTakenAgain();
+  });
+});
+
+describe("a 250 is for a mail that is durable, and nothing else is (I1), where the database says", () => {
+  let proxy: MongoDbProxy;
+  let running: RunningIngest;
+  let client: SmtpDialogue;
+  beforeEach(async () => {
+    proxy = await startMongoDbProxy(inject("mongodbUri"));
+    running = await startTestIngest({
+      uri: `${proxy.uri}&serverSelectionTimeoutMS=1000`,
+      env: { INGEST_STORE_TIMEOUT_MS: "3000" },
+    });
+    client = await SmtpDialogue.open(running.smtp);
+  });
+  afterEach(async () => {
+    client.close();
+    proxy.restore();
+    await closeTestIngests();
+    await proxy.close();
+  });
+
+  /** By how many tries of one insert each is met: the driver makes two. */
+  const faults: [string, Fault, number][] = [
+    ["NotWritablePrimary once", { kind: "error", error: "notWritablePrimary" }, 1],
+    ["NotWritablePrimary twice", { kind: "error", error: "notWritablePrimary" }, 2],
+    ["PrimarySteppedDown", { kind: "error", error: "primarySteppedDown" }, 2],
+    ["InterruptedAtShutdown", { kind: "error", error: "interruptedAtShutdown" }, 2],
+    ["ExceededTimeLimit", { kind: "error", error: "exceededTimeLimit" }, 2],
+    ["a write-concern error, applied", { kind: "write concern", error: "timeout" }, 2],
+    ["no majority to be had, applied", { kind: "write concern", error: "unsatisfiable" }, 2],
+    ["nothing: its replies are lost, applied", { kind: "lose reply", close: true }, 2],
+    ["nothing: the connection broke before", { kind: "lose command" }, 2],
+    ["nothing for too long", { kind: "delay", ms: 4_000 }, 1],
+    ["nothing for a while", { kind: "delay", ms: 1_500 }, 1],
+  ];
+  it.each(["bodies", "mails"].flatMap((name) => faults.map((fault) => [name, ...fault] as const)))(
+    "of %s: %s",
+    { timeout: 60_000 },
+    async (collection, _, fault, times) => {
+      const struck = proxy.strike({ command: "insert", collection, times, fault });
+      const replies: string[] = [];
+      await vi.waitFor(
+        async () => {
+          await client.say("RSET");
+          const reply = await client.deliver(stranger, [anna], mail);
+          replies.push(reply);
+          // Whatever was said 250 is there, body and record, at this moment.
+          if (reply.startsWith("250")) await running.stored(reply);
+          else expect(reply).toBe(putOff);
+          expect(reply).toMatch(/^250 /);
+        },
+        { timeout: 25_000, interval: 200 },
+      );
+      expect(struck.hits).toBeGreaterThan(0);
+      // A mail that heard 451 may be there all the same: its client sends it again.
+      const count = (await running.database.mails.find({ to: anna, limit: 100 })).length;
+      expect(count).toBeGreaterThanOrEqual(1);
+      expect(count).toBeLessThanOrEqual(replies.length);
+    },
+  );
+
+  it("nothing, for it has no primary: 451, and 250 when it has one again", async () => {
+    await client.begin(stranger, [anna]);
+    proxy.stepDown();
+    client.send(mail);
+    expect(await client.say(".")).toBe(putOff);
+    proxy.restore();
+    await vi.waitFor(
+      async () => {
+        await client.say("RSET");
+        await running.stored(await client.deliver(stranger, [anna], mail));
+      },
+      { timeout: 25_000, interval: 200 },
+    );
   });
 });

@@ -1,3 +1,5 @@
+import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
+
 /** What this relay did since its start, for `status` and the tests. Recipients, unless it says mails. */
 export interface RelayCounts {
   sent: number;
@@ -10,9 +12,11 @@ export interface RelayCounts {
   resentMails: number;
   /** Mails whose lease was another's when something was to be written (I3). */
   staleMails: number;
+  /** Mails of which the change stream did not tell in time (I6). */
+  readonly timerOnlyMails: number;
 }
 
-export function createCounts(): RelayCounts {
+export function createCounts(catches: Pick<TimerCatches, "count">): RelayCounts {
   return {
     sent: 0,
     deferred: 0,
@@ -21,5 +25,8 @@ export function createCounts(): RelayCounts {
     unknown: 0,
     resentMails: 0,
     staleMails: 0,
+    get timerOnlyMails() {
+      return catches.count;
+    },
   };
 }

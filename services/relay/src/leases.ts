@@ -29,6 +29,9 @@ export interface LeaseKeeperDeps {
   onBug: (error: unknown) => void;
 }
 
+/** Milliseconds to the next try of a renewal that failed. */
+const renewSoonMs = 1_000;
+
 /**
  * Keeps the leases of all mails in hand: renews them each third of their time in one call, and
  * aborts each at its deadline (I8). A late renewal brings nothing back: what was aborted stays so.
@@ -38,7 +41,10 @@ export class LeaseKeeper {
   readonly #held = new Map<string, Entry>();
   readonly #renewTimer: NodeJS.Timeout;
   readonly #deadlineTimer: NodeJS.Timeout;
+  #soonTimer: NodeJS.Timeout | undefined;
   #renewing = false;
+  #failing = false;
+  #closed = false;
 
   constructor(deps: LeaseKeeperDeps) {
     this.#deps = deps;
@@ -71,6 +77,8 @@ export class LeaseKeeper {
   close(): void {
     clearInterval(this.#renewTimer);
     clearInterval(this.#deadlineTimer);
+    clearTimeout(this.#soonTimer);
+    this.#closed = true;
     for (const entry of this.#held.values()) entry.abort.abort();
     this.#held.clear();
   }
@@ -81,6 +89,7 @@ export class LeaseKeeper {
     const held = [...this.#held.values()].filter((entry) => entry.isValid());
     try {
       const { validUntilMs, stale } = await this.#deps.mails.renew(held, this.#deps.leaseMs);
+      this.#failing = false;
       const lost = new Set(stale);
       for (const entry of held) {
         if (lost.has(entry.mailId)) this.#lose(entry, "the lease is another's");
@@ -88,10 +97,22 @@ export class LeaseKeeper {
       }
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error;
-      this.#deps.log.warn({ reason: messageOf(error) }, "leases not renewed");
+      this.#renewSoon(error);
     } finally {
       this.#renewing = false;
     }
+  }
+
+  /** The sooner the database is asked again, the fewer leases are lost while it was away. */
+  #renewSoon(error: RetryableError): void {
+    const { log, onBug } = this.#deps;
+    if (!this.#failing) log.warn({ reason: messageOf(error) }, "leases not renewed");
+    this.#failing = true;
+    if (this.#closed) return;
+    clearTimeout(this.#soonTimer);
+    this.#soonTimer = setTimeout(() => {
+      this.#renew().catch(onBug);
+    }, renewSoonMs);
   }
 
   #endOverdue(): void {

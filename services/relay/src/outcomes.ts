@@ -179,7 +179,8 @@ function historyOf(attempt: Attempt, outcomes: AttemptOutcome[]): HistoryEntry {
   return entry(attempt.now, "relay attempt", attempt.by, `${attempt.hop}: ${summary}: ${last}`);
 }
 
-function readyAt(mail: MailRecord): Date {
+/** When it came to wait for the relay. */
+export function readyAt(mail: MailRecord): Date {
   return mail.history.findLast(({ event }) => event === "ready")?.at ?? mail.receivedAt;
 }
 

@@ -5,6 +5,7 @@ import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { Budget } from "./budget.ts";
 import { longestTimeoutMs, type RelayConfig } from "./config.ts";
 import { createCounts, type RelayCounts } from "./counts.ts";
@@ -36,7 +37,8 @@ const reportMs = 2_000;
  */
 export async function startRelay(deps: RelayDeps): Promise<Relay> {
   const { config, database, clock, log } = deps;
-  const counts = createCounts();
+  const catches = createTimerCatches(database.clock);
+  const counts = createCounts(catches);
   const draining = new AbortController();
   const closing = new AbortController();
   const { promise: done, resolve: ended, reject: onBug } = Promise.withResolvers<undefined>();
@@ -66,6 +68,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
         closing: closing.signal,
       },
       leases,
+      catches,
       hop: {
         hostname: config.RELAY_HOSTNAME,
         timeouts: config.timeouts,
@@ -85,7 +88,10 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     onBug,
   });
   const watching = config.CHANGE_STREAM
-    ? database.mails.watch((hint) => routes.onHint(hint), draining.signal)
+    ? database.mails.watch((hint) => {
+        if (hint.state === "ready") catches.onHint(hint);
+        routes.onHint(hint);
+      }, draining.signal)
     : Promise.resolve();
   const reporting = setInterval(() => {
     const snapshot = { counts, routes: routes.snapshots };

@@ -1,18 +1,22 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
+import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { DeliveryDeps, Way } from "./attempt.ts";
 import { Budget } from "./budget.ts";
 import { deliver } from "./delivery.ts";
 import type { SessionFailure } from "./hop-session.ts";
 import type { LeaseKeeper } from "./leases.ts";
 import { NextHop, type NextHopOptions } from "./next-hop.ts";
+import { readyAt } from "./outcomes.ts";
 import { isExpired } from "./schedule.ts";
 
 export interface RouteQueueDeps {
   delivery: DeliveryDeps;
   leases: LeaseKeeper;
+  catches: Pick<TimerCatches, "onClaimed">;
   hop: NextHopOptions;
   /** Mails taken by one claim. */
   batch: number;
@@ -191,9 +195,11 @@ export class RouteQueue implements Way {
   }
 
   #take(claimed: readonly ClaimedMail[]): void {
-    const now = this.#deps.delivery.database.clock.now();
+    const { delivery, catches } = this.#deps;
+    const now = delivery.database.clock.now();
     let probe = this.#failed !== undefined;
     for (const entry of claimed) {
+      if (isNew(entry.mail)) catches.onClaimed(entry.mail._id, readyAt(entry.mail));
       const isProbe = probe && !isExpired(entry.mail, now);
       if (isProbe) probe = false;
       void this.#deliver(entry, isProbe);
@@ -213,4 +219,9 @@ export class RouteQueue implements Way {
     this.#held.add(under);
     return under;
   }
+}
+
+/** Ready, and never attempted: of this mail the change stream should have told. */
+function isNew({ state, unknown, recipients }: MailRecord): boolean {
+  return state === "ready" && unknown === undefined && recipients.every((r) => r.attempts === 0);
 }

@@ -103,6 +103,7 @@ const mailPipeline = [
   },
   {
     $project: {
+      "documentKey._id": 1,
       "fullDocument.state": 1,
       "fullDocument.next": 1,
       "updateDescription.updatedFields.state": 1,
@@ -138,5 +139,10 @@ export function hintOf(change: Document): MailHint | undefined {
   const fields = (change.fullDocument as Document | undefined) ?? update?.updatedFields;
   if (typeof fields?.next !== "string") return undefined;
   const state = mailStateSchema.safeParse(fields.state);
-  return { next: fields.next, ...(state.success ? { state: state.data } : {}) };
+  const mailId = (change.documentKey as { _id?: unknown } | undefined)?._id;
+  return {
+    ...(typeof mailId === "string" ? { mailId } : {}),
+    next: fields.next,
+    ...(state.success ? { state: state.data } : {}),
+  };
 }

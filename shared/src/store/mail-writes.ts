@@ -88,8 +88,8 @@ export async function insertAll(
 }
 
 /**
- * Guarded writes of progress, many in one bulk (I3). A change has one mark, however often its write is
- * asked for: who does not know whether it was made may ask again.
+ * Guarded writes of progress, many in one bulk (I3). A change has one mark for each claim, however often
+ * its write is asked for: who does not know whether it was made may ask again.
  */
 export function createWrites({ db, mails, lingerMs }: WriteDeps, onStale: () => void) {
   const group = createGroupCommit<GuardedWrite, Written>({
@@ -99,10 +99,16 @@ export function createWrites({ db, mails, lingerMs }: WriteDeps, onStale: () => 
     keyOf: ({ mailId }) => mailId,
     commit: (writes) => reach(() => writeAll(db, mails, writes)),
   });
-  const writeIds = new WeakMap<MailChange, string>();
+  const marks = new WeakMap<MailChange, { claim: string; writeId: string }>();
+  const markOf = (change: MailChange, claim: string) => {
+    const known = marks.get(change);
+    if (known?.claim === claim) return known.writeId;
+    const writeId = newWriteId();
+    marks.set(change, { claim, writeId });
+    return writeId;
+  };
   return async (mailId: string, token: string, change: MailChange): Promise<Written> => {
-    const writeId = writeIds.get(change) ?? newWriteId();
-    writeIds.set(change, writeId);
+    const writeId = markOf(change, `${mailId} ${token}`);
     const written = await group.add({ mailId, token, change, writeId });
     if (written === "stale") onStale();
     return written;

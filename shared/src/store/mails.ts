@@ -46,6 +46,8 @@ export interface MailChange {
  * and both are where anything may have come (a stream that was lost, a source).
  */
 export interface MailHint {
+  /** The mail, where the hint is about one. */
+  mailId?: string;
   state?: MailState;
   next?: string;
 }

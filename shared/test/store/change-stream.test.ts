@@ -41,11 +41,12 @@ describe("the change stream of mails", () => {
       set: { state: "ready", next: "hop" },
       releaseLease: true,
     });
-    await expect.poll(() => hints.at(-1)).toEqual({ state: "ready", next: "hop" });
+    const mailId = mail._id;
+    await expect.poll(() => hints.at(-1)).toEqual({ mailId, state: "ready", next: "hop" });
     const told = hints.filter(({ next }) => next !== "probe");
     expect(told).toEqual([
-      { state: "incoming", next: "told" },
-      { state: "ready", next: "hop" },
+      { mailId, state: "incoming", next: "told" },
+      { mailId, state: "ready", next: "hop" },
     ]);
     abort.abort();
     await ended;
@@ -149,6 +150,10 @@ describe("a hint", () => {
     expect(hintOf({ fullDocument: fields })).toEqual(fields);
     expect(hintOf({ updateDescription: { updatedFields: { next: "spam" } } })).toEqual({
       next: "spam",
+    });
+    expect(hintOf({ documentKey: { _id: "m" }, fullDocument: { next: "x" } })).toEqual({
+      mailId: "m",
+      next: "x",
     });
     expect(hintOf({ fullDocument: { state: 5, next: "x" } })).toEqual({ next: "x" });
     expect(hintOf({ updateDescription: { updatedFields: { state: "held" } } })).toBeUndefined();

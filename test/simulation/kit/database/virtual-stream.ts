@@ -61,10 +61,15 @@ export class VirtualChangeStream {
 
   #tell(entry: Entry, place: number): void {
     if (entry.collection !== this.#name) return;
+    const documentKey = { _id: entry.id };
     const change =
       entry.kind === "update"
-        ? { operationType: "update", updateDescription: { updatedFields: entry.fields } }
-        : { operationType: entry.kind, fullDocument: entry.after };
+        ? {
+            operationType: "update",
+            documentKey,
+            updateDescription: { updatedFields: entry.fields },
+          }
+        : { operationType: entry.kind, documentKey, fullDocument: entry.after };
     if (!matches(change, this.#filter)) return;
     const { process, deps } = this.#connection;
     const delayMs = deps.streamDelayMs(process);

@@ -1,0 +1,181 @@
+import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import {
+  startMongoDbProxy,
+  type Fault,
+  type MongoDbProxy,
+} from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
+import { answers, openBench, plainMail, type Bench } from "./in-process.ts";
+
+const patience = { timeout: 25_000, interval: 50 };
+
+let proxy: MongoDbProxy;
+let bench: Bench;
+beforeEach(async () => {
+  proxy = await startMongoDbProxy(inject("mongodbUri"));
+  // First: it ends after all that runs behind it.
+  onTestFinished(() => proxy.close());
+  bench = await openBench();
+});
+
+const dispatcher = (env: Record<string, string> = {}) =>
+  bench.dispatcher(env, { uri: `${proxy.uri}&serverSelectionTimeoutMS=1000` });
+
+function workers(...kinds: TaskKind[]): void {
+  for (const kind of kinds) bench.worker(kind);
+}
+
+function ready(ids: readonly string[]): Promise<void> {
+  return vi.waitFor(async () => {
+    const mails = await Promise.all(ids.map((id) => bench.get(id)));
+    expect(mails.map(({ state }) => state)).toEqual(ids.map(() => "ready"));
+  }, patience);
+}
+
+/** Each check of each mail was asked for once: nothing that was known was forgotten. */
+function expectAskedOnce(ids: readonly string[]): void {
+  const expected = ids.flatMap((id) => [`virus ${id}`, `spam ${id}`, `enrich ${id}`]);
+  expect(bench.asked.toSorted()).toEqual(expected.toSorted());
+}
+
+describe("what a worker has found while the database is away", () => {
+  it.each([
+    ["cut off", (its: MongoDbProxy) => its.cut()],
+    ["without a primary", (its: MongoDbProxy) => its.stepDown()],
+  ])("is kept and written when it is back: %s", { timeout: 60_000 }, async (_, fail) => {
+    await dispatcher();
+    const found = Promise.withResolvers<undefined>();
+    const answer = Promise.withResolvers<undefined>();
+    bench.worker("virus", {
+      handle: async () => {
+        found.resolve(undefined);
+        await answer.promise;
+        return answers.virus;
+      },
+    });
+    workers("spam", "enrich");
+    const ids = await Promise.all([bench.mail(), bench.mail(), bench.mail()]);
+    await found.promise;
+    await vi.waitFor(() => expect(bench.asked).toHaveLength(3), patience);
+    fail(proxy);
+    answer.resolve(undefined);
+    await vi.waitFor(() => expect(bench.asked).toHaveLength(9), patience);
+    // The mails are done here, and nothing of it can be written for longer than one try takes.
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    expect((await bench.get(ids[0])).state).not.toBe("ready");
+    proxy.restore();
+    await ready(ids);
+    expectAskedOnce(ids);
+    expect((await bench.get(ids[0])).claims).toBe(1);
+  });
+});
+
+const onWrites: [string, Fault, number][] = [
+  ["NotWritablePrimary", { kind: "error", error: "notWritablePrimary" }, 2],
+  ["PrimarySteppedDown", { kind: "error", error: "primarySteppedDown" }, 2],
+  ["a write-concern error on writes that matched", { kind: "write concern", error: "timeout" }, 2],
+  ["replies that are lost", { kind: "lose reply", close: true }, 2],
+  ["replies that come late", { kind: "delay", ms: 1_500 }, 2],
+];
+
+it.each(onWrites)(
+  "checks each mail once, and passes all of them on: %s",
+  { timeout: 60_000 },
+  async (_, fault, times) => {
+    await dispatcher();
+    workers("virus", "spam", "enrich");
+    const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
+    const ids = await Promise.all(Array.from({ length: 10 }, () => bench.mail()));
+    await ready(ids);
+    expect(struck.hits).toBe(times);
+    expectAskedOnce(ids);
+  },
+);
+
+it(
+  "drops the one write of 100 that is stale, and makes the others",
+  { timeout: 60_000 },
+  async () => {
+    await dispatcher({ VERDICT_WRITE_MS: "0" });
+    const answer = Promise.withResolvers<undefined>();
+    workers("enrich");
+    bench.worker("virus", { concurrency: 100 });
+    bench.worker("spam", {
+      concurrency: 100,
+      handle: async () => {
+        await answer.promise;
+        return answers.spam;
+      },
+    });
+    const ids = await Promise.all(Array.from({ length: 100 }, () => bench.mail()));
+    await vi.waitFor(() => expect(bench.asked).toHaveLength(200), patience);
+    const stolen = ids[41] ?? "";
+    const guard = { states: ["incoming", "processing"] as const, unleased: false };
+    const held = { set: { state: "held", reason: "a person's" }, unset: ["next", "dueAt"] };
+    expect(await bench.database.mails.writeAs(stolen, guard, held)).toBe("written");
+    answer.resolve(undefined);
+    await ready(ids.filter((id) => id !== stolen));
+    expect(await bench.get(stolen)).toMatchObject({ state: "held", reason: "a person's" });
+  },
+);
+
+it("reads a body again that could not be read", { timeout: 60_000 }, async () => {
+  await dispatcher();
+  workers("virus", "spam", "enrich");
+  const struck = proxy.strike({
+    command: "find",
+    collection: "bodies",
+    times: 4,
+    fault: { kind: "error", error: "interruptedAtShutdown" },
+  });
+  const id = await bench.mail({ raw: plainMail() });
+  await ready([id]);
+  expect(struck.hits).toBe(4);
+  expect((await bench.get(id)).claims).toBe(1);
+});
+
+describe("mail that only the timer caught (I6)", () => {
+  const seen = async () => {
+    const [report] = (await bench.database.actors.all()).filter(
+      (actor) => actor.service === "dispatcher",
+    );
+    return report?.snapshot.timerOnlyMails;
+  };
+  const streamIsOpen = () =>
+    vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0), patience);
+
+  it(
+    "is none while the change stream works, and all while it is cut",
+    { timeout: 60_000 },
+    async () => {
+      await dispatcher();
+      workers("virus", "spam", "enrich");
+      await streamIsOpen();
+      const told = await Promise.all(Array.from({ length: 5 }, () => bench.mail()));
+      await ready(told);
+      await new Promise((resolve) => setTimeout(resolve, 4_000));
+      await vi.waitFor(async () => expect(await seen()).toBe(0), patience);
+
+      const isStream = { command: ["aggregate", "getMore"], collection: "mails", times: Infinity };
+      const cut = proxy.strike({
+        ...isStream,
+        when: ({ body }) => "getMore" in body || JSON.stringify(body).includes("$changeStream"),
+        fault: { kind: "error", error: "changeStreamFatalError" },
+      });
+      await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1), patience);
+      const silent = await Promise.all(Array.from({ length: 7 }, () => bench.mail()));
+      await ready(silent);
+      await vi.waitFor(async () => expect(await seen()).toBe(7), patience);
+
+      cut.end();
+      const polls = proxy.seen("getMore", "mails");
+      await vi.waitFor(
+        () => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(polls + 1),
+        patience,
+      );
+      await ready(await Promise.all(Array.from({ length: 3 }, () => bench.mail())));
+      await new Promise((resolve) => setTimeout(resolve, 6_000));
+      expect(await seen()).toBe(7);
+    },
+  );
+});

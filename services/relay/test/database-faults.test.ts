@@ -1,0 +1,116 @@
+import { randomUUID } from "node:crypto";
+import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import {
+  startMongoDbProxy,
+  type Fault,
+  type MongoDbProxy,
+} from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
+import type { Relay } from "../src/relay.ts";
+import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
+import { ownDatabase, runningRelay, runningSink, type Sink } from "./running-relay.ts";
+
+const patience = { timeout: 25_000, interval: 50 };
+
+let proxy: MongoDbProxy;
+let database: Database;
+let relay: Relay;
+let sink: Sink;
+beforeEach(async () => {
+  proxy = await startMongoDbProxy(inject("mongodbUri"));
+  // First: it ends after all that runs behind it.
+  onTestFinished(() => proxy.close());
+  const db = `relay-${randomUUID()}`;
+  database = await ownDatabase(db);
+  sink = await runningSink();
+  const MONGODB_URI = `${proxy.uri}&serverSelectionTimeoutMS=1000`;
+  relay = await runningRelay(db, { MONGODB_URI, RELAY_LEASE_MS: "20000" });
+});
+
+const newMails = (count: number) =>
+  Promise.all(
+    Array.from({ length: count }, () => readyMail(database, { route: routeTo(sink.port) })),
+  );
+
+/** All are sent, each once, and nobody thinks otherwise. */
+async function expectSentOnce(ids: readonly string[]): Promise<void> {
+  for (const id of ids) {
+    const mail = await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+    expect(mail.recipients[0]).toMatchObject({ outcome: "sent", attempts: 1 });
+    expect(mail.unknown).toBeUndefined();
+    expect(mail.history.map(({ event }) => event)).toEqual(["ready", "relay attempt"]);
+  }
+  expect(sink.delivered).toBe(ids.length);
+  expect(relay.counts).toMatchObject({ unknown: 0, resentMails: 0, staleMails: 0 });
+}
+
+describe("sends each mail once, and what comes after, where the database says", () => {
+  const faults: [string, Fault, number][] = [
+    ["NotWritablePrimary", { kind: "error", error: "notWritablePrimary" }, 3],
+    ["PrimarySteppedDown", { kind: "error", error: "primarySteppedDown" }, 3],
+    ["InterruptedAtShutdown", { kind: "error", error: "interruptedAtShutdown" }, 3],
+    [
+      "a write-concern error on a write that matched",
+      { kind: "write concern", error: "timeout" },
+      3,
+    ],
+    ["the same of a step-down", { kind: "write concern", error: "steppedDown" }, 3],
+    ["nothing: its replies are lost", { kind: "lose reply", close: true }, 3],
+    ["nothing for a while", { kind: "delay", ms: 1_500 }, 3],
+  ];
+  it.each(faults)("%s", { timeout: 60_000 }, async (_, fault, times) => {
+    const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
+    const ids = await newMails(8);
+    await expectSentOnce(ids);
+    expect(struck.hits).toBe(times);
+    await expectSentOnce([...ids, ...(await newMails(2))]);
+  });
+});
+
+describe("is there again by itself, and has sent each mail once, after the database was", () => {
+  it.each([
+    ["away", () => proxy.cut()],
+    ["without a primary", () => proxy.stepDown()],
+    ["silent", () => proxy.silence()],
+    ["restarted", () => proxy.reset()],
+  ])("%s", { timeout: 60_000 }, async (_, fail) => {
+    const before = await newMails(5);
+    await vi.waitFor(() => expect(sink.delivered).toBeGreaterThan(0), patience);
+    fail();
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    proxy.restore();
+    const after = await newMails(5);
+    await expectSentOnce([...before, ...after]);
+  });
+});
+
+describe("mail that only the timer caught (I6)", () => {
+  const isStream = {
+    command: ["aggregate", "getMore"],
+    collection: "mails",
+    times: Infinity,
+    when: ({ body }: { body: object }) =>
+      "getMore" in body || JSON.stringify(body).includes("$changeStream"),
+  };
+
+  it(
+    "is none while the change stream works, and all while it is lost",
+    { timeout: 60_000 },
+    async () => {
+      await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0), patience);
+      const told = await newMails(5);
+      await expectSentOnce(told);
+      await new Promise((resolve) => setTimeout(resolve, 4_000));
+      expect(relay.counts.timerOnlyMails).toBe(0);
+
+      const cut = proxy.strike({
+        ...isStream,
+        fault: { kind: "error", error: "bsonObjectTooLarge" },
+      });
+      await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1), patience);
+      const silent = await newMails(6);
+      await expectSentOnce([...told, ...silent]);
+      await vi.waitFor(() => expect(relay.counts.timerOnlyMails).toBe(6), patience);
+    },
+  );
+});
