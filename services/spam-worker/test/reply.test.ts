@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ReplyReader, parseReply, type Reading } from "../src/spamd/reply.ts";
+import { parseScore, parseSymbols } from "../src/spamd/score.ts";
 import { methods, type Method } from "../src/spamd/request.ts";
 
 const maxBytes = 1_000;
@@ -87,5 +88,38 @@ describe("a reply of spamd", () => {
     for (let length = 0; length < whole.length; length += 1) {
       expect(read(whole.slice(0, length))).toMatchObject({ kind: "garbled" });
     }
+  });
+
+  it("is a judgement only as the exact form, whatever else comes (I2)", () => {
+    const status = "SPAMD/1.1 0 EX_OK\r\n";
+    const ham = "Spam: False ; 0.0 / 5.0\r\n";
+    const pieces = fc.constantFrom(
+      ...[status, "SPAMD/1.1 1 EX_OK\r\n", "SPAMD/1.1 0 ", "\r\n", "\n", "\0", "A", ","],
+      ...["Content-length: 1\r\n", "Content-length: 0\r\n", ham, "Spam: True ; 9.0 / 5.0\r\n"],
+      ...["Spam: False ; 9.0 / 5.0\r\n", "Spam: False\r\n"],
+    );
+    const judgements = new Set([ham, "Spam: True ; 9.0 / 5.0\r\n"]);
+    let judged = 0;
+    fc.assert(
+      fc.property(fc.array(pieces, { maxLength: 6 }), (parts) => {
+        const reading = read(parts.join(""));
+        if (reading.kind !== "reply" || reading.reply.code !== 0) return;
+        const score = parseScore(reading.reply.headers.get("spam") ?? "");
+        const rules = parseSymbols(reading.reply.body.toString("latin1"));
+        if (score === undefined || rules === undefined) return;
+        judged += 1;
+        const [first, ...rest] = parts;
+        const [header, other] = rest.slice(0, 2).sort().reverse();
+        const body = rest.slice(3).join("");
+        expect([first, rest[2], judgements.has(header ?? "")]).toEqual([status, "\r\n", true]);
+        expect(other).toBe(`Content-length: ${body.length}\r\n`);
+        expect([score.spam, rules.length]).toEqual([header !== ham, body.length]);
+      }),
+      {
+        numRuns: 20_000,
+        examples: [[[status, "Content-length: 0\r\n", ham, "\r\n"]]],
+      },
+    );
+    expect(judged).toBeGreaterThan(0);
   });
 });

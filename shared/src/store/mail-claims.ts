@@ -1,7 +1,8 @@
-import type { Collection } from "mongodb";
+import { BSON, type Collection, type Document } from "mongodb";
 import type { Clock } from "../clock.ts";
 import { adoptedMailId, newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
+import { mailSchema } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
@@ -43,15 +44,24 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
     const sentMs = clock.monotonicMs();
     const until = new Date(clock.now().getTime() + claim.leaseMs);
     const token = newToken();
-    const failed = await mails
-      .updateMany(
+    const lease = () =>
+      mails.updateMany(
         { _id: { $in: ids }, ...due, "lease.until": { $not: { $gt: now } } },
         {
           $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
           $inc: { claims: 1, unended: 1 },
         },
-      )
-      .then(({ matchedCount }) => (matchedCount === 0 ? "none" : undefined), uncertain);
+      );
+    const failed = await lease().then(
+      ({ matchedCount }) => (matchedCount === 0 ? "none" : undefined),
+      async (error: unknown) => {
+        if (isPassing(error)) return uncertain(error);
+        if ((await buryUncountable(deps, ids, due)) === 0) throw error;
+        // What the first had leased before it ended carries our token too.
+        await lease();
+        return undefined;
+      },
+    );
     if (failed === "none") return [];
     const documents = await mails.find({ _id: { $in: ids }, "lease.token": token }).toArray();
     // What an error has left to us is ours all the same: else it would wait for the lease's end.
@@ -62,8 +72,28 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
 
 /** An error that does not say whether the claim was made. */
 function uncertain(error: unknown): { error: unknown } {
-  if (!isPassing(error) || isWithoutServer(error)) throw error;
+  if (isWithoutServer(error)) throw error;
   return { error };
+}
+
+/** A count of claims to which nothing can be added ends the update of all others with it. */
+async function buryUncountable(
+  deps: ClaimDeps,
+  ids: string[],
+  guard: Record<string, unknown>,
+): Promise<number> {
+  const documents = await deps.mails.find({ _id: { $in: ids }, ...guard }).toArray();
+  const wrong = documents.flatMap((document) => {
+    const read = readMail(document);
+    return "reason" in read && !isCountable(document) ? [{ document, ...read }] : [];
+  });
+  for (const { document, reason } of wrong) await bury(deps, document, reason, guard);
+  return wrong.length;
+}
+
+function isCountable({ claims, unended }: StoredDocument): boolean {
+  const { shape } = mailSchema;
+  return shape.claims.safeParse(claims).success && shape.unended.safeParse(unended).success;
 }
 
 /** What waits for this claimer and may be taken now; served by the claims index. */
@@ -95,7 +125,7 @@ export async function readClaimed(
 }
 
 /**
- * Makes a document that is no record a dead letter, which keeps it whole under `malformed`. Its id stays, unless no record may have it: then
+ * Makes a document that is no record a dead letter, which keeps it under `malformed`, whole wherever it fits. Its id stays, unless no record may have it: then
  * the letter lies under an id derived from it, and the document goes.
  */
 export async function bury(
@@ -109,7 +139,7 @@ export async function bury(
   const id = isId ? original : adoptedMailId("mails", JSON.stringify(original));
   const letter = {
     ...documentOf(deadLetterOf(document, id, reason, clock.now())),
-    malformed: document,
+    malformed: fitting(document),
   };
   if (isId) {
     const { matchedCount } = await mails.replaceOne({ _id: id, ...guard }, letter);
@@ -120,6 +150,25 @@ export async function bury(
     await mails.deleteOne({ _id: document._id, ...guard });
   }
   log.error({ mailId: id, reason }, "a record that cannot be read is a dead letter now");
+}
+
+/** Of MongoDB's 16 MB for a document; the rest is for the letter itself. */
+const malformedBytes = 12 * 1024 * 1024;
+
+/** The document, or its fields that fit beside the letter and the names of those that do not. */
+function fitting(document: StoredDocument): Document {
+  if (BSON.calculateObjectSize(document) <= malformedBytes) return document;
+  const kept: Document = {};
+  const leftOut: string[] = [];
+  let left = malformedBytes;
+  for (const [name, value] of Object.entries<unknown>(document)) {
+    const bytes = BSON.calculateObjectSize({ [name]: value });
+    if (bytes <= left) {
+      kept[name] = value;
+      left -= bytes;
+    } else if (leftOut.length < 100) leftOut.push(name.slice(0, 100));
+  }
+  return { ...kept, leftOut };
 }
 
 /** Up to `count` of the ids, any of them with the same chance. */

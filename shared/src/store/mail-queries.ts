@@ -34,7 +34,8 @@ export function waiting(mails: Mails): Promise<Waiting[]> {
         state,
         next: next ?? "",
         count: Number(group.count),
-        oldestAt: group.oldestAt as Date,
+        // What is no record yet may have anything in its place.
+        oldestAt: group.oldestAt instanceof Date ? group.oldestAt : new Date(0),
       };
     });
   });

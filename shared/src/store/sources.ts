@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { messageOf } from "../errors.ts";
 import { adoptRecord, mailIdOf, type Adopted, type AdoptionDeps } from "./adoption.ts";
 import { followChanges } from "./change-stream.ts";
-import { collectionOf, durable, reach, type StoredDocument } from "./connection.ts";
+import { collectionOf, durable, isPassing, reach, type StoredDocument } from "./connection.ts";
 import type { SourceConfig } from "./source-config.ts";
 
 /** What one pass over a source did. */
@@ -153,8 +153,9 @@ function adoptAll(
   );
 }
 
+/** Not marked is no reason to stop: others wait, and the mail is there, whatever is adopted again. */
 async function mark(
-  { clock }: SourceDeps,
+  { clock, log }: SourceDeps,
   source: SourceConfig,
   records: Records,
   record: Document,
@@ -169,7 +170,17 @@ async function mark(
   };
   const state = source.form === "native" ? { state: "adopted" } : {};
   const which: Document = { _id: record._id as unknown };
-  await records.updateOne(which, { $set: { ...state, adopted: note } });
+  try {
+    await records.updateOne(which, { $set: { ...state, adopted: note } });
+  } catch (error) {
+    if (isPassing(error)) throw error;
+    log.error({ source: source.name, mailId, reason: messageOf(error) }, "a record takes no mark");
+    // Of almost 16 MB: a native record still has room for its state, which grows shorter.
+    const small = source.form === "native" ? state : { adopted: { mailId } };
+    await records.updateOne(which, { $set: small }).catch((again: unknown) => {
+      if (isPassing(again)) throw again;
+    });
+  }
 }
 
 /** Where an unmarked source is to be read from: the last adopted id less the overlap. */

@@ -1,5 +1,6 @@
 import { deflateSync } from "node:zlib";
-import { GridFSBucket, ObjectId, type Document } from "mongodb";
+import fc from "fast-check";
+import { Code, GridFSBucket, ObjectId, type Document } from "mongodb";
 import { beforeEach, describe, expect, it } from "vitest";
 import { TerminalError } from "../../src/errors.ts";
 import { mailIdOf } from "../../src/store/adoption.ts";
@@ -298,6 +299,111 @@ describe("a malformed source record", () => {
       dead: 0,
     });
   });
+
+  const deep = (levels: number): unknown => (levels === 0 ? 1 : { a: deep(levels - 1) });
+  const many = (value: unknown) => Array.from({ length: 100_000 }, () => value);
+  const old = () => ObjectId.createFromTime(1_000 + Math.floor(Math.random() * 1e9));
+  it.each<[string, SourceConfig["form"], () => Document]>([
+    ["no SMTP envelope", "native", () => nativeRecord({ smtp: undefined })],
+    ["an SMTP envelope nested 90 deep", "native", () => nativeRecord({ smtp: deep(90) })],
+    ["100,000 recipients", "native", () => nativeRecord({ smtp: { rcptTo: many("a@b.example") } })],
+    [
+      "100,000 recipients that are none",
+      "native",
+      () => nativeRecord({ smtp: { rcptTo: many({}) } }),
+    ],
+    ["no body", "native", () => nativeRecord({ body: undefined })],
+    ["a body that is a list", "native", () => nativeRecord({ body: [rawMail] })],
+    ["a body that is code", "native", () => nativeRecord({ body: new Code("while (true);") })],
+    ["a body that is nowhere", "native", () => nativeRecord({ _id: old(), body: new ObjectId() })],
+    [
+      "a body that is nowhere under a text",
+      "native",
+      () => nativeRecord({ _id: old(), body: "../../etc/passwd" }),
+    ],
+    ["a date that is a text", "native", () => nativeRecord({ receivedAt: "yesterday" })],
+    [
+      "a client that is a list",
+      "native",
+      () => nativeRecord({ smtp: { rcptTo: ["a@b.example"], client: [] } }),
+    ],
+    [
+      "almost 16 MB that are no record",
+      "native",
+      () => ({ state: "incoming", ballast: "x".repeat(16 * 1024 * 1024 - 200) }),
+    ],
+    ["an id that is a document", "native", () => ({ _id: { a: deep(50) }, state: "incoming" })],
+    ["nothing at all", "mongo-mail-server", () => ({})],
+    [
+      "lists for texts",
+      "mongo-mail-server",
+      () => ({ sender: [], rcpt: [[]], client_address: [], message: [] }),
+    ],
+    [
+      "100,000 recipients that are none",
+      "mongo-mail-server",
+      () => ({ rcpt: many(null), message: new ObjectId() }),
+    ],
+    [
+      "a file that is nowhere",
+      "mongo-mail-server",
+      () => ({ _id: old(), sender: "", rcpt: ["a@b.example"], message: new ObjectId() }),
+    ],
+    [
+      "an xforward nested 90 deep",
+      "mongo-mail-server",
+      () => ({ rcpt: ["a@b.example"], xforward: { NAME: deep(90) }, message: new ObjectId() }),
+    ],
+  ])("with %s (%s) is a dead letter, marked, and stops no other", async (_, form, make) => {
+    const source = newSource({ form });
+    const good = async () =>
+      form === "native" ? nativeRecord() : await mongoMailServerRecord(source);
+    const wrong: Document = Object.fromEntries<unknown>(
+      Object.entries(make()).filter(([, value]) => value !== undefined),
+    );
+    const [before, after] = [await good(), await good()];
+    expect(await adoptAll(source, [before, wrong, after])).toMatchObject({ adopted: 2, dead: 1 });
+    const letter = await mailOf(source, wrong);
+    expect(letter).toMatchObject({ state: "dead" });
+    expect(letter.reason).toMatch(/^record of source [^:]+: ./);
+    for (const record of [before, after]) {
+      expect((await mailOf(source, record)).state).toBe("incoming");
+    }
+    expect(await adoptAll(source, [await good()])).toMatchObject({ adopted: 1, dead: 0 });
+  });
+
+  it(
+    "of any shape is adopted or a dead letter, and stops no other",
+    { timeout: 60_000 },
+    async () => {
+      const anything = fc.oneof(
+        fc.integer(),
+        fc.constant(null),
+        fc.string(),
+        fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(Date.UTC(2100, 0)) }),
+        fc.uint8Array({ maxLength: 5 }).map((bytes) => Buffer.from(bytes)),
+        fc.array(fc.oneof(fc.integer(), fc.string(), fc.constant(null)), { maxLength: 3 }),
+        fc.dictionary(fc.stringMatching(/^[a-z]{1,5}$/), fc.oneof(fc.integer(), fc.string())),
+      );
+      const wrong = fc.record(
+        { smtp: anything, body: anything, receivedAt: anything, mode: anything },
+        { requiredKeys: [] },
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.array(wrong, { minLength: 1, maxLength: 8 }), async (changes) => {
+          const source = newSource();
+          const records = changes.map((change) => nativeRecord({ _id: old(), ...change }));
+          const good = nativeRecord();
+          const { adopted, dead } = await adoptAll(source, [...records, good]);
+          expect(adopted + dead).toBe(records.length + 1);
+          expect((await mailOf(source, good)).state).toBe("incoming");
+          expect((await database().store.mails.countOutcomes()).holds).toBe(true);
+          expect(await adoptAll(source, [nativeRecord()])).toMatchObject({ adopted: 1, dead: 0 });
+        }),
+        { numRuns: 25 },
+      );
+    },
+  );
 
   it("is one whose file never comes; a young record is given time", async () => {
     const source = newSource();
