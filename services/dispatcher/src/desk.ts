@@ -92,6 +92,22 @@ export class Desk {
       .some((each) => each.kind === kind && each.state === "open" && each.unable === undefined);
   }
 
+  /**
+   * Mails to claim for a task: what its workers take now. Out of a backlog as many again as they
+   * have: a claim takes a moment, in which no engine should stand still.
+   */
+  roomToClaim(kind: TaskKind): number {
+    const isAhead = this.backlogs.has(kind) && !this.isPaused(kind);
+    return this.placement.room(kind, isAhead ? this.#granted(kind) : 0);
+  }
+
+  #granted(kind: TaskKind): number {
+    const able = this.#deps.pool
+      .workers()
+      .filter((each) => each.kind === kind && each.state === "open" && each.unable === undefined);
+    return able.reduce((sum, { grant }) => sum + grant.tasks, 0);
+  }
+
   /** Steps that a person has paused get no tasks. */
   pause(steps: ReadonlySet<string>): void {
     this.#paused = steps;

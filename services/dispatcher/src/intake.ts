@@ -75,7 +75,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     ["retry", claimer(["held"], "retry", () => 20)],
     ...taskKinds.map((kind): [string, Claimer] => [
       kind,
-      claimer(["processing"], kind, () => desk.placement.room(kind)),
+      claimer(["processing"], kind, () => desk.roomToClaim(kind)),
     ]),
   ]);
   // With no able worker at all nothing is claimed for a kind; its oldest still must not wait for ever.

@@ -31,8 +31,8 @@ export interface Placement {
   enqueue(held: HeldMail, kind: TaskKind): void;
   /** Credit may have grown. */
   poke(kind: TaskKind): void;
-  /** Tasks of this kind that could be placed beyond those that wait already. */
-  room(kind: TaskKind): number;
+  /** Tasks of this kind that could be placed beyond those that wait already, and `ahead` to wait. */
+  room(kind: TaskKind, ahead?: number): number;
   /** Gives back what has waited too long. Called by a timer. */
   expire(): void;
   /** How many wait for each kind. */
@@ -80,7 +80,7 @@ export function createPlacement(deps: PlacementDeps): Placement {
       poke(kind);
     },
     poke,
-    room: (kind) => Math.max(0, creditOf(kind) - queueOf(kind).size),
+    room: (kind, ahead = 0) => Math.max(0, creditOf(kind) + ahead - queueOf(kind).size),
     expire() {
       const before = deps.monotonicMs() - deps.placeMs;
       for (const kind of taskKinds) {
