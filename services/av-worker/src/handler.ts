@@ -1,5 +1,4 @@
 import { lstat, readFile } from "node:fs/promises";
-import type { VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
 import type { Ability, TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
 import { createDeadline } from "./clamd/deadline.ts";
 import type { ScanInput } from "./clamd/frames.ts";
@@ -15,14 +14,17 @@ export function createVirusHandler(deps: { pool: ClamdPool; timeoutMs: number })
     kind: "virus",
     concurrency: () => pool.grant(),
     whyNone: () => pool.reasons(),
-    async handle(_task, mail, { signal }) {
+    async handle(task, mail, { signal }) {
       const deadline = createDeadline(timeoutMs, signal);
+      const suspect = task.alone === true;
       try {
-        const { finding, engine, blind } = await scanMail(pool, mail, deadline.signal);
+        const scanned = await scanMail(pool, mail, deadline.signal, { suspect });
+        const { finding, engine, blind, strikes } = scanned;
         return {
           output: finding,
           ...(blind.length > 0 ? { blind } : {}),
           ...(engine === undefined ? {} : { engine }),
+          ...(strikes === undefined ? {} : { strikes }),
         };
       } finally {
         deadline.end();
@@ -45,15 +47,20 @@ async function checkPool(pool: ClamdPool, signal: AbortSignal): Promise<Ability>
   return { able: false, reason: pool.reasons() };
 }
 
-async function scanMail(pool: ClamdPool, mail: TaskMail, signal: AbortSignal): Promise<Scanned> {
-  if (mail.kind === "bytes") return pool.scan({ kind: "bytes", bytes: mail.bytes }, signal);
+async function scanMail(
+  pool: ClamdPool,
+  mail: TaskMail,
+  signal: AbortSignal,
+  how: { suspect: boolean },
+): Promise<Scanned> {
+  if (mail.kind === "bytes") return pool.scan({ kind: "bytes", bytes: mail.bytes }, signal, how);
   if (await isRegularFile(mail.path, mail.size)) {
-    const scanned = await pool.scan({ kind: "path", path: mail.path }, signal);
-    if (!isPathProblem(scanned.finding)) return scanned;
+    const scanned = await pool.scan({ kind: "path", path: mail.path }, signal, how);
+    if (!isPathProblem(scanned)) return scanned;
   }
   // A clamd that came later may not share the disk: the bytes reach every one of them.
   const bytes = await readFile(mail.path, { signal });
-  return pool.scan({ kind: "bytes", bytes }, signal);
+  return pool.scan({ kind: "bytes", bytes }, signal, how);
 }
 
 /** clamd answers `OK` to a symbolic link that it does not follow: only a file is given by path. */
@@ -62,8 +69,8 @@ async function isRegularFile(path: string, size: number): Promise<boolean> {
   return stats.isFile() && stats.size === size;
 }
 
-function isPathProblem(finding: VirusFinding): boolean {
-  return finding.kind === "unchecked" && finding.reason === "engine-error";
+function isPathProblem({ finding, strikes }: Scanned): boolean {
+  return strikes === undefined && finding.kind === "unchecked" && finding.reason === "engine-error";
 }
 
 /** A path answers for all addresses or for none: the pool chooses by load, not by disk. */

@@ -216,6 +216,55 @@ describe("several clamd", () => {
     expect(one.fake.scans.filter(isVictim)).toHaveLength(1);
   });
 
+  it("is a strike each time that a clamd went away with the mail, unless one answers in the end", async () => {
+    let deaths = 0;
+    const dies = (asked: AskedScan) => {
+      if (!isVictim(asked) || deaths === 0) return undefined;
+      deaths -= 1;
+      return { close: true };
+    };
+    const [one, two] = [await fakeWith(dies), await fakeWith(dies)];
+    const pool = await checkedPool([one.address, two.address]);
+    deaths = 2;
+    expect(await scan(pool, victim)).toMatchObject({ strikes: 2 });
+    await pool.check(never);
+    deaths = 1;
+    expect(await scan(pool, victim)).not.toHaveProperty("strikes");
+    await pool.check(never);
+    deaths = 2;
+    const suspect = await pool.scan({ kind: "bytes", bytes: victim }, never, { suspect: true });
+    expect(suspect).toMatchObject({ finding: { kind: "unchecked" }, strikes: 1 });
+    expect(deaths).toBe(1);
+  });
+
+  it("is no strike where clamd talks nonsense, or a neighbour's deadline ended the session", async () => {
+    const { address } = await fakeWith((asked) =>
+      isVictim(asked) ? { raw: "gibberish\0" } : undefined,
+    );
+    const pool = await checkedPool([address]);
+    const { finding, ...about } = await scan(pool, victim);
+    expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-error" });
+    expect(about).not.toHaveProperty("strikes");
+  });
+
+  it("a time-out is a strike of a clamd that is well, not of one that stands still", async () => {
+    let still = false;
+    const { address } = await fakeWith((asked) =>
+      isVictim(asked) || still ? { silence: true } : undefined,
+    );
+    const pool = await checkedPool([address], { accountMs: 2_000 });
+    const slow = async (bytes: Buffer) => {
+      const deadline = createDeadline(100, undefined);
+      const scanned = await scan(pool, bytes, deadline.signal);
+      deadline.end();
+      expect(scanned.finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
+      return scanned;
+    };
+    expect(await slow(victim)).toMatchObject({ strikes: 1 });
+    still = true;
+    expect(await slow(mail("innocent"))).not.toHaveProperty("strikes");
+  });
+
   it("answers engine-away when none becomes able in time, naming each reason", async () => {
     const gone = await startFakeClamd();
     await gone.close();

@@ -1,7 +1,7 @@
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
 import type { BodyRef, Enriched } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { isTransient, type CheckKind, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
 import { note, type HeldMail } from "./held-mail.ts";
 import { advance, end, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
@@ -18,7 +18,7 @@ export interface ResultDeps extends MailFlowDeps {
 
 type EnrichResult = Extract<ResultHead, { task: "enrich" }>;
 
-/** With so many strikes a mail is tried once more, alone on one worker; the next is its last. */
+/** With so many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
 export const strikesBeforeAlone = 2;
 /** Times that an enrichment may fail before a person must look. */
 const maxEnrichFailures = 3;
@@ -30,12 +30,44 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   const { head } = result;
   const timing = { queueMs: head.queueMs, workMs: head.workMs };
   note(held, { set: { [`timings.${head.task}`]: timing } });
+  const isAlone = result.task.alone === true;
+  if (isAlone && isDone(head)) note(held, { unset: ["strikes"] });
   if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
   const verdict = verdictOf(head, result.engine, deps.clock.now());
   if (verdict === undefined) return;
   note(held, { set: { [`verdicts.${head.task}`]: verdict } });
   deps.writeSoon(held);
+  const { strikes = 0, from } = head;
+  if (strikes > 0) {
+    strike(deps, held, strikes, from, `${head.task}: engine died or did not answer`);
+    if (isAlone) return giveUp(deps, held, head.task);
+  }
   await advance(deps, held);
+}
+
+/** The mail has been worked on, whatever was found. */
+function isDone({ output }: ResultHead): boolean {
+  return output.kind !== "unchecked" || !isTransient(output.reason);
+}
+
+function strike(
+  deps: ResultDeps,
+  held: HeldMail,
+  count: number,
+  worker: string,
+  detail: string,
+): void {
+  const strikes = (held.mail.strikes ?? 0) + count;
+  const history = { at: deps.clock.now(), event: "strike", by: worker, detail };
+  note(held, { set: { strikes }, history });
+}
+
+/** It has killed while it was alone, so it was nothing else. */
+function giveUp(deps: ResultDeps, held: HeldMail, kind: TaskKind): Promise<void> {
+  const { strikes = 0 } = held.mail;
+  const text = `${String(strikes)} workers or engines died or hung on it, the last one alone with it in ${kind}`;
+  end(deps, held, "dead", text, deps.clock.now());
+  return deps.finish(held);
 }
 
 async function onEnrichResult(
@@ -78,16 +110,9 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   const said = failure === undefined ? reason : `${failure.code}: ${failure.detail}`;
   deps.log.warn({ mailId: lost.mailId, task: kind, worker: workerId, reason: said }, "task lost");
   if (reason === "failed") return onFailed(deps, held, kind, said, workerId);
-  const strikes = (held.mail.strikes ?? 0) + (isStrike(lost) ? 1 : 0);
-  const now = deps.clock.now();
   if (isStrike(lost)) {
-    const history = { at: now, event: "strike", by: workerId, detail: `${kind}: ${reason}` };
-    note(held, { set: { strikes }, history });
-  }
-  if (strikes > strikesBeforeAlone) {
-    const text = `${String(strikes)} workers died or hung on it, the last one alone with it in ${kind}`;
-    end(deps, held, "dead", text, now);
-    return deps.finish(held);
+    strike(deps, held, 1, workerId, `${kind}: ${reason}`);
+    if (lost.task.alone === true) return giveUp(deps, held, kind);
   }
   await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);
 }

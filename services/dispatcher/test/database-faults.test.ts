@@ -5,7 +5,8 @@ import {
   type Fault,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { answers, openBench, plainMail, type Bench } from "./in-process.ts";
+import { answers } from "./answers.ts";
+import { openBench, plainMail, type Bench } from "./in-process.ts";
 
 const patience = { timeout: 25_000, interval: 50 };
 

@@ -1,15 +1,16 @@
 import { randomBytes } from "node:crypto";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
+import { newMailId } from "@rs-agent/shared/ids.ts";
 import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
-import type { Ability, TaskHandler, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
+import type { Ability, TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
 import { inject, onTestFinished } from "vitest";
+import { answerOf } from "./answers.ts";
 import { dispatcherConfigSchema } from "../src/config.ts";
 import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
 
@@ -147,12 +148,6 @@ export async function openBench(): Promise<Bench> {
   };
 }
 
-export const answers: Record<TaskKind, TaskOutput> = {
-  virus: { output: { kind: "clean" } },
-  spam: { output: { kind: "ham", score: 0, required: 5, rules: [] } },
-  enrich: { output: { kind: "unable", reason: "not asked for in this test" } },
-};
-
 function fakeHandler(kind: TaskKind, options: FakeWorker, asked: string[]): TaskHandler {
   return {
     kind,
@@ -161,26 +156,8 @@ function fakeHandler(kind: TaskKind, options: FakeWorker, asked: string[]): Task
     close: () => Promise.resolve(),
     handle(task, mail, context) {
       asked.push(`${kind} ${task.mailId}`);
-      return options.handle?.(task, mail, context) ?? Promise.resolve(answer(kind, mail));
+      return options.handle?.(task, mail, context) ?? Promise.resolve(answerOf(kind, mail));
     },
-  };
-}
-
-/** An enricher that adds one header field. */
-function answer(kind: TaskKind, mail: Parameters<TaskHandler["handle"]>[1]): TaskOutput {
-  if (kind !== "enrich" || mail.kind !== "bytes") return answers[kind];
-  const block = Buffer.from("X-Test: yes\r\n");
-  const bytes = Buffer.concat([block, mail.bytes]);
-  return {
-    output: {
-      kind: "enriched",
-      bodyChanged: false,
-      restOffset: 0,
-      sha256: sha256Hex(bytes),
-      size: bytes.length,
-      notes: [],
-    },
-    bytes: block,
   };
 }
 

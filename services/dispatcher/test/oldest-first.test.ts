@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
 import { Backlogs } from "../src/backlogs.ts";
-import { answers, openBench } from "./in-process.ts";
+import { answers } from "./answers.ts";
+import { openBench } from "./in-process.ts";
 
 describe("a backlog", () => {
   it("is there from the first mail that waited in vain to the first claim that finds too few", () => {

@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { freePort } from "../../../start/src/free-port.ts";
-import { answers, openBench, plainMail, tenant, type Bench } from "./in-process.ts";
+import { answers } from "./answers.ts";
+import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
 
 const settings = { timeout: 60_000, interval: 100 };
 const virusOnly = `

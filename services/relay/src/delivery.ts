@@ -49,7 +49,10 @@ function insteadOfSending(
   const resolution = resolveMark(mail, now, by, longestTimeoutMs);
   if (resolution.kind === "wait") return resolution.change;
   const poison = whyPoison(mail, lease.token);
-  if (poison !== undefined) return dead(deps, mail, poison, now);
+  if (poison !== undefined) {
+    const unknown = "; the outcome of its last attempt is unknown";
+    return dead(deps, mail, resolution.kind === "resend" ? poison + unknown : poison, now);
+  }
   if (mail.route === undefined) return dead(deps, mail, "RELAY_ROUTE_INVALID: no route", now);
   if (!mail.recipients.some(isOpen)) return dead(deps, mail, "it has no open recipient", now);
   if (mail.origin.scanOnly === true) return heldBack("a scan-only mail is not relayed", now, by);

@@ -13,6 +13,8 @@ export interface SpamHandlerDeps {
 
 /** Of a task's deadline, what is left to the result's way back. */
 const wayBackMs = 500;
+/** A spamd that says in this time how it is was not merely slow with a mail. */
+const longestAccountMs = 10_000;
 
 /** The spam check of one worker: tasks of kind `spam`, judged by its spamds. */
 export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHandler {
@@ -23,7 +25,8 @@ export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHan
     canary: (signal) => pool.canary(signal),
     handle: async (task, mail, { signal }) => {
       const limitMs = Math.min(timeoutMs, Math.max(1, task.deadlineMs - wayBackMs));
-      return check(pool, spamTask(task), mail, { signal, timeoutMs: limitMs });
+      const accountMs = Math.min(longestAccountMs, task.deadlineMs - limitMs - wayBackMs);
+      return check(pool, spamTask(task), mail, { signal, timeoutMs: limitMs, accountMs });
     },
     // spamd is always given bytes; from a shared spool we take them ourselves.
     seesFile: canRead,
@@ -38,16 +41,20 @@ async function check(
   pool: SpamdPool,
   task: SpamTask,
   mail: TaskMail,
-  limits: { signal: AbortSignal; timeoutMs: number },
+  limits: { signal: AbortSignal; timeoutMs: number; accountMs: number },
 ): Promise<TaskOutput> {
   const { settings } = task;
   const given = await mailForSpamd(mail, task.smtp.mailFrom, settings);
   if (given.kind === "too-large") return { output: tooLarge(task.size, settings.maxBytes) };
   const user = settings.user === undefined ? {} : { user: settings.user };
-  const { finding, engine } = await pool.judge(given.pieces, { ...limits, ...user });
+  const { finding, engine, strikes } = await pool.judge(given.pieces, { ...limits, ...user });
   const output =
     given.scannedBytes === undefined ? finding : ofHead(finding, given.scannedBytes, task.size);
-  return engine === undefined ? { output } : { output, engine };
+  return {
+    output,
+    ...(engine === undefined ? {} : { engine }),
+    ...(strikes === undefined ? {} : { strikes }),
+  };
 }
 
 function spamTask(task: TaskHead): SpamTask {

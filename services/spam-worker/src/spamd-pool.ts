@@ -44,6 +44,8 @@ export interface JudgeOptions {
   user?: string;
   signal: AbortSignal;
   timeoutMs: number;
+  /** After a time-out, milliseconds in which spamd must say how it is for the mail to be suspected. */
+  accountMs: number;
 }
 
 /**
@@ -73,7 +75,7 @@ export class SpamdPool {
   async judge(
     mail: readonly Buffer[],
     options: JudgeOptions,
-  ): Promise<{ finding: SpamFinding; engine?: Engine }> {
+  ): Promise<{ finding: SpamFinding; engine?: Engine; strikes?: number }> {
     const { clock } = this.#deps;
     const startedAt = clock.monotonicMs();
     for (;;) {
@@ -82,11 +84,15 @@ export class SpamdPool {
       const { detail, engine } = member.state;
       const timeoutMs = Math.max(1, options.timeoutMs - (clock.monotonicMs() - startedAt));
       member.inFlight += 1;
-      const finding = await judge(member.client, mail, detail, {
+      const { finding, lost } = await judge(member.client, mail, detail, {
         ...options,
         timeoutMs,
         clock,
       }).finally(() => (member.inFlight -= 1));
+      if (lost !== undefined && (await this.#isStrike(member, lost, options.accountMs))) {
+        this.#shallTryAnother(member, finding);
+        return { finding, engine, strikes: 1 };
+      }
       if (!this.#shallTryAnother(member, finding)) return { finding, engine };
     }
   }
@@ -118,6 +124,23 @@ export class SpamdPool {
           least === undefined || member.inFlight < least.inFlight ? member : least,
         undefined,
       );
+  }
+
+  /**
+   * Whether the mail is to be suspected. Where its time was over: only of a spamd that says soon how
+   * it is, that is of one which is well or gone. One that is slow with every mail does not.
+   */
+  async #isStrike(member: Member, lost: "died" | "time-out", accountMs: number): Promise<boolean> {
+    if (lost === "died") return true;
+    if (accountMs < 1) return false;
+    const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(accountMs)]);
+    return this.#look(member, signal).then(
+      () => true,
+      (error: unknown) => {
+        if (!signal.aborted) throw error;
+        return false;
+      },
+    );
   }
 
   /** A spamd that was not reached has seen nothing of the mail: another may have it. */

@@ -7,6 +7,12 @@ import type { Score } from "./spamd/score.ts";
 /** How rules are asked for: `report` with their points, `symbols` by name alone. */
 export type RuleDetail = "report" | "symbols";
 
+/** A finding, and whether spamd was lost over it. */
+export interface Judgement {
+  finding: SpamFinding;
+  lost?: SpamdFailure["lost"];
+}
+
 /** What SpamAssassin adds when it ran out of time; the score is then a part of the true one. */
 const outOfTime = "TIME_LIMIT_EXCEEDED";
 const maxRules = 500;
@@ -20,16 +26,17 @@ export async function judge(
   mail: readonly Buffer[],
   detail: RuleDetail,
   options: AskOptions & { timeoutMs: number; clock: Clock },
-): Promise<SpamFinding> {
+): Promise<Judgement> {
   const startedAt = options.clock.monotonicMs();
   if (detail === "report") {
     const answer = await client.report(mail, options);
     if (answer.kind === "failed") return unchecked(answer);
-    if (answer.rules !== undefined) return findingOf(answer, answer.rules);
+    if (answer.rules !== undefined) return { finding: findingOf(answer, answer.rules) };
   }
   const timeoutMs = options.timeoutMs - (options.clock.monotonicMs() - startedAt);
   const answer: Answer<Score & Rules> = await client.symbols(mail, { ...options, timeoutMs });
-  return answer.kind === "failed" ? unchecked(answer) : findingOf(answer, answer.rules);
+  if (answer.kind === "failed") return unchecked(answer);
+  return { finding: findingOf(answer, answer.rules) };
 }
 
 function findingOf(score: Score, rules: readonly SpamRule[]): SpamFinding {
@@ -48,6 +55,6 @@ function findingOf(score: Score, rules: readonly SpamRule[]): SpamFinding {
   };
 }
 
-function unchecked(failure: SpamdFailure): SpamFinding {
-  return { kind: "unchecked", reason: failure.reason, detail: failure.detail };
+function unchecked({ reason, detail, lost }: SpamdFailure): Judgement {
+  return { finding: { kind: "unchecked", reason, detail }, lost };
 }

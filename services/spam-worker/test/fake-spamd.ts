@@ -30,6 +30,7 @@ export interface FakeSpamd {
  */
 export async function startFakeSpamd(
   fault: (request: FakeRequest) => Fault | undefined | Promise<Fault | undefined> = () => undefined,
+  port = 0,
 ): Promise<FakeSpamd> {
   const sockets = new Set<Socket>();
   const requests: FakeRequest[] = [];
@@ -54,7 +55,7 @@ export async function startFakeSpamd(
       });
     });
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   return {
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -21,12 +21,9 @@ async function spamdThat(fault: Fault, more: Partial<typeof limits> = {}): Promi
   return createSpamdClient({ address: fake.address, ...limits, ...more });
 }
 
-function judged(client: SpamdClient, detail: "report" | "symbols", timeoutMs = 5_000) {
-  return judge(client, mail, detail, {
-    signal,
-    timeoutMs,
-    clock: systemClock,
-  });
+async function judged(client: SpamdClient, detail: "report" | "symbols", timeoutMs = 5_000) {
+  const { finding } = await judge(client, mail, detail, { signal, timeoutMs, clock: systemClock });
+  return finding;
 }
 
 const ok = (body: string, score = "False ; 0.0 / 5.0") =>

@@ -7,7 +7,7 @@ import { startFakeSpamd, type FakeRequest, type FakeSpamd, type Fault } from "./
 
 const signal = new AbortController().signal;
 const mail = [Buffer.from("Subject: x\r\n\r\nx\r\n")];
-const ask = { signal, timeoutMs: 2_000 };
+const ask = { signal, timeoutMs: 2_000, accountMs: 5_000 };
 
 const fakes: FakeSpamd[] = [];
 const pools: SpamdPool[] = [];
@@ -160,4 +160,49 @@ it("does not leave out a spamd that only one mail is too much for", async () => 
   const canaries = () => fakes[0]?.requests.filter(isCanary).length;
   await expect.poll(canaries, { timeout: 10_000 }).toBe(4);
   expect(pool.concurrency()).toBe(1);
+});
+
+const poison = [Buffer.from("Subject: poison\r\n\r\nx\r\n")];
+const isPoison = ({ body }: FakeRequest) => body.includes("Subject: poison");
+
+it.each([
+  ["closes without a word", { chunks: [], then: "close" }],
+  ["resets the connection", { chunks: [], then: "reset" }],
+  ["closes in the middle of its reply", { chunks: ["SPAMD/1.1 0 EX"], then: "close" }],
+] as const)("a spamd that %s over a mail is a strike against it", async (_, fault) => {
+  const pool = await poolOf(2, (request) => (isPoison(request) ? fault : undefined));
+  await pool.canary(signal);
+  const judged = await pool.judge(poison, ask);
+  expect(judged).toMatchObject({ finding: { kind: "unchecked" }, strikes: 1 });
+  expect(await pool.judge(mail, ask)).not.toHaveProperty("strikes");
+});
+
+it("a mail over which a spamd does not answer that is well otherwise gets a strike", async () => {
+  const hang = { chunks: [], then: "hang" } as const;
+  const pool = await poolOf(2, (request) => (isPoison(request) ? hang : undefined));
+  await pool.canary(signal);
+  const judged = await pool.judge(poison, { ...ask, timeoutMs: 100 });
+  expect(judged).toMatchObject({ finding: { reason: "time-out" }, strikes: 1 });
+});
+
+it("a spamd that stands still is nobody's fault: no mail in it gets a strike", async () => {
+  let still = false;
+  const hang = { chunks: [], then: "hang" } as const;
+  const pool = await poolOf(4, () => (still ? hang : undefined));
+  await pool.canary(signal);
+  still = true;
+  const slow = { ...ask, timeoutMs: 100, accountMs: 200 };
+  for (const judged of await Promise.all([1, 2, 3].map(() => pool.judge(mail, slow)))) {
+    expect(judged.finding).toMatchObject({ reason: "time-out" });
+    expect(judged).not.toHaveProperty("strikes");
+  }
+});
+
+it("what spamd answers in words is no strike", async () => {
+  const chunks = ["SPAMD/1.0 79 Timeout: (300 second timeout)\r\n"];
+  const pool = await poolOf(1, (r) => (isPoison(r) ? { chunks, then: "close" } : undefined));
+  await pool.canary(signal);
+  const judged = await pool.judge(poison, ask);
+  expect(judged.finding).toMatchObject({ reason: "time-out" });
+  expect(judged).not.toHaveProperty("strikes");
 });

@@ -37,7 +37,6 @@ export function fits(worker: Placeable, wish: Wish): boolean {
   const free = freeCredit(worker);
   if (free.tasks < 1) return false;
   const idle = worker.outstanding.tasks === 0;
-  if (wish.alone && !idle) return false;
   if (wish.spoolId !== undefined && !worker.spools.includes(wish.spoolId)) return false;
   if (wish.bytes > bigFrameBytes && worker.bigFrameOut) return false;
   return idle || wish.bytes <= free.bytes;

@@ -22,7 +22,7 @@ export interface TaskToPlace {
   /** For `enrich`: what the verdicts amount to under the mail's policy. */
   disposition?: "deliver" | "tag" | undefined;
   traceparent?: string | undefined;
-  /** The worker must have nothing else in hand, and gets nothing else beside it. */
+  /** The worker ends what it has in hand before it begins this, and gets nothing else beside it. */
   alone?: boolean | undefined;
 }
 

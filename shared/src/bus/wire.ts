@@ -186,6 +186,8 @@ const resultCommon = {
   /** Absent: the engine that the worker's last `ready` or `heartbeat` named. */
   engine: engineSchema.optional(),
   blind: z.array(z.string().max(32)).max(8).optional(),
+  /** With `unchecked`: times that the engine died, or did not answer, over this mail or with it in hand. */
+  strikes: z.number().int().min(1).max(8).optional(),
 };
 
 /** Worker → dispatcher, once a task. Echoes what was asked (I4). */

@@ -8,7 +8,13 @@ export type TaskMail =
 
 /** What a handler returns; `bytes` becomes the result's second frame (enricher only). */
 export type TaskOutput =
-  | { output: VirusFinding | SpamFinding; blind?: readonly string[]; engine?: Engine }
+  | {
+      output: VirusFinding | SpamFinding;
+      blind?: readonly string[];
+      engine?: Engine;
+      /** Times that the engine died or did not answer while it had this mail (poison lane). */
+      strikes?: number;
+    }
   | { output: EnrichOutput; bytes?: Buffer };
 
 /** The worker's word on whether it can do its work. */

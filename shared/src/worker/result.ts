@@ -71,6 +71,7 @@ function build(task: HeldTask, answer: Answer, self: ResultSender): BuiltResult 
   };
   if (body !== undefined) head["bytes"] = body.length;
   if (engine !== undefined) head["engine"] = engine;
+  if ("strikes" in answer) head["strikes"] = answer.strikes;
   if (blind !== undefined && blind.length > 0) head["blind"] = blind;
   return { head, body };
 }

@@ -43,9 +43,11 @@ test("disk-mode tasks go only to workers that see the spool", () => {
   expect(chooseWorker([worker()], wish)).toBeUndefined();
 });
 
-test("a task that must be alone goes to an idle worker, and nothing joins it", () => {
+test("a task that must be alone goes to an idle worker or waits there for its turn, and nothing joins it", () => {
   const busy = worker({ outstanding: { tasks: 1, bytes: 1 } });
-  expect(fits(busy, { ...small, alone: true })).toBe(false);
+  const idle = worker();
+  expect(chooseWorker([busy, idle], { ...small, alone: true })).toBe(idle);
+  expect(chooseWorker([busy], { ...small, alone: true })).toBe(busy);
   expect(fits(worker({ outstanding: { tasks: 1, bytes: 1 }, aloneOut: true }), small)).toBe(false);
 });
 

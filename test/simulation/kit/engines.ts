@@ -24,6 +24,10 @@ export interface EngineState {
   hangs: number;
   /** What hangs does not even notice that it is given up. */
   isDeaf: boolean;
+  /** Share of tasks in which the engine dies, and with it all that is in it. */
+  dies: number;
+  /** Aborted when it dies: it is another one after that. */
+  life: AbortController;
   /** Work takes so many times longer. */
   slowness: number;
 }
@@ -98,15 +102,18 @@ async function handled(
   if (mail.kind !== "bytes" || sha256Hex(mail.bytes) !== task.sha256) {
     throw new Error("a worker got other bytes than its task says");
   }
+  const { life } = engine;
   const workMs = random.around(kind === "virus" ? 20 : 60) * engine.slowness;
   await (engine.isDeaf ? answered(workMs, undefined) : unlessAborted(workMs, signal));
   if (truth?.poison?.kind === kind) {
-    if (truth.poison.how === "kills") {
+    if (truth.poison.how === "kills-engine") engineDies(deps);
+    else if (truth.poison.how === "kills") {
       process.end();
       return new Promise<never>(() => undefined);
-    }
-    return hang(signal, engine.isDeaf);
+    } else return hang(signal, engine.isDeaf);
   }
+  if (kind !== "enrich" && random.chance(engine.dies)) engineDies(deps);
+  if (life.signal.aborted) return { ...unchecked("engine-error"), strikes: 1 };
   if (random.chance(engine.hangs)) return hang(signal, engine.isDeaf);
   if (random.chance(engine.throws)) throw new RetryableError("AV_ENGINE_ERROR", "it broke");
   if (kind === "enrich") return enriched(task, mail.bytes, engine);
@@ -114,6 +121,15 @@ async function handled(
   if (random.chance(engine.fails)) return unchecked(random.pick(["engine-error", "busy"] as const));
   if (truth === undefined) throw new Error("a worker got a mail that nobody sent");
   return { output: honestFinding(truth, kind satisfies CheckKind) };
+}
+
+/** Whoever started it starts it again. */
+function engineDies({ engine, random }: EngineDeps): void {
+  engine.life.abort();
+  engine.life = new AbortController();
+  if (engine.away) return;
+  engine.away = true;
+  setTimeout(() => (engine.away = false), random.between(100, 3_000));
 }
 
 /** Until the task is given up; a blocked one does not even notice that. */
@@ -126,8 +142,8 @@ function hang(signal: AbortSignal, isDeaf: boolean): Promise<never> {
   });
 }
 
-function unchecked(reason: "engine-away" | "engine-error" | "busy"): TaskOutput {
-  return { output: { kind: "unchecked", reason, detail: "simulated" } };
+function unchecked(reason: "engine-away" | "engine-error" | "busy") {
+  return { output: { kind: "unchecked", reason, detail: "simulated" } } as const;
 }
 
 function enriched(task: TaskHead, raw: Buffer, engine: EngineState): TaskOutput {

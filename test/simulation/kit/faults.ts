@@ -234,6 +234,7 @@ export class Nemesis {
       { ...healthyEngine(), fails: random.next() },
       { ...healthyEngine(), throws: random.next() },
       { ...healthyEngine(), hangs: random.next(), isDeaf: random.chance(0.5) },
+      { ...healthyEngine(), dies: random.next() / 2 },
       { ...healthyEngine(), slowness: random.between(2, 300) },
     ]);
   }
@@ -317,7 +318,16 @@ export class Nemesis {
 const nobody = { many: false, by: undefined };
 
 export function healthyEngine(): EngineState {
-  return { away: false, fails: 0, throws: 0, hangs: 0, isDeaf: false, slowness: 1 };
+  return {
+    away: false,
+    fails: 0,
+    throws: 0,
+    hangs: 0,
+    isDeaf: false,
+    slowness: 1,
+    dies: 0,
+    life: new AbortController(),
+  };
 }
 
 const tryLater = "451 4.3.0 later";

@@ -28,6 +28,8 @@ export interface Truth {
 
 export type Poison =
   | { kind: TaskKind; how: "kills" | "hangs" }
+  /** The worker lives, its engine does not, and is away for a while. */
+  | { kind: CheckKind; how: "kills-engine" }
   | { kind: "dispatcher" | "relay"; how: "read" | "written" };
 
 export const tenantDomain = "acme.example";
@@ -73,9 +75,11 @@ function createMail(random: Random, id: string, atMs: number): Truth {
 
 function createPoison(random: Random): Poison {
   const kind = random.pick(["virus", "spam", "enrich", "dispatcher", "relay"] as const);
-  return kind === "dispatcher" || kind === "relay"
-    ? { kind, how: random.pick(["read", "written"] as const) }
-    : { kind, how: random.pick(["kills", "hangs"] as const) };
+  if (kind === "dispatcher" || kind === "relay") {
+    return { kind, how: random.pick(["read", "written"] as const) };
+  }
+  if (kind === "enrich") return { kind, how: random.pick(["kills", "hangs"] as const) };
+  return { kind, how: random.pick(["kills", "hangs", "kills-engine"] as const) };
 }
 
 /** The record as ingest makes it. */

@@ -4,7 +4,7 @@ import type { ClamdAddress } from "./address.ts";
 import { ClamdEngine, type CheckEngine, type EngineOptions, type EngineState } from "./engine.ts";
 import { isPathForClamd, type ScanInput } from "./frames.ts";
 import { findingOf, nameOf, unchecked } from "./replies.ts";
-import { settledOrAborted } from "./deadline.ts";
+import { createDeadline, settledOrAborted } from "./deadline.ts";
 import { defaultSessionLimits, type SessionOutcome } from "./session.ts";
 
 export interface PoolOptions extends EngineOptions {
@@ -12,6 +12,8 @@ export interface PoolOptions extends EngineOptions {
   streamMaxBytes: number;
   /** How long a scan waits for an address to become able again before it is `engine-away`. */
   recoveryWaitMs: number;
+  /** After a time-out: a clamd that says in this time how it is was not merely slow with the mail. */
+  accountMs: number;
 }
 
 export const defaultPoolOptions: PoolOptions = {
@@ -25,6 +27,7 @@ export const defaultPoolOptions: PoolOptions = {
   session: defaultSessionLimits,
   streamMaxBytes: 25 * 1024 * 1024,
   recoveryWaitMs: 5_000,
+  accountMs: 10_000,
 };
 
 /** A finding with the clamd that made it, where one answered. */
@@ -34,6 +37,8 @@ export interface Scanned {
   /** What this clamd was allowed to answer `OK` to unseen. */
   blind: readonly string[];
   address?: string;
+  /** Times that a clamd died or did not answer while it had this mail; none where one answered. */
+  strikes?: number;
 }
 
 /** More scans than this in wait for a place are answered `busy` (I7). */
@@ -111,15 +116,22 @@ export class ClamdPool {
   /**
    * Scans bytes or, by path, a file that every clamd of this pool sees. Never rejects, never
    * outlives `signal`, which is the deadline over waiting, sending and clamd's work: then the
-   * finding is `unchecked: time-out`.
+   * finding is `unchecked: time-out`. A suspect is tried once only: each try may cost a clamd.
    */
-  async scan(input: ScanInput, signal: AbortSignal): Promise<Scanned> {
+  async scan(
+    input: ScanInput,
+    signal: AbortSignal,
+    { suspect = false }: { suspect?: boolean } = {},
+  ): Promise<Scanned> {
     const refusal = this.#refusal(input);
     if (refusal !== undefined) return { finding: refusal, blind: [] };
-    const first = await this.#attempt(input, signal, { alone: false });
-    if (first.kind === "unplaced" || first.outcome.kind !== "broken") return conclude(first, input);
+    const first = await this.#attempt(input, signal, { alone: suspect });
+    if (suspect || first.kind === "unplaced" || first.outcome.kind !== "broken") {
+      return withStrikes(conclude(first, input), (await this.#isStrike(first)) ? 1 : 0);
+    }
     const second = await this.#attempt(input, signal, { alone: true, avoid: first.engine });
-    return withHistory(conclude(second, input), first.outcome.detail);
+    const strikes = (first.outcome.died ? 1 : 0) + ((await this.#isStrike(second)) ? 1 : 0);
+    return withStrikes(withHistory(conclude(second, input), first.outcome.detail), strikes);
   }
 
   /** Scans on every able address, each beside its other work; the findings in no order. */
@@ -147,6 +159,21 @@ export class ClamdPool {
     const { streamMaxBytes } = this.#options;
     if (input.bytes.length <= streamMaxBytes) return undefined;
     return unchecked("too-large", `${input.bytes.length} bytes; the limit is ${streamMaxBytes}`);
+  }
+
+  /**
+   * Whether clamd died over the mail, or hung: a clamd that is well itself, or gone, after the mail's
+   * time was over. One that is only slow, or stopped, does not say so soon.
+   */
+  async #isStrike(attempt: Attempt): Promise<boolean> {
+    if (attempt.kind === "unplaced") return false;
+    const { outcome, engine } = attempt;
+    if (outcome.kind === "broken") return outcome.died;
+    if (outcome.kind === "answered" || !outcome.wasSent) return false;
+    const account = createDeadline(this.#options.accountMs);
+    await settledOrAborted(engine.check(), account.signal);
+    account.end();
+    return !account.signal.aborted;
   }
 
   async #attempt(
@@ -244,6 +271,13 @@ function withHistory(scanned: Scanned, firstDetail: string): Scanned {
   if (finding.kind !== "unchecked" || !isEnginesFault(finding.reason)) return scanned;
   const detail = `${firstDetail}; tried again alone: ${finding.detail ?? finding.reason}`;
   return { ...scanned, finding: unchecked(finding.reason, detail) };
+}
+
+/** Whoever got an answer in the end killed nobody. */
+function withStrikes(scanned: Scanned, strikes: number): Scanned {
+  const { finding } = scanned;
+  const isAnswered = finding.kind !== "unchecked" || !isEnginesFault(finding.reason);
+  return isAnswered || strikes === 0 ? scanned : { ...scanned, strikes };
 }
 
 function findingFrom(outcome: SessionOutcome, input: ScanInput): VirusFinding {

@@ -19,17 +19,20 @@ const maxReplyChars = 16 * 1024;
  * 3. A scan in flight cannot be cancelled in the protocol: its abort tears the session down.
  */
 
-/** What became of one scan. `broken` may be tried elsewhere; `aborted` is its own signal's doing. */
+/**
+ * What became of one scan. `broken` may be tried elsewhere; `aborted` is its own signal's doing.
+ * `died`: clamd went away with the mail in hand. `wasSent`: clamd had it, in part at least.
+ */
 export type SessionOutcome =
   | { kind: "answered"; reply: string }
-  | { kind: "broken"; reason: "engine-away" | "engine-error"; detail: string }
-  | { kind: "aborted" };
+  | { kind: "broken"; reason: "engine-away" | "engine-error"; detail: string; died: boolean }
+  | { kind: "aborted"; wasSent: boolean };
 
 /** Why a session ended. Only `broken` tells something about clamd's health. */
 export type SessionEnd =
   | { kind: "closed" }
   | { kind: "torn-down" }
-  | { kind: "broken"; reason: "engine-away" | "engine-error"; detail: string };
+  | { kind: "broken"; reason: "engine-away" | "engine-error"; detail: string; died: boolean };
 
 export interface SessionLimits {
   connectTimeoutMs: number;
@@ -72,7 +75,9 @@ export class ClamdSession {
     this.#socket = connectTo(address);
     this.#socket.once("connect", () => this.#begin());
     this.#socket.on("data", (chunk) => this.#read(chunk));
-    this.#socket.on("error", (error) => this.#break("engine-away", messageOf(error)));
+    this.#socket.on("error", (error) => {
+      this.#break("engine-away", messageOf(error), this.#connected);
+    });
     this.#socket.on("close", () => this.#closedByClamd());
     this.#socket.on("end", () => this.#closedByClamd());
     this.#connectTimer = setTimeout(() => {
@@ -101,9 +106,10 @@ export class ClamdSession {
 
   /** Never rejects. The input's bytes must not change until it settles. */
   scan(input: ScanInput, signal: AbortSignal): Promise<SessionOutcome> {
-    if (signal.aborted) return Promise.resolve({ kind: "aborted" });
+    if (signal.aborted) return Promise.resolve({ kind: "aborted", wasSent: false });
     if (this.#over) {
-      return Promise.resolve({ kind: "broken", reason: "engine-away", detail: "session is over" });
+      const detail = "session is over";
+      return Promise.resolve({ kind: "broken", reason: "engine-away", detail, died: false });
     }
     return new Promise((resolve) => {
       const abort = () => this.#abort(scan);
@@ -206,11 +212,11 @@ export class ClamdSession {
     if (place >= 0) {
       this.#outbox.splice(place, 1);
       this.#unsentBytes -= sizeOf(scan.input);
-      scan.settle({ kind: "aborted" });
+      scan.settle({ kind: "aborted", wasSent: false });
       return;
     }
     if (this.#sentOrSending.delete(scan.id)) {
-      scan.settle({ kind: "aborted" });
+      scan.settle({ kind: "aborted", wasSent: true });
       this.#finish({ kind: "torn-down" }, "another scan's deadline ended the session");
     }
   }
@@ -231,11 +237,11 @@ export class ClamdSession {
       return;
     }
     const how = this.#reader.hasPartial ? "in the middle of a reply" : "with scans unanswered";
-    this.#break("engine-away", `clamd closed the session ${how}`);
+    this.#break("engine-away", `clamd closed the session ${how}`, true);
   }
 
-  #break(reason: "engine-away" | "engine-error", detail: string): void {
-    this.#finish({ kind: "broken", reason, detail }, detail);
+  #break(reason: "engine-away" | "engine-error", detail: string, died = false): void {
+    this.#finish({ kind: "broken", reason, detail, died }, detail);
   }
 
   #finish(end: SessionEnd, detail: string): void {
@@ -246,12 +252,16 @@ export class ClamdSession {
     if (this.#socket.writableEnded) this.#socket.destroySoon();
     else this.#socket.destroy();
     const reason = end.kind === "broken" ? end.reason : "engine-away";
-    const scans = [...this.#sentOrSending.values(), ...this.#outbox.splice(0)];
+    const died = end.kind === "broken" && end.died;
+    const sent = [...this.#sentOrSending.values()];
     this.#sentOrSending.clear();
     this.#unsentBytes = 0;
     // The session's owner hears of it first, so that no scan is tried again at a broken clamd.
     this.#settleEnd(end);
-    for (const scan of scans) scan.settle({ kind: "broken", reason, detail });
+    for (const scan of sent) scan.settle({ kind: "broken", reason, detail, died });
+    for (const scan of this.#outbox.splice(0)) {
+      scan.settle({ kind: "broken", reason, detail, died: false });
+    }
   }
 }
 

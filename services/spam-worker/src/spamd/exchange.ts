@@ -49,17 +49,21 @@ function converse(
   return new Promise((resolve, reject) => {
     let connected = false;
     const abort = () => settle(() => reject(signal.reason as Error));
-    const fail = (reason: SpamdFailure["reason"], detail: string) =>
-      settle(() => resolve({ kind: "failed", reason, detail }));
-    const take = (reading: Reading) => {
-      if (reading.kind === "garbled") fail("engine-error", `spamd's reply: ${reading.detail}`);
+    const fail = (reason: SpamdFailure["reason"], detail: string, lost?: SpamdFailure["lost"]) => {
+      const failure: SpamdFailure = { kind: "failed", reason, detail };
+      settle(() => resolve(lost === undefined ? failure : { ...failure, lost }));
+    };
+    const take = (reading: Reading, lost?: SpamdFailure["lost"]) => {
+      if (reading.kind === "garbled") {
+        fail("engine-error", `spamd's reply: ${reading.detail}`, lost);
+      }
       if (reading.kind === "reply") settle(() => resolve(outcomeOf(reading.reply)));
     };
     const connectTimer = setTimeout(() => {
       fail("engine-away", `no connection to spamd in ${limits.connectTimeoutMs} ms`);
     }, limits.connectTimeoutMs);
     const deadline = setTimeout(() => {
-      if (connected) fail("time-out", `no reply of spamd in ${limits.timeoutMs} ms`);
+      if (connected) fail("time-out", `no reply of spamd in ${limits.timeoutMs} ms`, "time-out");
       else fail("engine-away", `no connection to spamd in ${limits.timeoutMs} ms`);
     }, limits.timeoutMs);
     const settle = (how: () => void) => {
@@ -77,11 +81,11 @@ function converse(
     // Stays for the socket's life: a reset may still come after the reply.
     socket.on("error", (error: NodeJS.ErrnoException) => {
       const what = error.code ?? error.message;
-      if (connected) fail("engine-error", `the connection to spamd broke: ${what}`);
+      if (connected) fail("engine-error", `the connection to spamd broke: ${what}`, "died");
       else fail("engine-away", `no connection to spamd: ${what}`);
     });
     socket.on("data", (chunk: Buffer) => take(reader.push(chunk)));
-    socket.once("end", () => take(reader.end()));
+    socket.once("end", () => take(reader.end(), "died"));
     send(socket, pieces);
   });
 }

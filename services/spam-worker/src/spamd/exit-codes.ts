@@ -5,6 +5,8 @@ export interface SpamdFailure {
   kind: "failed";
   reason: UncheckedReason;
   detail: string;
+  /** spamd went away, or did not answer in time, while it had the mail. */
+  lost?: "died" | "time-out";
 }
 
 /** The status codes of a reply: sysexits.h, and 79 of spamd's own. */
