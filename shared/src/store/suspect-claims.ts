@@ -1,7 +1,8 @@
 import type { Collection } from "mongodb";
 import { RetryableError } from "../errors.ts";
-import { reach, type StoredDocument } from "./connection.ts";
-import { readClaimed, validUntil, type ClaimDeps } from "./mail-claims.ts";
+import { isPassing, reach, type StoredDocument } from "./connection.ts";
+import { bury, readClaimed, validUntil, type ClaimDeps } from "./mail-claims.ts";
+import { readMail } from "./mail-document.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
 import { aloneNote, unendedBeforeAlone } from "./poison.ts";
 
@@ -47,12 +48,16 @@ export function claimSuspect(
     const sentMs = clock.monotonicMs();
     const until = new Date(clock.now().getTime() + leaseMs);
     const filter = { ...due, _id: found._id, "lease.until": { $not: { $gt: now } } };
-    const { matchedCount } = await mails.updateOne(filter, {
+    const update = {
       $set: { lease: { owner, token, until }, dueAt: until },
       $inc: { claims: 1, unended: 1 },
       $push: { alone: { $each: [aloneNote(token, owner)], $slice: -maxNotes } },
-    } as never);
-    if (matchedCount === 0) return undefined;
+    };
+    const matched = await mails.updateOne(filter, update as never).then(
+      ({ matchedCount }) => matchedCount,
+      (error: unknown) => buryUnclaimable(deps, filter, error),
+    );
+    if (matched === 0) return undefined;
     const query = { _id: found._id, "lease.token": token };
     const documents = await mails.find(query).toArray();
     if (documents.length === 0) {
@@ -62,6 +67,20 @@ export function claimSuspect(
     const [claimed] = await readClaimed(deps, documents, token, validUntil(sentMs, leaseMs));
     return claimed;
   });
+}
+
+/** What is no record may have counts and notes to which nothing can be added. */
+async function buryUnclaimable(
+  deps: ClaimDeps,
+  filter: Parameters<ClaimDeps["mails"]["find"]>[0],
+  error: unknown,
+): Promise<0> {
+  if (isPassing(error)) throw error;
+  const [document] = await deps.mails.find({ ...filter }).toArray();
+  const read = document === undefined ? undefined : readMail(document);
+  if (document === undefined || read === undefined || "mail" in read) throw error;
+  await bury(deps, document, read.reason, { ...filter });
+  return 0;
 }
 
 /** By the note, which is in one mail at most, whoever has that mail by now. */

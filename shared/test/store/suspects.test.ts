@@ -1,3 +1,4 @@
+import { Long } from "mongodb";
 import { describe, expect, it, vi } from "vitest";
 import { newToken } from "../../src/ids.ts";
 import { whyPoison } from "../../src/store/poison.ts";
@@ -110,6 +111,27 @@ describe("claims that end without a word", () => {
     const mail = await store.mails.get(id);
     expect(mail?.alone).toEqual([`${second.token} lane`, `${third.token} lane`]);
     expect(whyPoison({ ...third.mail, alone: mail?.alone }, third.token)).toBeUndefined();
+  });
+
+  it.each([
+    ["claims that are a text", { claims: "many" }],
+    ["notes that are a text", { alone: "many" }],
+    ["more claims than can be counted", { unended: Long.MAX_VALUE }],
+  ])("of a document with %s make it a dead letter, and stop no other suspect", async (_, wrong) => {
+    const { store, db } = database();
+    const mails = db.collection<{ _id: string }>("mails");
+    const id = await suspect("s6");
+    await mails.updateOne({ _id: id }, { $set: wrong });
+    const other = await suspect("s6");
+    const alone = { states, next: ["s6"], owner: "lane", leaseMs, without: [] };
+    const claimed = new Set<string>();
+    await vi.waitFor(async () => {
+      const found = await store.mails.claimSuspect({ ...alone, token: newToken() });
+      if (found !== undefined) claimed.add(found.mail._id);
+      expect(await mails.findOne({ _id: id })).toMatchObject({ state: "dead" });
+      expect(claimed).toEqual(new Set([other]));
+    }, 10_000);
+    await mails.deleteMany({ next: "s6" });
   });
 
   it("leave out what was taken already", async () => {
