@@ -62,7 +62,8 @@ describe("status", () => {
       grant: { tasks: 0, bytes: 0 },
       outstanding: { tasks: 0, bytes: 0 },
     };
-    await store.actors.report("d1", "dispatcher", { heldMails: 0, workers: [worker] });
+    const d1 = { heldMails: 0, workers: [worker], timerOnlyMails: 4 };
+    await store.actors.report("d1", "dispatcher", d1);
     await store.actors.report("d2", "dispatcher", { heldMails: 0, workers: [worker] });
     await run(["pause", "relay"]);
     const { out } = await run(["status", "--count"]);
@@ -78,7 +79,15 @@ describe("status", () => {
     await run(["resume", "relay"]);
     const failure = "connect ECONNREFUSED 192.0.2.1:25";
     const route = { route: "192.0.2.1:25|", heldMails: 2, openSessions: 0, failure };
-    await store.actors.report("r1", "relay", { routes: [route] });
+    await store.actors.report("r1", "relay", { routes: [route], counts: { timerOnlyMails: 3 } });
+    const { services } = JSON.parse((await run(["status", "--json"])).out) as {
+      services: object[];
+    };
+    expect(services).toMatchObject([
+      { id: "d1", timerOnlyMails: 4 },
+      { id: "d2" },
+      { id: "r1", timerOnlyMails: 3 },
+    ]);
     const later = (await run(["status"])).out;
     expectNarrow(later);
     expect(later).not.toContain("paused");

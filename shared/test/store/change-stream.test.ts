@@ -1,8 +1,9 @@
 import { MongoServerError, type ChangeStream } from "mongodb";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { createSilentLogger } from "../../src/logger.ts";
 import { followChanges, hintOf } from "../../src/store/change-stream.ts";
 import type { MailHint } from "../../src/store/mails.ts";
+import type { CommandError } from "../../../test/support/mongodb-proxy/server-errors.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { newMail, openStore, useDatabase } from "./test-database.ts";
 
@@ -85,37 +86,51 @@ describe("the change stream of mails", () => {
   });
 });
 
-describe("a change stream that lost its place", () => {
-  it.each([
-    [286, "resume token was not found"],
-    [280, "fatal error"],
-    [10334, "event too large"],
-  ])("is opened at the present, and says so once it is open (%i, I6)", async (code, errmsg) => {
-    const { db } = database();
+describe("a change stream of which the server says", () => {
+  /** Watches behind a proxy, which answers the next `getMore` so. */
+  async function watchedUnder(error: CommandError) {
+    const proxy = await startMongoDbProxy(database().uri);
+    const store = await openStore(proxy.uri, database().name);
+    const told: string[] = [];
     const abort = new AbortController();
-    const opened: object[] = [];
-    const events: string[] = [];
-    const following = followChanges({
-      name: "test",
-      signal: abort.signal,
-      log: createSilentLogger(),
-      open: (options) => {
-        opened.push(options);
-        const stream = db.collection("mails").watch([], options);
-        // The real stream, but for an error that this server cannot be brought to give.
-        if (opened.length === 1) failAt(stream, new MongoServerError({ code, errmsg }));
-        return stream;
-      },
-      onChange: () => events.push("change"),
-      onLost: () => {
-        events.push("lost");
-        void db.collection("mails").insertOne({ after: "loss" });
-      },
+    const ended = store.mails.watch(
+      ({ next = "" }) => told.push(next),
+      abort.signal,
+      () => told.push("lost"),
+    );
+    onTestFinished(async () => {
+      abort.abort();
+      await ended;
+      await store.close();
+      await proxy.close();
     });
-    await expect.poll(() => events, { timeout: 10_000 }).toEqual(["lost", "change"]);
-    expect(opened).toEqual([{}, {}]);
-    abort.abort();
-    await following;
+    await expect.poll(() => proxy.seen("getMore", "mails"), { timeout: 20_000 }).toBeGreaterThan(0);
+    const fault = { kind: "error", error } as const;
+    const struck = proxy.strike({ command: "getMore", collection: "mails", fault });
+    await expect.poll(() => struck.hits, { timeout: 20_000 }).toBe(1);
+    return told;
+  }
+
+  it.each(["changeStreamHistoryLost", "changeStreamFatalError", "bsonObjectTooLarge"] as const)(
+    "%s is opened at the present, and says so once it is open (I6)",
+    async (error) => {
+      const told = await watchedUnder(error);
+      await expect.poll(() => told, { timeout: 20_000 }).toContain("lost");
+      // What is written now is told of: nothing falls between the rescan and the stream.
+      await database().store.mails.insert(newMail({ next: "after" }));
+      await expect.poll(() => told, { timeout: 20_000 }).toEqual(["lost", "after"]);
+    },
+  );
+
+  it.each([
+    "notWritablePrimary",
+    "primarySteppedDown",
+    "interruptedAtShutdown",
+    "cursorNotFound",
+  ] as const)("%s goes on where it was, and misses nothing (I6)", async (error) => {
+    const told = await watchedUnder(error);
+    await database().store.mails.insert(newMail({ next: "meanwhile" }));
+    await expect.poll(() => told, { timeout: 20_000 }).toEqual(["meanwhile"]);
   });
 
   it("keeps trying while the server has no stream to give", async () => {
