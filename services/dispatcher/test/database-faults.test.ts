@@ -1,4 +1,6 @@
+import { pino } from "pino";
 import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import {
   startMongoDbProxy,
@@ -19,8 +21,11 @@ beforeEach(async () => {
   bench = await openBench();
 });
 
-const dispatcher = (env: Record<string, string> = {}) =>
-  bench.dispatcher(env, { uri: `${proxy.uri}&serverSelectionTimeoutMS=1000` });
+const dispatcher = (env: Record<string, string> = {}, log?: Logger) =>
+  bench.dispatcher(env, {
+    uri: `${proxy.uri}&serverSelectionTimeoutMS=1000`,
+    ...(log === undefined ? {} : { log }),
+  });
 
 function workers(...kinds: TaskKind[]): void {
   for (const kind of kinds) bench.worker(kind);
@@ -44,7 +49,9 @@ describe("what a worker has found while the database is away", () => {
     ["cut off", (its: MongoDbProxy) => its.cut()],
     ["without a primary", (its: MongoDbProxy) => its.stepDown()],
   ])("is kept and written when it is back: %s", { timeout: 60_000 }, async (_, fail) => {
-    await dispatcher();
+    const said: string[] = [];
+    const write = (line: string) => void said.push((JSON.parse(line) as { msg: string }).msg);
+    await dispatcher({}, pino({ level: "info" }, { write }));
     const found = Promise.withResolvers<undefined>();
     const answer = Promise.withResolvers<undefined>();
     bench.worker("virus", {
@@ -61,13 +68,15 @@ describe("what a worker has found while the database is away", () => {
     fail(proxy);
     answer.resolve(undefined);
     await vi.waitFor(() => expect(bench.asked).toHaveLength(9), patience);
-    // The mails are done here, and nothing of it can be written for longer than one try takes.
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    // The mails are done here, and nothing of it could be written in a first try.
+    await vi.waitFor(() => expect(said).toContain("the database is away, mail waits"), patience);
     expect((await bench.get(ids[0])).state).not.toBe("ready");
     proxy.restore();
     await ready(ids);
     expectAskedOnce(ids);
     expect((await bench.get(ids[0])).claims).toBe(1);
+    const ofPresence = said.filter((line) => line.startsWith("the database is"));
+    expect(ofPresence).toEqual(["the database is away, mail waits", "the database is back"]);
   });
 });
 
@@ -136,10 +145,18 @@ it("reads a body again that could not be read", { timeout: 60_000 }, async () =>
 });
 
 describe("mail that only the timer caught (I6)", () => {
-  const seen = async () => {
-    const [report] = (await bench.database.actors.all()).filter(
-      (actor) => actor.service === "dispatcher",
-    );
+  const reported = async () => {
+    const reports = await bench.database.actors.all();
+    return reports.find(({ service }) => service === "dispatcher");
+  };
+  /** What it counts of all that it has claimed until now: the stream has had its time to tell of it. */
+  const counted = async () => {
+    const fromMs = bench.database.clock.now().getTime() + 4_000;
+    const report = await vi.waitFor(async () => {
+      const newest = await reported();
+      expect(newest?.at.getTime()).toBeGreaterThan(fromMs);
+      return newest;
+    }, patience);
     return report?.snapshot.timerOnlyMails;
   };
   const streamIsOpen = () =>
@@ -154,8 +171,7 @@ describe("mail that only the timer caught (I6)", () => {
       await streamIsOpen();
       const told = await Promise.all(Array.from({ length: 5 }, () => bench.mail()));
       await ready(told);
-      await new Promise((resolve) => setTimeout(resolve, 4_000));
-      await vi.waitFor(async () => expect(await seen()).toBe(0), patience);
+      expect(await counted()).toBe(0);
 
       const isStream = { command: ["aggregate", "getMore"], collection: "mails", times: Infinity };
       const cut = proxy.strike({
@@ -166,7 +182,7 @@ describe("mail that only the timer caught (I6)", () => {
       await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1), patience);
       const silent = await Promise.all(Array.from({ length: 7 }, () => bench.mail()));
       await ready(silent);
-      await vi.waitFor(async () => expect(await seen()).toBe(7), patience);
+      expect(await counted()).toBe(7);
 
       cut.end();
       const polls = proxy.seen("getMore", "mails");
@@ -175,8 +191,7 @@ describe("mail that only the timer caught (I6)", () => {
         patience,
       );
       await ready(await Promise.all(Array.from({ length: 3 }, () => bench.mail())));
-      await new Promise((resolve) => setTimeout(resolve, 6_000));
-      expect(await seen()).toBe(7);
+      expect(await counted()).toBe(7);
     },
   );
 });

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import {
@@ -77,7 +78,7 @@ describe("is there again by itself, and has sent each mail once, after the datab
     const before = await newMails(5);
     await vi.waitFor(() => expect(sink.delivered).toBeGreaterThan(0), patience);
     fail();
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await delay(2_500);
     proxy.restore();
     const after = await newMails(5);
     await expectSentOnce([...before, ...after]);
@@ -100,7 +101,8 @@ describe("mail that only the timer caught (I6)", () => {
       await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0), patience);
       const told = await newMails(5);
       await expectSentOnce(told);
-      await new Promise((resolve) => setTimeout(resolve, 4_000));
+      // The stream has had its time to tell of them.
+      await delay(4_000);
       expect(relay.counts.timerOnlyMails).toBe(0);
 
       const cut = proxy.strike({
