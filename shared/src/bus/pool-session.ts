@@ -221,7 +221,11 @@ export class PoolSession implements Placeable {
 
   /** Looks at the deadlines of what is out. */
   sweep(nowMs: number): void {
+    const { timing } = this.#options;
     for (const out of this.#tasks.values()) {
+      // The worker lives and has not seen it for so long: it never came, and must not hold its credit for ever.
+      const isLost = out.givenUp && out.sequence > this.#seen;
+      if (isLost && nowMs >= out.giveUpAtMs + timing.deadMs) this.settle(out);
       if (out.givenUp || nowMs < out.giveUpAtMs) continue;
       this.cancel(out);
       this.lose(out, "deadline");
