@@ -5,7 +5,10 @@ import type { Logger } from "../logger.ts";
 import { reach } from "./connection.ts";
 
 /** `now` is the database's time, so that skewed hosts agree about leases; `monotonicMs` is our own. */
-export type DatabaseClock = Clock;
+export interface DatabaseClock extends Clock {
+  /** Milliseconds by which `now` may be wrong at the most; absent: it is the database's own. */
+  errorMs?(): number;
+}
 
 const samples = 3;
 const measureEveryMs = 60_000;
@@ -18,12 +21,12 @@ export async function openDatabaseClock(
   admin: Db,
   clock: Clock,
   log: Logger,
-): Promise<{ clock: DatabaseClock; close: () => void }> {
-  let offsetMs = await measure(admin, clock);
+): Promise<{ clock: Required<DatabaseClock>; close: () => void }> {
+  let { offsetMs, errorMs } = await measure(admin, clock);
   const timer = setInterval(() => {
     measure(admin, clock).then(
       (measured) => {
-        offsetMs = measured;
+        ({ offsetMs, errorMs } = measured);
       },
       (error: unknown) => log.warn({ reason: messageOf(error) }, "database clock not measured"),
     );
@@ -33,13 +36,17 @@ export async function openDatabaseClock(
     clock: {
       now: () => new Date(Math.round(clock.monotonicMs() + offsetMs)),
       monotonicMs: () => clock.monotonicMs(),
+      errorMs: () => errorMs,
     },
     close: () => clearInterval(timer),
   };
 }
 
-/** Database time minus monotonic time, by the quickest of a few answers: it is the least in doubt. */
-async function measure(admin: Db, clock: Clock): Promise<number> {
+/**
+ * Database time minus monotonic time, by the quickest of a few answers: it is the least in doubt, by
+ * half its round trip.
+ */
+async function measure(admin: Db, clock: Clock): Promise<{ offsetMs: number; errorMs: number }> {
   let best = { roundTripMs: Infinity, offsetMs: 0 };
   for (let sample = 0; sample < samples; sample++) {
     const sentMs = clock.monotonicMs();
@@ -50,5 +57,5 @@ async function measure(admin: Db, clock: Clock): Promise<number> {
     if (roundTripMs < best.roundTripMs)
       best = { roundTripMs, offsetMs: databaseMs - (sentMs + roundTripMs / 2) };
   }
-  return best.offsetMs;
+  return { offsetMs: best.offsetMs, errorMs: best.roundTripMs / 2 };
 }

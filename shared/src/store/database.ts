@@ -86,7 +86,7 @@ export function createStores(deps: {
   client: MongoClient;
   /** The database's name. */
   name: string;
-  clock: Clock;
+  clock: DatabaseClock;
   log: Logger;
   lingerMs: number;
 }) {

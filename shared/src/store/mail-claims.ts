@@ -1,16 +1,16 @@
 import { BSON, type Collection, type Document } from "mongodb";
-import type { Clock } from "../clock.ts";
 import { adoptedMailId, newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
 import { mailSchema } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
+import type { DatabaseClock } from "./database-clock.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 import { unendedBeforeAlone } from "./poison.ts";
 
 export interface ClaimDeps {
   mails: Collection<StoredDocument>;
-  clock: Clock;
+  clock: DatabaseClock;
   log: Logger;
 }
 
@@ -18,7 +18,7 @@ export interface ClaimDeps {
 const spare = 3;
 /** Suspects are claimed one by one, apart from the others. */
 const unsuspected = { unended: { $not: { $gte: unendedBeforeAlone } } };
-/** A lease ends for us this part earlier than in the database: clocks are not measured exactly. */
+/** A lease ends for us this part earlier than in the database: hosts' clocks do not run alike. */
 const marginPart = 0.02;
 
 /**
@@ -41,7 +41,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
     const token = newToken();
     const lease = () =>
       mails.updateMany(
-        { _id: { $in: ids }, ...due, "lease.until": { $not: { $gt: now } } },
+        { _id: { $in: ids }, ...due, "lease.until": notBefore(clock, now) },
         {
           $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
           $inc: { claims: 1, unended: 1 },
@@ -61,7 +61,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
     const documents = await mails.find({ _id: { $in: ids }, "lease.token": token }).toArray();
     // What an error has left to us is ours all the same: else it would wait for the lease's end.
     if (failed !== undefined && documents.length === 0) throw failed.error;
-    return readClaimed(deps, documents, token, validUntil(sentMs, claim.leaseMs));
+    return readClaimed(deps, documents, token, validUntil(clock, sentMs, claim.leaseMs));
   });
 }
 
@@ -117,9 +117,14 @@ export function dueFilter({ states, next }: Pick<Claim, "states" | "next">, now:
   return { state, next, dueAt: { $lte: now } };
 }
 
-/** Monotonic milliseconds until which a lease claimed at `sentMs` is surely ours. */
-export function validUntil(sentMs: number, leaseMs: number): number {
-  return sentMs + leaseMs * (1 - marginPart);
+/** Monotonic milliseconds until which a lease asked for at `sentMs` is surely ours. */
+export function validUntil(clock: DatabaseClock, sentMs: number, leaseMs: number): number {
+  return sentMs + leaseMs * (1 - marginPart) - (clock.errorMs?.() ?? 0);
+}
+
+/** The end of a lease that is surely over, however wrong our idea of the database's time is. */
+export function notBefore(clock: DatabaseClock, now: Date) {
+  return { $not: { $gt: new Date(now.getTime() - (clock.errorMs?.() ?? 0)) } };
 }
 
 /** What is no record becomes a dead letter on the way. */

@@ -1,5 +1,5 @@
 import type { Db } from "mongodb";
-import type { Clock } from "../clock.ts";
+import type { DatabaseClock } from "./database-clock.ts";
 import type { Logger } from "../logger.ts";
 import { watchMails } from "./change-stream.ts";
 import { collectionOf } from "./connection.ts";
@@ -12,7 +12,7 @@ import type { MailStore } from "./mails.ts";
 /** The store of mails on a database; `lingerMs` is how long a write waits for company. */
 export function createMailStore(deps: {
   db: Db;
-  clock: Clock;
+  clock: DatabaseClock;
   log: Logger;
   lingerMs: number;
 }): MailStore {

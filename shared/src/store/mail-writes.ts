@@ -6,7 +6,6 @@ import {
   type Collection,
   type Db,
 } from "mongodb";
-import type { Clock } from "../clock.ts";
 import { RetryableError, TerminalError, messageOf } from "../errors.ts";
 import type { MailRecord } from "../mail/record.ts";
 import {
@@ -17,14 +16,16 @@ import {
   reach,
   type StoredDocument,
 } from "./connection.ts";
+import type { DatabaseClock } from "./database-clock.ts";
 import { createGroupCommit, type Settled } from "./group-commit.ts";
+import { notBefore, validUntil } from "./mail-claims.ts";
 import { documentOf, newWriteId, updateOf } from "./mail-document.ts";
 import type { MailChange, MailStore } from "./mails.ts";
 
 export interface WriteDeps {
   db: Pick<Db, "client">;
   mails: Collection<StoredDocument>;
-  clock: Clock;
+  clock: DatabaseClock;
   lingerMs: number;
 }
 
@@ -222,7 +223,7 @@ export async function renewLeases(
   leaseMs: number,
 ): ReturnType<MailStore["renew"]> {
   const sentMs = clock.monotonicMs();
-  const validUntilMs = sentMs + leaseMs * 0.98;
+  const validUntilMs = validUntil(clock, sentMs, leaseMs);
   if (held.length === 0) return { validUntilMs, stale: [] };
   const until = new Date(clock.now().getTime() + leaseMs);
   const byToken = Map.groupBy(held, ({ token }) => token);
@@ -259,7 +260,7 @@ export function writeAsPerson(
   const filter = {
     _id: mailId,
     state: { $in: [...guard.states] },
-    ...(guard.unleased ? { "lease.until": { $not: { $gt: clock.now() } } } : {}),
+    ...(guard.unleased ? { "lease.until": notBefore(clock, clock.now()) } : {}),
     ...(guard.seen === undefined ? {} : { writeId: guard.seen.writeId ?? { $exists: false } }),
   };
   // A holder whose lease has run out must not write over what the person decided.

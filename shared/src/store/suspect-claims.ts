@@ -1,7 +1,7 @@
 import type { Collection } from "mongodb";
 import { RetryableError } from "../errors.ts";
 import { isPassing, reach, type StoredDocument } from "./connection.ts";
-import { bury, readClaimed, validUntil, type ClaimDeps } from "./mail-claims.ts";
+import { bury, notBefore, readClaimed, validUntil, type ClaimDeps } from "./mail-claims.ts";
 import { readMail } from "./mail-document.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
 import { aloneNote, unendedBeforeAlone } from "./poison.ts";
@@ -47,7 +47,7 @@ export function claimSuspect(
     if (found === undefined) return undefined;
     const sentMs = clock.monotonicMs();
     const until = new Date(clock.now().getTime() + leaseMs);
-    const filter = { ...due, _id: found._id, "lease.until": { $not: { $gt: now } } };
+    const filter = { ...due, _id: found._id, "lease.until": notBefore(clock, now) };
     const update = {
       $set: { lease: { owner, token, until }, dueAt: until },
       $inc: { claims: 1, unended: 1 },
@@ -64,7 +64,7 @@ export function claimSuspect(
       // The note of this claim may be there, read from a primary that was deposed: it must be taken back.
       throw new RetryableError("STORE_WRITE_UNCERTAIN", `the claim of ${found._id} is not seen`);
     }
-    const [claimed] = await readClaimed(deps, documents, token, validUntil(sentMs, leaseMs));
+    const [claimed] = await readClaimed(deps, documents, token, validUntil(clock, sentMs, leaseMs));
     return claimed;
   });
 }
