@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { residentMb } from "@rs-agent/start/resident-memory.ts";
 
 /** The resident memory of one process over a run. */
 export interface MemoryOfPart {
@@ -68,14 +68,4 @@ function slopeOf(samples: readonly Sample[]): number {
   const spread = mean(({ minute }) => (minute - meanMinute) ** 2);
   const joint = mean(({ minute, mb }) => (minute - meanMinute) * (mb - meanMb));
   return spread === 0 ? 0 : ((joint / spread) * 100) / meanMb;
-}
-
-/** proc(5), /proc/PID/status: VmRSS. 0 for a process that is gone. */
-function residentMb(pid: number): number {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "latin1");
-    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024;
-  } catch {
-    return 0;
-  }
 }

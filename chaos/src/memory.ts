@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { residentMb } from "@rs-agent/start/resident-memory.ts";
 import { serviceNames, type RunningSystem, type ServiceName } from "@rs-agent/start/system.ts";
 
 /** The memory of a run's processes, looked at again and again. */
@@ -27,14 +27,4 @@ export function watchMemory(services: RunningSystem): MemoryWatch {
     },
     stop: () => clearInterval(timer),
   };
-}
-
-/** proc(5), /proc/PID/status: VmRSS. 0 for a process that is gone. */
-function residentMb(pid: number): number {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "latin1");
-    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024;
-  } catch {
-    return 0;
-  }
 }

@@ -69,7 +69,6 @@ function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
 
 function heldFor(mail: MailRecord, now: Date): Action {
   const { plan, body } = mail;
-
   const step = plan && nextStep({ ...mail, plan, rawSha256: body.sha256, now });
   if (mail.unknown !== undefined && step?.kind !== "hold") return unknownFor(mail);
   // What a person holds goes on by itself; what policy holds needs its finding overridden.

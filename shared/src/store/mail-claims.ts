@@ -31,8 +31,9 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
   if (claim.limit < 1) return [];
   return reach(async () => {
     const now = clock.now();
-    const due = { ...dueFilter(claim, now), ...unsuspected };
-    const found = await unsuspectedIds(mails, claim, now);
+    const waiting = dueFilter(claim, now);
+    const due = { ...waiting, ...unsuspected };
+    const found = await unsuspectedIds(mails, waiting, claim.limit);
     if (found.length === 0) return [];
     const ids = randomPart(found, claim.limit);
 
@@ -42,10 +43,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
     const lease = () =>
       mails.updateMany(
         { _id: { $in: ids }, ...due, "lease.until": notBefore(clock, now) },
-        {
-          $set: { lease: { owner: claim.owner, token, until }, dueAt: until },
-          $inc: { claims: 1, unended: 1 },
-        },
+        claimUpdate({ owner: claim.owner, token, until }),
       );
     const failed = await lease().then(
       ({ matchedCount }) => (matchedCount === 0 ? "none" : undefined),
@@ -71,16 +69,15 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
  */
 async function unsuspectedIds(
   mails: ClaimDeps["mails"],
-  claim: Claim,
-  now: Date,
+  waiting: ReturnType<typeof dueFilter>,
+  wanted: number,
 ): Promise<string[]> {
-  const due = dueFilter(claim, now);
-  const limit = claim.limit * spare;
+  const limit = wanted * spare;
   const options = { projection: { unended: 1 }, limit, sort: { dueAt: 1 as const } };
-  const found = await mails.find(due, options).toArray();
+  const found = await mails.find(waiting, options).toArray();
   const fit = found.filter(({ unended }) => !(Number(unended) >= unendedBeforeAlone));
-  if (fit.length >= claim.limit || found.length < limit) return fit.map(({ _id }) => _id);
-  const others = await mails.find({ ...due, ...unsuspected }, options).toArray();
+  if (fit.length >= wanted || found.length < limit) return fit.map(({ _id }) => _id);
+  const others = await mails.find({ ...waiting, ...unsuspected }, options).toArray();
   return others.map(({ _id }) => _id);
 }
 
@@ -117,6 +114,11 @@ export function dueFilter({ states, next }: Pick<Claim, "states" | "next">, now:
   return { state, next, dueAt: { $lte: now } };
 }
 
+/** What a claim writes: the lease, and that one more was begun (poison.ts). */
+export function claimUpdate(lease: { owner: string; token: string; until: Date }) {
+  return { $set: { lease, dueAt: lease.until }, $inc: { claims: 1, unended: 1 } };
+}
+
 /** Monotonic milliseconds until which a lease asked for at `sentMs` is surely ours. */
 export function validUntil(clock: DatabaseClock, sentMs: number, leaseMs: number): number {
   return sentMs + leaseMs * (1 - marginPart) - (clock.errorMs?.() ?? 0);
@@ -144,8 +146,9 @@ export async function readClaimed(
 }
 
 /**
- * Makes a document that is no record a dead letter, which keeps it under `malformed`, whole wherever it fits. Its id stays, unless no record may have it: then
- * the letter lies under an id derived from it, and the document goes.
+ * Makes a document that is no record a dead letter, which keeps it under `malformed`, whole wherever
+ * it fits. Its id stays, unless no record may have it: then the letter lies under an id derived from
+ * it, and the document goes.
  */
 export async function bury(
   { mails, clock, log }: ClaimDeps,

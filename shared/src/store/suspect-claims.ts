@@ -1,7 +1,14 @@
 import type { Collection } from "mongodb";
 import { RetryableError } from "../errors.ts";
 import { isPassing, reach, type StoredDocument } from "./connection.ts";
-import { bury, notBefore, readClaimed, validUntil, type ClaimDeps } from "./mail-claims.ts";
+import {
+  bury,
+  claimUpdate,
+  notBefore,
+  readClaimed,
+  validUntil,
+  type ClaimDeps,
+} from "./mail-claims.ts";
 import { readMail } from "./mail-document.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
 import { aloneNote, unendedBeforeAlone } from "./poison.ts";
@@ -49,8 +56,7 @@ export function claimSuspect(
     const until = new Date(clock.now().getTime() + leaseMs);
     const filter = { ...due, _id: found._id, "lease.until": notBefore(clock, now) };
     const update = {
-      $set: { lease: { owner, token, until }, dueAt: until },
-      $inc: { claims: 1, unended: 1 },
+      ...claimUpdate({ owner, token, until }),
       $push: { alone: { $each: [aloneNote(token, owner)], $slice: -maxNotes } },
     };
     const matched = await mails.updateOne(filter, update as never).then(
@@ -64,8 +70,8 @@ export function claimSuspect(
       // The note of this claim may be there, read from a primary that was deposed: it must be taken back.
       throw new RetryableError("STORE_WRITE_UNCERTAIN", `the claim of ${found._id} is not seen`);
     }
-    const [claimed] = await readClaimed(deps, documents, token, validUntil(clock, sentMs, leaseMs));
-    return claimed;
+    const [mail] = await readClaimed(deps, documents, token, validUntil(clock, sentMs, leaseMs));
+    return mail;
   });
 }
 

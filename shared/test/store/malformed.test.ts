@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { Code, Long, ObjectId } from "mongodb";
 import { afterEach, describe, expect, it } from "vitest";
 import { mailSchema } from "../../src/mail/record.ts";
+import { anyValue } from "./any-value.ts";
 import { newMail, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -79,16 +80,6 @@ describe("a document that is no record", () => {
 
   it("never stops others, whatever types its fields have", { timeout: 60_000 }, async () => {
     const { store } = database();
-    const anything = fc.oneof(
-      fc.integer(),
-      fc.boolean(),
-      fc.constant(null),
-      fc.string(),
-      fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(Date.UTC(2100, 0)) }),
-      fc.uint8Array({ maxLength: 5 }).map((bytes) => Buffer.from(bytes)),
-      fc.array(fc.oneof(fc.integer(), fc.string(), fc.constant(null)), { maxLength: 3 }),
-      fc.dictionary(fc.stringMatching(/^[a-z]{1,5}$/), fc.oneof(fc.integer(), fc.string())),
-    );
     const fields = Object.keys(mailSchema.shape).filter(
       (field) =>
         // Without these no claim finds it, or that of suspects only; with those it is a part of another mail.
@@ -96,7 +87,7 @@ describe("a document that is no record", () => {
     );
     const someFields = fc.uniqueArray(fc.constantFrom(...fields), { minLength: 1, maxLength: 4 });
     const wrong = someFields.chain((names) =>
-      fc.record(Object.fromEntries(names.map((name) => [name, anything]))),
+      fc.record(Object.fromEntries(names.map((name) => [name, anyValue]))),
     );
     await fc.assert(
       fc.asyncProperty(fc.array(wrong, { minLength: 1, maxLength: 8 }), async (changes) => {
