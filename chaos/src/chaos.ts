@@ -6,6 +6,7 @@ import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
 import { serviceNames } from "@rs-agent/start/system.ts";
 import { wreakHavoc, type DoneFault } from "./faults/havoc.ts";
 import { mayLeaveUnknown, scheduleOf } from "./faults/schedule.ts";
+import { layTripwires, type PoisonDeath } from "./faults/tripwires.ts";
 import { createInspector } from "./judgement/arrivals.ts";
 import { judge } from "./judgement/findings.ts";
 import { storiesOf } from "./judgement/stories.ts";
@@ -101,6 +102,7 @@ async function observe(options: ChaosOptions): Promise<Observed> {
       accepted,
       conservation: await database.mails.countOutcomes(),
       faults: run.faults,
+      poisonDeaths: run.poisonDeaths,
       ends: endsOfRun,
       judged,
       settledMs,
@@ -124,9 +126,10 @@ async function observe(options: ChaosOptions): Promise<Observed> {
 interface Run {
   flood: Flood;
   faults: DoneFault[];
+  poisonDeaths: readonly PoisonDeath[];
   watch: ProgressWatch;
-  /** Sessions at the next hop that were open when a fault came that may leave an outcome unknown. */
-  exposed: number;
+  /** Sessions at the next hop that were open when something came that may leave an outcome unknown. */
+  readonly exposed: number;
   /** No client tries any longer. */
   giveUp: () => Promise<void>;
 }
@@ -154,6 +157,12 @@ async function floodAndHavoc(
     signal,
   });
   let exposed = 0;
+  const poisonDeaths: PoisonDeath[] = [];
+  layTripwires(system, (death) => {
+    poisonDeaths.push(death);
+    if (death.victim === "relay") exposed += openSessions();
+    onEvent(`${death.at.toISOString()} poison ${death.victim} (mail ${death.number})`);
+  });
   const finished = () => Math.max(0, flood.accepted - watch.waiting());
   const done: DoneFault[] = [];
   const say = () =>
@@ -178,8 +187,12 @@ async function floodAndHavoc(
     return {
       flood,
       faults,
+      poisonDeaths,
       watch,
-      exposed,
+      // Poison kills on while the system settles.
+      get exposed() {
+        return exposed;
+      },
       giveUp: async () => {
         giving.abort();
         await flood.done;

@@ -111,7 +111,7 @@ export async function runChaosCommand(
 }
 
 function textOf(result: ChaosResult): string {
-  const { kills, maxRssMb, because, folder } = result;
+  const { kills, poison, maxRssMb, because, folder } = result;
   const list = (counts: Record<string, unknown>) =>
     Object.entries(counts)
       .map(([name, count]) => `${name} ${String(count)}`)
@@ -126,6 +126,10 @@ function textOf(result: ChaosResult): string {
     ...row("lost", `${result.lost}`),
     ...row("unscanned", `${result.unscanned}`),
     ...row("duplicates", `${result.duplicates}, of ${result.unknownOutcomes} unknown outcomes`),
+    ...row(
+      "poison",
+      `${poison.dead} of ${poison.mails} mails are dead; killed: ${list(poison.deaths)}`,
+    ),
     ...row("settled", `${(result.settledMs / 1_000).toFixed(1)} s after the last fault`),
     ...row("delayed", `${result.delayed} mails, by more than a minute`),
     ...row("rescans", `${result.rescans} checks made again for nothing`),

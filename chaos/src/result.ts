@@ -3,7 +3,9 @@ import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
 import type { ServiceName } from "@rs-agent/start/system.ts";
 import type { DoneFault } from "./faults/havoc.ts";
+import type { PoisonDeath } from "./faults/tripwires.ts";
 import { findingKinds, type Findings, type Seen } from "./judgement/findings.ts";
+import { numberOfMessageId } from "./mails/mail-bytes.ts";
 import type { Judged } from "./parts/spam-engine-process.ts";
 import { engineVersion } from "./parts/spam-engine-version.ts";
 
@@ -32,6 +34,8 @@ export interface ChaosResult {
   /** Everything that is not as it should be, by kind; `lost` and `unscanned` among them. */
   findings: Record<string, number>;
   kills: { total: number; byKind: Record<string, number> };
+  /** Poisoned mails, those that are dead letters, and whom they killed how often. */
+  poison: { mails: number; dead: number; deaths: Record<string, number>; mostOfOneMail: number };
   /** From the last fault's end until every mail had met its end. */
   settledMs: number;
   /** Resident memory, MB: the most that any process of each service had. */
@@ -67,6 +71,7 @@ export interface Observed extends Seen {
   accepted: number;
   conservation: Conservation;
   faults: readonly DoneFault[];
+  poisonDeaths: readonly PoisonDeath[];
   /** Ends of service processes until all had settled. */
   ends: readonly ProcessEnd[];
   /** The checks that our spam engine answered. */
@@ -121,6 +126,7 @@ export function resultOf(observed: Observed): ChaosResult {
       total: observed.faults.length,
       byKind: countsOf(observed.faults.map(({ name }) => name)),
     },
+    poison: poisonOf(observed),
     settledMs: observed.settledMs,
     maxRssMb: observed.maxRssMb,
     withoutReply: {
@@ -171,6 +177,23 @@ function reasonsAgainst(
     ],
   ];
   return reasons.flatMap(([isSo, text]) => (isSo ? [text] : []));
+}
+
+function poisonOf({ submissions, records, seed, poisonDeaths }: Observed): ChaosResult["poison"] {
+  const planted = new Set(
+    submissions.flatMap(({ mail }) => (mail.kind === "poison" ? [mail.number] : [])),
+  );
+  const dead = records.filter(({ state, header }) => {
+    const number = numberOfMessageId(header?.messageId ?? "", seed);
+    return state === "dead" && number !== undefined && planted.has(number);
+  });
+  const perMail = countsOf(poisonDeaths.map(({ number }) => String(number)));
+  return {
+    mails: planted.size,
+    dead: dead.length,
+    deaths: countsOf(poisonDeaths.map(({ victim }) => victim)),
+    mostOfOneMail: Math.max(0, ...Object.values(perMail)),
+  };
 }
 
 /** Whose word the spam verdicts are: a spam-worker's own spamd, or one behind our engine. */

@@ -200,7 +200,7 @@ export function retryDead(mail: MailRecord, actor: Actor): Intervention {
         ...backToWork(mail, actor.now),
         recipients: reopened(mail.recipients, "dead"),
       },
-      unset: [...finalFields, "strikes", "claims", "unended", "alone", "uncheckedSince"],
+      unset: [...finalFields, "strikes", "unbegun", "claims", "unended", "alone", "uncheckedSince"],
       history: entry(actor, "dead letter tried again"),
     },
     told: "tried again, due now",

@@ -95,7 +95,7 @@ function faultOf(
 export function mayLeaveUnknown(fault: Fault): boolean {
   if ("service" in fault) return fault.service === "relay" && fault.kind !== "drain";
   if ("part" in fault) return fault.part === "database";
-  return fault.link === "next-hop" || fault.link === "relay-database";
+  return fault.link === "next-hop" || fault.link.startsWith("relay-database");
 }
 
 /** For counting and for a person: `kill relay`, `stall next-hop`. */

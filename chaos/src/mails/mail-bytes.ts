@@ -20,6 +20,9 @@ const words = (
 /** The field by which the next hop knows a mail again. */
 export const idField = "X-Chaos-Id";
 
+/** What a poisoned mail is known by: its victim, and its number. */
+export const poisonField = "X-Chaos-Poison";
+
 /** Its value, also the left part of the Message-ID. */
 export function chaosId(seed: number, number: number): string {
   return `${number}.${seed}`;
@@ -43,6 +46,9 @@ export function bytesOf(seed: number, mail: PlannedMail, date: Date): Buffer {
     ["Date", date.toUTCString().replace("GMT", "+0000")],
     ["Message-ID", `<${chaosId(seed, mail.number)}@${domain}>`],
     [idField, chaosId(seed, mail.number)],
+    ...(mail.kills === undefined
+      ? []
+      : [[poisonField, `${mail.kills} ${mail.number};`] satisfies Field]),
     ["MIME-Version", "1.0"],
     ...content.fields,
   ];

@@ -16,8 +16,21 @@ export const mailKinds = [
   "no-sender",
   "double-bounce",
   "own-virus",
+  "poison",
 ] as const;
 export type MailKind = (typeof mailKinds)[number];
+
+/** What a poisoned mail kills whenever that has it in hand. */
+export const victims = [
+  "relay",
+  "av-worker",
+  "clamd",
+  "dispatcher",
+  "spam-engine",
+  "enricher",
+  "spam-worker",
+] as const;
+export type Victim = (typeof victims)[number];
 
 /** What has to become of one recipient. */
 export interface ExpectedRecipient {
@@ -40,6 +53,8 @@ export interface PlannedMail {
   readonly recipients: readonly ExpectedRecipient[];
   /** Bytes of the attachment of a big mail, else 0. */
   readonly attachmentBytes: number;
+  /** Of a poisoned mail. */
+  readonly kills?: Victim;
 }
 
 export const domains = {
@@ -51,8 +66,10 @@ export const domains = {
   stranger: "stranger.example",
 } as const;
 
-/** In a thousand mails. */
-const shares: Readonly<Record<MailKind, number>> = {
+/** One in so many is poisoned, and the victims take turns. */
+const poisonEvery = 250;
+/** Of the others, in a thousand. */
+const shares: Readonly<Record<Exclude<MailKind, "poison">, number>> = {
   clean: 470,
   outgoing: 120,
   big: 10,
@@ -71,11 +88,13 @@ const sourceShare = 0.2;
 
 export function planMail(seed: number, number: number): PlannedMail {
   const random = randomOf(seed, "mail", number);
-  const kind = kindOf(random);
+  const kills = victimOf(seed, number);
+  const kind = kills === undefined ? kindOf(random) : "poison";
   const direction = kind === "outgoing" || kind === "own-virus" ? "outgoing" : "incoming";
   const isBig = kind === "big";
   // A record in a source has no listener and so no network: its client decides its direction too.
-  const via = !isBig && random.chance(sourceShare) ? "source" : "smtp";
+  // Big mail and poison come by SMTP: what kills a dispatcher must not do so before it is a mail.
+  const via = !isBig && kills === undefined && random.chance(sourceShare) ? "source" : "smtp";
   const noSender = kind === "no-sender" || kind === "double-bounce";
   const senderDomain = direction === "outgoing" ? domains.north : domains.stranger;
   return {
@@ -86,12 +105,19 @@ export function planMail(seed: number, number: number): PlannedMail {
     mailFrom: noSender ? "" : `from.${number}@${senderDomain}`,
     recipients: recipientsOf(kind, number, random),
     attachmentBytes: isBig ? random.between(1_000_000, 5_000_000) : 0,
+    ...(kills === undefined ? {} : { kills }),
   };
+}
+
+function victimOf(seed: number, number: number): Victim | undefined {
+  if (number % poisonEvery !== Math.floor(poisonEvery / 2)) return undefined;
+  return victims[(Math.floor(number / poisonEvery) + seed) % victims.length];
 }
 
 function kindOf(random: Random): MailKind {
   let left = random.next() * Object.values(shares).reduce((sum, share) => sum + share, 0);
-  return mailKinds.find((kind) => (left -= shares[kind]) < 0) ?? "clean";
+  const kinds = Object.entries(shares) as [MailKind, number][];
+  return kinds.find(([, share]) => (left -= share) < 0)?.[0] ?? "clean";
 }
 
 /** Each address holds the mail's number, so that the next hop knows it before the body comes. */
@@ -134,6 +160,8 @@ function recipientsOf(kind: MailKind, number: number, random: Random): ExpectedR
       return [at("north", "dead", "refused")];
     case "own-virus":
       return [at("stranger", "bounced")];
+    case "poison":
+      return [at("north", "dead", "poison")];
   }
 }
 

@@ -25,11 +25,16 @@ export type PartName = (typeof partNames)[number];
 export const cuttableLinks = [
   "ingest-database",
   "dispatcher-database",
+  "dispatcher-database-2",
   "relay-database",
+  "relay-database-2",
   "next-hop",
   "clamd",
+  "clamd-2",
   "spamd",
   "spam-engine",
+  // What our spam engine passes on.
+  "engine-spamd",
   "client-ingest",
   "client-ingest-2",
   // The bus: results on their way to a dispatcher, tasks on their way to a worker.
@@ -38,6 +43,7 @@ export const cuttableLinks = [
   "tasks-av-worker",
   "tasks-spam-worker",
   "tasks-enricher",
+  "tasks-enricher-2",
 ] as const;
 /** The two last are left alone: by them mail is inserted and the run is looked at. */
 const linkNames = [...cuttableLinks, "inserter-database", "observer-database"] as const;
@@ -180,7 +186,7 @@ function createParts(
   return {
     database: part(
       "database",
-      linkNames.filter((name) => name.endsWith("-database")).map((name) => links[name]),
+      linkNames.filter((name) => name.includes("-database")).map((name) => links[name]),
       async () => {
         const dataDir = join(runDir, "mongodb");
         // Another provider than the first time would find an empty folder.
@@ -192,10 +198,10 @@ function createParts(
         return { ...server, address: new URL(server.uri).host };
       },
     ),
-    clamd: part("clamd", [links.clamd], () =>
+    clamd: part("clamd", [links.clamd, links["clamd-2"]], () =>
       startClamd({ dir: join(runDir, "clamd"), report: say("clamd"), signal }),
     ),
-    spamd: part("spamd", [links.spamd], () =>
+    spamd: part("spamd", [links.spamd, links["engine-spamd"]], () =>
       startSpamd({
         dir: join(runDir, "spamd"),
         children: spamdChildren,
@@ -204,7 +210,7 @@ function createParts(
       }),
     ),
     "spam-engine": part("spam-engine", [links["spam-engine"]], () =>
-      startSpamEngine(links.spamd.address, onJudged),
+      startSpamEngine(links["engine-spamd"].address, onJudged),
     ),
   };
 }
@@ -227,39 +233,40 @@ async function serviceEnv(
 ): Promise<NonNullable<SystemOptions["serviceEnv"]>> {
   const smtp = await behind(links, ["client-ingest", "client-ingest-2"]);
   const results = await behind(links, ["results-dispatcher", "results-dispatcher-2"]);
-  const [avTasks, spamTasks, enrichTasks] = await behind(links, [
-    "tasks-av-worker",
-    "tasks-spam-worker",
-    "tasks-enricher",
-  ]);
+  const [avTasks, spamTasks] = await behind(links, ["tasks-av-worker", "tasks-spam-worker"]);
+  const enrichTasks = await behind(links, ["tasks-enricher", "tasks-enricher-2"]);
   const database = (name: LinkName) => ({ MONGODB_URI: uriOf(links[name]) });
   const dispatchers = results.map(({ outside }) => `tcp://${outside}`).join(",");
-  /** The first worker of a kind has its mailbox behind a link. */
-  const worker = (nth: number, mailbox: Behind | undefined) => ({
+  const worker = (mailbox: Behind | undefined) => ({
     BUS_DISPATCHERS: dispatchers,
-    ...(nth === 0 && mailbox !== undefined
+    ...(mailbox !== undefined
       ? { BUS_BIND: `tcp://${mailbox.inside}`, BUS_ADVERTISE: `tcp://${mailbox.outside}` }
       : {}),
   });
+  /** The second of a kind has its mailbox behind no link. */
+  const first = (nth: number, mailbox: Behind | undefined) =>
+    worker(nth === 0 ? mailbox : undefined);
+  const own = (nth: number, one: LinkName, other: LinkName) => (nth === 0 ? one : other);
   return {
     ingest: (nth) => ({ ...database("ingest-database"), INGEST_SMTP: smtp[nth]?.inside }),
     dispatcher: (nth) => ({
-      ...database("dispatcher-database"),
+      ...database(own(nth, "dispatcher-database", "dispatcher-database-2")),
       BUS_BIND: `tcp://${results[nth]?.inside ?? ""}`,
       SOURCES: sources,
       SPOOL_DIR: spoolDir,
     }),
     "av-worker": (nth) => ({
-      ...worker(nth, avTasks),
+      ...first(nth, avTasks),
+      AV_CLAMD: links[own(nth, "clamd", "clamd-2")].address,
       ...(nth === 0 ? { SPOOL_DIR: spoolDir } : {}),
     }),
     "spam-worker": (nth) => ({
-      ...worker(nth, spamTasks),
-      SPAM_SPAMD: links[nth === 0 ? "spam-engine" : "spamd"].address,
+      ...first(nth, spamTasks),
+      SPAM_SPAMD: links[own(nth, "spam-engine", "spamd")].address,
       SPAM_CHILDREN: String(spamRequests[nth]),
     }),
-    enricher: (nth) => worker(nth, enrichTasks),
-    relay: database("relay-database"),
+    enricher: (nth) => worker(enrichTasks[nth]),
+    relay: (nth) => database(own(nth, "relay-database", "relay-database-2")),
   };
 }
 

@@ -1,6 +1,9 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
+/** Is shown what one side of one connection sends, piece by piece, before the other side gets it. */
+export type Look = (bytes: Buffer) => void;
+
 /** A TCP proxy between two parts, which can do to their connections what networks do. */
 export interface Link {
   readonly name: string;
@@ -10,6 +13,8 @@ export interface Link {
   readonly open: number;
   /** Where new connections lead. */
   leadTo(address: string): void;
+  /** From now on `look` makes a reader of each connection for what comes from this side. */
+  watch(from: "near" | "far", look: () => Look): void;
   /** Passes nothing on, in no direction, until `heal`; nothing is lost, as if packets were. */
   stall(): void;
   /** Ends all connections by RST; new ones are taken. */
@@ -22,6 +27,13 @@ export interface Link {
   close(): Promise<void>;
 }
 
+interface State {
+  target: string;
+  stalled: boolean;
+  refusing: boolean;
+  watches: { near?: () => Look; far?: () => Look };
+}
+
 interface Pair {
   near: Socket;
   far: Socket;
@@ -30,10 +42,10 @@ interface Pair {
 /** Starts a link that leads nowhere yet: until `leadTo` it resets what connects. */
 export async function openLink(name: string): Promise<Link> {
   const pairs = new Set<Pair>();
-  const state = { target: "", stalled: false, refusing: false };
+  const state: State = { target: "", stalled: false, refusing: false, watches: {} };
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
     if (state.target === "") near.resetAndDestroy();
-    else join(pairs, near, state.target, () => state.stalled);
+    else join(pairs, near, state);
   });
   const port = await listen(server, 0);
   const end = () => {
@@ -50,6 +62,9 @@ export async function openLink(name: string): Promise<Link> {
     },
     leadTo: (address) => {
       state.target = address;
+    },
+    watch: (from, look) => {
+      state.watches[from] = look;
     },
     stall: () => {
       state.stalled = true;
@@ -101,8 +116,8 @@ async function listen(server: Server, port: number): Promise<number> {
 }
 
 /** Passes bytes on, with back pressure, and ends as they end. */
-function join(pairs: Set<Pair>, near: Socket, target: string, isStalled: () => boolean): void {
-  const [host, port] = target.split(":");
+function join(pairs: Set<Pair>, near: Socket, state: State): void {
+  const [host, port] = state.target.split(":");
   const far = connect({
     host,
     port: Number(port),
@@ -113,12 +128,16 @@ function join(pairs: Set<Pair>, near: Socket, target: string, isStalled: () => b
   });
   const pair = { near, far };
   pairs.add(pair);
-  const pass = (from: Socket, to: Socket) => {
-    from.on("data", (chunk) => {
+  const pass = (side: "near" | "far") => {
+    const [from, to] = side === "near" ? [near, far] : [far, near];
+    let look: Look | undefined;
+    from.on("data", (chunk: Buffer) => {
+      look ??= state.watches[side]?.();
+      look?.(chunk);
       if (!to.write(chunk)) from.pause();
     });
     to.on("drain", () => {
-      if (!isStalled()) from.resume();
+      if (!state.stalled) from.resume();
     });
     from.on("end", () => to.end());
     // A reset on one side is one on the other.
@@ -128,9 +147,9 @@ function join(pairs: Set<Pair>, near: Socket, target: string, isStalled: () => b
       pairs.delete(pair);
     });
   };
-  pass(near, far);
-  pass(far, near);
-  if (isStalled()) {
+  pass("near");
+  pass("far");
+  if (state.stalled) {
     near.pause();
     far.pause();
   }

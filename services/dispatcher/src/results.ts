@@ -20,6 +20,11 @@ type EnrichResult = Extract<ResultHead, { task: "enrich" }>;
 
 /** With so many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
 export const strikesBeforeAlone = 2;
+/**
+ * Workers that died before they had begun a mail are no strike: it merely waited there. But a mail may
+ * also kill as soon as it is received; so many in a row count as one.
+ */
+const unbegunBeforeStrike = 3;
 /** Times that an enrichment may fail before a person must look. */
 const maxEnrichFailures = 3;
 
@@ -30,6 +35,7 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   const { head } = result;
   const timing = { queueMs: head.queueMs, workMs: head.workMs };
   note(held, { set: { [`timings.${head.task}`]: timing } });
+  if (held.mail.unbegun !== undefined) note(held, { unset: ["unbegun"] });
   const isAlone = result.task.alone === true;
   if (isAlone && isDone(head)) note(held, { unset: ["strikes"] });
   if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
@@ -110,16 +116,29 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   const said = failure === undefined ? reason : `${failure.code}: ${failure.detail}`;
   deps.log.warn({ mailId: lost.mailId, task: kind, worker: workerId, reason: said }, "task lost");
   if (reason === "failed") return onFailed(deps, held, kind, said, workerId);
-  if (isStrike(lost)) {
-    strike(deps, held, 1, workerId, `${kind}: ${reason}`);
+  const how = strikeOf(held, lost);
+  if (how !== undefined) {
+    strike(deps, held, 1, workerId, `${kind}: ${how}`);
     if (lost.task.alone === true) return giveUp(deps, held, kind);
   }
   await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);
 }
 
-/** Only a death or a hang while the mail was being worked on counts against it. */
-function isStrike({ started, reason }: LostTask): boolean {
-  return started && (reason === "disconnect" || reason === "silent" || reason === "deadline");
+/** What counts against the mail: a death or a hang while it was worked on, or each time that it came. */
+function strikeOf(held: HeldMail, { started, reason }: LostTask): string | undefined {
+  const isDeath = reason === "disconnect" || reason === "silent";
+  if (started) {
+    if (held.mail.unbegun !== undefined) note(held, { unset: ["unbegun"] });
+    return isDeath || reason === "deadline" ? reason : undefined;
+  }
+  if (!isDeath) return undefined;
+  const unbegun = (held.mail.unbegun ?? 0) + 1;
+  if (unbegun < unbegunBeforeStrike) {
+    note(held, { set: { unbegun } });
+    return undefined;
+  }
+  note(held, { unset: ["unbegun"] });
+  return `${reason}, ${String(unbegun)} workers in a row before they began it`;
 }
 
 async function onFailed(

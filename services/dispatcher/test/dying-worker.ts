@@ -3,14 +3,27 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
+import { Pull } from "zeromq";
 import { answerOf } from "./answers.ts";
 
 /**
- * A worker process for tests of poison: it dies of mail with the marker in it; with `holds` it begins
- * tasks and never ends them. It writes a line for each task that it begins.
+ * A worker process for tests of poison: it dies of mail with the marker in it, with `unbegun` as soon
+ * as that comes in; with `holds` it begins tasks and never ends them. It writes a line for each task
+ * that it begins.
  */
 const [kind = "virus", dispatchers = "", behaviour = ""] = process.argv.slice(2);
 const marker = "kills the worker";
+
+if (behaviour === "unbegun") {
+  Pull.prototype[Symbol.asyncIterator] = async function* () {
+    while (!this.closed) {
+      const frames = await this.receive();
+      if (frames.some((frame) => frame.includes(marker))) process.kill(process.pid, "SIGKILL");
+      yield frames;
+    }
+    return undefined;
+  };
+}
 
 await startWorker({
   config: workerConfigSchema.parse({

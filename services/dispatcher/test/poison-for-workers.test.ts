@@ -85,4 +85,25 @@ describe("a worker that dies", () => {
     },
     180_000,
   );
+
+  it("of one mail as soon as it comes in: after nine of them that is dead, and nothing else", async () => {
+    const bench = await openBench();
+    await bench.policy(`\ndefault:\n  spam: off\n${tenant}`);
+    const { endpoint } = await bench.dispatcher();
+    bench.worker("enrich");
+    const poison = await bench.mail({ raw: plainMail("kills the worker") });
+    const innocents = await Promise.all(Array.from({ length: 10 }, () => bench.mail()));
+    const { begun } = workerProcesses("virus", endpoint, () => "unbegun");
+    await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"), patience);
+    await allReady(bench, innocents);
+    const { reason, history } = await bench.get(poison);
+    expect(reason).toMatch(/^3 workers or engines died or hung on it, the last one alone/);
+    const strikes = history.filter(({ event }) => event === "strike");
+    expect(strikes.map(({ detail }) => detail)).toEqual(
+      Array(3).fill(expect.stringContaining("3 workers in a row before they began it")),
+    );
+    expect(begun.flat()).not.toContain(poison);
+    expect(begun).toHaveLength(10);
+    for (const id of innocents) expect((await bench.get(id)).strikes).toBeUndefined();
+  }, 180_000);
 });

@@ -179,6 +179,8 @@ export const mailSchema = z.looseObject({
   unknown: unknownMarkSchema.optional(),
   /** Deaths seen while the mail was worked on (poison lane). */
   strikes: z.number().int().nonnegative().optional(),
+  /** Workers in a row that died with it in hand, before any had begun it (poison lane). */
+  unbegun: z.number().int().nonnegative().optional(),
   claims: z.number().int().nonnegative().optional(),
   /** Claims in a row that ended with no word of their holder: it died, or lost the lease (poison lane). */
   unended: z.number().int().optional(),

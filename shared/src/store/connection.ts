@@ -1,7 +1,9 @@
 import {
   MongoBulkWriteError,
   MongoClient,
+  MongoClientClosedError,
   MongoError,
+  MongoExpiredSessionError,
   MongoNetworkError,
   MongoNetworkTimeoutError,
   MongoNotConnectedError,
@@ -125,6 +127,9 @@ export function isPassing(thrown: unknown): boolean {
     error instanceof MongoServerSelectionError ||
     error instanceof MongoNotConnectedError ||
     error instanceof MongoTopologyClosedError ||
+    // By us, at our own end: what was under way then was not done, and is nobody's bug.
+    error instanceof MongoClientClosedError ||
+    error instanceof MongoExpiredSessionError ||
     error instanceof MongoOperationTimeoutError ||
     isOfWriteConcern(error)
   )

@@ -282,3 +282,13 @@ describe("reads", () => {
     expect(struck.hits).toBeGreaterThan(0);
   });
 });
+
+it("what was under way when we closed is no bug: it counts as a database that is away", async () => {
+  const other = await openStore(proxy.uri, database().name);
+  proxy.stall();
+  const asked = other.mails.waiting();
+  const outcome = expect(asked).rejects.toBeInstanceOf(RetryableError);
+  await other.close();
+  await outcome;
+  proxy.restore();
+});

@@ -107,7 +107,7 @@ async function handled(
   await (engine.isDeaf ? answered(workMs, undefined) : unlessAborted(workMs, signal));
   if (truth?.poison?.kind === kind) {
     if (truth.poison.how === "kills-engine") engineDies(deps);
-    else if (truth.poison.how === "kills") {
+    else if (truth.poison.how !== "hangs") {
       process.end();
       return new Promise<never>(() => undefined);
     } else return hang(signal, engine.isDeaf);

@@ -27,7 +27,8 @@ export interface Truth {
 }
 
 export type Poison =
-  | { kind: TaskKind; how: "kills" | "hangs" }
+  /** `kills-unbegun`: as soon as it comes in; with two dispatchers when it is begun. */
+  | { kind: TaskKind; how: "kills" | "hangs" | "kills-unbegun" }
   /** The worker lives, its engine does not, and is away for a while. */
   | { kind: CheckKind; how: "kills-engine" }
   | { kind: "dispatcher" | "relay"; how: "read" | "written" };
@@ -78,8 +79,9 @@ function createPoison(random: Random): Poison {
   if (kind === "dispatcher" || kind === "relay") {
     return { kind, how: random.pick(["read", "written"] as const) };
   }
-  if (kind === "enrich") return { kind, how: random.pick(["kills", "hangs"] as const) };
-  return { kind, how: random.pick(["kills", "hangs", "kills-engine"] as const) };
+  const ofWorkers = ["kills", "hangs", "kills-unbegun"] as const;
+  if (kind === "enrich") return { kind, how: random.pick(ofWorkers) };
+  return { kind, how: random.pick([...ofWorkers, "kills-engine"] as const) };
 }
 
 /** The record as ingest makes it. */

@@ -76,8 +76,10 @@ export class World {
     this.bus = new BusNetwork(this.time, this.random.fork("bus"));
     const forger = createForger(this.random.fork("forger"), () => this.nemesis.forges());
     const spoil = bug?.message?.(this) ?? ((frames: Buffer[]) => [frames]);
-    this.bus.onMessage = (frames, from, to) =>
-      forger(frames, to).flatMap((told) => spoil(told, from, to));
+    this.bus.onMessage = (frames, from, to) => {
+      if (this.#diesOf(frames, to)) return [];
+      return forger(frames, to).flatMap((told) => spoil(told, from, to));
+    };
     this.tcp = new TcpNetwork(this.time, this.random.fork("tcp"));
     this.invariants = new Invariants(this);
     startHops(this);
@@ -112,6 +114,21 @@ export class World {
   drain(process: VirtualProcess): void {
     this.note(`${process.name} is told to end`);
     this.time.after(0, process, () => drain(this, process));
+  }
+
+  /**
+   * Poison that kills a worker as soon as it comes in, before the worker has begun it. With two
+   * dispatchers a suspect that one has placed alone can die of what the other sends (docs/reliability.md).
+   */
+  #diesOf(frames: readonly Buffer[], to: VirtualProcess): boolean {
+    if (to.sort !== "worker" || this.settings.dispatchers.length > 1) return false;
+    for (const { poison, raw } of this.truths) {
+      if (poison?.how !== "kills-unbegun" || !to.name.startsWith(`${poison.kind}-`)) continue;
+      if (!frames.some((frame) => frame.includes(raw))) continue;
+      this.kill(to, "killed by what it received");
+      return true;
+    }
+    return false;
   }
 
   /** A bug of the product ended a process. */

@@ -24,14 +24,15 @@ export class Fates {
     for (const mail of mailsIn(this.#world.set.majority("mails"))) {
       const { _id: id, strikes = 0 } = mail;
       if (mail.state === "split") continue;
-      const lost = this.#works.lostOn(id);
+      const lost = this.#works.lostOn(id) + strikesBeforeBegun(mail);
       if (strikes > lost) this.#broken("poison", id, `${strikes} strikes, ${lost} works lost`);
       for (const recipient of mail.recipients) this.#check(mail, recipient);
     }
   }
 
-  #check(mail: MailRecord, { address, outcome }: Recipient): void {
-    const wrong = this.#whyWrong(mail, address, outcome);
+  #check(mail: MailRecord, { address, outcome, reply }: Recipient): void {
+    const isByPerson = reply?.endsWith("found out") ?? false;
+    const wrong = isByPerson ? undefined : this.#whyWrong(mail, address, outcome);
     if (wrong !== undefined) this.#broken("fate", mail._id, `${address} is ${outcome}: ${wrong}`);
     const taken = this.#deliveries.timesTaken(mail, address);
     const again = timesSentAgain(mail);
@@ -68,6 +69,8 @@ export class Fates {
     const poison = this.#world.truthOf(mail.body.sha256)?.poison;
     if (poison?.kind === "relay") return outcome === "sent" ? "it kills relays" : undefined;
     if (poison?.kind !== "dispatcher" || outcome === "dead") return undefined;
+    // With no worker its bytes are not read, and in time the policy puts it away.
+    if (poison.how === "read" && /unchecked: engine-away/.test(mail.reason ?? "")) return undefined;
     const { virus, spam, enrich } = mail.plan ?? {};
     const isRead = [virus, spam, enrich].some((step) => step !== undefined);
     return poison.how === "written" || isRead ? "it kills dispatchers" : undefined;
@@ -105,4 +108,11 @@ function hasFinding({ verdicts }: MailRecord): boolean {
 function isExpired({ finalAt, receivedAt, plan }: MailRecord): boolean {
   if (finalAt === undefined || plan === undefined) return false;
   return finalAt.getTime() - receivedAt.getTime() >= plan.relay.maxQueueMs;
+}
+
+/** Strikes for workers that died of it as soon as it came in: no work of theirs was ever begun. */
+function strikesBeforeBegun({ history }: MailRecord): number {
+  return history.filter(
+    ({ event, detail = "" }) => event === "strike" && detail.includes("before they began it"),
+  ).length;
 }

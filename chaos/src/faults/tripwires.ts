@@ -1,0 +1,111 @@
+import { readFileSync } from "node:fs";
+import type { ServiceName } from "@rs-agent/start/system.ts";
+import { poisonField } from "../mails/mail-bytes.ts";
+import { victims, type Victim } from "../mails/planned-mail.ts";
+import type { ChaosSystem, LinkName, PartName } from "../parts/chaos-system.ts";
+import type { Look } from "../parts/link.ts";
+
+/** One more that a poisoned mail has killed. */
+export interface PoisonDeath {
+  victim: Victim;
+  /** The poisoned mail's. */
+  number: number;
+  at: Date;
+}
+
+/** Where a victim gets mail: the side of the link that it comes from, and who dies of it. */
+interface Tripwire {
+  victim: Victim;
+  link: LinkName;
+  from: "near" | "far";
+  kill: { service: ServiceName; nth: number } | { part: PartName };
+}
+
+const restartAfterMs = 300;
+/** Longer than field, name and number together. */
+const tailBytes = 64;
+const field = Buffer.from(poisonField, "latin1");
+const victimAndNumber = new RegExp(`${poisonField}: ([a-z-]+) (\\d+);`, "g");
+const scanOfFile = /^zSCAN ([^\0]+)\0/;
+
+const tripwires: readonly Tripwire[] = [
+  ...bothOf("dispatcher", ["dispatcher-database", "dispatcher-database-2"], "far"),
+  ...bothOf("relay", ["relay-database", "relay-database-2"], "far"),
+  ...bothOf("enricher", ["tasks-enricher", "tasks-enricher-2"], "near"),
+  ...bothOf("av-worker", ["clamd", "clamd-2"], "near"),
+  ...bothOf("spam-worker", ["spam-engine", "spamd"], "near"),
+  ...partAt("clamd", "clamd", ["clamd", "clamd-2"]),
+  ...partAt("spam-engine", "spam-engine", ["spam-engine"]),
+  ...partAt("spam-engine", "spamd", ["spamd"]),
+];
+
+function bothOf(
+  service: ServiceName & Victim,
+  links: readonly [LinkName, LinkName],
+  from: Tripwire["from"],
+): Tripwire[] {
+  return links.map((link, nth) => ({ victim: service, link, from, kill: { service, nth } }));
+}
+
+function partAt(victim: Victim, part: PartName, links: readonly LinkName[]): Tripwire[] {
+  return links.map((link) => ({ victim, link, from: "near", kill: { part } }));
+}
+
+/**
+ * Has poisoned mail kill its victims: whoever gets its bytes over a link dies before it can do anything
+ * with them, each time. `onDeath` is told of each.
+ */
+export function layTripwires(
+  { links, parts, services }: ChaosSystem,
+  onDeath: (death: PoisonDeath) => void,
+): void {
+  const kill = (victim: Tripwire["kill"]): boolean => {
+    if ("service" in victim) {
+      return services.kill(victim.service, "SIGKILL", victim.nth) !== undefined;
+    }
+    const part = parts[victim.part];
+    if (part.pid === undefined) return false;
+    void part.killAndRestart(restartAfterMs);
+    return true;
+  };
+  for (const link of new Set(tripwires.map((each) => each.link))) {
+    for (const from of ["near", "far"] as const) {
+      const here = tripwires.filter((each) => each.link === link && each.from === from);
+      if (here.length === 0) continue;
+      links[link].watch(from, () =>
+        poisonIn((victim, number) => {
+          const wire = here.find((each) => each.victim === victim);
+          if (wire !== undefined && kill(wire.kill)) onDeath({ victim, number, at: new Date() });
+        }),
+      );
+    }
+  }
+}
+
+/** Tells of each poisoned mail in a stream, also where its mark lies across two pieces. */
+function poisonIn(onPoison: (victim: Victim, number: number) => void): Look {
+  let tail = Buffer.alloc(0);
+  return (piece) => {
+    const bytes = Buffer.concat([tail, piece, fileScannedBy(piece)]);
+    tail = bytes.subarray(-tailBytes);
+    if (!bytes.includes(field)) return;
+    for (const [whole, name, number] of bytes.toString("latin1").matchAll(victimAndNumber)) {
+      const victim = victims.find((each) => each === name);
+      if (victim !== undefined) onPoison(victim, Number(number));
+      // Seen once is enough: the rest of it must not count as another.
+      if (tail.includes(whole)) tail = Buffer.alloc(0);
+    }
+  };
+}
+
+/** clamd is told where the mail lies, not what it is, where it shares the dispatcher's disk. */
+function fileScannedBy(command: Buffer): Buffer {
+  const path = scanOfFile.exec(command.subarray(0, 4_096).toString("utf8"))?.[1];
+  if (path === undefined) return Buffer.alloc(0);
+  try {
+    return readFileSync(path);
+  } catch {
+    // Removed meanwhile: clamd will not find it either.
+    return Buffer.alloc(0);
+  }
+}
