@@ -1,8 +1,7 @@
-import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
 import { freemem } from "node:os";
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
+import { isOnThisHost, isYes, optionsIn, type ClamdConf } from "./clamd-conf.ts";
 import type { Diagnosis } from "./commands/doctor.ts";
 import { bytes } from "./terminal.ts";
 
@@ -21,28 +20,12 @@ export interface ReloadFacts {
   freeBytes?: number;
 }
 
-/** Where distributions put it: Debian, Alpine and Arch; Fedora; openSUSE; FreeBSD and Homebrew. */
-const usualFiles = [
-  "/etc/clamav/clamd.conf",
-  "/etc/clamd.d/scan.conf",
-  "/etc/clamd.conf",
-  "/usr/local/etc/clamd.conf",
-  "/usr/local/etc/clamav/clamd.conf",
-];
-
-export interface ClamdConf {
-  file: string;
-  text: string;
-}
-
-/** `named`: what the operator says is its clamd.conf; otherwise the usual places are looked at. */
+/** `config`: as `clamdConfOf` gives it. */
 export async function readReloadFacts(
   address: ClamdAddress,
   signal: AbortSignal,
-  named?: ClamdConf,
+  config: ClamdConf | undefined,
 ): Promise<ReloadFacts> {
-  const isHere = isOnThisHost(address);
-  const config = named ?? (isHere ? await confOf(address) : undefined);
   const stats = await clamd.stats(address, signal).catch(() => "");
   const signatureBytes = signatureBytesIn(stats);
   return {
@@ -51,7 +34,7 @@ export async function readReloadFacts(
       concurrent: isYes(optionsIn(config.text).get("ConcurrentDatabaseReload") ?? "yes"),
     }),
     ...(signatureBytes !== undefined && { signatureBytes }),
-    ...(isHere && { freeBytes: freemem() }),
+    ...(isOnThisHost(address) && { freeBytes: freemem() }),
   };
 }
 
@@ -83,37 +66,6 @@ export function diagnoseReload(facts: ReloadFacts): Diagnosis {
     "memory, or set ConcurrentDatabaseReload no (clamd then answers nothing while it loads)";
   const short = `${found}, but only ${bytes(freeBytes)} of memory are free`;
   return { part, ok: true, warning: true, found: short, advice };
-}
-
-async function confOf(address: ClamdAddress): Promise<ClamdConf | undefined> {
-  for (const file of usualFiles) {
-    const text = await readFile(file, "utf8").catch(() => undefined);
-    if (text !== undefined && listensAt(optionsIn(text), address)) return { file, text };
-  }
-  return undefined;
-}
-
-/** clamd.conf(5): a name and its value on a line; `#` begins a comment. The last one counts. */
-export function optionsIn(text: string): Map<string, string> {
-  const lines = text.matchAll(/^[ \t]*([A-Za-z]\w*)[ \t]+(?:"([^"\n]*)"|(\S.*?))[ \t]*\r?$/gm);
-  return new Map([...lines].map(([, name = "", quoted, plain]) => [name, quoted ?? plain ?? ""]));
-}
-
-/** Whether a clamd with this configuration is the one that is asked. */
-export function listensAt(options: ReadonlyMap<string, string>, address: ClamdAddress): boolean {
-  if (address.kind === "unix") return options.get("LocalSocket") === address.path;
-  return options.get("TCPSocket") === String(address.port);
-}
-
-function isOnThisHost(address: ClamdAddress): boolean {
-  if (address.kind === "unix" || address.host === "localhost") return true;
-  const { host } = address;
-  return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
-}
-
-/** clamd.conf(5): BOOL. */
-function isYes(value: string): boolean {
-  return ["yes", "true", "1"].includes(value.toLowerCase());
 }
 
 /** `MEMSTATS: … pools 1 pools_used 1255.531M pools_total 1255.575M`. */

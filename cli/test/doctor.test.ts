@@ -1,6 +1,8 @@
 import { expect, inject, test } from "vitest";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
-import { diagnoseReload, listensAt, optionsIn, signatureBytesIn } from "../src/clamd-reload.ts";
+import { listensAt, optionsIn } from "../src/clamd-conf.ts";
+import { diagnoseLimits } from "../src/clamd-limits.ts";
+import { diagnoseReload, signatureBytesIn } from "../src/clamd-reload.ts";
 import type { Diagnosis } from "../src/commands/doctor.ts";
 import { useCli } from "./run-cli.ts";
 
@@ -115,3 +117,18 @@ test("a clamd.conf belongs to the clamd that listens where it says", () => {
   );
   expect(signatureBytesIn("POOLS: 1")).toBeUndefined();
 });
+
+test.each([
+  ["", true, "MaxFileSize 100M, MaxScanSize 400M by clamd.conf"],
+  ["MaxFileSize 400M\n", undefined, "MaxFileSize 400M, MaxScanSize 400M by clamd.conf"],
+  ["MaxScanSize 102400k\n", undefined, "MaxFileSize 100M, MaxScanSize 102400k by clamd.conf"],
+  ["MaxFileSize 0\n", undefined, "MaxFileSize 0, MaxScanSize 400M by clamd.conf"],
+  ["MaxScanSize 0\n", true, "MaxFileSize 100M, MaxScanSize 0 by clamd.conf"],
+  ["MaxFileSize much\n", true, "MaxFileSize much, MaxScanSize 400M by clamd.conf"],
+])(
+  "says of the limits %j whether clamd says OK to what it has not seen",
+  (text, warning, found) => {
+    const diagnosis = diagnoseLimits({ file: "clamd.conf", text });
+    expect([diagnosis.ok, diagnosis.warning, diagnosis.found]).toEqual([true, warning, found]);
+  },
+);

@@ -6,7 +6,9 @@ import { loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, RsError } from "@rs-agent/shared/errors.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import { diagnoseReload, readReloadFacts, type ClamdConf } from "../clamd-reload.ts";
+import { clamdConfOf, type ClamdConf } from "../clamd-conf.ts";
+import { diagnoseLimits } from "../clamd-limits.ts";
+import { diagnoseReload, readReloadFacts } from "../clamd-reload.ts";
 import { peerConfigSchema } from "../config.ts";
 import { engineText } from "../explain.ts";
 import { isAble, readSystem, routeText, type SeenSystem } from "../seen-system.ts";
@@ -180,7 +182,7 @@ async function namedConf(deps: CliDeps, file: string | undefined): Promise<Clamd
   return file === undefined ? undefined : { file, text: String(await deps.readInput(file)) };
 }
 
-async function diagnoseClamd(text: string, conf: ClamdConf | undefined): Promise<Diagnosis[]> {
+async function diagnoseClamd(text: string, named: ClamdConf | undefined): Promise<Diagnosis[]> {
   const part = "clamd";
   const address = parseClamdAddress(text);
   if (address === undefined) {
@@ -190,8 +192,13 @@ async function diagnoseClamd(text: string, conf: ClamdConf | undefined): Promise
   const signal = AbortSignal.timeout(engineTimeoutMs);
   try {
     const [version = ""] = await clamd.ask(address, "VERSION", { signal });
+    const conf = named ?? (await clamdConfOf(address));
     const facts = await readReloadFacts(address, signal, conf);
-    return [{ part, ok: true, found: `${text}: ${version}` }, diagnoseReload(facts)];
+    return [
+      { part, ok: true, found: `${text}: ${version}` },
+      diagnoseLimits(conf),
+      diagnoseReload(facts),
+    ];
   } catch (error) {
     const advice =
       "start clamd (systemctl start clamav-daemon), or set AV_CLAMD; mail waits until then";

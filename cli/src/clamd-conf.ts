@@ -1,0 +1,50 @@
+import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+
+/** Where distributions put it: Debian, Alpine and Arch; Fedora; openSUSE; FreeBSD and Homebrew. */
+const usualFiles = [
+  "/etc/clamav/clamd.conf",
+  "/etc/clamd.d/scan.conf",
+  "/etc/clamd.conf",
+  "/usr/local/etc/clamd.conf",
+  "/usr/local/etc/clamav/clamd.conf",
+];
+
+export interface ClamdConf {
+  file: string;
+  text: string;
+}
+
+/** The configuration of a clamd on this host, where it lies in a usual place. */
+export async function clamdConfOf(address: ClamdAddress): Promise<ClamdConf | undefined> {
+  if (!isOnThisHost(address)) return undefined;
+  for (const file of usualFiles) {
+    const text = await readFile(file, "utf8").catch(() => undefined);
+    if (text !== undefined && listensAt(optionsIn(text), address)) return { file, text };
+  }
+  return undefined;
+}
+
+/** clamd.conf(5): a name and its value on a line; `#` begins a comment. The last one counts. */
+export function optionsIn(text: string): Map<string, string> {
+  const lines = text.matchAll(/^[ \t]*([A-Za-z]\w*)[ \t]+(?:"([^"\n]*)"|(\S.*?))[ \t]*\r?$/gm);
+  return new Map([...lines].map(([, name = "", quoted, plain]) => [name, quoted ?? plain ?? ""]));
+}
+
+/** Whether a clamd with this configuration is the one that is asked. */
+export function listensAt(options: ReadonlyMap<string, string>, address: ClamdAddress): boolean {
+  if (address.kind === "unix") return options.get("LocalSocket") === address.path;
+  return options.get("TCPSocket") === String(address.port);
+}
+
+export function isOnThisHost(address: ClamdAddress): boolean {
+  if (address.kind === "unix" || address.host === "localhost") return true;
+  const { host } = address;
+  return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+/** clamd.conf(5): BOOL. */
+export function isYes(value: string): boolean {
+  return ["yes", "true", "1"].includes(value.toLowerCase());
+}

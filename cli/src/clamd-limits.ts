@@ -1,0 +1,41 @@
+import type { Diagnosis } from "./commands/doctor.ts";
+import { optionsIn, type ClamdConf } from "./clamd-conf.ts";
+
+/** clamd.conf(5) of ClamAV 1.0 to 1.4. */
+const defaults = { MaxFileSize: "100M", MaxScanSize: "400M" } as const;
+const units: Readonly<Record<string, number>> = { "": 1, k: 1024, m: 1024 ** 2 };
+
+/**
+ * Whether clamd says `OK` to what it has not seen: of a file inside an archive that is larger than
+ * MaxFileSize it scans the beginning only, whatever AlertExceedsMax says, unless MaxScanSize ends the
+ * scan first. No canary sees that at a bearable cost; the clamd.conf tells. Pure.
+ */
+export function diagnoseLimits(config: ClamdConf | undefined): Diagnosis {
+  const part = "clamd limits";
+  if (config === undefined) {
+    const found = "whether MaxFileSize leaves a hole is not known: no clamd.conf of it here";
+    return { part, ok: true, found, advice: "on its host: rs-agent doctor --clamd-conf FILE" };
+  }
+  const options = optionsIn(config.text);
+  const [file, scan] = (["MaxFileSize", "MaxScanSize"] as const).map((name) => {
+    const text = options.get(name) ?? defaults[name];
+    return { text: `${name} ${text}`, size: sizeOf(text) };
+  });
+  const found = `${file?.text ?? ""}, ${scan?.text ?? ""} by ${config.file}`;
+  if (file?.size === undefined || scan?.size === undefined) {
+    return { part, ok: true, warning: true, found, advice: "clamd.conf(5): SIZE is 100M, 64k …" };
+  }
+  if (file.size >= scan.size) return { part, ok: true, found };
+  const advice =
+    "set MaxFileSize not below MaxScanSize: of a larger file inside an archive clamd scans the " +
+    "first MaxFileSize bytes only, and says OK";
+  return { part, ok: true, warning: true, found, advice };
+}
+
+/** Bytes; 0 in the file is "no limit". Undefined: none that clamd.conf(5) knows. */
+function sizeOf(text: string): number | undefined {
+  const [, digits, unit = ""] = /^(\d+)([km]?)$/i.exec(text) ?? [];
+  const factor = units[unit.toLowerCase()];
+  if (digits === undefined || factor === undefined) return undefined;
+  return Number(digits) === 0 ? Infinity : Number(digits) * factor;
+}
