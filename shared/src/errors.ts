@@ -5,6 +5,8 @@
 export const errorCodes = {
   CFG_INVALID: "a setting is missing or wrong; the message lists every one of them",
   CFG_BUS_UNPROTECTED: "the bus would leave this host without CURVE keys",
+  CFG_BUS_KEYS:
+    "a key file or the allow list of the bus is missing, wrong, or readable by others; the message names it",
   CFG_POLICY_INVALID: "a policy document or file is wrong; the message names the line or field",
   BUS_FRAME_INVALID: "a message on the bus did not decode or did not fit its schema",
   BUS_CLOSED: "a message was to be sent on a socket that is closed",

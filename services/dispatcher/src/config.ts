@@ -13,6 +13,9 @@ export const dispatcherConfigSchema = z
     ACTOR_ID: z.string().min(1).max(128).optional(),
     /** Where the result socket binds. */
     BUS_BIND: z.string().default("tcp://127.0.0.1:*"),
+    /** Our secret key, and the list of keys that others may have; together or not at all. */
+    BUS_KEY_FILE: z.string().optional(),
+    BUS_ALLOW_FILE: z.string().optional(),
     BUS_ALLOW_PLAINTEXT: z.string().optional(),
     LEASE_MS: integer(5_000, 3_600_000).default(60_000),
     /** The timer that catches what the change stream did not tell. */

@@ -1,4 +1,4 @@
-import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
+import { openBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import { startWorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
@@ -37,6 +37,7 @@ export interface Dispatcher extends ServiceHandle {
  */
 export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher> {
   const { config, database, clock, log } = deps;
+  const protection = openBusProtection(config, { kind: "dispatcher", clock, log });
   const policies = await openPolicies({
     all: () => database.policies.all(),
     nextHop: config.RELAY_NEXT_HOP,
@@ -51,7 +52,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     maxMailBytes: config.MAX_MAIL_BYTES,
     clock,
     log,
-    protection: createBusProtection(config.BUS_ALLOW_PLAINTEXT),
+    protection,
     onResult: (result) => desk.onResult(result),
     onLost: (lost) => desk.onLost(lost),
     onCreditChange: (kind) => {
@@ -101,6 +102,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     timers.stop();
     await intake.close();
     await pool.close();
+    protection.close();
     await watching;
     await adoption.stop();
     await database.actors.leave(config.ACTOR_ID).catch(() => undefined);

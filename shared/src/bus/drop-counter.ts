@@ -16,6 +16,7 @@ export const dropCauses = {
   credit: "the task is beyond the credit that was granted",
   sequence: "the task has a sequence number that was seen before",
   unprotected: "the mailbox that is advertised lies beyond what the bus is protected for",
+  unlisted: "the key that a `ready` names is not listed for the kind that it wants to play",
   full: "there are as many sessions as there may be",
 } as const;
 

@@ -3,11 +3,12 @@ import type { TaskKind } from "../mail/verdict.ts";
 import { decodeMessage, type IncomingPart } from "./codec.ts";
 import type { DropCause, DropCounter } from "./drop-counter.ts";
 import type { Mailbox } from "./mailbox.ts";
-import type { PoolSession, WorkerSnapshot } from "./pool-session.ts";
+import type { PoolSession } from "./pool-session.ts";
 import type { PoolSessions } from "./pool-sessions.ts";
 import type { Outstanding, TaskResult } from "./pool-task.ts";
 import { parseResult } from "./result-check.ts";
 import { byeHeadSchema, heartbeatHeadSchema, startedHeadSchema } from "./wire.ts";
+import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
 export interface PoolInboxDeps {
   sessions: PoolSessions;
@@ -23,7 +24,14 @@ export interface PoolInboxDeps {
   onSettled: () => void;
 }
 
-/** What a dispatcher does with each frame that comes into its result socket (I4, I9). */
+/**
+ * What a dispatcher does with each frame that comes into its result socket (I4, I9).
+ *
+ * A PULL does not tell who sent a frame. With keys this suffices all the same: a session's id is 128
+ * random bits, and leaves this process only through the PUSH to the worker's mailbox, encrypted
+ * to the key that the allow list has for this kind. Who names it in a frame holds that key's secret
+ * half; what comes from elsewhere names no session and is dropped. The task ids (I4) come the same way.
+ */
 export class PoolInbox {
   readonly #deps: PoolInboxDeps;
 

@@ -2,11 +2,14 @@ import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
 import type { OutgoingHead } from "./codec.ts";
 import type { Engine, TaskKind } from "../mail/verdict.ts";
+import { refusalTexts } from "./handshake.ts";
 import { bigFrameBytes, freeCredit, type Placeable } from "./placement.ts";
 import type { LostReason, LostTask, MailToPlace, Outstanding, TaskToPlace } from "./pool-task.ts";
+import type { BusProtection } from "./protection.ts";
 import { PushSender } from "./push-sender.ts";
 import type { BusTiming } from "./timing.ts";
 import type { Credit, HeartbeatHead, ReadyHead } from "./wire.ts";
+import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
 /** How long a last word may still be delivered after the session's end. */
 const lastWordMs = 1_000;
@@ -18,32 +21,15 @@ export interface PoolSessionOptions {
   actorId: string;
   incarnation: string;
   maxWaitingBytes: number;
+  protection: BusProtection;
   clock: Clock;
   timing: BusTiming;
+  /** The worker has answered from its mailbox: it is who it says. Once, before anything is placed. */
+  onProven: (session: PoolSession) => void;
   /** Called once a task; never while `place` runs. */
   onLost: (lost: LostTask) => void;
   onEnd: (session: PoolSession, reason: LostReason) => void;
   onUnsendable: () => void;
-}
-
-/** What `status` shows of a worker. */
-export interface WorkerSnapshot {
-  id: string;
-  kind: TaskKind;
-  mailbox: string;
-  incarnation: string;
-  /** `opening`: it said ready but has not yet heard from us. */
-  state: "opening" | "open" | "silent" | "leaving";
-  /** Why it takes nothing, in its own words. */
-  unable: string | undefined;
-  engine: Engine | undefined;
-  spools: readonly string[];
-  grant: Credit;
-  free: Credit;
-  outstanding: Credit;
-  /** How many of these it is working on, as far as it has said. */
-  started: number;
-  heardAgoMs: number;
 }
 
 /**
@@ -56,6 +42,8 @@ export class PoolSession implements Placeable {
   readonly workerId: string;
   readonly kind: TaskKind;
   readonly version: number;
+  /** That of its mailbox, where the bus has keys. */
+  readonly publicKey: string | undefined;
   grant: Credit = { tasks: 0, bytes: 0 };
   readonly outstanding: Credit = { tasks: 0, bytes: 0 };
   engine: Engine | undefined;
@@ -79,6 +67,7 @@ export class PoolSession implements Placeable {
   #seen = 0;
   #lastHeardMs: number;
   #busyUntilMs = -Infinity;
+  #refusal: string | undefined;
 
   constructor(options: PoolSessionOptions) {
     const { ready } = options;
@@ -86,18 +75,30 @@ export class PoolSession implements Placeable {
     this.workerId = ready.from;
     this.kind = ready.task;
     this.version = options.version;
+    this.publicKey = ready.publicKey;
     this.engine = ready.engine;
     this.spools = ready.spools;
     this.#lastHeardMs = options.clock.monotonicMs();
     this.#sender = new PushSender({
       endpoint: ready.mailbox,
+      protection: options.protection,
+      serverKey: ready.publicKey,
       maxParts: 10_000,
       maxBytes: options.maxWaitingBytes,
       onConnected: () => undefined,
       onDisconnected: () => this.end(this.#workerLeaves ? "bye" : "disconnect"),
+      onRefused: (failure) => (this.#refusal = refusalTexts[failure]),
       onUnsendable: options.onUnsendable,
     });
     this.beat();
+  }
+
+  /** Undefined: it has answered. Else why it has not, as far as is known. */
+  get whyUnproven(): string | undefined {
+    if (this.#heard) return undefined;
+    if (this.#refusal !== undefined) return this.#refusal;
+    if (this.#sender.connected) return "it is reached, and does not answer";
+    return "nobody is reached there (BUS_ADVERTISE, BUS_BIND of the worker, a firewall)";
   }
 
   get takesTasks(): boolean {
@@ -163,6 +164,7 @@ export class PoolSession implements Placeable {
   update(head: HeartbeatHead): boolean {
     const before = freeCredit(this);
     const couldBig = !this.bigFrameOut;
+    if (!this.#heard) this.#options.onProven(this);
     this.#heard = true;
     if (head.credit !== undefined) this.grant = head.credit;
     this.#unable = head.unable;

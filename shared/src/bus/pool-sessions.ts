@@ -8,7 +8,9 @@ import { PoolSession } from "./pool-session.ts";
 import type { LostReason, LostTask } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
 import type { BusTiming } from "./timing.ts";
-import { readyHeadSchema } from "./wire.ts";
+import { workerKindOf } from "./allow-list.ts";
+import { RefusalLog } from "./refusal-log.ts";
+import { readyHeadSchema, type ReadyHead } from "./wire.ts";
 
 export interface PoolSessionsDeps {
   actorId: string;
@@ -26,17 +28,27 @@ export interface PoolSessionsDeps {
   onUnsendable: () => void;
 }
 
-/** The dispatcher's sessions: one for each worker, opened by its `ready`. */
+/**
+ * The dispatcher's sessions: one for each worker, opened by its `ready`. Anybody who may send to us can
+ * write anybody's name into a `ready`; so the worker's former session ends, and the new one gets
+ * tasks, only when the mailbox itself has answered with the session's id.
+ */
 export class PoolSessions {
   readonly #deps: PoolSessionsDeps;
   readonly #incarnation = newToken();
   readonly #byId = new Map<string, PoolSession>();
   readonly #byWorker = new Map<string, PoolSession>();
+  /** Not yet heard from, one for each worker. */
+  readonly #unproven = new Map<string, PoolSession>();
+  readonly #refusals: RefusalLog;
   #nextBeatMs: number;
 
   constructor(deps: PoolSessionsDeps) {
     this.#deps = deps;
     this.#nextBeatMs = deps.clock.monotonicMs() + deps.timing.heartbeatMs;
+    const { keys } = deps.protection;
+    this.#refusals = keys?.refusals ?? new RefusalLog(deps.clock, deps.log);
+    keys?.onChange(() => this.#endUnlisted());
   }
 
   /** A copy: sessions may end while one goes through it. */
@@ -57,22 +69,23 @@ export class PoolSessions {
     const parsed = readyHeadSchema.safeParse(head);
     if (!parsed.success || !this.#mayConnectTo(parsed.data.mailbox)) return "schema";
     const ready = parsed.data;
-    const { versions, maxWorkers, protection, ...rest } = this.#deps;
+    const { versions, maxWorkers, ...rest } = this.#deps;
     const version = Math.max(...ready.versions.filter((v) => versions.includes(v)));
     if (version === -Infinity) return "version";
-    if (!protection.allows(ready.mailbox)) return "unprotected";
-    const former = this.#byWorker.get(ready.from);
-    if (former === undefined && this.#byId.size >= maxWorkers) return "full";
-    former?.end("replaced");
+    if (!rest.protection.allows(ready.mailbox)) return "unprotected";
+    if (!this.#isListed(ready)) return "unlisted";
+    this.#unproven.get(ready.from)?.end("replaced");
+    if (!this.#byWorker.has(ready.from) && this.#byId.size >= maxWorkers) return "full";
     const session = new PoolSession({
       ...rest,
       ready,
       version,
       incarnation: this.#incarnation,
+      onProven: (proven) => this.#onProven(proven),
       onEnd: (ended, reason) => this.#onEnd(ended, reason),
     });
     this.#byId.set(session.id, session);
-    this.#byWorker.set(session.workerId, session);
+    this.#unproven.set(session.workerId, session);
     return undefined;
   }
 
@@ -103,9 +116,52 @@ export class PoolSessions {
     }
   }
 
+  /** Whether the key of the mailbox may play this kind; without keys there is nothing to ask. */
+  #isListed({ publicKey, from, task, mailbox }: ReadyHead): boolean {
+    const why = this.#deps.protection.keys?.list.refuses(publicKey, [workerKindOf[task]]);
+    if (why === undefined) return true;
+    const fields = { worker: from, task, mailbox, publicKey };
+    this.#refusals.tell(`${String(publicKey)} ${task} ${why}`, fields, `worker refused: ${why}`);
+    return false;
+  }
+
+  /** The allow list has changed. */
+  #endUnlisted(): void {
+    for (const session of this.all()) {
+      const { publicKey, workerId: worker, kind: task } = session;
+      const why = this.#deps.protection.keys?.list.refuses(publicKey, [workerKindOf[task]]);
+      if (why === undefined) continue;
+      this.#deps.log.warn({ worker, task, publicKey }, `session ends: ${why}`);
+      session.end("revoked");
+    }
+  }
+
+  #onProven(session: PoolSession): void {
+    const { workerId } = session;
+    this.#unproven.delete(workerId);
+    const former = this.#byWorker.get(workerId);
+    this.#byWorker.set(workerId, session);
+    former?.end("replaced");
+  }
+
+  /** The worker never answered: nothing was placed there. */
+  #tellUnproven(session: PoolSession, why: string): void {
+    const { mailbox } = session.snapshot();
+    const fields = { worker: session.workerId, task: session.kind, mailbox };
+    this.#refusals.tell(`${mailbox} ${why}`, fields, `worker's mailbox: ${why}`);
+  }
+
   #onEnd(session: PoolSession, reason: LostReason): void {
+    const { whyUnproven } = session;
     this.#byId.delete(session.id);
-    if (this.#byWorker.get(session.workerId) === session) this.#byWorker.delete(session.workerId);
+    for (const sessions of [this.#byWorker, this.#unproven]) {
+      if (sessions.get(session.workerId) === session) sessions.delete(session.workerId);
+    }
+    if (whyUnproven !== undefined && reason !== "bye" && reason !== "revoked") {
+      this.#tellUnproven(session, whyUnproven);
+      this.#deps.onEnd(session);
+      return;
+    }
     const seen = { worker: session.workerId, task: session.kind, reason };
     if (reason === "bye") this.#deps.log.info(seen, "worker has left");
     else this.#deps.log.warn({ ...seen, out: session.outstanding.tasks }, "worker is lost");

@@ -49,10 +49,10 @@ export interface TaskResult {
  * Why a task came back without an answer. `disconnect`, `silent`: the worker is gone. `bye`: it left
  * without finishing. `replaced`: it began a new session. `deadline`: no answer in time. `failed`:
  * the worker says that it could not work on it (`failure`). `uncertain`: the worker has
- * passed it by, its task or result frame was lost or dropped.
+ * passed it by, its task or result frame was lost or dropped. `revoked`: its key is not listed any more.
  */
 export type LostReason =
-  "disconnect" | "silent" | "bye" | "replaced" | "deadline" | "failed" | "uncertain";
+  "disconnect" | "silent" | "bye" | "replaced" | "deadline" | "failed" | "uncertain" | "revoked";
 
 /** A task that nobody will answer any more; it may be placed again at once. */
 export interface LostTask {

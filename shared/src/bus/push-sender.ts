@@ -2,6 +2,8 @@ import { Push } from "zeromq";
 import { TerminalError } from "../errors.ts";
 import { encodeMessages, type OutgoingHead, type OutgoingPart } from "./codec.ts";
 import { parseEndpoint } from "./endpoint.ts";
+import { handshakeFailures, type HandshakeFailure } from "./handshake.ts";
+import type { BusProtection } from "./protection.ts";
 
 /**
  * Parts that travel in one message: enough to spread the cost of a send, few enough that the other
@@ -13,6 +15,9 @@ const maxBodyBytesPerMessage = 256 * 1024;
 
 export interface PushSenderOptions {
   endpoint: string;
+  protection: BusProtection;
+  /** Where we have keys: only the holder of this one's secret half is talked to. */
+  serverKey: string | undefined;
   /** Parts that may wait; credit keeps it far lower. */
   maxParts: number;
   /** Bytes of bodies that may wait, counted while there is more than one. */
@@ -21,6 +26,8 @@ export interface PushSenderOptions {
   onConnected: () => void;
   /** The peer's mailbox is gone; zeromq goes on trying until `close`. */
   onDisconnected: () => void;
+  /** The peer is there, and one of us does not want the other; `onDisconnected` follows. */
+  onRefused: (failure: HandshakeFailure) => void;
   /** A part that cannot be sent at all: its head is larger than any head may be. */
   onUnsendable: () => void;
 }
@@ -49,6 +56,7 @@ export class PushSender {
     this.#options = options;
     const peer = parseEndpoint(options.endpoint);
     this.#socket = new Push({
+      ...curveOptions(options),
       immediate: true,
       linger: 0,
       reconnectInterval: 100,
@@ -58,6 +66,9 @@ export class PushSender {
     this.#socket.events.on("handshake", () => {
       this.#connected = true;
       if (!this.#closed) options.onConnected();
+    });
+    handshakeFailures(this.#socket, (failure) => {
+      if (!this.#closed) options.onRefused(failure);
     });
     this.#socket.events.on("disconnect", () => {
       this.#connected = false;
@@ -208,4 +219,10 @@ export class PushSender {
       return [];
     }
   }
+}
+
+function curveOptions({ protection: { keys }, serverKey }: PushSenderOptions) {
+  if (keys === undefined) return {};
+  if (serverKey === undefined) throw new TypeError("with keys, no peer is talked to without one");
+  return keys.clientOptions(serverKey);
 }

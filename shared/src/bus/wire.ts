@@ -57,6 +57,8 @@ export const readyHeadSchema = z.looseObject({
   versions: z.array(z.number().int().positive()).min(1).max(8),
   /** `tcp://address:port` or `ipc://path` of the worker's PULL. */
   mailbox: z.string().max(256),
+  /** Where the bus has keys: that of the mailbox, in Z85. The dispatcher connects to its holder alone. */
+  publicKey: z.string().length(40).optional(),
   engine: engineSchema.optional(),
   /** Spools that the worker has proven that it (and its engine) can read. */
   spools: z.array(z.string().max(64)).max(8).default([]),

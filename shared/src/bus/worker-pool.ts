@@ -7,14 +7,14 @@ import { parseEndpoint } from "./endpoint.ts";
 import { growthBytes, Mailbox } from "./mailbox.ts";
 import { chooseWorker, freeCredit } from "./placement.ts";
 import { PoolInbox } from "./pool-inbox.ts";
-import type { WorkerSnapshot } from "./pool-session.ts";
 import { PoolSessions } from "./pool-sessions.ts";
 import type { LostTask, MailToPlace, TaskResult, TaskToPlace } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
 import { busTiming, type BusTiming } from "./timing.ts";
 import { wireVersions, type Credit } from "./wire.ts";
+import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
-export type { WorkerSnapshot } from "./pool-session.ts";
+export type { WorkerSnapshot } from "./worker-snapshot.ts";
 export type * from "./pool-task.ts";
 
 const defaultMaxMailBytes = 50 * 1024 * 1024;
@@ -63,6 +63,8 @@ export interface WorkerPool {
   workers(): WorkerSnapshot[];
   /** Frames dropped since the start, by cause. */
   dropped(): DropCounts;
+  /** Peers refused since the start, by their key or for want of one; each try counts. */
+  refused(): number;
   /** Places nothing new, awaits what is out (until the signal aborts), says bye and closes. */
   drain(signal?: AbortSignal): Promise<void>;
   /** Stops now; the tasks that are out are forgotten without `onLost`. */
@@ -99,6 +101,8 @@ class Pool implements WorkerPool {
       bind: deps.bind,
       maxFrameBytes: Math.max(maxMailBytes + growthBytes, maxHeadBytes),
       protection: deps.protection,
+      clock,
+      log,
     });
     this.endpoint = this.#mailbox.endpoint;
     this.#sessions = new PoolSessions({
@@ -179,6 +183,10 @@ class Pool implements WorkerPool {
 
   dropped(): DropCounts {
     return this.#drops.snapshot();
+  }
+
+  refused(): number {
+    return this.#mailbox.refused;
   }
 
   async drain(signal?: AbortSignal): Promise<void> {

@@ -17,6 +17,9 @@ export const workerConfigSchema = z.object({
   BUS_DISPATCHERS: list().pipe(z.array(endpointSchema).min(1)),
   /** Mailbox address told to dispatchers. Default: the local one that routes to each. */
   BUS_ADVERTISE: endpointSchema.optional(),
+  /** This worker's secret key, and the list of keys that others may have; together or not at all. */
+  BUS_KEY_FILE: z.string().optional(),
+  BUS_ALLOW_FILE: z.string().optional(),
   BUS_ALLOW_PLAINTEXT: z.literal(plaintextPhrase).optional(),
   /** Bytes of mail that may wait in this worker. One mail of any size is always taken. */
   BUS_CREDIT_BYTES: integer(1, 2 ** 40).default(64 * 1024 * 1024),

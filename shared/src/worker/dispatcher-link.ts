@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
 import { advertisedMailbox } from "../bus/advertise.ts";
 import type { OutgoingHead } from "../bus/codec.ts";
+import { refusalTexts, type HandshakeFailure } from "../bus/handshake.ts";
 import type { BusProtection } from "../bus/protection.ts";
 import { PushSender } from "../bus/push-sender.ts";
 import type { BusTiming } from "../bus/timing.ts";
@@ -9,6 +10,7 @@ import { RsError, messageOf } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
 import type { Engine, TaskKind } from "../mail/verdict.ts";
+import { DispatcherKey } from "./dispatcher-key.ts";
 import { WorkerSession } from "./worker-session.ts";
 
 /** How long a last word may still be delivered after the link is closed. */
@@ -18,9 +20,11 @@ const complainEveryMs = 60_000;
 
 /**
  * `connecting`: no connection to the result socket. `greeting`: `ready` is out. `open`: a session is on.
- * `parted`: the dispatcher said bye. `duplicate`: another link leads to the same dispatcher.
+ * `parted`: the dispatcher said bye. `refused`: one of the two does not want the other's key, or
+ * none is listed. `duplicate`: another link leads to the same dispatcher.
  */
-export type LinkPhase = "connecting" | "greeting" | "open" | "parted" | "duplicate" | "closed";
+export type LinkPhase =
+  "connecting" | "refused" | "greeting" | "open" | "parted" | "duplicate" | "closed";
 
 /** What a worker says of itself in `ready` and in heartbeats. */
 export interface SelfDescription {
@@ -55,6 +59,7 @@ export interface DispatcherLinkDeps {
 export class DispatcherLink {
   readonly endpoint: string;
   readonly #deps: DispatcherLinkDeps;
+  readonly #key: DispatcherKey | undefined;
   #phase: LinkPhase = "connecting";
   #sinceMs = 0;
   #sender: PushSender | undefined;
@@ -62,12 +67,14 @@ export class DispatcherLink {
   #mailbox: string;
   #session: WorkerSession | undefined;
   #leaving = false;
-  #complainedAtMs = -Infinity;
+  readonly #complainedAtMs = new Map<string, number>();
 
   constructor(deps: DispatcherLinkDeps) {
     this.#deps = deps;
     this.endpoint = deps.endpoint;
     this.#mailbox = deps.advertise ?? deps.bound;
+    const { keys } = deps.protection;
+    this.#key = keys === undefined ? undefined : new DispatcherKey(keys);
     this.#connect();
   }
 
@@ -94,7 +101,7 @@ export class DispatcherLink {
       this.#endSession();
       this.#session = new WorkerSession(head, nowMs);
       this.#enter("open");
-      this.#complainedAtMs = -Infinity;
+      this.#complainedAtMs.clear();
       this.#deps.log.info({ dispatcher: head.from, endpoint: this.endpoint }, "session is open");
       this.#deps.onOpen(this);
     }
@@ -155,7 +162,7 @@ export class DispatcherLink {
     }
     if (nowMs - this.#sinceMs < timing.silentMs) return;
     if (this.#phase === "connecting") this.#complain("this worker cannot reach the dispatcher");
-    if (this.#phase === "parted") this.#reconnect();
+    if (this.#phase === "parted" || this.#phase === "refused") this.#reconnect();
     if (this.#phase !== "greeting") return;
     this.#complain("the dispatcher does not answer: it cannot reach this mailbox, or refuses it");
     this.#reconnect();
@@ -198,6 +205,20 @@ export class DispatcherLink {
     if (this.#phase === "duplicate") this.#connect();
   }
 
+  /** The allow list has changed: what it does not name any more ends, what it names may be tried. */
+  recheckKey(): void {
+    if (this.#key === undefined || this.#leaving) return;
+    if (this.#phase === "closed" || this.#phase === "duplicate") return;
+    if (this.#phase !== "refused") {
+      if (this.#key.isListed) return;
+      const { log } = this.#deps;
+      const { current: publicKey } = this.#key;
+      log.warn({ dispatcher: this.endpoint, publicKey }, "dispatcher's key is revoked");
+      this.#endSession();
+    }
+    this.#reconnect();
+  }
+
   close(): void {
     if (this.#phase === "closed") return;
     this.#enter("closed");
@@ -211,13 +232,26 @@ export class DispatcherLink {
   }
 
   #connect(): void {
+    this.#key?.begin();
+    this.#dial();
+  }
+
+  #dial(): void {
+    const serverKey = this.#key?.current;
+    if (this.#key !== undefined && serverKey === undefined) {
+      this.#giveUpFor("the allow list names no key for a dispatcher");
+      return;
+    }
     this.#enter("connecting");
     this.#sender = new PushSender({
       endpoint: this.endpoint,
+      protection: this.#deps.protection,
+      serverKey,
       maxParts: 10_000,
       maxBytes: this.#deps.maxWaitingBytes,
       onConnected: () => void this.#greet(),
       onDisconnected: () => this.#onDisconnected(),
+      onRefused: (failure) => this.#onRefused(failure),
       onUnsendable: () => this.#deps.log.error({ endpoint: this.endpoint }, "head is too large"),
     });
   }
@@ -227,6 +261,21 @@ export class DispatcherLink {
     this.#sender?.close();
     if (this.#leaving) this.close();
     else this.#connect();
+  }
+
+  /** Another listed key may be the right one; if none is, all are tried again after a while. */
+  #onRefused(failure: HandshakeFailure): void {
+    this.#sender?.close();
+    if (failure === "broken" && this.#key?.next() === true) this.#dial();
+    else this.#giveUpFor(`the dispatcher does not take this worker: ${refusalTexts[failure]}`);
+  }
+
+  #giveUpFor(reason: string): void {
+    this.#sender?.close();
+    this.#sender = undefined;
+    if (this.#leaving) this.close();
+    else this.#enter("refused");
+    this.#complain(reason);
   }
 
   #onDisconnected(): void {
@@ -250,6 +299,7 @@ export class DispatcherLink {
     this.#nonce = newToken();
     this.#enter("greeting");
     const { engine, spools } = this.#deps.self();
+    const { keys } = protection;
     this.send({
       v: Math.min(...versions),
       from: workerId,
@@ -259,6 +309,7 @@ export class DispatcherLink {
       task,
       versions,
       mailbox: this.#mailbox,
+      ...(keys === undefined ? {} : { publicKey: keys.own.publicKey }),
       spools,
       ...(engine === undefined ? {} : { engine }),
     });
@@ -273,9 +324,11 @@ export class DispatcherLink {
 
   #complain(what: string): void {
     const nowMs = this.#deps.clock.monotonicMs();
-    if (nowMs - this.#complainedAtMs < complainEveryMs) return;
-    this.#complainedAtMs = nowMs;
-    this.#deps.log.warn({ dispatcher: this.endpoint, mailbox: this.#mailbox }, what);
+    if (nowMs - (this.#complainedAtMs.get(what) ?? -Infinity) < complainEveryMs) return;
+    this.#complainedAtMs.set(what, nowMs);
+    const publicKey = this.#deps.protection.keys?.own.publicKey;
+    const us = { mailbox: this.#mailbox, ...(publicKey === undefined ? {} : { publicKey }) };
+    this.#deps.log.warn({ dispatcher: this.endpoint, ...us }, what);
   }
 
   #common<K extends string>(kind: K, session: WorkerSession) {

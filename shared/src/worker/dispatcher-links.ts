@@ -76,6 +76,11 @@ export class DispatcherLinks {
     for (const link of this.all()) link.beat();
   }
 
+  /** The allow list has changed. */
+  recheckKeys(): void {
+    for (const link of this.all()) link.recheckKey();
+  }
+
   /** Splits the capacity anew, once in this turn of the event loop. */
   regrantSoon(): void {
     if (this.#regrantWaits) return;

@@ -1,9 +1,8 @@
 import { hostname } from "node:os";
-import { maxHeadBytes } from "../bus/codec.ts";
 import { DropCounter, type DropCounts } from "../bus/drop-counter.ts";
 import { systemLookup, type Lookup } from "../bus/endpoint.ts";
-import { growthBytes, Mailbox } from "../bus/mailbox.ts";
-import { createBusProtection, type BusProtection } from "../bus/protection.ts";
+import type { Mailbox } from "../bus/mailbox.ts";
+import type { BusProtection } from "../bus/protection.ts";
 import { busTiming, type BusTiming } from "../bus/timing.ts";
 import { wireVersions, type Credit } from "../bus/wire.ts";
 import type { Clock } from "../clock.ts";
@@ -22,6 +21,7 @@ import { buildResult } from "./result.ts";
 import { openSpooled } from "./spool.ts";
 import { TaskRunner, type Answer } from "./task-runner.ts";
 import { WorkerInbox } from "./worker-inbox.ts";
+import { openWorkerMailbox } from "./worker-mailbox.ts";
 
 /** Tasks granted for each one worked on at once, so that the engine never waits for the bus. */
 const grantFactor = 2;
@@ -49,6 +49,8 @@ export interface WorkerHandle extends ServiceHandle {
   state(): WorkerState;
   /** Frames dropped since the start, by cause. */
   dropped(): DropCounts;
+  /** Peers that the mailbox refused since the start; each try counts. */
+  refused(): number;
 }
 
 /**
@@ -93,19 +95,14 @@ class Worker implements WorkerHandle {
     this.#id = config.ACTOR_ID ?? `${handler.kind}-${hostname()}-${String(process.pid)}`;
     this.#timing = deps.timing ?? busTiming;
     this.#versions = deps.versions ?? wireVersions;
-    this.#protection = createBusProtection(config.BUS_ALLOW_PLAINTEXT);
-    if (config.BUS_ADVERTISE !== undefined) {
-      this.#protection.check(config.BUS_ADVERTISE, "advertise");
-    }
+    const { protection, mailbox } = openWorkerMailbox(config, { task: handler.kind, clock, log });
+    this.#protection = protection;
+    this.#mailbox = mailbox;
     this.#drops = new DropCounter(clock, log);
-    this.#mailbox = Mailbox.open({
-      bind: config.BUS_BIND,
-      maxFrameBytes: Math.max(config.MAX_MAIL_BYTES + growthBytes, maxHeadBytes),
-      protection: this.#protection,
-    });
     this.mailbox = this.#mailbox.endpoint;
     this.#runner = this.#createRunner();
     this.#links = this.#createLinks();
+    protection.keys?.onChange(() => this.#links.recheckKeys());
     this.#inbox = new WorkerInbox({
       kind: handler.kind,
       versions: this.#versions,
@@ -141,6 +138,10 @@ class Worker implements WorkerHandle {
     return this.#drops.snapshot();
   }
 
+  refused(): number {
+    return this.#mailbox.refused;
+  }
+
   async drain(signal?: AbortSignal): Promise<void> {
     if (this.#ended.signal.aborted) return;
     this.#draining = true;
@@ -162,6 +163,7 @@ class Worker implements WorkerHandle {
       for (const timer of this.#timers) clearInterval(timer);
       this.#links.close();
       this.#mailbox.close();
+      this.#protection.close();
       this.#wake();
       await this.#deps.handler.close();
     }

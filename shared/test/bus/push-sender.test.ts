@@ -1,6 +1,7 @@
 import { Pull, Push } from "zeromq";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { decodeMessage, maxHeadBytes } from "../../src/bus/codec.ts";
+import { createBusProtection } from "../../src/bus/protection.ts";
 import { PushSender, type PushSenderOptions } from "../../src/bus/push-sender.ts";
 
 async function openPull(): Promise<{ pull: Pull; endpoint: string }> {
@@ -13,10 +14,13 @@ async function openPull(): Promise<{ pull: Pull; endpoint: string }> {
 function openSender(endpoint: string, options: Partial<PushSenderOptions> = {}): PushSender {
   const sender = new PushSender({
     endpoint,
+    protection: createBusProtection(undefined),
+    serverKey: undefined,
     maxParts: 100_000,
     maxBytes: 1_000_000,
     onConnected: () => undefined,
     onDisconnected: () => undefined,
+    onRefused: () => undefined,
     onUnsendable: () => undefined,
     ...options,
   });

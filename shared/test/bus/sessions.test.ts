@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { expect, test, vi } from "vitest";
 import { busTiming } from "../../src/bus/timing.ts";
+import { createBusProtection } from "../../src/bus/protection.ts";
 import type { TaskOutput } from "../../src/worker/handler.ts";
 import {
   createHandler,
@@ -183,7 +184,9 @@ test("a worker whose canary fails grants nothing and says why, until it passes",
 });
 
 test("a worker that nobody answers says which mailbox which dispatcher cannot reach", async () => {
-  const { pool } = await openPool({ protection: { check: () => undefined, allows: () => false } });
+  const { pool } = await openPool({
+    protection: { ...createBusProtection(undefined), allows: () => false },
+  });
   const { worker, lines } = openWorker(pool.endpoint);
   await vi.waitFor(
     () =>

@@ -73,6 +73,7 @@ export class Push {
 
 /** A mailbox: messages in the order of their coming. */
 export class Pull implements AsyncIterable<Buffer[]> {
+  readonly events = new EventEmitter();
   lastEndpoint: string | null = null;
   readonly #bus: BusNetwork;
   readonly #bound: Bound;
@@ -117,4 +118,13 @@ export class Pull implements AsyncIterable<Buffer[]> {
     this.#wanted?.();
     this.#wanted = undefined;
   }
+}
+
+/** The bus asks for these two only where it has keys. */
+export function Context(): never {
+  throw new Error("the simulated bus has no keys");
+}
+
+export function Reply(): never {
+  throw new Error("the simulated bus has no keys");
 }

@@ -1,0 +1,22 @@
+import type { Engine, TaskKind } from "../mail/verdict.ts";
+import type { Credit } from "./wire.ts";
+
+/** What `status` shows of a worker. */
+export interface WorkerSnapshot {
+  id: string;
+  kind: TaskKind;
+  mailbox: string;
+  incarnation: string;
+  /** `opening`: it said ready but has not yet heard from us. */
+  state: "opening" | "open" | "silent" | "leaving";
+  /** Why it takes nothing, in its own words. */
+  unable: string | undefined;
+  engine: Engine | undefined;
+  spools: readonly string[];
+  grant: Credit;
+  free: Credit;
+  outstanding: Credit;
+  /** How many of these it is working on, as far as it has said. */
+  started: number;
+  heardAgoMs: number;
+}
