@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { addChaos } from "./commands/chaos.ts";
 import { addControls } from "./commands/controls.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addKeys } from "./commands/keys.ts";
 import { addMailCommands } from "./commands/mail-commands.ts";
 import { addPolicy } from "./commands/policy.ts";
 import { addDead, addQuarantine } from "./commands/quarantine.ts";
@@ -26,6 +27,7 @@ export function createProgram(deps: CliDeps): Command {
   addUnknown(program, deps);
   addPolicy(program, deps);
   addControls(program, deps);
+  addKeys(program, deps);
   addDoctor(program, deps);
   addChaos(program, deps);
   return program;

@@ -15,15 +15,13 @@ export const workerKindOf = {
   enrich: "enricher",
 } as const satisfies Record<TaskKind, BusKind>;
 
-const instant = z.union([z.string(), z.date()]);
-
 const listedKeySchema = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/i, "must be a short name without blanks"),
   publicKey: z.string().refine(isCurveKey, "must be 40 Z85 digits"),
   kinds: z.array(z.enum(busKinds)).min(1, "must name at least one kind"),
-  added: instant.optional(),
+  added: z.string().optional(),
   /** Since when it is refused. */
-  revoked: instant.optional(),
+  revoked: z.string().optional(),
   comment: z.string().max(500).optional(),
 });
 export type ListedKey = z.output<typeof listedKeySchema>;

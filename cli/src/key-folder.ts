@@ -1,0 +1,152 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isSeq, parseDocument } from "yaml";
+import {
+  busKinds,
+  parseAllowList,
+  type AllowList,
+  type BusKind,
+  type ListedKey,
+} from "@rs-agent/shared/bus/allow-list.ts";
+import { createCurveKey, formatSecretFile, keyError } from "@rs-agent/shared/bus/curve-key.ts";
+import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+
+/** A folder with the allow list of the bus and the secret keys that were made here. */
+
+const heading = ` Keys of the rs-agent bus, and what each may play: ${busKinds.join(", ")}.
+ No secret: every service gets this list (BUS_ALLOW_FILE), and reads it again within a second of its
+ change. Replace it whole. Kept by: rs-agent keys add, revoke, ls.`;
+
+/** What a new key is to be. */
+export interface WantedKey {
+  name: string;
+  kinds: readonly BusKind[];
+  comment?: string | undefined;
+  /** One made elsewhere, of which only this half is known here. */
+  publicKey?: string | undefined;
+}
+
+export function allowFileOf(folder: string): string {
+  return join(folder, "allow.yaml");
+}
+
+/** The file of a secret key, whether it is there or not. */
+export function secretFileOf(folder: string, name: string): string {
+  return join(folder, `${name}.key`);
+}
+
+/**
+ * Makes the list and one key for each kind. `mode` is that of the secret files.
+ * @throws TerminalError CLI_REFUSED if there is a list already
+ */
+export function initKeyFolder(folder: string, mode: number, now: Date): void {
+  if (existsSync(allowFileOf(folder))) {
+    throw new TerminalError("CLI_REFUSED", `${allowFileOf(folder)} is there already`);
+  }
+  attempt(folder, () => mkdirSync(folder, { recursive: true }));
+  const text = busKinds.reduce(
+    (list, kind) => withKey(folder, list, { name: kind, kinds: [kind] }, mode, now),
+    "keys: []\n",
+  );
+  const list = parseDocument(text);
+  list.commentBefore = heading;
+  writeList(folder, list.toString());
+}
+
+/**
+ * Lists one more key, and makes it unless it was made elsewhere.
+ * @throws TerminalError CFG_BUS_KEYS, CLI_REFUSED
+ */
+export function addKey(folder: string, wanted: WantedKey, mode: number, now: Date): void {
+  const text = readListText(folder);
+  writeList(folder, withKey(folder, text, wanted, mode, now));
+}
+
+/**
+ * Marks a key as revoked: it stays in the list, so that services can say what became of it.
+ * @returns the key
+ * @throws TerminalError CFG_BUS_KEYS, CLI_REFUSED
+ */
+export function revokeKey(folder: string, nameOrKey: string, now: Date): ListedKey {
+  const text = readListText(folder);
+  const { keys } = parseAllowList(text, allowFileOf(folder));
+  const at = keys.findIndex((key) => key.name === nameOrKey || key.publicKey === nameOrKey);
+  const key = keys[at];
+  if (key === undefined) {
+    const names = keys.map(({ name }) => name).join(", ");
+    throw new TerminalError("CLI_REFUSED", `no key is called ${nameOrKey}; there are: ${names}`);
+  }
+  if (key.revoked !== undefined) {
+    throw new TerminalError("CLI_REFUSED", `${key.name} is revoked since ${key.revoked}`);
+  }
+  const tree = parseDocument(text);
+  tree.setIn(["keys", at, "revoked"], now.toISOString());
+  writeList(folder, tree.toString({ lineWidth: 0 }));
+  return key;
+}
+
+/** @throws TerminalError CFG_BUS_KEYS */
+export function readKeyFolder(folder: string): AllowList {
+  return parseAllowList(readListText(folder), allowFileOf(folder));
+}
+
+/** The list's text with the key in it, whose secret half is written. */
+function withKey(
+  folder: string,
+  text: string,
+  { name, kinds, comment, publicKey }: WantedKey,
+  mode: number,
+  now: Date,
+): string {
+  const path = allowFileOf(folder);
+  parseAllowList(text, path);
+  const made = publicKey === undefined ? createCurveKey() : undefined;
+  const entry = {
+    name,
+    publicKey: publicKey ?? made?.publicKey,
+    kinds: [...kinds],
+    added: now.toISOString(),
+    ...(comment === undefined ? {} : { comment }),
+  };
+  const tree = parseDocument(text);
+  const { contents } = tree;
+  const listed = tree.get("keys");
+  // `keys: []` is written in one line; one entry a paragraph reads better.
+  if (isSeq(listed)) listed.flow = false;
+  if (contents === null) throw keyError(path, "is empty");
+  tree.addIn(["keys"], tree.createNode(entry));
+  const changed = tree.toString({ lineWidth: 0 });
+  parseAllowList(changed, path);
+  if (made !== undefined) {
+    const file = secretFileOf(folder, name);
+    // Never over a key that is there: its holder could not come in any more.
+    attempt(file, () => {
+      writeFileSync(file, formatSecretFile(made, name, now), { mode: 0o600, flag: "wx" });
+      chmodSync(file, mode);
+    });
+  }
+  return changed;
+}
+
+function readListText(folder: string): string {
+  const path = allowFileOf(folder);
+  return attempt(path, () => readFileSync(path, "utf8"));
+}
+
+/** In one step for whoever reads it meanwhile. */
+function writeList(folder: string, text: string): void {
+  const path = allowFileOf(folder);
+  attempt(path, () => {
+    writeFileSync(`${path}.new`, text);
+    chmodSync(`${path}.new`, 0o644);
+    renameSync(`${path}.new`, path);
+  });
+}
+
+function attempt<T>(path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw keyError(path, messageOf(error), error);
+  }
+}
