@@ -23,16 +23,24 @@ export function messageOf({ head, body }: IncomingPart): Buffer[] {
 
 /**
  * Somebody who reads the results on their way to a dispatcher and sends others of his own right
- * before them: he knows everything but what the next task's id is.
+ * before them: he knows everything but what the next task's id is. He also greets dispatchers in the
+ * workers' names.
  */
 export function createForger(random: Random, forges: () => boolean) {
   const seen: IncomingPart[] = [];
+  const greetings: IncomingPart[] = [];
   return (frames: Buffer[], to: VirtualProcess): Buffer[][] => {
     if (to.sort !== "dispatcher" || !forges()) return [frames];
-    const results = partsOf(frames).filter(({ head }) => head["kind"] === "result");
+    const parts = partsOf(frames);
+    const results = parts.filter(({ head }) => head["kind"] === "result");
+    greetings.push(...parts.filter(({ head }) => head["kind"] === "ready").slice(0, 5));
     const forged = results.map((part) => messageOf(forge(random, random.pick([part, ...seen]))));
     seen.push(...results.slice(0, Math.max(0, 20 - seen.length)));
     if (random.chance(0.1)) forged.push(broken(random, frames));
+    if (greetings.length > 0 && random.chance(0.05)) {
+      forged.push(messageOf(inAnothersName(random, random.pick(greetings))));
+    }
+    greetings.splice(0, greetings.length - 20);
     return [...forged, frames];
   };
 }
@@ -44,8 +52,7 @@ function forge(random: Random, { head, body }: IncomingPart): IncomingPart {
     spam: { kind: "ham", score: -10, required: 5, rules: [] },
   };
   const output = outputs[String(head["task"])] ?? head["output"];
-  const hex = (digits: number) =>
-    Array.from({ length: digits }, () => random.int(0, 15).toString(16)).join("");
+  const hex = (digits: number) => hexOf(random, digits);
   const lie = random.pick([
     { taskId: hex(32) },
     { settingsHash: hex(32) },
@@ -55,6 +62,15 @@ function forge(random: Random, { head, body }: IncomingPart): IncomingPart {
     { from: "somebody" },
   ]);
   return { head: { ...head, output, ...lie }, body };
+}
+
+/** A `ready` of a worker that the worker has not sent: it knows no link of that name. */
+function inAnothersName(random: Random, { head, body }: IncomingPart): IncomingPart {
+  return { head: { ...head, link: hexOf(random, 32) }, body };
+}
+
+function hexOf(random: Random, digits: number): string {
+  return Array.from({ length: digits }, () => random.int(0, 15).toString(16)).join("");
 }
 
 function broken(random: Random, frames: Buffer[]): Buffer[] {
