@@ -1,11 +1,15 @@
 import { once } from "node:events";
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { encodeMessages } from "@rs-agent/shared/bus/codec.ts";
-import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
+import { createCurveKey, formatSecretFile } from "@rs-agent/shared/bus/curve-key.ts";
+import { openBusProtection, type ProtectionSettings } from "@rs-agent/shared/bus/protection.ts";
 import {
   startWorkerPool,
   type TaskToPlace,
@@ -35,6 +39,9 @@ export interface BusFigures {
   raw: Spread;
   /** Of the medians. */
   ratio: number;
+  /** The bus with CURVE keys, and what is left of it (of the medians). */
+  keyed: Spread;
+  keyedRatio: number;
 }
 
 const defaults: BusBenchOptions = {
@@ -46,31 +53,45 @@ const defaults: BusBenchOptions = {
 
 /**
  * Tasks per second through the dispatcher's pool, ZeroMQ and a null worker in a process of its own,
- * beside the raw PUSH/PULL round trip of the same bytes. Rounds of both alternate, so that what else
- * the machine does meets both.
+ * beside the raw PUSH/PULL round trip of the same bytes, and beside the same with CURVE keys. Rounds of
+ * all three alternate, so that what else the machine does meets all.
  */
 export async function benchBus(options: BusBenchOptions = defaults): Promise<BusFigures[]> {
-  const subject = await openSubject(options.inFlight);
+  const keys = makeKeys();
+  const subjects = {
+    bus: await openSubject(options.inFlight, {}, {}),
+    keyed: await openSubject(options.inFlight, keys.dispatcher, keys.worker),
+  };
   const raw = await openRawPeer();
   try {
     const figures: BusFigures[] = [];
-    for (const size of options.sizes) figures.push(await compare(subject, raw, size, options));
+    for (const size of options.sizes) figures.push(await compare(subjects, raw, size, options));
     return figures;
   } finally {
     await raw.close();
-    await subject.close();
+    await subjects.bus.close();
+    await subjects.keyed.close();
+    keys.remove();
   }
 }
 
 /** The figures as a table for people. */
 export function renderBusFigures(figures: readonly BusFigures[]): string {
   const table = new Table({
-    head: ["mail", "tasks/s: median (min–max)", "raw round trips/s", "ratio"],
+    head: [
+      "mail",
+      "tasks/s: median (min–max)",
+      "raw round trips/s",
+      "ratio",
+      "tasks/s with keys",
+      "left",
+    ],
     style: { head: [], border: [] },
   });
-  for (const { size, bus, raw, ratio } of figures) {
-    const percent = `${(ratio * 100).toFixed(0)} %`;
-    table.push([`${String(size)} B`, spreadText(bus), spreadText(raw), percent]);
+  const percent = (ratio: number) => `${(ratio * 100).toFixed(0)} %`;
+  for (const { size, bus, raw, ratio, keyed, keyedRatio } of figures) {
+    const plain = [spreadText(bus), spreadText(raw), percent(ratio)];
+    table.push([`${String(size)} B`, ...plain, spreadText(keyed), percent(keyedRatio)]);
   }
   return table.toString();
 }
@@ -80,15 +101,39 @@ interface Subject {
   close(): Promise<void>;
 }
 
-async function openSubject(inFlight: number): Promise<Subject> {
+/** Settings of a dispatcher and a worker with keys of their own. */
+function makeKeys() {
+  const folder = mkdtempSync(join(tmpdir(), "bench-bus-"));
+  const BUS_ALLOW_FILE = join(folder, "allow.yaml");
+  const keys: { name: string; publicKey: string; kinds: string[] }[] = [];
+  const settingsOf = (kind: string) => {
+    const key = createCurveKey();
+    const BUS_KEY_FILE = join(folder, `${kind}.key`);
+    writeFileSync(BUS_KEY_FILE, formatSecretFile(key, kind, new Date()), { mode: 0o600 });
+    keys.push({ name: kind, publicKey: key.publicKey, kinds: [kind] });
+    return { BUS_KEY_FILE, BUS_ALLOW_FILE };
+  };
+  const made = { dispatcher: settingsOf("dispatcher"), worker: settingsOf("av-worker") };
+  writeFileSync(BUS_ALLOW_FILE, JSON.stringify({ keys }));
+  return { ...made, remove: () => rmSync(folder, { recursive: true }) };
+}
+
+async function openSubject(
+  inFlight: number,
+  dispatcherKeys: ProtectionSettings,
+  workerKeys: Record<string, string>,
+): Promise<Subject> {
   let onAnswer: (lost: boolean) => void = () => undefined;
   let onCredit: () => void = () => undefined;
+  const clock = systemClock;
+  const log = createLogger("bench-bus", "warn");
+  const protection = openBusProtection(dispatcherKeys, { kind: "dispatcher", clock, log });
   const pool = await startWorkerPool({
     bind: "tcp://127.0.0.1:*",
     actorId: "bench-dispatcher",
-    protection: createBusProtection(undefined),
-    clock: systemClock,
-    log: createLogger("bench-bus", "warn"),
+    protection,
+    clock,
+    log,
     onResult: () => onAnswer(false),
     onLost: () => onAnswer(true),
     onCreditChange: () => onCredit(),
@@ -96,6 +141,7 @@ async function openSubject(inFlight: number): Promise<Subject> {
   const script = fileURLToPath(new URL("null-worker.ts", import.meta.url));
   const child = spawn(process.execPath, [script, pool.endpoint, String(inFlight)], {
     stdio: ["pipe", "inherit", "inherit"],
+    env: { ...process.env, ...workerKeys },
   });
   await new Promise<void>((resolve) => {
     onCredit = () => {
@@ -109,6 +155,7 @@ async function openSubject(inFlight: number): Promise<Subject> {
       }),
     async close() {
       await pool.close();
+      protection.close();
       child.stdin.end();
       await once(child, "exit");
     },
@@ -148,7 +195,7 @@ async function measure(
 }
 
 async function compare(
-  subject: Subject,
+  subjects: { bus: Subject; keyed: Subject },
   raw: RawPeer,
   size: number,
   options: BusBenchOptions,
@@ -159,16 +206,26 @@ async function compare(
   const head = headOf(task);
   const warmUp = Math.min(5_000, Math.ceil(200_000_000 / (size + 10_000)));
   const perSecond = await raw.round({ head, mail, count: warmUp, inFlight });
-  await subject.round(task, mail, warmUp);
+  await subjects.bus.round(task, mail, warmUp);
+  await subjects.keyed.round(task, mail, warmUp);
   const count = Math.ceil((perSecond * roundMs) / 1_000);
-  const figures = { bus: [] as number[], raw: [] as number[] };
+  const figures = { bus: [] as number[], raw: [] as number[], keyed: [] as number[] };
   for (let round = 0; round < rounds; round += 1) {
     figures.raw.push(await raw.round({ head, mail, count, inFlight }));
-    figures.bus.push(await subject.round(task, mail, count));
+    figures.bus.push(await subjects.bus.round(task, mail, count));
+    figures.keyed.push(await subjects.keyed.round(task, mail, count));
   }
   const bus = spreadOf(figures.bus);
   const beside = spreadOf(figures.raw);
-  return { size, bus, raw: beside, ratio: bus.median / beside.median };
+  const keyed = spreadOf(figures.keyed);
+  return {
+    size,
+    bus,
+    raw: beside,
+    ratio: bus.median / beside.median,
+    keyed,
+    keyedRatio: keyed.median / bus.median,
+  };
 }
 
 function taskOf(mail: Buffer): TaskToPlace {

@@ -7,9 +7,11 @@ import { startWorker } from "@rs-agent/shared/worker/worker.ts";
 
 /**
  * A virus worker without an engine: every mail is clean at once. Arguments: the dispatcher's result
- * socket, tasks at once. Ends when standard input does.
+ * socket, tasks at once; keys of the bus are in the environment. Ends when standard input does.
  */
 const [dispatcher = "", concurrency = "64"] = process.argv.slice(2);
+const { BUS_KEY_FILE, BUS_ALLOW_FILE } = process.env;
+const keys = BUS_KEY_FILE === undefined ? {} : { BUS_KEY_FILE, BUS_ALLOW_FILE };
 const clean: TaskOutput = { output: { kind: "clean" } };
 
 const handler: TaskHandler = {
@@ -21,7 +23,7 @@ const handler: TaskHandler = {
 };
 
 const worker = startWorker({
-  config: loadConfig(workerConfigSchema, { BUS_DISPATCHERS: dispatcher }),
+  config: loadConfig(workerConfigSchema, { ...keys, BUS_DISPATCHERS: dispatcher }),
   handler,
   clock: systemClock,
   log: createLogger("null-worker", "warn"),
