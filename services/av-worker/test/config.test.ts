@@ -1,4 +1,12 @@
-import { describe, expect, it } from "vitest";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createCurveKey, formatSecretFile } from "@rs-agent/shared/bus/curve-key.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { avWorkerConfigSchema } from "../src/config.ts";
 
@@ -36,5 +44,41 @@ describe("the av-worker's settings", () => {
     for (const wrong of ["99999", "a b", "AV_DEPTH", "AV_ALLOW_BLIND"]) {
       expect(load).toThrow(wrong);
     }
+  });
+});
+
+describe("an av-worker whose keys cannot be used ends with exit code 78 and names the file", () => {
+  const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
+  let folder = "";
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "av-worker-keys-"));
+    const secret = formatSecretFile(createCurveKey(), "av-worker", new Date());
+    for (const [name, mode] of [
+      ["good.key", 0o600],
+      ["open.key", 0o644],
+    ] as const) {
+      writeFileSync(join(folder, name), secret);
+      chmodSync(join(folder, name), mode);
+    }
+    writeFileSync(join(folder, "broken.yaml"), "keys: 1");
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it.each([
+    ["away", "none.key", "broken.yaml", "none.key"],
+    ["for everybody to read", "open.key", "broken.yaml", "open.key"],
+    ["without a list", "good.key", "none.yaml", "none.yaml"],
+    ["with a list that is none", "good.key", "broken.yaml", "broken.yaml"],
+  ])("%s", { timeout: 30_000 }, async (_what, key, list, named) => {
+    const env = {
+      ...least,
+      BUS_KEY_FILE: join(folder, key),
+      BUS_ALLOW_FILE: join(folder, list),
+    };
+    const child = spawn(process.execPath, [main], { env, stdio: ["ignore", "ignore", "pipe"] });
+    const ended = once(child, "exit") as Promise<[number]>;
+    const [said, [code]] = await Promise.all([text(child.stderr), ended]);
+    expect(said).toContain(`CFG_BUS_KEYS: ${join(folder, named)}`);
+    expect(code).toBe(78);
   });
 });

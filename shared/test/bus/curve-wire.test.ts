@@ -1,0 +1,58 @@
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
+import { expect, test, vi } from "vitest";
+import { createHandler, openPool, openWorker, untilFree, virusTask } from "./pool-and-worker.ts";
+import { makeKeyFolder, openKeyedPool, openKeyedWorker } from "./keyed-actors.ts";
+import { openWiretap } from "./wiretap.ts";
+
+const patience = { timeout: 20_000, interval: 20 };
+const askedFor = "marker-of-a-secret-mail";
+const found = "Marker.Of-A-Secret-Finding";
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** One mail there and its finding back, over two taps; what these have caught of each direction. */
+async function capture(withKeys: boolean) {
+  const folder = makeKeyFolder();
+  const { pool, results } = withKeys ? await openKeyedPool(folder) : await openPool();
+  const handle = () => Promise.resolve({ output: { kind: "infected" as const, names: [found] } });
+  const handler = createHandler({ handle });
+  const port = await freePort();
+  const mailbox = await openWiretap(`tcp://127.0.0.1:${String(port)}`);
+  const resultSocket = await openWiretap(pool.endpoint);
+  const env = {
+    BUS_BIND: `tcp://127.0.0.1:${String(port)}`,
+    BUS_ADVERTISE: mailbox.endpoint,
+  };
+  if (withKeys) openKeyedWorker(folder, resultSocket.endpoint, "av-worker", { env, handler });
+  else openWorker(resultSocket.endpoint, { env, handler });
+  await untilFree(pool);
+  const mail = Buffer.from(`Subject: ${askedFor}\r\n\r\n`);
+  pool.place("virus", virusTask(mail), mail);
+  await vi.waitFor(() => expect(results).toHaveLength(1), patience);
+  return { toWorker: mailbox.captured(), toDispatcher: resultSocket.captured() };
+}
+
+test("without keys a capture of the bus shows mail and finding", async () => {
+  const { toWorker, toDispatcher } = await capture(false);
+  expect(toWorker.includes(askedFor)).toBe(true);
+  expect(toDispatcher.includes(found)).toBe(true);
+});
+
+test("with keys it shows neither, nor a head", async () => {
+  const { toWorker, toDispatcher } = await capture(true);
+  for (const bytes of [toWorker, toDispatcher]) {
+    expect(bytes.length).toBeGreaterThan(1_000);
+    expect(bytes.includes("CURVE")).toBe(true);
+    for (const text of [askedFor, found, "heartbeat", "example.org", "virus-1"]) {
+      expect(bytes.includes(text)).toBe(false);
+    }
+  }
+});
