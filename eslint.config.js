@@ -6,6 +6,7 @@ const zeromq = only("zeromq", "shared/src/bus");
 const msgpackr = only("msgpackr", "shared/src/bus/codec.ts");
 const mongodb = only("mongodb", "shared/src/store");
 const pino = only("pino", "shared/src/logger.ts");
+const promClient = only("prom-client", "shared/src/health/metrics.ts");
 const restrict = (...paths) => ({ "no-restricted-imports": ["error", { paths }] });
 
 export default tseslint.config(
@@ -15,7 +16,7 @@ export default tseslint.config(
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { project: "./tsconfig.json" } },
     rules: {
-      ...restrict(zeromq, msgpackr, mongodb, pino),
+      ...restrict(zeromq, msgpackr, mongodb, pino, promClient),
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
       "@typescript-eslint/no-confusing-void-expression": [
         "error",
@@ -33,10 +34,11 @@ export default tseslint.config(
       ],
     },
   },
-  { files: ["shared/src/bus/**"], rules: restrict(msgpackr, mongodb, pino) },
-  { files: ["shared/src/bus/codec.ts"], rules: restrict(zeromq, mongodb, pino) },
-  { files: ["shared/src/store/**"], rules: restrict(zeromq, msgpackr, pino) },
-  { files: ["shared/src/logger.ts"], rules: restrict(zeromq, msgpackr, mongodb) },
+  { files: ["shared/src/bus/**"], rules: restrict(msgpackr, mongodb, pino, promClient) },
+  { files: ["shared/src/bus/codec.ts"], rules: restrict(zeromq, mongodb, pino, promClient) },
+  { files: ["shared/src/store/**"], rules: restrict(zeromq, msgpackr, pino, promClient) },
+  { files: ["shared/src/logger.ts"], rules: restrict(zeromq, msgpackr, mongodb, promClient) },
+  { files: ["shared/src/health/metrics.ts"], rules: restrict(zeromq, msgpackr, mongodb, pino) },
   { files: ["shared/src/lifecycle.ts"], rules: { "no-restricted-syntax": "off" } },
   {
     files: ["**/test/**", "bench/**", "chaos/**", "start/src/**"],

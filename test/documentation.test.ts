@@ -3,8 +3,16 @@ import { hostname } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { Metrics } from "@rs-agent/shared/health/metrics.ts";
+import { showReadiness } from "@rs-agent/shared/health/serve-health.ts";
+import { createWorkerMetrics } from "@rs-agent/shared/worker/worker-metrics.ts";
 import { avWorkerConfigSchema } from "../services/av-worker/src/config.ts";
 import { cliConfigSchema, peerConfigSchema } from "../cli/src/config.ts";
+import { Activity } from "../services/dispatcher/src/activity.ts";
+import { showDispatcher } from "../services/dispatcher/src/dispatcher-metrics.ts";
+import { LoadMeter } from "../services/dispatcher/src/load-meter.ts";
+import { createIngestMetrics } from "../services/ingest/src/ingest-metrics.ts";
+import { showRelay } from "../services/relay/src/relay-metrics.ts";
 import { dispatcherConfigSchema } from "../services/dispatcher/src/config.ts";
 import { enricherConfigSchema } from "../services/enricher/src/config.ts";
 import { ingestConfigSchema } from "../services/ingest/src/config.ts";
@@ -85,6 +93,53 @@ describe("docs/settings.md", () => {
     const inCode = new Map(schemas.flatMap((schema) => [...settingsOf(schema)]));
     const numbers = [...rowsOf(read(`docs/${page}.md`))].filter(([, text]) => /^\d+$/.test(text));
     expect(numbers).toEqual(numbers.map(([name]) => [name, inCode.get(name)]));
+  });
+});
+
+/** Nothing is read as long as nobody looks. */
+const unread = {} as never;
+const metricsOf: Record<string, (metrics: Metrics) => unknown> = {
+  dispatcher(metrics) {
+    showDispatcher(metrics, unread);
+    return new Activity(metrics, new LoadMeter(() => 0));
+  },
+  workers: (metrics) => createWorkerMetrics(metrics, "virus", unread),
+  ingest: (metrics) => createIngestMetrics(metrics, unread),
+  relay: (metrics) => showRelay(metrics, unread),
+};
+
+describe("docs/metrics.md", () => {
+  it("has every metric with its type, its labels and whose it is", () => {
+    const inCode = new Map<string, { type: string; labels: string[]; of: string[] }>();
+    const add = (of: string, create: (metrics: Metrics) => unknown) => {
+      const metrics = new Metrics();
+      create(metrics);
+      for (const { name, type, labels } of metrics.defined) {
+        const before = inCode.get(name)?.of ?? [];
+        inCode.set(name, { type, labels: [...labels], of: [...before, of] });
+      }
+    };
+    add("all", (metrics) => showReadiness(metrics, "any", []));
+    for (const [of, create] of Object.entries(metricsOf)) add(of, create);
+    const rows = read("docs/metrics.md").matchAll(
+      /^\| `(rs_agent_\w+)` *\|([^|]*)\|([^|]*)\|([^|]*)\| *(?:sum|max|min) *\|[^|]+\|$/gm,
+    );
+    const inDocs = [...rows].map(([, name, type = "", labels = "", of = ""]) => [
+      name,
+      {
+        type: type.trim(),
+        labels: plain(labels).split(" ").filter(Boolean),
+        of: of.split(",").map((each) => each.trim()),
+      },
+    ]);
+    expect(Object.fromEntries(inDocs)).toEqual(Object.fromEntries(inCode));
+  });
+
+  it("uses in rules and queries only metrics that it has", () => {
+    const text = read("docs/metrics.md");
+    const named = new Set(text.match(/rs_agent_\w+/g) ?? []);
+    const rows = new Set([...text.matchAll(/^\| `(rs_agent_\w+)`/gm)].map(([, name]) => name));
+    expect([...named].filter((name) => !rows.has(name))).toEqual([]);
   });
 });
 

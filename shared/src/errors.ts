@@ -38,6 +38,7 @@ export const errorCodes = {
   ENRICH_GEOIP_UNREADABLE: "the GeoIP database cannot be read",
   RELAY_ROUTE_INVALID: "a relay route names no usable next hop or source address",
   INGEST_LISTEN: "the SMTP listener cannot be opened",
+  HEALTH_LISTEN: "the HTTP port for health and metrics cannot be opened",
   CLI_NOT_FOUND: "there is no mail with this id (any more)",
   CLI_REFUSED: "what was asked for is not possible as the mail stands; the message says why",
   CLI_SUBMIT_REFUSED: "the SMTP server did not take a mail",

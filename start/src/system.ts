@@ -229,6 +229,7 @@ class System implements RunningSystem {
       cwd: root,
       env: definedOf({
         ...process.env,
+        ...healthOf(process.env["HEALTH_HTTP"]),
         ...(await this.#wiring(name, nth)),
         ...this.#options.env,
         ...envOf(this.#options.serviceEnv?.[name], nth),
@@ -276,6 +277,11 @@ async function fixedPort(address: string): Promise<string> {
 
 function spamdChildren({ spamdChildren: children }: Parts): Env {
   return children === undefined ? {} : { SPAM_CHILDREN: String(children) };
+}
+
+/** On one host each service needs a port of its own: a free one, which its log tells. */
+function healthOf(asked: string | undefined): Env {
+  return asked === undefined ? {} : { HEALTH_HTTP: asked.replace(/:\d+$/, ":0") };
 }
 
 function envOf(env: Env | ((nth: number) => Env) | undefined, nth: number): Env {

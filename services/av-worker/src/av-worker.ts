@@ -1,4 +1,5 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import { createCanaryCheck } from "./canaries.ts";
@@ -15,6 +16,7 @@ export function startAvWorker(deps: {
   config: AvWorkerConfig;
   clock: Clock;
   log: Logger;
+  metrics?: Metrics;
 }): WorkerHandle {
   const { config, clock, log } = deps;
   const pool = new ClamdPool(
@@ -28,7 +30,7 @@ export function startAvWorker(deps: {
     { check: createCanaryCheck(canaryRules(config, clock)), log },
   );
   const handler = createVirusHandler({ pool, timeoutMs: config.AV_TIMEOUT_MS });
-  const worker = startWorker({ config, handler, clock, log });
+  const worker = startWorker({ ...deps, handler });
   const addresses = config.AV_CLAMD.map(({ text }) => text);
   worker.ready.then(
     () => log.info({ bus: worker.mailbox, clamd: addresses }, "ready"),

@@ -1,4 +1,5 @@
 import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
+import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { hostname } from "node:os";
 import { z } from "zod";
 
@@ -10,6 +11,8 @@ export const dispatcherConfigSchema = z
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(["plain", "hash", "off"]).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),
+    /** Where health and metrics are served; unset: nowhere. */
+    HEALTH_HTTP: healthHttp(),
     ACTOR_ID: z.string().min(1).max(128).optional(),
     /** Where the result socket binds. */
     BUS_BIND: z.string().default("tcp://127.0.0.1:*"),
@@ -42,6 +45,10 @@ export const dispatcherConfigSchema = z
     POLICY_REFRESH_MS: integer(100, 3_600_000).default(2_000),
     /** How often mail out of date, and bodies of no mail, are looked for. */
     RETENTION_MS: integer(1_000, 86_400_000).default(60_000),
+    /** How often what waits is counted; rarer where that takes long. */
+    WAITING_REFRESH_MS: integer(100, 3_600_000).default(5_000),
+    /** Workers are wanted so many that what waits is worked off in this time. */
+    SCALE_CLEAR_MS: integer(1_000, 86_400_000).default(60_000),
     /** Where mail goes whose policy names no route: `host:port`. */
     RELAY_NEXT_HOP: z.string().optional(),
     /** The name in Received fields and DSNs. */

@@ -6,10 +6,11 @@ import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
+import type { Activity } from "./activity.ts";
 import { Backlogs } from "./backlogs.ts";
 import { bounceRejected } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
-import { hold, note, type HeldMail } from "./held-mail.ts";
+import { hold, isNewTo, note, type HeldMail } from "./held-mail.ts";
 import { HeldMails } from "./held-mails.ts";
 import { advance, end, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
 import { createPlacement, type Placement } from "./placement.ts";
@@ -30,6 +31,7 @@ export interface DeskDeps {
   pool: WorkerPool;
   policies: Policies;
   spool: Spool | undefined;
+  activity: Activity;
   /** Aborts when the dispatcher stops now: nobody waits for the database any more. */
   closing: AbortSignal;
 }
@@ -141,6 +143,7 @@ export class Desk {
   /** Where older mail waits for this task in the database, a mail that was not claimed for it joins that. */
   #ask(mail: HeldMail, kind: TaskKind): void {
     if (mail.over) return;
+    if (isNewTo(mail, kind)) this.#deps.activity.onArrived(kind);
     const isBusy = mail.tasks.size > 0 || mail.asked.size > 0;
     if (this.backlogs.has(kind) && mail.mail.next !== kind && !isBusy) {
       this.#settle(mail, this.#giveBack(mail, kind));
@@ -182,7 +185,7 @@ export class Desk {
   }
 
   #createHeldMails(): HeldMails {
-    const { config, database, clock, log, pool, spool, closing } = this.#deps;
+    const { config, database, clock, log, pool, spool, activity, closing } = this.#deps;
     return new HeldMails({
       closing,
       mails: database.mails,
@@ -198,6 +201,7 @@ export class Desk {
       cancelTask: (taskId) => {
         pool.cancel(taskId);
       },
+      onFinished: ({ mail }) => activity.onFinished(mail.state),
       onLeft: (mail) => {
         if (mail.spoolPath !== undefined) this.#settle(mail, spool?.remove(mail.spoolPath));
       },
@@ -228,7 +232,7 @@ export class Desk {
   }
 
   #createFlow(): ResultDeps {
-    const { config, database, log, policies } = this.#deps;
+    const { config, database, log, policies, activity } = this.#deps;
     const verdicts = createVerdictWriter(config.VERDICT_WRITE_MS, (mail) =>
       this.#settle(mail, this.held.write(mail)),
     );
@@ -239,6 +243,7 @@ export class Desk {
       logAddresses: config.LOG_ADDRESSES,
       isAble: (kind) => this.isPaused(kind) || this.isAble(kind),
       enqueue: (mail, kind) => this.#ask(mail, kind),
+      onArrived: (kind) => activity.onArrived(kind),
       finish: (mail) => this.held.finish(mail),
       bounce: (mail, reason, now) =>
         this.held.untilAnswered(mail, () =>
@@ -253,6 +258,7 @@ export class Desk {
       putBody: (mail, raw) => this.held.untilAnswered(mail, () => database.bodies.put(raw)),
       giveBack: (mail, next, reason) => this.#giveBack(mail, next, reason),
       writeSoon: (mail) => verdicts.add(mail),
+      onStrikes: (kind, count) => activity.onStrikes(kind, count),
     };
   }
 

@@ -1,18 +1,22 @@
 import { openBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import { startWorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
+import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { taskKinds } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
+import { Activity } from "./activity.ts";
 import { startAdoption, type Adoption } from "./adoption.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { Desk } from "./desk.ts";
 import { createIntake, type Intake } from "./intake.ts";
+import { LoadMeter } from "./load-meter.ts";
+import { createObservation } from "./observation.ts";
 import { openPolicies, type Policies } from "./policies.ts";
 import { openSpool } from "./spool.ts";
-import { describe, type DispatcherStatus } from "./status.ts";
+import type { DispatcherStatus } from "./status.ts";
 import { startTimers } from "./timers.ts";
 
 export interface DispatcherDeps {
@@ -20,6 +24,7 @@ export interface DispatcherDeps {
   database: Database;
   clock: Clock;
   log: Logger;
+  metrics?: Metrics;
 }
 
 export interface Dispatcher extends ServiceHandle {
@@ -36,8 +41,10 @@ export interface Dispatcher extends ServiceHandle {
  * does the same), I7 (claims only as much as there is room and credit for).
  */
 export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher> {
-  const { config, database, clock, log } = deps;
+  const { config, database, clock, log, metrics = new Metrics() } = deps;
   const protection = openBusProtection(config, { kind: "dispatcher", clock, log });
+  const meter = new LoadMeter(() => clock.monotonicMs());
+  const activity = new Activity(metrics, meter);
   const policies = await openPolicies({
     all: () => database.policies.all(),
     nextHop: config.RELAY_NEXT_HOP,
@@ -53,8 +60,15 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     clock,
     log,
     protection,
-    onResult: (result) => desk.onResult(result),
-    onLost: (lost) => desk.onLost(lost),
+    onResult: (result) => {
+      activity.onResult(result);
+      desk.onResult(result);
+    },
+    onLost: (lost) => {
+      activity.onLost(lost);
+      desk.onLost(lost);
+    },
+    onWorkerGone: (kind, reason) => activity.onWorkerGone(kind, reason),
     onCreditChange: (kind) => {
       desk.placement.poke(kind);
       intake.poke(kind);
@@ -68,10 +82,12 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     pool,
     policies,
     spool,
+    activity,
     closing: closing.signal,
   });
   const catches = createTimerCatches(database.clock);
-  const intake: Intake = createIntake({ config, database, clock, desk, log, catches });
+  const intake: Intake = createIntake({ ...deps, desk, catches, activity });
+  const observation = createObservation({ config, database, pool, desk, catches, meter, metrics });
   const adoption = startAdoption({ config, database, log, signal: stop.signal });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch((hint) => {
@@ -86,7 +102,8 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     { everyMs: 250, run: () => desk.placement.expire() },
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
-    { everyMs: 2_000, run: () => report(deps, describe(pool, desk, catches)) },
+    { everyMs: 2_000, run: () => report(deps, observation.status()) },
+    { everyMs: config.WAITING_REFRESH_MS, run: () => observation.look() },
     { everyMs: config.RETENTION_MS, run: () => sweepRetention(database, log) },
     ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
   ]);

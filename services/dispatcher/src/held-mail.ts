@@ -59,6 +59,11 @@ export function hold(claimed: ClaimedMail): HeldMail {
   };
 }
 
+/** It has come to need this task: it was not claimed for it, nor has it been at a worker for it. */
+export function isNewTo({ mail, attempts }: HeldMail, kind: TaskKind): boolean {
+  return mail.next !== kind && !attempts.has(kind);
+}
+
 /** Notes a change to be written with the next write, and makes the record in memory show it. */
 export function note(held: HeldMail, change: MailChange): void {
   held.pending = merged(held.pending, change);

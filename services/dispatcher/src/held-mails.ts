@@ -21,6 +21,8 @@ export interface HeldMailsDeps {
   cancelTask: (taskId: string) => void;
   /** Aborts when the dispatcher stops now. */
   closing: AbortSignal;
+  /** What was known of the mail is written, and the lease given up by it. */
+  onFinished: (held: HeldMail) => void;
   /** A mail has left: there is room again, and nothing of it may stay on disk. */
   onLeft: (held: HeldMail) => void;
 }
@@ -147,7 +149,7 @@ export class HeldMails {
     if (held.over) return;
     held.over = true;
     try {
-      await this.write(held);
+      if (await this.write(held)) this.#deps.onFinished(held);
     } finally {
       this.#leave(held);
     }

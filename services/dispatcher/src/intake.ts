@@ -5,6 +5,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
+import type { Activity } from "./activity.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
 import type { Desk } from "./desk.ts";
@@ -16,6 +17,7 @@ export interface IntakeDeps {
   desk: Desk;
   log: Logger;
   catches: Pick<TimerCatches, "onClaimed">;
+  activity: Pick<Activity, "onClaimed">;
 }
 
 /** Claims waiting mail, as much as there is room and credit for (I7). */
@@ -35,7 +37,7 @@ export interface Intake {
 const trickle = 50;
 
 export function createIntake(deps: IntakeDeps): Intake {
-  const { config, database, clock, desk, log, catches } = deps;
+  const { config, database, clock, desk, log, catches, activity } = deps;
   const us = { owner: config.ACTOR_ID, leaseMs: config.LEASE_MS };
   const claim = (states: MailState[], next: string) => (limit: number) =>
     lane.among(async () => {
@@ -43,6 +45,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       for (const { mail } of claimed) {
         if (mail.claims === 1) catches.onClaimed(mail._id, mail.receivedAt);
       }
+      activity.onClaimed(next, claimed.length);
       await desk.take(claimed);
       return claimed.length;
     });

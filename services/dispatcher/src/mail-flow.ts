@@ -7,7 +7,7 @@ import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
-import { note, type HeldMail } from "./held-mail.ts";
+import { isNewTo, note, type HeldMail } from "./held-mail.ts";
 import * as transitions from "./transitions.ts";
 
 export interface MailFlowDeps {
@@ -20,6 +20,8 @@ export interface MailFlowDeps {
   isAble: (kind: TaskKind) => boolean;
   /** Asks for a worker. */
   enqueue: (held: HeldMail, kind: TaskKind) => void;
+  /** A mail has come to need a task for which it is not asked: no worker is able. */
+  onArrived: (kind: TaskKind) => void;
   /** Writes what is pending and ends our part in the mail. */
   finish: (held: HeldMail) => Promise<void>;
   /** The SMTP sender's domain is of the tenant under whose policy the mail goes out. */
@@ -80,6 +82,7 @@ async function conclude(
 ): Promise<void> {
   switch (step.kind) {
     case "wait":
+      if (isNewTo(held, step.check)) deps.onArrived(step.check);
       note(held, waitChange(deps, held, step, now));
       break;
     case "ready":

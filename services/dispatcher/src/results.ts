@@ -14,6 +14,7 @@ export interface ResultDeps extends MailFlowDeps {
   giveBack: (held: HeldMail, next: ResultHead["task"], reason: string) => Promise<void>;
   /** Verdicts are written after a moment, together. */
   writeSoon: (held: HeldMail) => void;
+  onStrikes: (kind: TaskKind, count: number) => void;
 }
 
 type EnrichResult = Extract<ResultHead, { task: "enrich" }>;
@@ -45,7 +46,7 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   deps.writeSoon(held);
   const { strikes = 0, from } = head;
   if (strikes > 0) {
-    strike(deps, held, strikes, from, `${head.task}: engine died or did not answer`);
+    strike(deps, held, head.task, strikes, from, "engine died or did not answer");
     if (isAlone) return giveUp(deps, held, head.task);
   }
   await advance(deps, held);
@@ -59,11 +60,14 @@ function isDone({ output }: ResultHead): boolean {
 function strike(
   deps: ResultDeps,
   held: HeldMail,
+  kind: TaskKind,
   count: number,
   worker: string,
-  detail: string,
+  what: string,
 ): void {
+  deps.onStrikes(kind, count);
   const strikes = (held.mail.strikes ?? 0) + count;
+  const detail = `${kind}: ${what}`;
   const history = { at: deps.clock.now(), event: "strike", by: worker, detail };
   note(held, { set: { strikes }, history });
 }
@@ -118,7 +122,7 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   if (reason === "failed") return onFailed(deps, held, kind, said, workerId);
   const how = strikeOf(held, lost);
   if (how !== undefined) {
-    strike(deps, held, 1, workerId, `${kind}: ${how}`);
+    strike(deps, held, kind, 1, workerId, how);
     if (lost.task.alone === true) return giveUp(deps, held, kind);
   }
   await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);

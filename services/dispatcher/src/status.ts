@@ -1,7 +1,9 @@
 import type { WorkerPool, WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
+import type { SeenDemand } from "./demand-watch.ts";
 import type { Desk } from "./desk.ts";
+import type { Load } from "./load-meter.ts";
 
 /** What a dispatcher tells about itself for `rs-agent status`. */
 export interface DispatcherStatus {
@@ -12,18 +14,28 @@ export interface DispatcherStatus {
   workers: WorkerSnapshot[];
   /** Mails since the start of which the change stream did not tell in time (I6). */
   timerOnlyMails: number;
+  /** Its own part of what comes in and is done. */
+  load: Load;
+  /** Of the whole system, with all other dispatchers' parts. */
+  demand: SeenDemand | undefined;
 }
 
-export function describe(
-  pool: WorkerPool,
-  desk: Desk,
-  catches: Pick<TimerCatches, "count">,
-): DispatcherStatus {
+export interface StatusDeps {
+  pool: WorkerPool;
+  desk: Desk;
+  catches: Pick<TimerCatches, "count">;
+  meter: { load(): Load };
+  demand: SeenDemand | undefined;
+}
+
+export function describe({ pool, desk, catches, meter, demand }: StatusDeps): DispatcherStatus {
   return {
     heldMails: desk.held.size,
     heldBytes: desk.held.bytes,
     waiting: Object.fromEntries(taskKinds.map((kind) => [kind, desk.placement.waiting(kind)])),
     workers: pool.workers(),
     timerOnlyMails: catches.count,
+    load: meter.load(),
+    demand,
   };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
@@ -25,7 +26,7 @@ export interface Bench {
   /** With `uri`, by another way to the same database; `log` is the dispatcher's. */
   dispatcher(
     env?: Record<string, string>,
-    by?: { uri?: string; log?: Logger },
+    by?: { uri?: string; log?: Logger; metrics?: Metrics; onDatabase?: (its: Database) => void },
   ): Promise<Dispatcher>;
   worker(kind: TaskKind, options?: FakeWorker): ReturnType<typeof startWorker>;
   /** Every task that a worker was asked for: `virus mailId`. */
@@ -94,7 +95,9 @@ export async function openBench(): Promise<Bench> {
       });
       const its = { clock, log: by.log ?? log };
       const own = await openDatabase({ uri: by.uri ?? uri, db, ...its });
-      const dispatcher = await startDispatcher({ config, database: own, ...its });
+      by.onDatabase?.(own);
+      const metrics = by.metrics === undefined ? {} : { metrics: by.metrics };
+      const dispatcher = await startDispatcher({ config, database: own, ...its, ...metrics });
       endpoints.push(dispatcher.endpoint);
       onTestFinished(() => dispatcher.close());
       return dispatcher;

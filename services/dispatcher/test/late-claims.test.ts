@@ -21,6 +21,7 @@ function openDesk() {
     maxBytes: 1_000,
     cancelTask: (taskId) => cancelled.push(taskId),
     closing: new AbortController().signal,
+    onFinished: () => undefined,
     onLeft: ({ mail }) => left.push(mail._id),
   });
   const mail = hold({

@@ -1,7 +1,7 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
-import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { startWorker } from "@rs-agent/shared/worker/worker.ts";
+import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import type { EnricherConfig } from "./config.ts";
 import { openCountries } from "./countries.ts";
 import { createEnrichHandler } from "./handler.ts";
@@ -14,7 +14,8 @@ export async function startEnricher(deps: {
   config: EnricherConfig;
   clock: Clock;
   log: Logger;
-}): Promise<ServiceHandle & { mailbox: string }> {
+  metrics?: Metrics;
+}): Promise<WorkerHandle> {
   const { config, clock, log } = deps;
   const countries = await openCountries({ path: config.ENRICH_GEOIP_DATABASE, log });
   const handler = createEnrichHandler({
@@ -24,7 +25,7 @@ export async function startEnricher(deps: {
     maxHeaderBytes: config.ENRICH_MAX_HEADER_BYTES,
     now: () => clock.now(),
   });
-  const worker = startWorker({ config, handler, clock, log });
+  const worker = startWorker({ ...deps, handler });
   worker.ready.then(
     () => log.info({ bus: worker.mailbox }, "ready"),
     () => undefined, // whoever runs the worker hears of it by `ready` itself

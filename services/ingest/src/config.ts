@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { isIP } from "node:net";
 import { z } from "zod";
 import { flag, integer, list, logLevel } from "@rs-agent/shared/config.ts";
+import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { networkSchema } from "@rs-agent/shared/policy/networks.ts";
 
@@ -60,6 +61,8 @@ export const ingestConfigSchema = z
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),
+    /** Where health and metrics are served; unset: nowhere. */
+    HEALTH_HTTP: healthHttp(),
     ACTOR_ID: z.string().min(1).max(128).optional(),
     /** What dispatcher and relay call this installation; the default of INGEST_HOSTNAME. */
     MAIL_HOSTNAME: z.string().max(255).default(hostname()),

@@ -1,4 +1,5 @@
 import { messageOf } from "@rs-agent/shared/errors.ts";
+import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
@@ -6,6 +7,7 @@ import { createClientNetworks } from "./client-networks.ts";
 import type { IngestConfig } from "./config.ts";
 import { createCounts } from "./counts.ts";
 import { listenersByKind, openListeners, type ListeningAddresses } from "./listeners.ts";
+import { createIngestMetrics } from "./ingest-metrics.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
 import { watchOverload, type OverloadWatch } from "./overload.ts";
 import { openPolicies, type Policies } from "./policies.ts";
@@ -18,6 +20,7 @@ export interface IngestDeps {
   /** Closed by the handle's `drain` and `close`. */
   database: Database;
   log: Logger;
+  metrics?: Metrics;
 }
 
 export interface IngestHandle extends ServiceHandle {
@@ -30,7 +33,8 @@ const reportMs = 2_000;
  * Starts ingest: SMTP and LMTP listeners that store what they accept before they say 250.
  * @throws RsError where a listener, the certificate or the policies cannot be had
  */
-export async function startIngest({ config, database, log }: IngestDeps): Promise<IngestHandle> {
+export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
+  const { config, database, log, metrics = new Metrics() } = deps;
   const presence = createStorePresence(log);
   const counts = createCounts();
   const budget = createMemoryBudget(config.INGEST_MAX_BYTES_IN_FLIGHT);
@@ -59,10 +63,15 @@ export async function startIngest({ config, database, log }: IngestDeps): Promis
     addresses: config.LOG_ADDRESSES,
     log,
   });
+  const counted = createIngestMetrics(metrics, {
+    bytesInFlight: () => budget.used,
+    isOverloaded: () => overload.isOver,
+  });
   const sessions = {
     policies,
     budget,
     counts,
+    counted,
     storeIsAway: () => presence.isAway,
     isOverloaded: () => overload.isOver,
     maxRecipients: config.INGEST_MAX_RECIPIENTS,

@@ -1,6 +1,7 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { readCertificate, type Certificate } from "./certificate.ts";
 import type { IngestConfig, ListenerKind } from "./config.ts";
+import type { Refusal } from "./reply.ts";
 import { createReverseResolver } from "./reverse-lookup.ts";
 import { createSessionHandlers, type SessionDeps } from "./session-handlers.ts";
 import { openSmtpListener, type ConnectionLimit, type SmtpListener } from "./smtp-listener.ts";
@@ -30,6 +31,7 @@ export async function openListeners(
     connections,
     xforwardPeers: config.INGEST_XFORWARD_PEERS,
     greetDelayMs: config.INGEST_GREET_DELAY_MS,
+    onDismissed: (refusal: Refusal) => sessions.counted.refused(refusal),
     log,
   };
   const open: SmtpListener[] = [];

@@ -5,6 +5,7 @@ import { clientOf } from "./client.ts";
 import type { ClientNetworks } from "./client-networks.ts";
 import type { ListenerSettings } from "./config.ts";
 import type { IngestCounts } from "./counts.ts";
+import type { IngestMetrics } from "./ingest-metrics.ts";
 import { Refusal, refuse } from "./reply.ts";
 import {
   addRecipient,
@@ -23,6 +24,7 @@ export interface SessionDeps extends TransactionDeps {
   receiveData: ReceiveData;
   submissionClients: ClientNetworks;
   counts: IngestCounts;
+  counted: IngestMetrics;
   addresses: AddressLogMode;
   log: Logger;
 }
@@ -46,8 +48,14 @@ export function createSessionHandlers(
   /** Logs the refusal and gives it back. */
   const refused = (refusal: Refusal, session: SMTPServerSession, recipient?: string): Refusal => {
     deps.counts.refusals += 1;
+    deps.counted.refused(refusal);
     logRefusal(refusal, transactions.get(session), session, recipient, listener, deps);
     return refusal;
+  };
+
+  const accepted = ({ direction }: Transaction) => {
+    deps.counts.acceptedMails += 1;
+    deps.counted.accepted(direction);
   };
 
   /**
@@ -84,7 +92,7 @@ export function createSessionHandlers(
       const transaction = transactionOf(transactions, session);
       void deps.receiveData(stream, transaction).then((result) => {
         if (result instanceof Refusal) refused(result, session);
-        else deps.counts.acceptedMails += 1;
+        else accepted(transaction);
         const reply = result instanceof Refusal ? result : `2.0.0 queued as ${result.queuedAs}`;
         if (listener.protocol === "lmtp") {
           done(

@@ -6,7 +6,7 @@ import type { SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { ListenerSettings } from "./config.ts";
-import { refuse } from "./reply.ts";
+import { refuse, type Refusal } from "./reply.ts";
 import { IngestConnection } from "./smtp-connection.ts";
 import type { SessionHandlers } from "./session-handlers.ts";
 
@@ -27,6 +27,8 @@ export interface ListenerDeps {
   /** How long an untrusted client waits for our greeting; who talks sooner is dismissed. */
   greetDelayMs: number;
   connections: ConnectionLimit;
+  /** A client was sent away before its session began. */
+  onDismissed: (refusal: Refusal) => void;
   log: Logger;
 }
 
@@ -82,6 +84,7 @@ export class SmtpListenerServer extends SMTPServer {
   /** From one command to the end of the next one's line. */
   readonly commandTimeoutMs: number;
   readonly #limit: ConnectionLimit;
+  readonly #onDismissed: (refusal: Refusal) => void;
   #draining = false;
 
   constructor(deps: ListenerDeps) {
@@ -89,6 +92,7 @@ export class SmtpListenerServer extends SMTPServer {
     this.greetDelayMs = deps.settings.trusted ? 0 : deps.greetDelayMs;
     this.commandTimeoutMs = deps.smtp.socketTimeout;
     this.#limit = deps.connections;
+    this.#onDismissed = deps.onDismissed;
   }
 
   get draining(): boolean {
@@ -105,14 +109,19 @@ export class SmtpListenerServer extends SMTPServer {
   }
 
   override connect(socket: net.Socket, options?: SMTPConnectionOptions | null): void {
-    if (this.#draining) return dismiss(socket, refuse.goingDown());
+    if (this.#draining) return this.#dismiss(socket, refuse.goingDown());
     const { open, max } = this.#limit;
-    if (open.size >= max) return dismiss(socket, refuse.tooManyConnections());
+    if (open.size >= max) return this.#dismiss(socket, refuse.tooManyConnections());
     const connection = new IngestConnection(this, socket, options ?? {});
     open.add(connection);
     this.connections.add(connection);
     connection.on("error", (error: Error) => this._onError(error));
     connection.init();
+  }
+
+  #dismiss(socket: net.Socket, refusal: Refusal): void {
+    this.#onDismissed(refusal);
+    dismiss(socket, refusal);
   }
 
   /** Takes no more connections; each session ends, those in DATA after their reply. */

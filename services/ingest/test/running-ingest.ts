@@ -2,6 +2,7 @@ import { inject } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { newToken } from "@rs-agent/shared/ids.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { policyDocumentSchema } from "@rs-agent/shared/policy/document.ts";
@@ -32,6 +33,7 @@ export interface RunningIngestOptions {
   env?: Record<string, string>;
   uri?: string;
   log?: Logger;
+  metrics?: Metrics;
 }
 
 const closers: (() => Promise<void>)[] = [];
@@ -56,7 +58,12 @@ export async function startTestIngest(options: RunningIngestOptions = {}): Promi
     INGEST_POLICY_REFRESH_MS: "50",
     ...options.env,
   });
-  const ingest = await startIngest({ config, database, log });
+  const ingest = await startIngest({
+    config,
+    database,
+    log,
+    ...(options.metrics && { metrics: options.metrics }),
+  });
   closers.push(() => ingest.close());
   const first = (addresses: string[]) => addresses[0] ?? "";
   return {

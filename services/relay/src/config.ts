@@ -1,4 +1,5 @@
 import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
+import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { hostname } from "node:os";
 import { z } from "zod";
@@ -15,6 +16,8 @@ export const relayConfigSchema = z
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),
+    /** Where health and metrics are served; unset: nowhere. */
+    HEALTH_HTTP: healthHttp(),
     ACTOR_ID: z.string().min(1).max(128).optional(),
     CHANGE_STREAM: flag().default(true),
     /** The name for EHLO (where the route has none of its own) and in reports on undelivered mail. */

@@ -1,5 +1,8 @@
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
+import { watchDatabase } from "@rs-agent/shared/health/database-part.ts";
+import { Metrics } from "@rs-agent/shared/health/metrics.ts";
+import { serveHealth } from "@rs-agent/shared/health/serve-health.ts";
 import { runService } from "@rs-agent/shared/lifecycle.ts";
 import { createLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
@@ -12,6 +15,14 @@ await runService(async () => {
   const clock = systemClock;
   const { MONGODB_URI: uri, MONGODB_DB: db } = config;
   const database = await openDatabase({ uri, db, clock, log });
-  const handle = await startRelay({ config, database, clock, log });
+  const metrics = new Metrics();
+  const service = await startRelay({ config, database, clock, log, metrics });
+  const handle = await serveHealth(service, {
+    listen: config.HEALTH_HTTP,
+    service: "relay",
+    parts: [watchDatabase(database, clock)],
+    metrics,
+    log,
+  });
   return { handle, log, drainMs: config.DRAIN_MS };
 });

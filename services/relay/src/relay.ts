@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { rootCertificates } from "node:tls";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
@@ -10,6 +11,7 @@ import { Budget } from "./budget.ts";
 import { longestTimeoutMs, type RelayConfig } from "./config.ts";
 import { createCounts, type RelayCounts } from "./counts.ts";
 import { LeaseKeeper } from "./leases.ts";
+import { showRelay } from "./relay-metrics.ts";
 import { RouteBook } from "./route-book.ts";
 
 export interface RelayDeps {
@@ -18,6 +20,7 @@ export interface RelayDeps {
   database: Database;
   clock: Clock;
   log: Logger;
+  metrics?: Metrics;
 }
 
 export interface Relay extends ServiceHandle {
@@ -87,6 +90,9 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     pollMs: config.RELAY_POLL_MS,
     onBug,
   });
+  if (deps.metrics !== undefined) {
+    showRelay(deps.metrics, { counts, routes: () => routes.snapshots });
+  }
   const watching = config.CHANGE_STREAM
     ? database.mails.watch((hint) => {
         if (hint.state === "ready") catches.onHint(hint);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { inject, onTestFinished } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import {
@@ -42,11 +43,18 @@ export async function runningRelay(
   db: string,
   settings: Record<string, string> = {},
   log: Logger = createSilentLogger(),
+  metrics?: Metrics,
 ): Promise<Relay> {
   const config = loadConfig(relayConfigSchema, quickSettings(db, settings));
   const uri = config.MONGODB_URI;
   const database = await openDatabase({ uri, db, clock: systemClock, log });
-  const relay = await startRelay({ config, database, clock: systemClock, log });
+  const relay = await startRelay({
+    config,
+    database,
+    clock: systemClock,
+    log,
+    ...(metrics && { metrics }),
+  });
   onTestFinished(() => relay.close());
   await relay.ready;
   return relay;

@@ -1,4 +1,5 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import type { SpamWorkerConfig } from "./config.ts";
@@ -18,6 +19,7 @@ export function startSpamWorker(deps: {
   config: SpamWorkerConfig;
   clock: Clock;
   log: Logger;
+  metrics?: Metrics;
 }): WorkerHandle {
   const { config, clock, log } = deps;
   const limits = {
@@ -33,7 +35,7 @@ export function startSpamWorker(deps: {
     log,
   });
   const handler = createSpamHandler({ pool, timeoutMs: config.SPAM_TIMEOUT_MS });
-  const worker = startWorker({ config, handler, clock, log });
+  const worker = startWorker({ ...deps, handler });
   worker.ready.then(
     () => log.info({ bus: worker.mailbox, spamd: config.SPAM_SPAMD }, "ready"),
     () => undefined, // whoever runs the worker hears of it by `ready` itself

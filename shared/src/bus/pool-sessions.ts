@@ -24,7 +24,8 @@ export interface PoolSessionsDeps {
   timing: BusTiming;
   log: Logger;
   onLost: (lost: LostTask) => void;
-  onEnd: (session: PoolSession) => void;
+  /** `reason` is undefined for a session in which no worker ever answered. */
+  onEnd: (session: PoolSession, reason: LostReason | undefined) => void;
   onUnsendable: () => void;
 }
 
@@ -159,12 +160,12 @@ export class PoolSessions {
     }
     if (whyUnproven !== undefined && reason !== "bye" && reason !== "revoked") {
       this.#tellUnproven(session, whyUnproven);
-      this.#deps.onEnd(session);
+      this.#deps.onEnd(session, undefined);
       return;
     }
     const seen = { worker: session.workerId, task: session.kind, reason };
     if (reason === "bye") this.#deps.log.info(seen, "worker has left");
     else this.#deps.log.warn({ ...seen, out: session.outstanding.tasks }, "worker is lost");
-    this.#deps.onEnd(session);
+    this.#deps.onEnd(session, reason);
   }
 }

@@ -8,7 +8,7 @@ import { growthBytes, Mailbox } from "./mailbox.ts";
 import { chooseWorker, freeCredit } from "./placement.ts";
 import { PoolInbox } from "./pool-inbox.ts";
 import { PoolSessions } from "./pool-sessions.ts";
-import type { LostTask, MailToPlace, TaskResult, TaskToPlace } from "./pool-task.ts";
+import type { LostReason, LostTask, MailToPlace, TaskResult, TaskToPlace } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
 import { busTiming, type BusTiming } from "./timing.ts";
 import { wireVersions, type Credit } from "./wire.ts";
@@ -33,6 +33,8 @@ export interface WorkerPoolDeps {
   onLost: (lost: LostTask) => void;
   /** There may be credit of this kind that was not there before. At most once a turn of the loop. */
   onCreditChange?: (kind: TaskKind) => void;
+  /** A session has ended, by whatever the reason says. */
+  onWorkerGone?: (kind: TaskKind, reason: LostReason) => void;
   maxMailBytes?: number;
   /** Sessions at once; a `ready` beyond them is dropped and counted. */
   maxWorkers?: number;
@@ -118,7 +120,10 @@ class Pool implements WorkerPool {
       onLost: (lost) => {
         if (!this.#closed) this.#deps.onLost(lost);
       },
-      onEnd: () => this.#checkSettled(),
+      onEnd: ({ kind }, reason) => {
+        if (!this.#closed && reason !== undefined) deps.onWorkerGone?.(kind, reason);
+        this.#checkSettled();
+      },
       onUnsendable: () => this.#drops.count("oversize"),
     });
     this.#timers = [

@@ -3,7 +3,15 @@ import type { Logger } from "../logger.ts";
 import { mailStates, parseMail, type MailRecord, type MailState } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
 import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
-import type { Backlog, Conservation, MailQuery, Waiting } from "./mails.ts";
+import {
+  waitTasks,
+  type Backlog,
+  type Conservation,
+  type DueMail,
+  type MailQuery,
+  type Waiting,
+  type WaitTask,
+} from "./mails.ts";
 
 type Mails = Collection<StoredDocument>;
 
@@ -78,6 +86,50 @@ export function backlogPipeline(limit: number): Document[] {
     { $match: { state: { $in: ["incoming", "processing"] } } },
     { $limit: limit + 1 },
     { $group: { _id: "$state", count: { $sum: 1 }, dueAt: { $min: "$dueAt" } } },
+  ];
+}
+
+const dueStates: Record<WaitTask, readonly MailState[]> = {
+  plan: ["incoming", "processing"],
+  retry: ["held"],
+  virus: ["processing"],
+  spam: ["processing"],
+  enrich: ["processing"],
+  relay: ["ready", "relaying"],
+};
+
+/**
+ * One task after the other, each by at most `limit` keys of the claims index and no document. Where
+ * there are more, the oldest is that of those which the index has first.
+ */
+export function dueMails(
+  mails: Mails,
+  limit: number,
+  now: Date,
+): Promise<Record<WaitTask, DueMail>> {
+  return reach(async () => {
+    const entries: [WaitTask, DueMail][] = [];
+    for (const task of waitTasks) {
+      const [group] = await mails
+        .aggregate(duePipeline(task, limit, now), { maxTimeMS: backlogWithinMs })
+        .toArray();
+      const since: unknown = group?.dueAt;
+      entries.push([
+        task,
+        { count: Number(group?.count ?? 0), since: since instanceof Date ? since : undefined },
+      ]);
+    }
+    return Object.fromEntries(entries) as Record<WaitTask, DueMail>;
+  });
+}
+
+export function duePipeline(task: WaitTask, limit: number, now: Date): Document[] {
+  const next = task === "relay" ? {} : { next: task };
+  // The lease of a mail in hand ends later than now.
+  return [
+    { $match: { state: { $in: [...dueStates[task]] }, ...next, dueAt: { $lte: now } } },
+    { $limit: limit },
+    { $group: { _id: null, count: { $sum: 1 }, dueAt: { $min: "$dueAt" } } },
   ];
 }
 

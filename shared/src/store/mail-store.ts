@@ -37,6 +37,7 @@ export function createMailStore(deps: {
     routesWaiting: () => queries.routesWaiting(mails),
     waiting: () => queries.waiting(mails),
     backlog: (limit) => queries.backlog(mails, limit, clock.now()),
+    due: (limit) => queries.dueMails(mails, limit, clock.now()),
     find: (query) => queries.findMails(mails, log, query),
     children: (parentId) => queries.childrenOf(mails, log, parentId),
     countOutcomes: () => queries.countOutcomes(mails),

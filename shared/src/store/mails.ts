@@ -1,4 +1,5 @@
 import type { HistoryEntry, MailRecord, MailState } from "../mail/record.ts";
+import { taskKinds } from "../mail/verdict.ts";
 
 /** A mail with the right to work on it until `validUntilMs` (I3). */
 export interface ClaimedMail {
@@ -84,6 +85,17 @@ export interface Backlog {
   untakenSince: Date | undefined;
 }
 
+/** What mail may wait for: a step of the dispatcher, a task of a worker, or the relay. */
+export const waitTasks = ["plan", "retry", ...taskKinds, "relay"] as const;
+export type WaitTask = (typeof waitTasks)[number];
+
+/** Mail that is due for a task and in nobody's hands. */
+export interface DueMail {
+  count: number;
+  /** When the oldest of them was due; undefined: there is none. */
+  since: Date | undefined;
+}
+
 /** I1 in numbers, each counting recipients of the records that are there. */
 export interface Conservation {
   /** Recipients of all mails that were accepted or adopted (not of DSNs, nor of a split's children). */
@@ -155,6 +167,8 @@ export interface MailStore {
   waiting(): Promise<Waiting[]>;
   /** What came in and has not passed its checks; it counts no further than `limit` + 1. */
   backlog(limit: number): Promise<Backlog>;
+  /** What waits for each task; none is counted further than `limit`. */
+  due(limit: number): Promise<Record<WaitTask, DueMail>>;
   /** Newest first. A record that does not parse is left out and logged. */
   find(query: MailQuery): Promise<MailRecord[]>;
   children(parentId: string): Promise<MailRecord[]>;

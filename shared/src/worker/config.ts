@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { plaintextPhrase } from "../bus/protection.ts";
 import { integer, list, logLevel } from "../config.ts";
+import { healthHttp } from "../health/listen-address.ts";
 
 /** A mailbox address that the environment gives: `tcp://host:port` or `ipc://path`. */
 const endpointSchema = z
@@ -30,5 +31,7 @@ export const workerConfigSchema = z.object({
   SPOOL_DIR: z.string().optional(),
   LOG_LEVEL: logLevel(),
   DRAIN_MS: integer(0, 3_600_000).default(30_000),
+  /** Where health and metrics are served; unset: nowhere. */
+  HEALTH_HTTP: healthHttp(),
 });
 export type WorkerConfig = z.output<typeof workerConfigSchema>;

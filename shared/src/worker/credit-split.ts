@@ -1,5 +1,8 @@
 import type { Credit } from "../bus/wire.ts";
 
+/** Tasks granted for each one worked on at once, so that the engine never waits for the bus. */
+export const grantFactor = 2;
+
 /**
  * Splits what a worker takes among its dispatchers, in their order. One that has sent nothing lately
  * keeps a single task, enough to begin; the others share the rest evenly. Every share has

@@ -8,10 +8,13 @@ import { wireVersions, type Credit } from "../bus/wire.ts";
 import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
 import { RetryableError } from "../errors.ts";
+import { Metrics } from "../health/metrics.ts";
 import type { ServiceHandle } from "../lifecycle.ts";
 import type { Logger } from "../logger.ts";
 import { watchAbility } from "./ability-watch.ts";
+import { Conditions } from "./conditions.ts";
 import type { WorkerConfig } from "./config.ts";
+import { grantFactor } from "./credit-split.ts";
 import { watchDispatchers } from "./dispatcher-directory.ts";
 import type { LinkPhase } from "./dispatcher-link.ts";
 import { DispatcherLinks } from "./dispatcher-links.ts";
@@ -22,9 +25,7 @@ import { openSpooled } from "./spool.ts";
 import { TaskRunner, type Answer } from "./task-runner.ts";
 import { WorkerInbox } from "./worker-inbox.ts";
 import { openWorkerMailbox } from "./worker-mailbox.ts";
-
-/** Tasks granted for each one worked on at once, so that the engine never waits for the bus. */
-const grantFactor = 2;
+import { createWorkerMetrics } from "./worker-metrics.ts";
 
 export interface WorkerDeps {
   config: WorkerConfig;
@@ -34,12 +35,15 @@ export interface WorkerDeps {
   versions?: readonly number[];
   timing?: BusTiming;
   lookup?: Lookup;
+  metrics?: Metrics;
 }
 
 /** What `/readyz` and a log line tell of a worker. */
 export interface WorkerState {
   /** Undefined: the first canaries are not back yet. */
   ability: Ability | undefined;
+  /** Why it takes no tasks, were it not for a drain; undefined: it does. */
+  unable: string | undefined;
   dispatchers: { endpoint: string; phase: LinkPhase; mailbox: string; grant: Credit }[];
 }
 
@@ -78,10 +82,11 @@ class Worker implements WorkerHandle {
   readonly #links: DispatcherLinks;
   readonly #inbox: WorkerInbox;
   readonly #ended = new AbortController();
+  readonly #conditions = new Conditions(this.#ended.signal);
   readonly #timers: NodeJS.Timeout[];
   readonly #becameReady = Promise.withResolvers<undefined>();
   readonly #failed = Promise.withResolvers<never>();
-  readonly #waiters = new Set<() => void>();
+  readonly #counts: ReturnType<typeof createWorkerMetrics>;
   #dispatchers: ReadonlySet<string> = new Set();
   #ability: Ability | undefined;
   #spools: readonly string[] = [];
@@ -111,8 +116,9 @@ class Worker implements WorkerHandle {
       drops: this.#drops,
       clock,
       log,
-      onBye: () => this.#wake(),
+      onBye: () => this.#conditions.wake(),
     });
+    this.#counts = this.#createMetrics();
     this.#timers = [
       setInterval(() => this.#links.tick(), this.#timing.heartbeatMs),
       setInterval(() => this.#sweep(clock.monotonicMs()), this.#timing.sweepMs),
@@ -131,7 +137,7 @@ class Worker implements WorkerHandle {
       mailbox: link.mailbox,
       grant: link.session?.grant ?? { tasks: 0, bytes: 0 },
     }));
-    return { ability: this.#ability, dispatchers };
+    return { ability: this.#ability, unable: this.#whyIncapable(), dispatchers };
   }
 
   dropped(): DropCounts {
@@ -149,11 +155,11 @@ class Worker implements WorkerHandle {
     this.#links.sayBye(false);
     const links = this.#links.all();
     const finished = () => links.every(({ session }) => session?.finished ?? true);
-    await this.#until(() => this.#runner.idle && finished(), signal);
+    await this.#conditions.until(() => this.#runner.idle && finished(), signal);
     this.#links.sayBye(true);
     const parted = AbortSignal.timeout(this.#timing.silentMs);
     const limit = signal === undefined ? parted : AbortSignal.any([signal, parted]);
-    await this.#until(() => links.every((link) => link.phase === "closed"), limit);
+    await this.#conditions.until(() => links.every((link) => link.phase === "closed"), limit);
     await this.close();
   }
 
@@ -164,7 +170,7 @@ class Worker implements WorkerHandle {
       this.#links.close();
       this.#mailbox.close();
       this.#protection.close();
-      this.#wake();
+      this.#conditions.wake();
       await this.#deps.handler.close();
     }
     await this.done.catch(() => undefined);
@@ -203,8 +209,19 @@ class Worker implements WorkerHandle {
       openSpooled: (task) => openSpooled(config.SPOOL_DIR, task),
       onBegin: (tasks) => this.#tellBegun(tasks),
       onAnswer: (task, answer) => this.#answer(task, answer),
-      onIdle: () => this.#wake(),
+      onIdle: () => this.#conditions.wake(),
     });
+  }
+
+  #createMetrics(): ReturnType<typeof createWorkerMetrics> {
+    const { handler, metrics = new Metrics() } = this.#deps;
+    return createWorkerMetrics(metrics, handler.kind, () => ({
+      isAble: this.#whyIncapable() === undefined,
+      sessions: this.#links.all().filter(({ phase }) => phase === "open").length,
+      atWork: this.#runner.atWork,
+      places: handler.concurrency(),
+      dropped: this.#drops.snapshot(),
+    }));
   }
 
   #createLinks(): DispatcherLinks {
@@ -230,7 +247,7 @@ class Worker implements WorkerHandle {
       capacity: () => this.#capacity(),
       onSessionEnd: (session) => {
         for (const task of [...session.tasks]) this.#runner.drop(task);
-        this.#wake();
+        this.#conditions.wake();
       },
     });
   }
@@ -270,7 +287,10 @@ class Worker implements WorkerHandle {
   }
 
   #whyUnable(): string | undefined {
-    if (this.#draining) return "draining";
+    return this.#draining ? "draining" : this.#whyIncapable();
+  }
+
+  #whyIncapable(): string | undefined {
     if (this.#ability === undefined) return "the canaries are not back yet";
     if (!this.#ability.able) return this.#ability.reason.slice(0, 500);
     const { handler } = this.#deps;
@@ -318,31 +338,14 @@ class Worker implements WorkerHandle {
     });
     if (invalid !== undefined) task.log.error({ invalid }, "handler's output is not on the wire");
     session.settle(task);
+    const result = invalid === undefined ? answer.output.kind : "failed";
+    this.#counts.answered.add({ kind: task.head.task, result });
     if (!link.send(head, body)) task.log.error("result does not fit into the send queue");
-    if (this.#draining) this.#wake();
+    if (this.#draining) this.#conditions.wake();
   }
 
   #fail(error: unknown): void {
     this.#failed.reject(error);
     void this.close().catch(() => undefined);
-  }
-
-  #wake(): void {
-    for (const look of [...this.#waiters]) look();
-  }
-
-  /** Settles when the condition holds, or the signal aborts. Looked at whenever something ends. */
-  async #until(condition: () => boolean, signal: AbortSignal | undefined): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    const look = () => {
-      const over = this.#ended.signal.aborted || signal?.aborted === true;
-      if (over || condition()) resolve(undefined);
-    };
-    this.#waiters.add(look);
-    signal?.addEventListener("abort", look, { once: true });
-    look();
-    await promise;
-    this.#waiters.delete(look);
-    signal?.removeEventListener("abort", look);
   }
 }

@@ -224,7 +224,7 @@ test("two addresses of one dispatcher make one session", async () => {
     lookup: () => Promise.resolve(["127.0.0.1", "::ffff:127.0.0.1"]),
   });
   const phases = () => worker.state().dispatchers.map(({ phase }) => phase);
-  await vi.waitFor(() => expect(phases().toSorted()).toEqual(["duplicate", "open"]));
+  await vi.waitFor(() => expect(phases().toSorted()).toEqual(["duplicate", "open"]), 10_000);
   expect(pool.workers()).toHaveLength(1);
 });
 

@@ -159,6 +159,7 @@ async function exercise(
   await mails.routesWaiting();
   await mails.waiting();
   await mails.backlog(10);
+  await mails.due(10);
   await mails.children(parentId);
   await mails.countOutcomes();
   const limit = 10;

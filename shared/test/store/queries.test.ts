@@ -96,6 +96,42 @@ describe("the backlog", () => {
   });
 });
 
+describe("due mail", () => {
+  it("is counted by task, in nobody's hands, no further than the limit, with its oldest", async () => {
+    const { store, db } = database();
+    const { mails } = store;
+    await db.collection("mails").deleteMany({});
+    const nothing = { count: 0, since: undefined };
+    const none = { plan: nothing, retry: nothing, virus: nothing, spam: nothing };
+    expect(await mails.due(10)).toEqual({ ...none, enrich: nothing, relay: nothing });
+    const later = new Date(Date.now() + 60_000);
+    await insert(
+      newMail({ state: "incoming", next: "plan", dueAt: at(2) }),
+      newMail({ state: "processing", next: "plan", dueAt: at(5) }),
+      newMail({ state: "processing", next: "spam", dueAt: at(3) }),
+      newMail({ state: "processing", next: "spam", dueAt: at(1), receivedAt: at(9) }),
+      newMail({ state: "processing", next: "spam", dueAt: later }),
+      newMail({ state: "processing", next: "virus", dueAt: later }),
+      newMail({ state: "held", next: "retry", dueAt: at(7) }),
+      newMail({ state: "ready", next: "hop-b:25|", dueAt: at(4) }),
+      newMail({ state: "relaying", next: "hop-a:25|", dueAt: at(3) }),
+      newMail({ state: "ready", next: "hop-a:25|", dueAt: later }),
+      newMail({ state: "sent" }),
+    );
+    const expected = {
+      plan: { count: 2, since: at(2) },
+      retry: { count: 1, since: at(7) },
+      virus: nothing,
+      spam: { count: 2, since: at(1) },
+      enrich: nothing,
+      relay: { count: 2, since: at(3) },
+    };
+    expect(await mails.due(10)).toEqual(expected);
+    expect(await mails.due(1)).toMatchObject({ spam: { count: 1, since: at(1) } });
+    await db.collection("mails").deleteMany({});
+  });
+});
+
 describe("conservation (I1)", () => {
   it("counts each accepted recipient once, through splits and beside DSNs", async () => {
     const { store, db } = database();

@@ -51,6 +51,18 @@ class VirtualCollection {
     };
   }
 
+  /** Counts, and finds the least `dueAt`: the one pipeline that a service of the simulation runs. */
+  aggregate(pipeline: Fields[]) {
+    const [match, limit] = pipeline as [{ $match: Fields }, { $limit: number }, unknown];
+    return {
+      toArray: async () => {
+        const found = await this.find(match.$match, { limit: limit.$limit }).toArray();
+        const due = found.map((doc) => doc["dueAt"] as Date).sort((a, b) => Number(a) - Number(b));
+        return found.length === 0 ? [] : [{ _id: null, count: found.length, dueAt: due[0] }];
+      },
+    };
+  }
+
   async findOne(filter: Fields, query: Query = {}): Promise<Doc | null> {
     const [found] = await this.find(filter, { ...query, limit: 1 }).toArray();
     return found ?? null;

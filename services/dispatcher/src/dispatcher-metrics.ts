@@ -1,0 +1,155 @@
+import type { DropCounts } from "@rs-agent/shared/bus/drop-counter.ts";
+import type { WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
+import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { waitTasks, type DueMail } from "@rs-agent/shared/store/mails.ts";
+import { showDrops } from "@rs-agent/shared/worker/worker-metrics.ts";
+import type { SeenDemand } from "./demand-watch.ts";
+import type { DispatcherStatus } from "./status.ts";
+
+/** What is shown when somebody looks: all of it is in memory. */
+export interface DispatcherFigures {
+  status: () => Pick<
+    DispatcherStatus,
+    "heldMails" | "heldBytes" | "waiting" | "workers" | "timerOnlyMails"
+  >;
+  demand: () => SeenDemand | undefined;
+  /** The database's time. */
+  now: () => Date;
+  staleWrites: () => number;
+  dropped: () => DropCounts;
+}
+
+export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): void {
+  showDemand(metrics, figures);
+  showWorkers(metrics, () => figures.status().workers);
+  showHeld(metrics, figures);
+  metrics.counted(
+    {
+      name: "rs_agent_timer_only_mails_total",
+      help: "Mails of which the change stream did not tell in time",
+    },
+    () => [[figures.status().timerOnlyMails, {}]],
+  );
+  metrics.counted(
+    {
+      name: "rs_agent_stale_writes_total",
+      help: "Writes that found the lease to be another's and changed nothing",
+    },
+    () => [[figures.staleWrites(), {}]],
+  );
+  showDrops(metrics, figures.dropped);
+}
+
+/** Of the whole system: every dispatcher shows the same, so that `max` is right, and `sum` is not. */
+function showDemand(metrics: Metrics, { demand, now }: DispatcherFigures): void {
+  const byTask = function* (value: (due: DueMail) => number): Generator<Sample<"task">> {
+    const seen = demand();
+    if (seen === undefined) return;
+    for (const task of waitTasks) yield [value(seen.due[task]), { task }];
+  };
+  metrics.gauge(
+    {
+      name: "rs_agent_waiting_mails",
+      help: "Mails in the database that are due for a task and in nobody's hands",
+      labels: ["task"],
+    },
+    () => byTask(({ count }) => count),
+  );
+  metrics.gauge(
+    {
+      name: "rs_agent_waiting_oldest_seconds",
+      help: "For how long the oldest of them has been due; 0: none waits",
+      labels: ["task"],
+    },
+    () => byTask(({ since }) => (since === undefined ? 0 : secondsSince(since, now()))),
+  );
+  metrics.gauge(
+    {
+      name: "rs_agent_waiting_counted_seconds",
+      help: "How old these counts and workers wanted are",
+    },
+    () => {
+      const seen = demand();
+      return seen === undefined ? [] : [[secondsSince(seen.at, now()), {}]];
+    },
+  );
+  metrics.gauge(
+    {
+      name: "rs_agent_workers_wanted",
+      help: "Workers of this kind that the arrivals and what waits need",
+      labels: ["kind"],
+    },
+    () => {
+      const seen = demand();
+      if (seen === undefined) return [];
+      return taskKinds.map((kind): Sample<"kind"> => [seen.kinds[kind].wanted, { kind }]);
+    },
+  );
+}
+
+function secondsSince(at: Date, now: Date): number {
+  return Math.max(0, now.getTime() - at.getTime()) / 1_000;
+}
+
+const workerStates = ["able", "unable", "silent", "opening", "leaving"] as const;
+
+function showWorkers(metrics: Metrics, workers: () => readonly WorkerSnapshot[]): void {
+  const tasks = (name: string, help: string, value: (worker: WorkerSnapshot) => number) =>
+    metrics.gauge({ name, help, labels: ["kind"] }, () =>
+      taskKinds.map((kind): Sample<"kind"> => {
+        const own = workers().filter((worker) => worker.kind === kind);
+        return [own.reduce((sum, worker) => sum + value(worker), 0), { kind }];
+      }),
+    );
+  tasks(
+    "rs_agent_credit_granted_tasks",
+    "Tasks that workers take from this dispatcher at once",
+    ({ grant }) => grant.tasks,
+  );
+  tasks(
+    "rs_agent_credit_busy_tasks",
+    "Tasks of this dispatcher that are at workers",
+    ({ outstanding }) => outstanding.tasks,
+  );
+  metrics.gauge(
+    {
+      name: "rs_agent_workers",
+      help: "Workers that this dispatcher has a session with, by how they are",
+      labels: ["kind", "state"],
+    },
+    () =>
+      taskKinds.flatMap((kind) =>
+        workerStates.map((state): Sample<"kind" | "state"> => {
+          const own = workers().filter((each) => each.kind === kind && stateOf(each) === state);
+          return [own.length, { kind, state }];
+        }),
+      ),
+  );
+}
+
+function stateOf({ state, unable }: WorkerSnapshot): (typeof workerStates)[number] {
+  if (state !== "open") return state;
+  return unable === undefined ? "able" : "unable";
+}
+
+function showHeld(metrics: Metrics, { status }: DispatcherFigures): void {
+  metrics.gauge(
+    { name: "rs_agent_held_mails", help: "Mails that this service holds by a lease" },
+    () => [[status().heldMails, {}]],
+  );
+  metrics.gauge({ name: "rs_agent_held_bytes", help: "Bytes of them that are in memory" }, () => [
+    [status().heldBytes, {}],
+  ]);
+  metrics.gauge(
+    {
+      name: "rs_agent_placing_mails",
+      help: "Mails in this dispatcher's memory that wait for a worker's credit",
+      labels: ["kind"],
+    },
+    () => {
+      const { waiting } = status();
+      return taskKinds.map((kind: TaskKind): Sample<"kind"> => [waiting[kind] ?? 0, { kind }]);
+    },
+  );
+}

@@ -1,0 +1,57 @@
+import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
+import type { RelayCounts } from "./counts.ts";
+import type { RouteSnapshot } from "./route-queue.ts";
+
+/** What is read when somebody looks. */
+export interface RelayFigures {
+  counts: Readonly<RelayCounts>;
+  routes: () => readonly RouteSnapshot[];
+}
+
+const outcomes = ["sent", "deferred", "bounced", "dead", "unknown"] as const;
+
+export function showRelay(metrics: Metrics, { counts, routes }: RelayFigures): void {
+  const total = (value: (route: RouteSnapshot) => number) =>
+    routes().reduce((sum, route) => sum + value(route), 0);
+  metrics.counted(
+    {
+      name: "rs_agent_relay_recipients_total",
+      help: "Outcomes of attempts at next hops, one for each recipient",
+      labels: ["outcome"],
+    },
+    () => outcomes.map((outcome): Sample<"outcome"> => [counts[outcome], { outcome }]),
+  );
+  metrics.counted(
+    {
+      name: "rs_agent_relay_resent_mails_total",
+      help: "Mails sent again after an unknown outcome: possible duplicates",
+    },
+    () => [[counts.resentMails, {}]],
+  );
+  metrics.counted(
+    {
+      name: "rs_agent_stale_writes_total",
+      help: "Writes that found the lease to be another's and changed nothing",
+    },
+    () => [[counts.staleMails, {}]],
+  );
+  metrics.counted(
+    {
+      name: "rs_agent_timer_only_mails_total",
+      help: "Mails of which the change stream did not tell in time",
+    },
+    () => [[counts.timerOnlyMails, {}]],
+  );
+  metrics.gauge(
+    { name: "rs_agent_held_mails", help: "Mails that this service holds by a lease" },
+    () => [[total(({ heldMails }) => heldMails), {}]],
+  );
+  metrics.gauge(
+    { name: "rs_agent_relay_sessions", help: "Open SMTP sessions with next hops" },
+    () => [[total(({ openSessions }) => openSessions), {}]],
+  );
+  metrics.gauge(
+    { name: "rs_agent_relay_failed_routes", help: "Routes whose next hop cannot be talked to" },
+    () => [[total(({ failure }) => (failure === undefined ? 0 : 1)), {}]],
+  );
+}

@@ -1,0 +1,56 @@
+import type { Clock } from "../clock.ts";
+import { messageOf } from "../errors.ts";
+import type { Database } from "../store/database.ts";
+import type { HealthPart } from "./health-part.ts";
+
+/** Milliseconds. */
+export interface PresenceTiming {
+  /** Between two questions. */
+  askEvery: number;
+  /** Without an answer for so long, the database is away. */
+  awayAfter: number;
+}
+
+const usual: PresenceTiming = { askEvery: 2_000, awayAfter: 5_000 };
+
+/** Whether the database answers: asked on a timer, so that what is told is never older than that. */
+export function watchDatabase(
+  database: Pick<Database, "ping">,
+  clock: Pick<Clock, "monotonicMs">,
+  timing: PresenceTiming = usual,
+): HealthPart {
+  let answeredAtMs = clock.monotonicMs();
+  let isAsked = false;
+  let error: string | undefined;
+  const ask = () => {
+    // One that hangs is not joined by others: the time since the last answer says it all.
+    if (isAsked) return;
+    isAsked = true;
+    database
+      .ping()
+      .then(
+        () => {
+          answeredAtMs = clock.monotonicMs();
+          error = undefined;
+        },
+        (reason: unknown) => {
+          error = messageOf(reason);
+        },
+      )
+      .finally(() => {
+        isAsked = false;
+      });
+  };
+  const timer = setInterval(ask, timing.askEvery);
+  timer.unref();
+  return {
+    name: "database",
+    whyNot() {
+      const agoMs = clock.monotonicMs() - answeredAtMs;
+      if (agoMs < timing.awayAfter) return undefined;
+      const silence = `no answer for ${Math.round(agoMs / 1_000)} s`;
+      return error === undefined ? silence : `${silence}: ${error}`;
+    },
+    close: () => clearInterval(timer),
+  };
+}

@@ -1,0 +1,88 @@
+import type { ServiceHandle } from "../lifecycle.ts";
+import type { HealthPart } from "./health-part.ts";
+import {
+  openHealthServer,
+  readinessOf,
+  type HealthServer,
+  type HealthServerDeps,
+} from "./health-server.ts";
+import type { Metrics } from "./metrics.ts";
+
+export type ServedHealth = Omit<HealthServerDeps, "listen"> & {
+  /** Undefined: nothing is served. */
+  listen: HealthServerDeps["listen"] | undefined;
+};
+
+/** A service with its health beside it. */
+export interface HealthyService extends ServiceHandle {
+  /** `host:port`; undefined: it is not served. */
+  readonly health: string | undefined;
+}
+
+/**
+ * Serves a service's health until it has drained or is closed: while it drains it is not ready. The
+ * parts are closed with it.
+ * @throws TerminalError HEALTH_LISTEN; the service is closed then
+ */
+export async function serveHealth(
+  service: ServiceHandle,
+  { listen, ...deps }: ServedHealth,
+): Promise<HealthyService> {
+  let isDraining = false;
+  const lifecycle: HealthPart = {
+    name: "service",
+    whyNot: () => (isDraining ? "draining" : undefined),
+  };
+  const parts = [lifecycle, ...deps.parts];
+  let server: HealthServer | undefined;
+  const closeParts = () => {
+    for (const part of parts) part.close?.();
+  };
+  const end = async () => {
+    closeParts();
+    await server?.close();
+  };
+  // Where nobody can ask, nothing need be watched.
+  if (listen === undefined) closeParts();
+  else {
+    deps.metrics.addProcess();
+    showReadiness(deps.metrics, deps.service, parts);
+    server = await openHealthServer({ ...deps, listen, parts }).catch(async (error: unknown) => {
+      await service.close().finally(end);
+      throw error;
+    });
+  }
+  service.done.then(end, end);
+  return {
+    health: server?.address,
+    ready: service.ready,
+    done: service.done,
+    async drain(signal) {
+      isDraining = true;
+      await service.drain(signal).finally(end);
+    },
+    async close() {
+      isDraining = true;
+      await service.close().finally(end);
+    },
+  };
+}
+
+/** What every service shows. */
+export function showReadiness(
+  metrics: Metrics,
+  service: string,
+  parts: readonly HealthPart[],
+): void {
+  metrics.gauge({ name: "rs_agent_ready", help: "1 while /readyz answers 200, else 0" }, () => [
+    [Number(readinessOf({ service, parts }).ready), {}],
+  ]);
+  metrics.gauge(
+    {
+      name: "rs_agent_info",
+      help: "Always 1; its labels say which service this is",
+      labels: ["service", "node"],
+    },
+    () => [[1, { service, node: process.version }]],
+  );
+}

@@ -1,0 +1,47 @@
+import type { HealthPart } from "../health/health-part.ts";
+import type { WorkerHandle, WorkerState } from "./worker.ts";
+
+/** A worker's engine, as its canaries found it last, and its dispatchers. */
+export function workerParts(worker: Pick<WorkerHandle, "state">): HealthPart[] {
+  return [
+    { name: "engine", whyNot: () => worker.state().unable },
+    {
+      name: "bus",
+      whyNot: () => {
+        const { dispatchers } = worker.state();
+        if (dispatchers.some(isOpen)) return undefined;
+        if (dispatchers.length === 0) return "BUS_DISPATCHERS has led to no dispatcher yet";
+        return dispatchers.map(whyClosed).join("; ");
+      },
+      warnings: () => {
+        const { dispatchers } = worker.state();
+        if (!dispatchers.some(isOpen)) return [];
+        return dispatchers.filter(({ phase }) => isAmiss(phase)).map(whyClosed);
+      },
+    },
+  ];
+}
+
+type Link = WorkerState["dispatchers"][number];
+
+function isOpen({ phase }: Link): boolean {
+  return phase === "open";
+}
+
+/** Not what has parted in order, or leads where another link leads too. */
+function isAmiss(phase: Link["phase"]): boolean {
+  return phase === "connecting" || phase === "greeting";
+}
+
+function whyClosed({ endpoint, phase, mailbox }: Link): string {
+  switch (phase) {
+    case "connecting":
+      return `${endpoint} cannot be reached from here`;
+    case "greeting":
+      return `${endpoint} has not answered: it cannot reach this mailbox, ${mailbox}, or refuses it`;
+    case "parted":
+      return `${endpoint} is going down`;
+    default:
+      return `${endpoint}: ${phase}`;
+  }
+}

@@ -1,0 +1,52 @@
+import type { DropCounts } from "../bus/drop-counter.ts";
+import type { Count, Metrics, Sample } from "../health/metrics.ts";
+import type { TaskKind } from "../mail/verdict.ts";
+
+/** What a worker tells of itself when somebody looks. */
+export interface WorkerFigures {
+  /** The engine takes work. */
+  isAble: boolean;
+  /** Dispatchers with which a session is open. */
+  sessions: number;
+  /** Tasks in hand, begun or not. */
+  atWork: number;
+  /** Tasks worked on at once at the most. */
+  places: number;
+  dropped: DropCounts;
+}
+
+/** Counts the tasks that a worker has answered, and shows its figures. */
+export function createWorkerMetrics(
+  metrics: Metrics,
+  kind: TaskKind,
+  figures: () => WorkerFigures,
+): { answered: Count<"kind" | "result"> } {
+  const one = (name: string, help: string, value: (seen: WorkerFigures) => number) =>
+    metrics.gauge({ name, help, labels: ["kind"] }, () => [[value(figures()), { kind }]]);
+  one("rs_agent_engine_able", "1 while the engine passes its canaries and takes work", (seen) =>
+    Number(seen.isAble),
+  );
+  one("rs_agent_worker_sessions", "Dispatchers that this worker works for", (s) => s.sessions);
+  one("rs_agent_worker_tasks", "Tasks that this worker has in hand, begun or not", (s) => s.atWork);
+  one("rs_agent_worker_places", "Tasks that it works on at once at the most", (s) => s.places);
+  showDrops(metrics, () => figures().dropped);
+  return {
+    answered: metrics.counter({
+      name: "rs_agent_worker_answers_total",
+      help: "Tasks that this worker has answered, by what it answered",
+      labels: ["kind", "result"],
+    }),
+  };
+}
+
+/** Of both sides of the bus. */
+export function showDrops(metrics: Metrics, dropped: () => DropCounts): void {
+  metrics.counted(
+    {
+      name: "rs_agent_bus_frames_dropped_total",
+      help: "Frames from the bus that were thrown away, by cause; stale results are task, late and session",
+      labels: ["cause"],
+    },
+    () => Object.entries(dropped()).map(([cause, count]): Sample<"cause"> => [count, { cause }]),
+  );
+}

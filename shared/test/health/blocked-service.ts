@@ -1,0 +1,9 @@
+import { serveIdle } from "./served.ts";
+
+/** A service whose event loop stands still from the first line on standard input on. */
+const { health } = await serveIdle();
+process.stdout.write(`${health ?? ""}\n`);
+process.stdin.once("data", () => {
+  process.stdout.write("blocked\n");
+  for (;;);
+});
