@@ -6,6 +6,7 @@ import { addKeys } from "./commands/keys.ts";
 import { addMailCommands } from "./commands/mail-commands.ts";
 import { addPolicy } from "./commands/policy.ts";
 import { addDead, addQuarantine } from "./commands/quarantine.ts";
+import { addReady } from "./commands/ready.ts";
 import { addStatus } from "./commands/status.ts";
 import { addSubmit } from "./commands/submit.ts";
 import { addUnknown } from "./commands/unknown.ts";
@@ -29,6 +30,7 @@ export function createProgram(deps: CliDeps): Command {
   addControls(program, deps);
   addKeys(program, deps);
   addDoctor(program, deps);
+  addReady(program, deps);
   addChaos(program, deps);
   return program;
 }

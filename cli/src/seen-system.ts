@@ -1,6 +1,11 @@
 import { z } from "zod";
 import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
-import { engineSchema, taskKindSchema, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import {
+  engineSchema,
+  taskKinds,
+  taskKindSchema,
+  type TaskKind,
+} from "@rs-agent/shared/mail/verdict.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import type { Pause } from "@rs-agent/shared/store/controls.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
@@ -28,6 +33,27 @@ const routeSchema = z.looseObject({
   failure: z.string().nullish(),
 });
 export type SeenRoute = z.output<typeof routeSchema> & { relay: string };
+
+/** How much there is to do of one kind of task, as a dispatcher has added it up. */
+const kindDemandSchema = z.looseObject({
+  wanted: z.number(),
+  waiting: z.number(),
+  arrivalsPerSecond: z.number(),
+  serviceMs: z.number().nullish(),
+  atOnce: z.number().nullish(),
+});
+const demandSchema = z.looseObject({
+  at: z.date(),
+  kinds: z.partialRecord(taskKindSchema, kindDemandSchema),
+});
+export type SeenDemand = z.output<typeof kindDemandSchema> & {
+  kind: TaskKind;
+  /** When it was counted. */
+  at: Date;
+  /** Workers that a dispatcher knows, and those of them that can work. */
+  there: number;
+  able: number;
+};
 
 const dispatcherSchema = z.looseObject({
   heldMails: z.number(),
@@ -61,6 +87,8 @@ export interface SeenService {
 export interface SeenSystem {
   services: SeenService[];
   workers: SeenWorker[];
+  /** Of each kind of task: what there is to do, and how many workers that needs. */
+  demand: SeenDemand[];
   /** Next hops to which relays have something to send. */
   routes: SeenRoute[];
   /** Ingests that answer 452 for now. */
@@ -74,9 +102,11 @@ export async function readSystem({
 }: Pick<Database, "actors" | "controls">): Promise<SeenSystem> {
   const [reports, paused] = await Promise.all([actors.all(), controls.pauses()]);
   const sorted = reports.sort((a, b) => compare(a.service + a.id, b.service + b.id));
+  const workers = workersIn(sorted);
   return {
     services: sorted.map(serviceIn),
-    workers: workersIn(sorted),
+    workers,
+    demand: demandIn(sorted, workers),
     routes: sorted.flatMap(routesIn),
     overloads: sorted.flatMap(overloadsIn),
     paused,
@@ -113,6 +143,21 @@ function workersIn(reports: readonly ActorReport[]): SeenWorker[] {
     }
   }
   return [...seen.values()].sort((a, b) => compare(a.kind + a.id, b.kind + b.id));
+}
+
+/** Each dispatcher has added up all of them: the newest sum counts. */
+function demandIn(reports: readonly ActorReport[], workers: readonly SeenWorker[]): SeenDemand[] {
+  const seen = reports.flatMap(({ service, snapshot }) => {
+    const parsed = demandSchema.safeParse(snapshot["demand"]);
+    return service === "dispatcher" && parsed.success ? [parsed.data] : [];
+  });
+  const [newest] = seen.sort((a, b) => b.at.getTime() - a.at.getTime());
+  return taskKinds.flatMap((kind) => {
+    const demand = newest?.kinds[kind];
+    const own = workers.filter((worker) => worker.kind === kind);
+    if (newest === undefined || demand === undefined) return [];
+    return [{ kind, at: newest.at, there: own.length, able: own.filter(isAble).length, ...demand }];
+  });
 }
 
 function routesIn({ id, service, snapshot }: ActorReport): SeenRoute[] {

@@ -96,6 +96,51 @@ describe("status", () => {
   });
 });
 
+describe("status of the work", () => {
+  test("shows workers wanted beside those that are there, by the newest dispatcher", async () => {
+    const { run, store } = cli();
+    const worker = (id: string, unable?: string) => ({
+      id,
+      kind: "spam",
+      mailbox: "tcp://127.0.0.1:1",
+      state: "open",
+      ...(unable === undefined ? {} : { unable }),
+      grant: { tasks: 4, bytes: 0 },
+      outstanding: { tasks: 0, bytes: 0 },
+    });
+    const workers = [worker("spam-1"), worker("spam-2", "spamd is away")];
+    const demand = (wanted: number, ageMs: number) => ({
+      at: new Date(Date.now() - ageMs),
+      due: {},
+      kinds: {
+        spam: { wanted, waiting: 1_234, arrivalsPerSecond: 12.34, serviceMs: 1_500, atOnce: 2 },
+        enrich: { wanted: 0, waiting: 0, arrivalsPerSecond: 0 },
+      },
+    });
+    const report = (id: string, wanted: number, ageMs: number) =>
+      store.actors.report(id, "dispatcher", {
+        heldMails: 0,
+        workers,
+        demand: demand(wanted, ageMs),
+      });
+    await report("d1", 7, 9_000);
+    await report("d2", 25, 1_000);
+    const { out } = await run(["status"]);
+    expectNarrow(out);
+    expect(out).toMatch(/TASK +WORKERS +WANTED +WAITING +ARRIVING/);
+    expect(out).toMatch(/spam +1 of 2 +25 +1234 mails +12\.3\/s +1\.5s +2/);
+    expect(out).toMatch(/enrich +0 +0 +0 mails/);
+    const json: unknown = JSON.parse((await run(["status", "--json"])).out);
+    expect(json).toMatchObject({
+      demand: [
+        { kind: "spam", there: 2, able: 1, wanted: 25, waiting: 1_234, serviceMs: 1_500 },
+        { kind: "enrich", there: 0, able: 0, wanted: 0 },
+      ],
+    });
+    await Promise.all(["d1", "d2"].map((id) => store.actors.leave(id)));
+  });
+});
+
 describe("find and explain", () => {
   test("find lists by recipient, sender, Message-ID, state and time", async () => {
     const { run } = cli();

@@ -14,6 +14,7 @@ const healthy: SeenSystem = {
     { id: "r1", service: "relay", at: now },
   ],
   workers: [worker()],
+  demand: [],
   routes: [],
   overloads: [],
   paused: [],

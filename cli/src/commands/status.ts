@@ -8,6 +8,7 @@ import {
   readSystem,
   routeText,
   whyNoWorker,
+  type SeenDemand,
   type SeenService,
   type SeenSystem,
   type SeenWorker,
@@ -52,7 +53,7 @@ export async function readStatus(database: Database, isCounted = false): Promise
 }
 
 export function formatStatus(status: Status): string {
-  const { server, now, waiting, services, workers, conservation } = status;
+  const { server, now, waiting, services, workers, demand, conservation } = status;
   const attention = attentionLines(status);
   return [
     field("database", server),
@@ -61,6 +62,7 @@ export function formatStatus(status: Status): string {
       ? "no service has said anything in the last 10 s"
       : serviceTable(services, now),
     ...(workers.length === 0 ? [] : [workerTable(workers)]),
+    ...(demand.length === 0 ? [] : [demandTable(demand)]),
     ...(attention.length === 0 ? [] : [attention.join("\n")]),
     ...(conservation === undefined ? [] : [outcomes(conservation)]),
   ].join("\n\n");
@@ -109,6 +111,22 @@ function workerTable(workers: readonly SeenWorker[]): string {
         engineText(engine ?? undefined),
       ];
     }),
+  );
+}
+
+/** Workers wanted beside those that are there. */
+function demandTable(demand: readonly SeenDemand[]): string {
+  return table(
+    ["TASK", "WORKERS", "WANTED", "WAITING", "ARRIVING", "SERVICE TIME", "AT ONCE"],
+    demand.map(({ kind, there, able, wanted, waiting, arrivalsPerSecond, serviceMs, atOnce }) => [
+      kind,
+      able === there ? String(there) : `${String(able)} of ${String(there)}`,
+      String(wanted),
+      mailsText(waiting),
+      `${arrivalsPerSecond.toFixed(1)}/s`,
+      serviceMs == null ? "" : span(serviceMs),
+      atOnce == null ? "" : String(atOnce),
+    ]),
   );
 }
 
