@@ -1,21 +1,31 @@
+import type { AdoptionPass } from "@rs-agent/shared/store/adoption-pass.ts";
+import type { AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { parseSources, type SourceConfig } from "@rs-agent/shared/store/source-config.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
+import type { Intake } from "./intake.ts";
 
 export interface AdoptionDeps {
   config: Pick<
     DispatcherConfig,
-    "SOURCES" | "CHANGE_STREAM" | "MAIL_HOSTNAME" | "MAX_MAIL_BYTES" | "CLAIM_BATCH"
+    | "SOURCES"
+    | "CHANGE_STREAM"
+    | "MAIL_HOSTNAME"
+    | "MAX_MAIL_BYTES"
+    | "CLAIM_BATCH"
+    | "ACTOR_ID"
+    | "LEASE_MS"
   >;
   database: Pick<Database, "sources">;
+  intake: Pick<Intake, "among" | "isOpen">;
   log: Logger;
   signal: AbortSignal;
 }
 
 /** Adopts mail that others put into MongoDB, by the stream's hint and by the timer (I6). */
-export interface Adoption {
+export interface Adoption extends AlsoAlone {
   /** The timer: every source is looked at. */
   tick(): void;
   /** Settles when the last pass and the streams have ended, after the signal aborted. */
@@ -23,9 +33,10 @@ export interface Adoption {
 }
 
 /** @throws TerminalError CFG_INVALID where SOURCES is wrong */
-export function startAdoption({ config, database, log, signal }: AdoptionDeps): Adoption {
+export function startAdoption(deps: AdoptionDeps): Adoption {
+  const { config, database, log, signal } = deps;
   const sources = config.SOURCES === undefined ? [] : parseSources(config.SOURCES);
-  const adopters = sources.map((source) => adopter(source, config, database, log));
+  const adopters = sources.map((source) => adopter(source, deps));
   const streams = config.CHANGE_STREAM
     ? sources.map((source, at) =>
         database.sources.watch(source, () => adopters[at]?.poke(), signal),
@@ -35,32 +46,54 @@ export function startAdoption({ config, database, log, signal }: AdoptionDeps): 
     tick() {
       for (const each of adopters) each.poke();
     },
+    async waits() {
+      for (const source of sources) if (await database.sources.suspectWaits(source)) return true;
+      return false;
+    },
+    async takeAlone(goOn, stopped) {
+      for (const source of sources) {
+        const options = { ...optionsFor(deps), goOn };
+        // One source that cannot be read must not keep mail from being claimed.
+        await database.sources.adoptAlone(source, options, stopped).then(
+          (pass) => report(log, source, pass),
+          (error: unknown) => log.warn({ err: error, source: source.name }, "no suspect adopted"),
+        );
+      }
+    },
     async stop() {
       await Promise.all([...streams, ...adopters.map((each) => each.stop())]);
     },
   };
 }
 
-function adopter(
-  source: SourceConfig,
-  config: AdoptionDeps["config"],
-  database: AdoptionDeps["database"],
-  log: Logger,
-): Claimer {
+function optionsFor({ config }: AdoptionDeps) {
+  return {
+    hostname: config.MAIL_HOSTNAME,
+    maxMailBytes: config.MAX_MAIL_BYTES,
+    owner: config.ACTOR_ID,
+    leaseMs: config.LEASE_MS / 4,
+  };
+}
+
+function adopter(source: SourceConfig, deps: AdoptionDeps): Claimer {
+  const { config, database, intake, log, signal } = deps;
   return createClaimer({
-    room: () => config.CLAIM_BATCH,
+    room: () => (intake.isOpen && !signal.aborted ? config.CLAIM_BATCH : 0),
     batch: config.CLAIM_BATCH,
     log,
     claim: async (limit) => {
-      const pass = await database.sources.adopt(source, {
-        limit,
-        hostname: config.MAIL_HOSTNAME,
-        maxMailBytes: config.MAX_MAIL_BYTES,
+      let pass: AdoptionPass = { adopted: 0, dead: 0, more: false };
+      await intake.among(async () => {
+        const goOn = () => intake.isOpen && !signal.aborted;
+        pass = await database.sources.adopt(source, { ...optionsFor(deps), limit, goOn });
+        report(log, source, pass);
+        return pass.adopted + pass.dead;
       });
-      if (pass.adopted + pass.dead > 0) {
-        log.info({ source: source.name, adopted: pass.adopted, dead: pass.dead }, "mail adopted");
-      }
       return pass.more ? limit : 0;
     },
   });
+}
+
+function report(log: Logger, { name }: SourceConfig, { adopted, dead }: AdoptionPass): void {
+  if (adopted + dead > 0) log.info({ source: name, adopted, dead }, "mail adopted");
 }

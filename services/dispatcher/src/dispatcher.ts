@@ -86,9 +86,18 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     closing: closing.signal,
   });
   const catches = createTimerCatches(database.clock);
-  const intake: Intake = createIntake({ ...deps, desk, catches, activity });
+  const intake: Intake = createIntake({
+    ...deps,
+    desk,
+    catches,
+    activity,
+    records: {
+      waits: () => adoption.waits(),
+      takeAlone: (goOn, signal) => adoption.takeAlone(goOn, signal),
+    },
+  });
   const observation = createObservation({ config, database, pool, desk, catches, meter, metrics });
-  const adoption = startAdoption({ config, database, log, signal: stop.signal });
+  const adoption: Adoption = startAdoption({ config, database, intake, log, signal: stop.signal });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch((hint) => {
         if (hint.next === "plan") catches.onHint(hint);

@@ -2,7 +2,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { MailState } from "@rs-agent/shared/mail/record.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
-import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
+import { AloneLane, type AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { Activity } from "./activity.ts";
@@ -18,6 +18,8 @@ export interface IntakeDeps {
   log: Logger;
   catches: Pick<TimerCatches, "onClaimed">;
   activity: Pick<Activity, "onClaimed">;
+  /** Suspects among the records of sources. */
+  records: AlsoAlone;
 }
 
 /** Claims waiting mail, as much as there is room and credit for (I7). */
@@ -28,6 +30,10 @@ export interface Intake {
   tick(): void;
   /** The timer: mail that may have killed dispatchers is looked for, and taken alone. */
   tickSuspects(): Promise<void>;
+  /** Nothing may be begun beside a suspect while this is false. */
+  readonly isOpen: boolean;
+  /** Begins something else that may end this service, and says how much; not beside a suspect. */
+  among(begin: () => Promise<number>): Promise<number>;
   stop(): Promise<void>;
   /** Stops now. */
   close(): Promise<void>;
@@ -120,6 +126,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
     inHand: () => desk.held.size,
     begin: (claimed) => desk.takeAlone(claimed),
+    also: deps.records,
     onOpen: tick,
   });
 
@@ -127,6 +134,10 @@ export function createIntake(deps: IntakeDeps): Intake {
     poke: (next) => claimers.get(next)?.poke(),
     tick,
     tickSuspects: () => lane.tick(),
+    get isOpen() {
+      return lane.isOpen;
+    },
+    among: (begin) => lane.among(begin),
     async stop() {
       await lane.stop();
       await Promise.all([...claimers.values(), ...overdue.values()].map((each) => each.stop()));

@@ -1,5 +1,4 @@
 import { BSON, ObjectId, type Document, type MongoClient } from "mongodb";
-import type { Clock } from "../clock.ts";
 import { adoptedMailId } from "../ids.ts";
 import type { Logger } from "../logger.ts";
 import { canonicalize } from "../mail/canonical.ts";
@@ -8,6 +7,7 @@ import { inspectTrace, isLoop, receivedField } from "../mail/received.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "../mail/record.ts";
 import { joinChunks, type BodyStore } from "./bodies.ts";
 import { durable } from "./connection.ts";
+import type { DatabaseClock } from "./database-clock.ts";
 import { deadLetterOf } from "./mail-document.ts";
 import type { MailStore } from "./mails.ts";
 import type { SourceConfig } from "./source-config.ts";
@@ -20,7 +20,7 @@ import {
 
 export interface AdoptionDeps {
   client: MongoClient;
-  clock: Clock;
+  clock: DatabaseClock;
   log: Logger;
   mails: Pick<MailStore, "insert">;
   bodies: Pick<BodyStore, "put" | "delete">;
@@ -80,6 +80,16 @@ export async function adoptRecord(
   const ref = await deps.bodies.put(traced);
   await insertWithBody(deps, mailOf({ source, record, mailId, ref, raw, now }));
   return { kind: "adopted", mailId };
+}
+
+/** A dead letter for a record that nobody must read: it says which one, and holds nothing else of it. */
+export function buryUnread(
+  deps: AdoptionDeps,
+  source: SourceConfig,
+  id: unknown,
+  why: string,
+): Promise<Adopted> {
+  return bury(deps, source, { _id: id }, mailIdOf(source, id), why);
 }
 
 function traceOf({ smtp }: SourceRecord, mailId: string, hostname: string, at: Date): Buffer {

@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import { messageOf, RetryableError } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
+import { timeOrAbort } from "../time-or-abort.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
 
 /** Milliseconds. */
@@ -27,8 +28,20 @@ export interface AloneLaneDeps {
   inHand: () => number;
   /** Works on a suspect; settles when it is in hand no more. */
   begin: (claimed: ClaimedMail) => Promise<void>;
+  /** What else of the service is taken alone, in the first half of that time. */
+  also?: AlsoAlone;
   /** Others may be claimed again. */
   onOpen: () => void;
+}
+
+/** Suspects that are not claimed mail. */
+export interface AlsoAlone {
+  waits(): Promise<boolean>;
+  /**
+   * Works on them, one at a time, as long as `goOn` says so. Settles when no note of that is left, or
+   * when `signal` aborts.
+   */
+  takeAlone(goOn: () => boolean, signal: AbortSignal): Promise<void>;
 }
 
 /**
@@ -87,13 +100,20 @@ export class AloneLane {
   }
 
   async #look(): Promise<void> {
-    const { wanted, mails, log, onOpen } = this.#deps;
+    const { wanted, mails, also, log, onOpen } = this.#deps;
     this.#nextMs = this.#nowMs() + laneTiming.look;
     try {
       const claim = wanted();
-      if (claim === undefined || !(await mails.suspectWaits(claim))) return;
+      const mailWaits = claim !== undefined && (await mails.suspectWaits(claim));
+      const alsoWaits = also !== undefined && (await also.waits());
+      if (!mailWaits && !alsoWaits) return;
       this.#isOpen = false;
-      if (await this.#quiet()) await this.#takeAlone();
+      if (await this.#quiet()) {
+        const untilMs = this.#nowMs() + laneTiming.alone;
+        const goOn = () => this.#nowMs() < untilMs - laneTiming.alone / 2;
+        if (alsoWaits) await also.takeAlone(goOn, this.#stopped.signal);
+        if (mailWaits) await this.#takeAlone(untilMs);
+      }
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error;
       log.warn({ reason: messageOf(error) }, "no suspect claimed");
@@ -114,9 +134,8 @@ export class AloneLane {
     return !this.#stopped.signal.aborted;
   }
 
-  async #takeAlone(): Promise<void> {
+  async #takeAlone(untilMs: number): Promise<void> {
     const { mails, wanted, begin, log } = this.#deps;
-    const untilMs = this.#nowMs() + laneTiming.alone;
     const taken: string[] = [];
     while (this.#nowMs() < untilMs && !this.#stopped.signal.aborted) {
       const claim = wanted();
@@ -169,17 +188,4 @@ export class AloneLane {
   #nowMs(): number {
     return this.#deps.clock.monotonicMs();
   }
-}
-
-function timeOrAbort(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end, { once: true });
-    function end() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    }
-  });
 }

@@ -11,7 +11,7 @@ import type { MailRecord } from "../mail/record.ts";
  *    them a mail is a dead letter; whatever a holder ends in peace clears it.
  */
 export const unendedBeforeAlone = 3;
-const deathsAlone = 2;
+export const deathsAlone = 2;
 
 /** What is written with a claim made alone, and taken back by its holder. */
 export function aloneNote(token: string, owner: string): string {

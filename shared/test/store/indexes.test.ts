@@ -5,6 +5,7 @@ import { createSilentLogger } from "../../src/logger.ts";
 import { createStores } from "../../src/store/database.ts";
 import { createIndexes, indexes } from "../../src/store/indexes.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
+import { adopting } from "./source-bench.ts";
 import { newMail, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -192,10 +193,13 @@ async function exercise(
     await db
       .collection("inbox")
       .insertMany([{ ...record }, { ...record, body: new ObjectId(), receivedAt: new Date() }]);
-    await sources.adopt(
-      { ...source, mark, name: `inbox-${mark}` },
-      { limit: 10, hostname: "mx", maxMailBytes: 50_000_000 },
-    );
+    await sources.adopt({ ...source, mark, name: `inbox-${mark}` }, adopting);
+    const suspect = { ...source, mark, name: `inbox-${mark}-2` };
+    const { insertedId } = await db.collection("inbox").insertOne({ ...record });
+    const note = { source: suspect.name, owner: "x", ids: [insertedId], alone: false, until: past };
+    await db.collection("adoptions").insertMany([{ ...note }, { ...note }, { ...note }]);
+    await sources.suspectWaits(suspect);
+    await sources.adoptAlone(suspect, adopting, new AbortController().signal);
   }
   await db.collection("bodies").insertOne({ _id: "orphan" as never, createdAt: past });
   await db.collection("bodies.files").insertOne({ _id: "orphan" as never, uploadDate: past });

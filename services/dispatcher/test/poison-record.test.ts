@@ -1,0 +1,132 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { newToken } from "@rs-agent/shared/ids.ts";
+import type { AdoptionNote } from "@rs-agent/shared/store/adoption-notes.ts";
+import { mailIdOf } from "@rs-agent/shared/store/adoption.ts";
+import { parseSources } from "@rs-agent/shared/store/source-config.ts";
+import { MongoClient, type ObjectId } from "mongodb";
+import { ConnectionString } from "mongodb-connection-string-url";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { openBench, type Bench } from "./in-process.ts";
+
+const marker = Buffer.from("ends the dispatcher that reads it");
+
+/** A way to the database on which no more comes once the marker passes. */
+async function wayToDatabase(uri: string, onMarker: () => void): Promise<string> {
+  const [host = "", port = ""] = (new ConnectionString(uri).hosts[0] ?? "").split(":");
+  const server = createServer((client) => {
+    const database = connect(Number(port), host);
+    let seen = Buffer.alloc(0);
+    const end = () => {
+      client.destroy();
+      database.destroy();
+    };
+    database.on("data", (data) => {
+      seen = Buffer.concat([seen, data]);
+      if (seen.includes(marker)) {
+        onMarker();
+        end();
+      } else client.write(data);
+      seen = seen.subarray(-marker.length);
+    });
+    client.on("data", (data) => database.write(data));
+    for (const socket of [client, database]) socket.on("error", end).on("close", end);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  return `mongodb://127.0.0.1:${String((server.address() as AddressInfo).port)}/?directConnection=true`;
+}
+
+/** A dispatcher in a process of its own, started again whenever it has ended. */
+async function supervised({ settings }: Bench, id: string, sources: string) {
+  let child: ChildProcess | undefined;
+  let isOver = false;
+  let starts = 0;
+  const kill = () => child?.kill("SIGKILL");
+  const uri = await wayToDatabase(settings.MONGODB_URI ?? "", kill);
+  const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
+  const start = () => {
+    starts += 1;
+    child = spawn(process.execPath, [main], {
+      env: {
+        PATH: process.env.PATH,
+        ...settings,
+        MONGODB_URI: uri,
+        ACTOR_ID: id,
+        LEASE_MS: "8000",
+        PLACE_MS: "100",
+        SOURCES: sources,
+      },
+      stdio: "ignore",
+    });
+    child.on("exit", () => {
+      if (!isOver) start();
+    });
+  };
+  start();
+  onTestFinished(async () => {
+    isOver = true;
+    kill();
+    if (child?.exitCode === null && child.signalCode === null) await once(child, "exit");
+  });
+  return { kill, starts: () => starts };
+}
+
+function record(text: string | Buffer) {
+  return {
+    state: "incoming",
+    smtp: { mailFrom: "a@b.example", rcptTo: ["bob@acme.example"], client: {} },
+    body: Buffer.from(`Subject: x\r\n\r\n${text.toString()}\r\n`),
+  };
+}
+
+it("the record that ends every dispatcher that reads it is dead after five, and nothing else is", async () => {
+  const bench = await openBench();
+  const client = new MongoClient(bench.settings.MONGODB_URI ?? "");
+  onTestFinished(() => client.close());
+  const db = client.db(bench.db);
+  const json = JSON.stringify([
+    { name: "inbox", form: "native", mode: "deliver", db: bench.db, collection: "inbox" },
+  ]);
+  const [source] = parseSources(json);
+  if (source === undefined) throw new Error("no source");
+  const texts = [...Array.from({ length: 20 }, (_, at) => `hello ${String(at)}`)];
+  texts.splice(10, 0, marker.toString());
+  const { insertedIds } = await db.collection("inbox").insertMany(texts.map(record));
+  const ids = Object.values(insertedIds);
+  // Two were killed from outside while they had the same page.
+  for (const owner of ["dispatcher-8", "dispatcher-9"]) {
+    const until = new Date(Date.now() - 60_000);
+    const note: AdoptionNote = { source: "inbox", owner, ids, alone: false, until };
+    await db.collection("adoptions").insertOne({ _id: newToken() as unknown as ObjectId, ...note });
+  }
+  const one = await supervised(bench, "dispatcher-1", json);
+  const other = await supervised(bench, "dispatcher-2", json);
+  const stateOf = async (id: unknown) =>
+    (await bench.database.mails.get(mailIdOf(source, id)))?.state;
+  await vi.waitFor(async () => expect(await stateOf(ids[10])).toBe("dead"), {
+    timeout: 100_000,
+    interval: 100,
+  });
+  const letter = await bench.get(mailIdOf(source, ids[10]));
+  expect(letter.reason).toMatch(
+    /adopters ended over it: \d had it among others, then alone dispatcher-[12], dispatcher-[12]$/,
+  );
+  const endings = one.starts() + other.starts() - 2;
+  expect(endings).toBeGreaterThanOrEqual(3);
+  expect(endings).toBeLessThanOrEqual(6);
+  for (const [at, id] of ids.entries()) {
+    if (at !== 10) expect(await stateOf(id)).toMatch(/^(incoming|processing)$/);
+  }
+  await db
+    .collection("inbox")
+    .insertOne({ ...record("later"), _id: "later" as unknown as ObjectId });
+  await vi.waitFor(async () => expect(await stateOf("later")).toBeDefined(), {
+    timeout: 30_000,
+    interval: 100,
+  });
+  expect(await db.collection("adoptions").countDocuments({ alone: true })).toBe(0);
+}, 150_000);

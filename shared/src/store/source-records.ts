@@ -1,0 +1,138 @@
+import { BSON, ObjectId, type Collection, type Db, type Document, type MongoClient } from "mongodb";
+import type { Logger } from "../logger.ts";
+import { messageOf } from "../errors.ts";
+import { mailIdOf, type Adopted } from "./adoption.ts";
+import { collectionOf, durable, isPassing } from "./connection.ts";
+import type { DatabaseClock } from "./database-clock.ts";
+import type { SourceConfig } from "./source-config.ts";
+
+/** A record that may wait for adoption, of which nothing is known yet but its `_id`. */
+export interface Waiting {
+  id: unknown;
+  mailId: string;
+}
+
+/** The records of one source: which of them wait, what is in them, and our mark on them. */
+export interface SourceRecords {
+  /** Where reading has to begin; undefined: at the first. */
+  start(): Promise<unknown>;
+  /** The next ones behind `after`, in the order of their ids. */
+  page(after: unknown): Promise<Waiting[]>;
+  /** Those of them that still wait, whole, a few at a time. */
+  read(ids: unknown[]): AsyncIterable<Document>;
+  /** Says in the record that it was adopted, if the source allows that. */
+  mark(id: unknown, adopted: Adopted): Promise<void>;
+  /** Everything up to this id was adopted. */
+  passed(id: unknown): Promise<void>;
+}
+
+const pageSize = 100;
+/** A record may have 16 MB, which MongoDB gives as its whole answer to one request anyway. */
+const readAtOnce = 16;
+/**
+ * ObjectIds are made by the writers' clocks, to the second: a record may come to be seen after one
+ * with a higher id. Where records are not marked, so much is looked at again.
+ */
+const overlapSeconds = 600;
+/** What MongoDB's indexes took before version 4.2. Longer ones do not fit into notes and marks. */
+export const maxIdBytes = 1_024;
+
+export function isTooLong(id: unknown): boolean {
+  return BSON.calculateObjectSize({ id }) > maxIdBytes;
+}
+
+export function sourceRecords(
+  deps: { client: MongoClient; db: Db; clock: DatabaseClock; log: Logger },
+  source: SourceConfig,
+): SourceRecords {
+  const { client, db, log } = deps;
+  const checkpoints = collectionOf(db, "checkpoints");
+  const records = recordsOf(client, source);
+  let isIndexed = !source.mark;
+  return {
+    async start() {
+      if (!isIndexed) {
+        const field = source.form === "native" ? "state" : "adopted.mailId";
+        await records
+          .createIndex({ [field]: 1, _id: 1 })
+          .catch((error: unknown) =>
+            log.warn(
+              { source: source.name, reason: messageOf(error) },
+              "source has no index of ours",
+            ),
+          );
+        isIndexed = true;
+      }
+      if (source.mark) return undefined;
+      const last: unknown = (await checkpoints.findOne({ _id: source.name }))?.last;
+      if (!(last instanceof ObjectId)) return undefined;
+      const seconds = Math.max(0, last.getTimestamp().getTime() / 1000 - overlapSeconds);
+      return ObjectId.createFromTime(seconds);
+    },
+
+    async page(after) {
+      const query = {
+        ...unmarked(source),
+        ...(after === undefined ? {} : { _id: { $gt: after } }),
+      };
+      const options = { projection: { _id: 1 }, sort: { _id: 1 }, limit: pageSize } as const;
+      const found = await records.find(query as Document, options).toArray();
+      return found.map(({ _id }) => ({ id: _id, mailId: mailIdOf(source, _id) }));
+    },
+
+    read: (ids) =>
+      records.find({ ...unmarked(source), _id: { $in: ids } } as Document, {
+        batchSize: readAtOnce,
+      }),
+
+    async mark(id, adopted) {
+      if (source.mark && adopted.kind !== "pending") await mark(deps, source, records, id, adopted);
+    },
+
+    async passed(id) {
+      if (source.mark || !(id instanceof ObjectId)) return;
+      await checkpoints.updateOne({ _id: source.name }, { $max: { last: id } }, { upsert: true });
+    },
+  };
+}
+
+type Records = Collection<{ _id: unknown }>;
+
+export function recordsOf(client: MongoClient, source: SourceConfig): Records {
+  return client.db(source.db, durable).collection<{ _id: unknown }>(source.collection, durable);
+}
+
+/** The records that may wait for adoption; served by an index, in the order of their ids. */
+function unmarked(source: SourceConfig): Document {
+  if (source.form === "native") return { state: "incoming" };
+  return source.mark ? { "adopted.mailId": null } : {};
+}
+
+/** Not marked is no reason to stop: others wait, and the mail is there, whatever is adopted again. */
+async function mark(
+  { clock, log }: { clock: DatabaseClock; log: Logger },
+  source: SourceConfig,
+  records: Records,
+  id: unknown,
+  adopted: Exclude<Adopted, { kind: "pending" }>,
+): Promise<void> {
+  const { mailId } = adopted;
+  const note = {
+    mailId,
+    at: clock.now(),
+    ...(adopted.kind === "dead" ? { reason: adopted.reason } : {}),
+  };
+  const state = source.form === "native" ? { state: "adopted" } : {};
+  const which: Document = { _id: id };
+  try {
+    await records.updateOne(which, { $set: { ...state, adopted: note } });
+  } catch (error) {
+    if (isPassing(error)) throw error;
+    log.error({ source: source.name, mailId, reason: messageOf(error) }, "a record takes no mark");
+    // Of almost 16 MB: a native record still has room for its state, which grows shorter.
+    const small = source.form === "native" ? state : { adopted: { mailId } };
+    await records.updateOne(which, { $set: small }).catch((again: unknown) => {
+      if (isPassing(again)) throw again;
+    });
+  }
+}

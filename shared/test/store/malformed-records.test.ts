@@ -1,0 +1,184 @@
+import { deflateSync } from "node:zlib";
+import fc from "fast-check";
+import { Code, ObjectId, type Document } from "mongodb";
+import { beforeEach, describe, expect, it } from "vitest";
+import { mailIdOf } from "../../src/store/adoption.ts";
+import type { SourceConfig } from "../../src/store/source-config.ts";
+import { anyValue } from "./any-value.ts";
+import { adopting, nativeRecord, rawMail, useSources } from "./source-bench.ts";
+import { useDatabase } from "./test-database.ts";
+
+const database = useDatabase();
+const { newSource, putFile, mongoMailServerRecord, collectionOf, adoptAll, mailOf } =
+  useSources(database);
+
+beforeEach(async () => {
+  await database().db.collection("mails").deleteMany({});
+});
+
+describe("a malformed source record", () => {
+  it("becomes a dead letter with its reason that holds the record, and stops no other", async () => {
+    const source = newSource({ form: "mongo-mail-server" });
+    const wrong: Document[] = [
+      await mongoMailServerRecord(source, { rcpt: [] }),
+      await mongoMailServerRecord(source, { rcpt: "bob@example.net" }),
+      await mongoMailServerRecord(source, { sender: 5 }),
+      await mongoMailServerRecord(source, { rcpt: ["bob@example.net>\r\nRCPT TO:<eve@x>"] }),
+      await mongoMailServerRecord(source, { message: { not: "an id" } }),
+      await mongoMailServerRecord(source, { message: await putFile(source, Buffer.from("%%%")) }),
+      await mongoMailServerRecord(source, {
+        message: await putFile(source, Buffer.from("aGVsbG8=")),
+      }),
+      { _id: "alone" },
+    ];
+    const good = await mongoMailServerRecord(source);
+    expect(await adoptAll(source, [...wrong, good])).toEqual({ adopted: 1, dead: 8, more: false });
+    for (const record of wrong) {
+      const mail = await mailOf(source, record);
+      expect(mail.state).toBe("dead");
+      expect(mail.reason).toMatch(/^record of source [^:]+: ./);
+      const kept = (await database().store.bodies.get(mail.body)).toString();
+      const id = record._id instanceof ObjectId ? record._id.toHexString() : "alone";
+      expect(kept).toContain(id);
+      for (const { outcome } of mail.recipients) expect(outcome).toBe("dead");
+    }
+    expect((await database().store.mails.countOutcomes()).holds).toBe(true);
+    const marked = await collectionOf(source).findOne({ _id: "alone" as never });
+    expect(marked).toMatchObject({
+      adopted: { reason: expect.stringContaining("rcpt") as string },
+    });
+    expect(await database().store.sources.adopt(source, { ...adopting, limit: 10 })).toMatchObject({
+      dead: 0,
+    });
+  });
+
+  const deep = (levels: number): unknown => (levels === 0 ? 1 : { a: deep(levels - 1) });
+  const many = (value: unknown) => Array.from({ length: 100_000 }, () => value);
+  const old = () => ObjectId.createFromTime(1_000 + Math.floor(Math.random() * 1e9));
+  it.each<[string, SourceConfig["form"], () => Document]>([
+    ["no SMTP envelope", "native", () => nativeRecord({ smtp: undefined })],
+    ["an SMTP envelope nested 90 deep", "native", () => nativeRecord({ smtp: deep(90) })],
+    ["100,000 recipients", "native", () => nativeRecord({ smtp: { rcptTo: many("a@b.example") } })],
+    [
+      "100,000 recipients that are none",
+      "native",
+      () => nativeRecord({ smtp: { rcptTo: many({}) } }),
+    ],
+    ["no body", "native", () => nativeRecord({ body: undefined })],
+    ["a body that is a list", "native", () => nativeRecord({ body: [rawMail] })],
+    ["a body that is code", "native", () => nativeRecord({ body: new Code("while (true);") })],
+    ["a body that is nowhere", "native", () => nativeRecord({ _id: old(), body: new ObjectId() })],
+    [
+      "a body that is nowhere under a text",
+      "native",
+      () => nativeRecord({ _id: old(), body: "../../etc/passwd" }),
+    ],
+    ["a date that is a text", "native", () => nativeRecord({ receivedAt: "yesterday" })],
+    [
+      "a client that is a list",
+      "native",
+      () => nativeRecord({ smtp: { rcptTo: ["a@b.example"], client: [] } }),
+    ],
+    [
+      "almost 16 MB that are no record",
+      "native",
+      () => ({ state: "incoming", ballast: "x".repeat(16 * 1024 * 1024 - 200) }),
+    ],
+    ["an id that is a document", "native", () => ({ _id: { a: deep(50) }, state: "incoming" })],
+    ["nothing at all", "mongo-mail-server", () => ({})],
+    [
+      "lists for texts",
+      "mongo-mail-server",
+      () => ({ sender: [], rcpt: [[]], client_address: [], message: [] }),
+    ],
+    [
+      "100,000 recipients that are none",
+      "mongo-mail-server",
+      () => ({ rcpt: many(null), message: new ObjectId() }),
+    ],
+    [
+      "a file that is nowhere",
+      "mongo-mail-server",
+      () => ({ _id: old(), sender: "", rcpt: ["a@b.example"], message: new ObjectId() }),
+    ],
+    [
+      "an xforward nested 90 deep",
+      "mongo-mail-server",
+      () => ({ rcpt: ["a@b.example"], xforward: { NAME: deep(90) }, message: new ObjectId() }),
+    ],
+  ])("with %s (%s) is a dead letter, marked, and stops no other", async (_, form, make) => {
+    const source = newSource({ form });
+    const good = async () =>
+      form === "native" ? nativeRecord() : await mongoMailServerRecord(source);
+    const wrong: Document = Object.fromEntries<unknown>(
+      Object.entries(make()).filter(([, value]) => value !== undefined),
+    );
+    const [before, after] = [await good(), await good()];
+    expect(await adoptAll(source, [before, wrong, after])).toMatchObject({ adopted: 2, dead: 1 });
+    const letter = await mailOf(source, wrong);
+    expect(letter).toMatchObject({ state: "dead" });
+    expect(letter.reason).toMatch(/^record of source [^:]+: ./);
+    for (const record of [before, after]) {
+      expect((await mailOf(source, record)).state).toBe("incoming");
+    }
+    expect(await adoptAll(source, [await good()])).toMatchObject({ adopted: 1, dead: 0 });
+  });
+
+  it(
+    "of any shape is adopted or a dead letter, and stops no other",
+    { timeout: 60_000 },
+    async () => {
+      const wrong = fc.record(
+        { smtp: anyValue, body: anyValue, receivedAt: anyValue, mode: anyValue },
+        { requiredKeys: [] },
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.array(wrong, { minLength: 1, maxLength: 8 }), async (changes) => {
+          const source = newSource();
+          const records = changes.map((change) => nativeRecord({ _id: old(), ...change }));
+          const good = nativeRecord();
+          const { adopted, dead } = await adoptAll(source, [...records, good]);
+          expect(adopted + dead).toBe(records.length + 1);
+          expect((await mailOf(source, good)).state).toBe("incoming");
+          expect((await database().store.mails.countOutcomes()).holds).toBe(true);
+          expect(await adoptAll(source, [nativeRecord()])).toMatchObject({ adopted: 1, dead: 0 });
+        }),
+        { numRuns: 25 },
+      );
+    },
+  );
+
+  it("is one whose file never comes; a young record is given time", async () => {
+    const source = newSource();
+    const old = nativeRecord({ _id: ObjectId.createFromTime(1_000), body: new ObjectId() });
+    const young = nativeRecord({ body: new ObjectId() });
+    expect(await adoptAll(source, [old, young])).toEqual({ adopted: 0, dead: 1, more: false });
+    expect((await mailOf(source, old)).reason).toContain("GridFS file");
+    expect(await database().store.mails.get(mailIdOf(source, young._id))).toBeUndefined();
+  });
+
+  it("is one that lacks a chunk of its file, or goes round in circles", async () => {
+    const source = newSource();
+    const cut = nativeRecord({ body: await putFile(source, Buffer.alloc(600_000, "a\n")) });
+    await database()
+      .client.db(source.db)
+      .collection(`${source.bucket}.chunks`)
+      .deleteOne({ files_id: cut.body as ObjectId, n: 1 });
+    const loop = nativeRecord({
+      body: Buffer.from("Received: from x\r\n".repeat(51) + "\r\nx\r\n"),
+    });
+    expect((await adoptAll(source, [cut, loop])).dead).toBe(2);
+    expect((await mailOf(source, cut)).reason).toContain("incomplete");
+    expect((await mailOf(source, loop)).reason).toContain("circles");
+  });
+
+  it("is a zip bomb, and it is not unpacked", async () => {
+    const source = newSource({ form: "mongo-mail-server" });
+    const bomb = deflateSync(Buffer.alloc(60 * 1024 * 1024)).toString("base64");
+    const record = await mongoMailServerRecord(source, {
+      message: await putFile(source, Buffer.from(bomb)),
+    });
+    expect((await adoptAll(source, [record])).dead).toBe(1);
+    expect((await mailOf(source, record)).reason).toContain("does not decompress");
+  });
+});
