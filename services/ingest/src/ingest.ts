@@ -6,11 +6,16 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createClientNetworks } from "./client-networks.ts";
 import type { IngestConfig } from "./config.ts";
 import { createCounts } from "./counts.ts";
-import { listenersByKind, openListeners, type ListeningAddresses } from "./listeners.ts";
 import { createIngestMetrics } from "./ingest-metrics.ts";
+import {
+  listenersByKind,
+  openListeners,
+  watchCertificate,
+  type ListeningAddresses,
+} from "./listeners.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
-import { watchOverload, type OverloadWatch } from "./overload.ts";
-import { openPolicies, type Policies } from "./policies.ts";
+import { watchOverload } from "./overload.ts";
+import { openPolicies } from "./policies.ts";
 import { createReceiving, type Receiving } from "./receive-data.ts";
 import type { SmtpListener } from "./smtp-listener.ts";
 import { createStorePresence } from "./store-presence.ts";
@@ -21,6 +26,8 @@ export interface IngestDeps {
   database: Database;
   log: Logger;
   metrics?: Metrics;
+  /** How often the certificate's files are looked at. */
+  certificatePollMs?: number;
 }
 
 export interface IngestHandle extends ServiceHandle {
@@ -34,7 +41,7 @@ const reportMs = 2_000;
  * @throws RsError where a listener, the certificate or the policies cannot be had
  */
 export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
-  const { config, database, log, metrics = new Metrics() } = deps;
+  const { config, database, log, metrics = new Metrics(), certificatePollMs = 5_000 } = deps;
   const presence = createStorePresence(log);
   const counts = createCounts();
   const budget = createMemoryBudget(config.INGEST_MAX_BYTES_IN_FLIGHT);
@@ -85,9 +92,11 @@ export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
     overload.close();
     throw error;
   });
+  const ended = new AbortController();
+  watchCertificate({ config, listeners, log, everyMs: certificatePollMs, signal: ended.signal });
   const addresses = listenersByKind(listeners);
   log.info({ ...shown(addresses), database: database.server }, "ready");
-  const timed = [policies, overload];
+  const timed = [policies, overload, { close: () => ended.abort() }];
   return createHandle({ config, database, log, timed, receiving, listeners, addresses }, () => ({
     addresses,
     ...counts,
@@ -97,8 +106,8 @@ export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
 }
 
 interface Running extends IngestDeps {
-  /** What asks the database by a timer. */
-  timed: (Policies | OverloadWatch)[];
+  /** What asks database or files by a timer. */
+  timed: { close(): void }[];
   receiving: Receiving;
   listeners: SmtpListener[];
   addresses: ListeningAddresses;

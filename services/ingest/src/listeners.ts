@@ -1,5 +1,6 @@
+import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { readCertificate, type Certificate } from "./certificate.ts";
+import { readCertificate, watchFiles, type Certificate } from "@rs-agent/shared/pem-files.ts";
 import type { IngestConfig, ListenerKind } from "./config.ts";
 import type { Refusal } from "./reply.ts";
 import { createReverseResolver } from "./reverse-lookup.ts";
@@ -63,5 +64,40 @@ export function listenersByKind(listeners: readonly SmtpListener[]): ListeningAd
 
 async function certificateOf(config: IngestConfig): Promise<Certificate | undefined> {
   const { INGEST_TLS_CERT: cert, INGEST_TLS_KEY: key } = config;
-  return cert === undefined || key === undefined ? undefined : readCertificate(cert, key);
+  if (cert === undefined || key === undefined) return undefined;
+  return readCertificate(
+    { setting: "INGEST_TLS_CERT", path: cert },
+    { setting: "INGEST_TLS_KEY", path: key },
+  );
+}
+
+/**
+ * Uses a renewed certificate for the sessions that begin after it; one that cannot be used is logged,
+ * and the old one stays in use.
+ */
+export function watchCertificate(deps: {
+  config: IngestConfig;
+  listeners: readonly SmtpListener[];
+  log: Logger;
+  /** How often the files are looked at. */
+  everyMs: number;
+  signal: AbortSignal;
+}): void {
+  const { config, listeners, log, everyMs, signal } = deps;
+  const { INGEST_TLS_CERT: cert, INGEST_TLS_KEY: key } = config;
+  if (cert === undefined || key === undefined) return;
+  const reload = async () => {
+    try {
+      const certificate = await certificateOf(config);
+      if (certificate === undefined || signal.aborted) return;
+      for (const listener of listeners) listener.useCertificate(certificate);
+      log.info({ file: cert }, "certificate reloaded");
+    } catch (error) {
+      log.error(
+        { file: cert, reason: messageOf(error) },
+        "certificate not reloaded: the old one stays in use",
+      );
+    }
+  };
+  watchFiles([cert, key], everyMs, () => void reload(), signal);
 }

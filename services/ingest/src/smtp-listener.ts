@@ -5,6 +5,7 @@ import type { SMTPServerOptions } from "smtp-server";
 import type { SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { Certificate } from "@rs-agent/shared/pem-files.ts";
 import type { ListenerSettings } from "./config.ts";
 import { refuse, type Refusal } from "./reply.ts";
 import { IngestConnection } from "./smtp-connection.ts";
@@ -37,6 +38,8 @@ export interface SmtpListener {
   readonly settings: ListenerSettings;
   /** `host:port` as it listens, the port filled in where it was 0. */
   readonly address: string;
+  /** For the sessions that go over to TLS from now on. */
+  useCertificate(certificate: Certificate): void;
   /** Ends all sessions but those in DATA, which get their reply first; settles when all are gone. */
   drain(): Promise<void>;
   /** Destroys all sockets. */
@@ -66,6 +69,7 @@ export async function openSmtpListener(deps: ListenerDeps): Promise<SmtpListener
   return {
     settings,
     address: addressOf(server.server),
+    useCertificate: ({ cert, key }) => server.updateSecureContext({ cert, key }),
     drain: async () => {
       server.drain();
       await closed;

@@ -62,6 +62,7 @@ export async function startTestIngest(options: RunningIngestOptions = {}): Promi
     config,
     database,
     log,
+    certificatePollMs: 50,
     ...(options.metrics && { metrics: options.metrics }),
   });
   closers.push(() => ingest.close());

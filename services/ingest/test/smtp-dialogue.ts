@@ -91,6 +91,12 @@ export class SmtpDialogue {
     return reply;
   }
 
+  /** The CN of the certificate that the server has shown. */
+  get peerName(): string | undefined {
+    const { subject } = (this.#socket as TLSSocket).getPeerCertificate();
+    return [subject.CN].flat()[0];
+  }
+
   /** Settles when the server has closed the connection. */
   async closed(): Promise<void> {
     while (!this.#ended) await new Promise<void>((resolve) => (this.#wake = resolve));

@@ -5,8 +5,15 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { createTransport } from "nodemailer";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { recordLog } from "./recorded-log.ts";
 import { anna, closeTestIngests, startTestIngest, stranger } from "./running-ingest.ts";
 import { SmtpDialogue } from "./smtp-dialogue.ts";
+
+async function makeCertificate(name: string, dir: string): Promise<void> {
+  const request = `req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=${name}`.split(" ");
+  const files = ["-keyout", join(dir, "key.pem"), "-out", join(dir, "cert.pem")];
+  await promisify(execFile)("openssl", [...request, ...files]);
+}
 
 const mail = "Subject: x\r\n\r\nHello\r\n";
 
@@ -16,9 +23,7 @@ describe("STARTTLS (RFC 3207)", () => {
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), "rs-agent-ingest-tls-"));
     env = { INGEST_TLS_CERT: join(dir, "cert.pem"), INGEST_TLS_KEY: join(dir, "key.pem") };
-    const request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mx.ingest.test".split(" ");
-    const files = ["-keyout", join(dir, "key.pem"), "-out", join(dir, "cert.pem")];
-    await promisify(execFile)("openssl", [...request, ...files]);
+    await makeCertificate("mx.ingest.test", dir);
   });
   afterAll(() => rm(dir, { recursive: true, force: true }));
   afterEach(closeTestIngests);
@@ -66,12 +71,47 @@ describe("STARTTLS (RFC 3207)", () => {
     }
   });
 
-  it("does not start with a key that does not fit", async () => {
+  it("shows a renewed certificate without a restart, and keeps the old one where the new one is bad", async () => {
+    const own = await mkdtemp(join(tmpdir(), "rs-agent-ingest-renewed-"));
+    onTestFinished(() => rm(own, { recursive: true, force: true }));
+    const files = { INGEST_TLS_CERT: join(own, "cert.pem"), INGEST_TLS_KEY: join(own, "key.pem") };
+    await makeCertificate("old.ingest.test", own);
+    const { log, lines } = recordLog();
+    const running = await startTestIngest({ env: files, log });
+    const shown = async () => {
+      const client = await SmtpDialogue.open(running.smtp);
+      expect(await client.startTls()).toMatch(/^220 /);
+      const name = client.peerName;
+      client.close();
+      return name;
+    };
+    const early = await SmtpDialogue.open(running.smtp);
+    onTestFinished(() => early.close());
+    await early.startTls();
+    expect(await shown()).toBe("old.ingest.test");
+
+    await writeFile(files.INGEST_TLS_KEY, "nonsense");
+    const refused = "certificate not reloaded: the old one stays in use";
+    const settings = { timeout: 20_000, interval: 50 };
+    await vi.waitFor(() => {
+      const line = lines().find(({ msg }) => msg === refused);
+      expect(line?.reason).toContain(`INGEST_TLS_KEY: ${files.INGEST_TLS_KEY}: no private key`);
+    }, settings);
+    expect(await shown()).toBe("old.ingest.test");
+
+    await makeCertificate("new.ingest.test", own);
+    await vi.waitFor(async () => expect(await shown()).toBe("new.ingest.test"), settings);
+    await early.say("EHLO client.test");
+    expect(await early.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
+  }, 60_000);
+
+  it("does not start with a key that cannot be used, and says which file it is", async () => {
     const wrong = join(dir, "wrong.pem");
     await writeFile(wrong, "nonsense");
     await expect(startTestIngest({ env: { ...env, INGEST_TLS_KEY: wrong } })).rejects.toMatchObject(
       {
         code: "CFG_INVALID",
+        message: expect.stringContaining(`INGEST_TLS_KEY: ${wrong}: no private key`) as string,
       },
     );
   });

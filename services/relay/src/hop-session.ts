@@ -2,6 +2,7 @@ import { isIP, type Socket } from "node:net";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { Timeouts } from "./config.ts";
+import type { Certificate } from "@rs-agent/shared/pem-files.ts";
 import type { Credential } from "./credentials.ts";
 import { OutgoingBody, type OutgoingMail } from "./outgoing-bytes.ts";
 import { ReplyParser, statusOf, replyClass, type Reply } from "./reply.ts";
@@ -30,6 +31,8 @@ export interface SessionOptions {
   /** Trusted certificates (PEM); undefined: the system's. */
   ca: readonly string[] | undefined;
   credential: Credential | undefined;
+  /** Shown to a hop that asks for one in the TLS handshake. */
+  certificate: Certificate | undefined;
   /** Not even where it is offered: the last try of STARTTLS broke (opportunistic only). */
   withoutTls?: boolean;
   /** Ends the opening. */
@@ -237,7 +240,7 @@ function authenticate(
 }
 
 function connectionOptions(options: SessionOptions) {
-  const { route, timeouts, ca } = options;
+  const { route, timeouts, ca, certificate } = options;
   const withoutTls = route.tls === "none" || options.withoutTls === true;
   return {
     host: route.host,
@@ -250,6 +253,7 @@ function connectionOptions(options: SessionOptions) {
     tls: {
       rejectUnauthorized: route.tls === "required",
       ...(ca === undefined ? {} : { ca: [...ca] }),
+      ...certificate,
     },
     name: route.helo ?? options.hostname,
     lmtp: route.protocol === "lmtp",

@@ -1,14 +1,15 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, RsError } from "@rs-agent/shared/errors.ts";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
-import { readCredential } from "./credentials.ts";
+import { readHopSecrets } from "./credentials.ts";
 import { openSession, type HopSession, type SessionFailure } from "./hop-session.ts";
 import type { Timeouts } from "./config.ts";
+import type { Trusted } from "./trusted.ts";
 
 export interface NextHopOptions {
   hostname: string;
   timeouts: Timeouts;
-  ca: readonly string[] | undefined;
+  trusted: Trusted;
   secretsDir: string | undefined;
   clock: Pick<Clock, "monotonicMs">;
   /** Sessions at once. */
@@ -97,14 +98,18 @@ export class NextHop {
   }
 
   async #connect(): Promise<Acquired> {
-    const { hostname, timeouts, ca, secretsDir } = this.#options;
+    const { hostname, timeouts, secretsDir } = this.#options;
     this.#opening += 1;
     try {
       const name = this.route.credential;
-      const credential = name === undefined ? undefined : await readCredential(secretsDir, name);
+      const secrets =
+        name === undefined
+          ? { credential: undefined, certificate: undefined }
+          : await readHopSecrets(secretsDir, name);
+      const ca = await this.#options.trusted();
       const { route } = this;
       const signal = this.#closing.signal;
-      const opened = await openSession({ route, hostname, timeouts, ca, credential, signal });
+      const opened = await openSession({ route, hostname, timeouts, ca, ...secrets, signal });
       if (opened.kind === "failed") return opened;
       const { session } = opened;
       this.#sessions.add(session);

@@ -1,7 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { rootCertificates } from "node:tls";
 import type { Clock } from "@rs-agent/shared/clock.ts";
-import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
@@ -13,6 +11,7 @@ import { createCounts, type RelayCounts } from "./counts.ts";
 import { LeaseKeeper } from "./leases.ts";
 import { showRelay } from "./relay-metrics.ts";
 import { RouteBook } from "./route-book.ts";
+import { openTrusted } from "./trusted.ts";
 
 export interface RelayDeps {
   config: RelayConfig;
@@ -75,7 +74,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
       hop: {
         hostname: config.RELAY_HOSTNAME,
         timeouts: config.timeouts,
-        ca: await trusted(config.RELAY_TLS_CA_FILE),
+        trusted: await openTrusted(config.RELAY_TLS_CA_FILE, log),
         secretsDir: config.RELAY_SECRETS_DIR,
         clock,
         limit: config.RELAY_CONCURRENCY,
@@ -135,14 +134,4 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
       await close();
     },
   };
-}
-
-/** The certificates that this relay trusts, or undefined: Node's own. */
-async function trusted(caFile: string | undefined): Promise<string[] | undefined> {
-  if (caFile === undefined) return undefined;
-  try {
-    return [...rootCertificates, await readFile(caFile, "utf8")];
-  } catch (cause) {
-    throw new TerminalError("CFG_INVALID", `RELAY_TLS_CA_FILE: ${messageOf(cause)}`, { cause });
-  }
 }

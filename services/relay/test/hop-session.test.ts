@@ -1,7 +1,3 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { loadOutgoing } from "../src/outgoing-bytes.ts";
@@ -9,6 +5,7 @@ import { openSession, type HopSession, type SessionOptions } from "../src/hop-se
 import { resultsOf, wasStale, type Transcript } from "../src/transcript.ts";
 import { rawMail, readyRecord, routeTo } from "./ready-mail.ts";
 import { runningSink } from "./running-relay.ts";
+import { selfSigned } from "./self-signed.ts";
 import { scriptedHop, type HopScript } from "./scripted-hop.ts";
 
 const timeouts = {
@@ -27,6 +24,7 @@ function optionsFor(route: Route, more: Partial<SessionOptions> = {}): SessionOp
     hostname: "relay.example",
     timeouts,
     ca: undefined,
+    certificate: undefined,
     credential: undefined,
     signal: new AbortController().signal,
     ...more,
@@ -286,16 +284,3 @@ describe("opening a session", () => {
     expect(opened.kind === "failed" && opened.failure.reply).toContain("535 5.7.8");
   });
 });
-
-function selfSigned(name: string): { key: string; cert: string } {
-  const dir = mkdtempSync(join(tmpdir(), "relay-test-tls-"));
-  const [key, cert] = [join(dir, "key"), join(dir, "cert")];
-  const names = ["-subj", `/CN=${name}`, "-addext", `subjectAltName=DNS:${name}`];
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  execFileSync("openssl", ["req", "-x509", ...newKey, "-keyout", key, "-out", cert, ...names], {
-    stdio: "ignore",
-  });
-  const pair = { key: readFileSync(key, "utf8"), cert: readFileSync(cert, "utf8") };
-  rmSync(dir, { recursive: true });
-  return pair;
-}

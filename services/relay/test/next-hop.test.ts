@@ -20,7 +20,7 @@ function nextHop(
   const hop = new NextHop(routeTo(...route), {
     hostname: "relay.example",
     timeouts,
-    ca: undefined,
+    trusted: () => Promise.resolve(undefined),
     secretsDir: undefined,
     clock: systemClock,
     limit: 4,
@@ -132,6 +132,7 @@ it("never says a password to a hop without TLS that is not on this host", async 
     timeouts,
     ca: undefined,
     credential: { user: "u", password: "p" },
+    certificate: undefined,
     signal: forEver,
   });
   expect(result.kind === "failed" && result.failure.reply).toContain("without TLS");

@@ -63,7 +63,13 @@ describe.skipIf(!installed)("against postfix's smtp-sink", () => {
 
 async function sendTo(port: number, recipients: string[], protocol: "smtp" | "lmtp") {
   const signal = new AbortController().signal;
-  const common = { hostname: "relay.example", timeouts, ca: undefined, credential: undefined };
+  const common = {
+    hostname: "relay.example",
+    timeouts,
+    ca: undefined,
+    credential: undefined,
+    certificate: undefined,
+  };
   const route = routeTo(port, { protocol });
   const opened = await openSession({ route, signal, ...common });
   if (opened.kind === "failed") throw new Error(opened.failure.reply);
