@@ -5,10 +5,12 @@ import { parseEnv } from "node:util";
 import { z } from "zod";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 
 /** Settings of `rs-agent`, under the names that the services have them. */
 export const cliConfigSchema = z.object({
   MONGODB_URI: z.string(),
+  ...mongoDbFileSettings,
   MONGODB_DB: z.string().min(1).default("rs_agent"),
   /** Who is named in the records for what is done. */
   RS_AGENT_USER: z.string().min(1).max(128).optional(),
@@ -28,7 +30,7 @@ export const peerConfigSchema = z.object({
 
 /** @throws TerminalError CFG_INVALID naming each wrong setting */
 export function loadCliConfig(env: NodeJS.ProcessEnv): CliConfig {
-  if ((env.MONGODB_URI ?? "") === "") {
+  if ((env.MONGODB_URI ?? "") === "" && (env.MONGODB_URI_FILE ?? "") === "") {
     const text = "MONGODB_URI is not set: give it as the services have it (or run `npm start`)";
     throw new TerminalError("CFG_INVALID", text);
   }
@@ -55,6 +57,7 @@ export function withRunningSystem(env: NodeJS.ProcessEnv, root: string): FoundSe
   const file = given.RS_AGENT_ENV_FILE ?? usual;
   if (given.RS_AGENT_ENV_FILE === undefined && !existsSync(file)) return { env: given };
   const left = readSettings(file);
+  if (given.MONGODB_URI_FILE !== undefined) return { env: given };
   const { MONGODB_URI: uri = left.MONGODB_URI } = given;
   // With a database of its own it is another system, and so are its listener and engines.
   if (uri !== left.MONGODB_URI) return { env: given };

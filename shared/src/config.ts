@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { TerminalError } from "./errors.ts";
+import { withMongoDbFiles } from "./mongodb-files.ts";
 
 /** An integer setting, given as decimal digits. */
 export function integer(min: number, max: number) {
@@ -31,11 +32,12 @@ export function list() {
 
 /**
  * Reads a service's settings from the environment, whole: every bad setting is named in one
- * message. An empty variable counts as unset.
+ * message. An empty variable counts as unset. MONGODB_URI may come from files.
  * @throws TerminalError CFG_INVALID
  */
 export function loadConfig<S extends z.ZodType>(schema: S, env: NodeJS.ProcessEnv): z.output<S> {
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const given = withMongoDbFiles(set);
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
   throw new TerminalError("CFG_INVALID", `settings are wrong:\n${z.prettifyError(parsed.error)}`);

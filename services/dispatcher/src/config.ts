@@ -1,12 +1,14 @@
 import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { hostname } from "node:os";
+import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 import { z } from "zod";
 
 /** The dispatcher's settings, by their environment names (docs/settings.md). */
 export const dispatcherConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
+    ...mongoDbFileSettings,
     MONGODB_DB: z.string().default("rs_agent"),
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(["plain", "hash", "off"]).default("plain"),

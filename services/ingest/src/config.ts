@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { isIP } from "node:net";
+import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 import { z } from "zod";
 import { flag, integer, list, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
@@ -57,6 +58,7 @@ const addresses = list().refine((entries) => entries.every((entry) => isIP(entry
 export const ingestConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
+    ...mongoDbFileSettings,
     MONGODB_DB: z.string().default("rs_agent"),
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),

@@ -2,6 +2,7 @@ import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { hostname } from "node:os";
+import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 import { z } from "zod";
 
 const timeoutMs = (standardMs: number) => integer(10, 3_600_000).default(standardMs);
@@ -12,6 +13,7 @@ const minute = 60 * second;
 export const relayConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
+    ...mongoDbFileSettings,
     MONGODB_DB: z.string().default("rs_agent"),
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),

@@ -14,6 +14,7 @@ import type { MailStore } from "./mails.ts";
 import { createPolicyStore, type PolicyStore } from "./policies.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { createSourceStore, type SourceStore } from "./sources.ts";
+import { checkTlsFiles } from "./tls-files.ts";
 
 /** The database with everything that we keep in it. The caller closes it. */
 export interface Database {
@@ -56,6 +57,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const { uri, log, lingerMs = defaultLingerMs } = options;
   const client = createClient(uri);
   try {
+    await checkTlsFiles(uri);
     const server = await describeServer(client, uri);
     const admin = client.db("admin", durable);
     const { clock, close: closeClock } = await openDatabaseClock(admin, options.clock, log);
