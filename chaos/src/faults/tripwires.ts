@@ -22,11 +22,11 @@ interface Tripwire {
 }
 
 const restartAfterMs = 300;
-/** Longer than field, name and number together. */
-const tailBytes = 64;
+/** Longer than field, name and number together, and than a command with a path. */
+const tailBytes = 512;
 const field = Buffer.from(poisonField, "latin1");
 const victimAndNumber = new RegExp(`${poisonField}: ([a-z-]+) (\\d+);`, "g");
-const scanOfFile = /^zSCAN ([^\0]+)\0/;
+const scanOfFile = /zSCAN ([^\0]+)\0/g;
 
 const tripwires: readonly Tripwire[] = [
   ...bothOf("dispatcher", ["dispatcher-database", "dispatcher-database-2"], "far"),
@@ -86,26 +86,28 @@ export function layTripwires(
 function poisonIn(onPoison: (victim: Victim, number: number) => void): Look {
   let tail = Buffer.alloc(0);
   return (piece) => {
-    const bytes = Buffer.concat([tail, piece, fileScannedBy(piece)]);
+    const bytes = Buffer.concat([tail, piece]);
     tail = bytes.subarray(-tailBytes);
-    if (!bytes.includes(field)) return;
-    for (const [whole, name, number] of bytes.toString("latin1").matchAll(victimAndNumber)) {
+    const seen = Buffer.concat([bytes, ...filesScannedBy(bytes)]);
+    if (!seen.includes(field)) return;
+    for (const [, name, number] of seen.toString("latin1").matchAll(victimAndNumber)) {
       const victim = victims.find((each) => each === name);
       if (victim !== undefined) onPoison(victim, Number(number));
-      // Seen once is enough: the rest of it must not count as another.
-      if (tail.includes(whole)) tail = Buffer.alloc(0);
     }
+    // Seen once is enough: the rest of it must not count as another.
+    tail = Buffer.alloc(0);
   };
 }
 
 /** clamd is told where the mail lies, not what it is, where it shares the dispatcher's disk. */
-function fileScannedBy(command: Buffer): Buffer {
-  const path = scanOfFile.exec(command.subarray(0, 4_096).toString("utf8"))?.[1];
-  if (path === undefined) return Buffer.alloc(0);
-  try {
-    return readFileSync(path);
-  } catch {
-    // Removed meanwhile: clamd will not find it either.
-    return Buffer.alloc(0);
-  }
+function filesScannedBy(commands: Buffer): Buffer[] {
+  if (!commands.includes("zSCAN ")) return [];
+  return [...commands.toString("latin1").matchAll(scanOfFile)].map(([, path = ""]) => {
+    try {
+      return readFileSync(path);
+    } catch {
+      // Removed meanwhile: clamd will not find it either.
+      return Buffer.alloc(0);
+    }
+  });
 }

@@ -7,10 +7,7 @@ import type { ClaimedMail, MailHint, MailStore } from "@rs-agent/shared/store/ma
 import { RouteQueue, type RouteQueueDeps, type RouteSnapshot } from "./route-queue.ts";
 
 export interface RouteBookDeps {
-  mails: Pick<
-    MailStore,
-    "routesWaiting" | "find" | "suspectWaits" | "claimSuspect" | "livedThrough"
-  >;
+  mails: Pick<MailStore, "routesWaiting" | "suspectWaits" | "claimSuspect" | "livedThrough">;
   controls: Pick<ControlStore, "paused">;
   log: Logger;
   clock: Pick<Clock, "monotonicMs">;
@@ -26,8 +23,6 @@ const forgottenAfterMs = 600_000;
 const searchPart = 1 / 20;
 /** Every so many searches, mail is looked for that a relay left in `relaying` when it died. */
 const leftBehindEvery = 5;
-/** Of those mails, so many are looked at: the others come up when these are settled. */
-const leftBehindAtOnce = 200;
 
 /** All routes for which mail waits, each with its queue: found by the stream's hints and the timer (I6). */
 export class RouteBook {
@@ -107,12 +102,11 @@ export class RouteBook {
     const { monotonicMs } = this.#deps.queue;
     const beganMs = monotonicMs();
     if (beganMs < this.#searchAtMs) return [];
-    const routes = await mails.routesWaiting();
+    const routes = await mails.routesWaiting("ready");
     this.#searchAtMs = beganMs + (monotonicMs() - beganMs) / searchPart;
     this.#searches += 1;
     if (this.#searches % leftBehindEvery !== 1) return routes;
-    const left = await mails.find({ state: "relaying", limit: leftBehindAtOnce });
-    return [...routes, ...left.flatMap(({ next }) => next ?? [])];
+    return [...routes, ...(await mails.routesWaiting("relaying"))];
   }
 
   #poke(route: string): void {

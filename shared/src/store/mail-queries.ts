@@ -25,9 +25,9 @@ export function getMail(mails: Mails, id: string): Promise<MailRecord | undefine
   });
 }
 
-export function routesWaiting(mails: Mails): Promise<string[]> {
+export function routesWaiting(mails: Mails, state: "ready" | "relaying"): Promise<string[]> {
   return reach(async () => {
-    const routes: unknown[] = await mails.distinct("next", { state: "ready" });
+    const routes: unknown[] = await mails.distinct("next", { state });
     return routes.filter((route) => typeof route === "string");
   });
 }

@@ -34,7 +34,7 @@ export function createMailStore(deps: {
     livedThrough: (claim) => livedThrough(mails, claim),
     renew: (held, leaseMs) => renewLeases(writing, held, leaseMs),
     writeAs: (mailId, guard, change) => writeAsPerson(writing, mailId, guard, change),
-    routesWaiting: () => queries.routesWaiting(mails),
+    routesWaiting: (state) => queries.routesWaiting(mails, state),
     waiting: () => queries.waiting(mails),
     backlog: (limit) => queries.backlog(mails, limit, clock.now()),
     due: (limit) => queries.dueMails(mails, limit, clock.now()),

@@ -162,8 +162,8 @@ export interface MailStore {
     },
     change: MailChange,
   ): Promise<"written" | "refused">;
-  /** The routes for which `ready` mail waits, due or not. */
-  routesWaiting(): Promise<string[]>;
+  /** The routes for which mail in this state waits, due or not. */
+  routesWaiting(state: "ready" | "relaying"): Promise<string[]>;
   waiting(): Promise<Waiting[]>;
   /** What came in and has not passed its checks; it counts no further than `limit` + 1. */
   backlog(limit: number): Promise<Backlog>;

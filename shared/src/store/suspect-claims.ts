@@ -11,7 +11,7 @@ import {
 } from "./mail-claims.ts";
 import { readMail } from "./mail-document.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
-import { aloneNote, unendedBeforeAlone } from "./poison.ts";
+import { aloneNote, unendedBeforeAlone, whyPoison } from "./poison.ts";
 
 /** Served by an index of the suspects alone, so that asking costs nothing while there are none. */
 const suspected = { unended: { $gte: unendedBeforeAlone } };
@@ -64,15 +64,30 @@ export function claimSuspect(
       (error: unknown) => buryUnclaimable(deps, filter, error),
     );
     if (matched === 0) return undefined;
-    const query = { _id: found._id, "lease.token": token };
-    const documents = await mails.find(query).toArray();
-    if (documents.length === 0) {
-      // The note of this claim may be there, read from a primary that was deposed: it must be taken back.
-      throw new RetryableError("STORE_WRITE_UNCERTAIN", `the claim of ${found._id} is not seen`);
-    }
-    const [mail] = await readClaimed(deps, documents, token, validUntil(clock, sentMs, leaseMs));
+    const document = await readSuspect(mails, found._id, token);
+    const [mail] = await readClaimed(deps, [document], token, validUntil(clock, sentMs, leaseMs));
     return mail;
   });
+}
+
+/**
+ * What mail brought along may be what kills, as soon as it is read. So it is left out first, and for good
+ * where the notes say that the mail must not be begun again.
+ */
+async function readSuspect(
+  mails: ClaimDeps["mails"],
+  id: string,
+  token: string,
+): Promise<StoredDocument> {
+  const claimed = { _id: id, "lease.token": token };
+  const bare = await mails.findOne(claimed, { projection: { "enriched.headerBlock": 0 } });
+  const read = bare === null ? undefined : readMail(bare);
+  const isPoison =
+    read !== undefined && "mail" in read && whyPoison(read.mail, token) !== undefined;
+  const document = isPoison ? bare : await mails.findOne(claimed);
+  if (document !== null) return document;
+  // The note of this claim may be there, read from a primary that was deposed: it must be taken back.
+  throw new RetryableError("STORE_WRITE_UNCERTAIN", `the claim of ${id} is not seen`);
 }
 
 /** What is no record may have counts and notes to which nothing can be added. */

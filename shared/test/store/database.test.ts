@@ -92,7 +92,7 @@ describe("reads and writes", () => {
     await mails.renew([{ mailId: mail._id, token: claimed?.token ?? "" }], 5_000);
     await mails.writeAs(mail._id, { states, unleased: false }, { set: { state: "held" } });
     await mails.waiting();
-    await mails.routesWaiting();
+    await mails.routesWaiting("ready");
     await policies.all();
     await bodies.delete(body);
     await bodies.delete(large);

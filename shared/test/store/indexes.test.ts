@@ -157,7 +157,8 @@ async function exercise(
   await mails.write("none", "0", { set: { reason: "stale" } });
   await mails.writeAs("asked", { states: ["incoming"], unleased: true }, { set: { reason: "x" } });
   await mails.get("asked");
-  await mails.routesWaiting();
+  await mails.routesWaiting("ready");
+  await mails.routesWaiting("relaying");
   await mails.waiting();
   await mails.backlog(10);
   await mails.due(10);

@@ -67,7 +67,7 @@ describe("what waits", () => {
       oldestAt: at(4),
     });
     expect(waiting.map(({ state }) => state)).not.toContain("sent");
-    expect((await mails.routesWaiting()).sort()).toEqual(["hop-a:25|", "hop-b:25|"]);
+    expect((await mails.routesWaiting("ready")).sort()).toEqual(["hop-a:25|", "hop-b:25|"]);
   });
 });
 

@@ -52,6 +52,26 @@ describe("claims that end without a word", () => {
     expect(await store.mails.suspectWaits({ ...asked, next: ["elsewhere"] })).toBe(false);
   });
 
+  it("keep from a third one alone what the mail brought along, and say why it is poison", async () => {
+    const { db } = database();
+    const id = await suspect("s-block");
+    const enriched = {
+      headerBlock: Buffer.from("kills"),
+      ...{ restOffset: 0, sha256: "0".repeat(64), size: 1, settingsHash: "", notes: [] },
+      ...{ verdictsHash: "", worker: "w", queueMs: 0, workMs: 0, at: new Date() },
+    };
+    await db.collection<{ _id: string }>("mails").updateOne({ _id: id }, { $set: { enriched } });
+    for (const time of [1, 2]) {
+      const { mail, token } = await claimAlone("s-block");
+      expect([time, whyPoison(mail, token)]).toEqual([time, undefined]);
+      expect(mail.enriched?.headerBlock).toBeDefined();
+    }
+    const { mail, token } = await claimAlone("s-block");
+    expect(whyPoison(mail, token)).toMatch(/^services ended over it: 3 had it among others/);
+    expect(mail.enriched).toMatchObject({ size: 1 });
+    expect(mail.enriched?.headerBlock).toBeUndefined();
+  });
+
   it("are forgotten when a holder gives the mail up in peace", async () => {
     const { store } = database();
     const id = await suspect("s2");
