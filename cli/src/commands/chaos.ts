@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { ChaosArguments } from "@rs-agent/chaos/command.ts";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { CliDeps } from "../session.ts";
 
 /** `rs-agent chaos`: the kill kit on a private system of its own; no installation is touched. */
@@ -14,7 +15,9 @@ export function addChaos(program: Command, deps: CliDeps): void {
     .option("--keep", "keep logs and data also where everything holds")
     .action(async (given: ChaosArguments) => {
       // Loaded here only: the kit brings database drivers and SMTP servers along.
-      const { chaosCommand, runChaosCommand } = await import("@rs-agent/chaos/command.ts");
+      const { chaosCommand, runChaosCommand } = await import("@rs-agent/chaos/command.ts").catch(
+        withoutKit,
+      );
       const { output } = deps;
       const exitCode = await runChaosCommand(chaosCommand(given), {
         print: (text) => output.print(text),
@@ -22,4 +25,14 @@ export function addChaos(program: Command, deps: CliDeps): void {
       });
       deps.setExitCode(exitCode);
     });
+}
+
+/** The container image has no kit: it would need its servers, and a system of its own to break. */
+function withoutKit(error: unknown): never {
+  if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
+  throw new TerminalError(
+    "SETUP_MISSING",
+    "the kill kit is not installed here: run `npm run chaos` in a checkout",
+    { cause: error },
+  );
 }
