@@ -20,14 +20,17 @@ const timeoutMs = 60_000;
 
 /**
  * Sends the samples by SMTP, each from the address that its direction asks for, and gives ids and
- * replies.
+ * replies. Where ingest cannot see that address, outgoing ones go to a `submission` listener.
  */
-export async function sendSamples(samples: readonly Sample[], smtp: string): Promise<SampleFate[]> {
-  const colon = smtp.lastIndexOf(":");
-  const transportFrom = (localAddress: string) =>
+export async function sendSamples(
+  samples: readonly Sample[],
+  smtp: string,
+  submission = smtp,
+): Promise<SampleFate[]> {
+  const transportFrom = (localAddress: string, listener: string) =>
     createTransport({
-      host: smtp.slice(0, colon),
-      port: Number(smtp.slice(colon + 1)),
+      host: listener.slice(0, listener.lastIndexOf(":")),
+      port: Number(listener.slice(listener.lastIndexOf(":") + 1)),
       localAddress,
       name: "client.example",
       ignoreTLS: true,
@@ -37,8 +40,8 @@ export async function sendSamples(samples: readonly Sample[], smtp: string): Pro
       disableUrlAccess: true,
     });
   const transports = {
-    incoming: transportFrom(sampleClients.incoming),
-    outgoing: transportFrom(sampleClients.outgoing),
+    incoming: transportFrom(sampleClients.incoming, smtp),
+    outgoing: transportFrom(sampleClients.outgoing, submission),
   };
   const send = async (sample: Sample): Promise<SampleFate> => {
     const envelope = {
