@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ["**/test/**/*.test.ts"],
     globalSetup: ["test/set-up/mongodb.ts", "test/set-up/clamd.ts", "test/set-up/spamd.ts"],
-    setupFiles: ["test/set-up/properties.ts"],
+    setupFiles: ["test/set-up/properties.ts", "test/set-up/patience.ts"],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     // Most of a test's time is spent waiting for others.
     maxWorkers: 2,

@@ -28,7 +28,7 @@ export interface ChaosOptions {
   clients?: number;
   /** Accepted mails that may wait before the clients wait too. Default a quarter of all, 60 to 600. */
   maxBacklog?: number;
-  /** How long the system may take to settle after the last fault. Default 240 s. */
+  /** How long nothing may move while the system settles after the last fault. Default 240 s. */
   settleWithinMs?: number;
   /** Logs and data are kept also where all is well. */
   keep?: boolean;
@@ -203,7 +203,7 @@ async function floodAndHavoc(
   }
 }
 
-/** Waits until all is accepted and nothing waits; milliseconds since the last fault was over. */
+/** Waits until all is accepted and nothing waits, or nothing moves; milliseconds since the last fault was over. */
 async function settle(
   { report, settleWithinMs = 240_000, signal, mails }: ChaosOptions,
   system: ChaosSystem,
@@ -212,8 +212,12 @@ async function settle(
   const startedAt = performance.now();
   const passedMs = () => Math.round(performance.now() - startedAt);
   watch.stop();
-  while (passedMs() < settleWithinMs && !signal.aborted) {
+  let last = { settled: -1, waiting: -1, atMs: 0 };
+  while (passedMs() - last.atMs < settleWithinMs && !signal.aborted) {
     const waiting = await waitingMails(system, watch).catch(() => undefined);
+    if (waiting !== undefined && (waiting !== last.waiting || flood.settled !== last.settled)) {
+      last = { settled: flood.settled, waiting, atMs: passedMs() };
+    }
     const what = waiting === 0 ? "" : `: ${watch.text()}`;
     report(
       "flood",

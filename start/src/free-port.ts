@@ -1,17 +1,19 @@
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
+
+/** Below what Linux gives to outgoing connections (32768 and above): none of those takes it first. */
+const ports = { from: 12_000, below: 32_000 } as const;
 
 /**
  * A port of 127.0.0.1 that was free a moment ago, for servers that cannot bind port 0 or have to
- * come back to the same address after a restart. Another process may take it first: try again then.
+ * come back to the same address after a restart. Another server may take it first: try again then.
  */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = randomInt(ports.from, ports.below);
+    if (await isFree(port)) return port;
+  }
 }
 
 /** True if nothing listens there now. */

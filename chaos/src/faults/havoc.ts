@@ -23,7 +23,7 @@ export interface HavocOptions {
 const spreadOver = 0.95;
 const shortestGapMs = 300;
 /** Where nothing moves, the next fault comes after so long all the same. */
-const longestGapMs = 6_000;
+const longestGapMs = 20_000;
 const lookEveryMs = 50;
 
 /** Does all faults of the schedule; settles when each is done and what it held back goes on again. */

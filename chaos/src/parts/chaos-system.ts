@@ -122,7 +122,11 @@ async function start(
   undo.push(() => Promise.all(Object.values(parts).map((part) => part.stop())));
   await Promise.all(Object.values(parts).map((part) => part.start()));
 
-  const observer = new MongoClient(uriOf(links["observer-database"]), { promoteBuffers: true });
+  // Reads all records of a run in the end, on a machine that may be busy.
+  const observer = new MongoClient(uriOf(links["observer-database"]), {
+    promoteBuffers: true,
+    socketTimeoutMS: 120_000,
+  });
   const inserter = new MongoClient(uriOf(links["inserter-database"]));
   undo.push(() => Promise.all([observer.close(), inserter.close()]));
   const database = await openDatabase({
