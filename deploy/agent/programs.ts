@@ -7,6 +7,7 @@ export const programs = {
   enricher: { kind: "service", file: "services/enricher/src/main.ts" },
   relay: { kind: "service", file: "services/relay/src/main.ts" },
   sink: { kind: "service", file: "deploy/agent/sink.ts" },
+  "bus-keys": { kind: "command", file: "deploy/agent/bus-keys-main.ts" },
   "replica-set": { kind: "command", file: "deploy/agent/replica-set.ts" },
   "rs-agent": { kind: "command", file: "cli/src/rs-agent.ts" },
   "clamav-cli": { kind: "command", file: "cli/src/clamav-cli.ts" },
