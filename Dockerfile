@@ -46,10 +46,12 @@ COPY --from=build /opt/rs-agent /opt/rs-agent
 # `rs-agent` and `clamav-cli` by name, also in `docker exec`.
 RUN ln -s /opt/rs-agent/cli/bin/rs-agent.mjs /usr/local/bin/rs-agent \
  && ln -s /opt/rs-agent/cli/bin/clamav-cli.mjs /usr/local/bin/clamav-cli
-ENV NODE_ENV=production
+ENV NODE_ENV=production HEALTH_HTTP=0.0.0.0:9100
 USER rs-agent
 WORKDIR /
 STOPSIGNAL SIGTERM
-# A new generation of 16 MB: services make many short-lived buffers, and are killed beyond their memory limit.
-ENTRYPOINT ["node", "--max-semi-space-size=16", "/opt/rs-agent/deploy/agent/entrypoint.ts"]
+# /readyz, for people and for whatever starts others after it. No restart should follow from it.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["rs-agent", "ready"]
+# Node's options are those of start/src/service-process.ts, where it says why.
+ENTRYPOINT ["node", "--min-semi-space-size=8", "--max-semi-space-size=8", "/opt/rs-agent/deploy/agent/entrypoint.ts"]
 CMD ["--help"]

@@ -49,9 +49,9 @@ const graceMs = 3_000;
 /**
  * V8 lets the young generation grow to 128 MB on a machine with much memory, and keeps it: of a
  * service that is busy for long that is most of what it has. With one size from the start (MB) memory
- * soon is what it stays.
+ * soon is what it stays. The images have the same.
  */
-const nodeOptions = ["--min-semi-space-size=8", "--max-semi-space-size=8"];
+export const nodeOptions = ["--min-semi-space-size=8", "--max-semi-space-size=8"];
 
 /**
  * One service as a process: started, seen to be ready by its log, started again with backoff when it
