@@ -18,6 +18,10 @@ interface ComposeService {
   environment?: Record<string, string | number>;
   read_only?: boolean;
   cap_drop?: string[];
+  cap_add?: string[];
+  env_file?: string[];
+  healthcheck?: { disable?: boolean };
+  depends_on?: string[] | Record<string, { condition?: string }>;
   mem_limit?: string;
   cpus?: string;
   networks?: string[] | Record<string, unknown>;
@@ -45,6 +49,9 @@ function composed(given: Record<string, string>) {
 
 const compose = composed(env);
 const services = Object.entries(compose.services);
+/** Those that read settings as our services do. */
+const ourPrograms =
+  /^(bus-keys|ingest|dispatcher|.*-worker|enricher|relay|mongodb-.*|sink|rs-agent)$/;
 const ours = ["ingest", "dispatcher", "av-worker", "spam-worker", "enricher", "relay"];
 
 function service(name: string): ComposeService {
@@ -108,6 +115,81 @@ describe("docker-compose.yml", () => {
     }
   });
 
+  it("tells services of the bus where their own key lies, and allows no plain text", () => {
+    const kinds = ["dispatcher", "av-worker", "spam-worker", "enricher"];
+    for (const name of kinds) {
+      const environment = environmentOf(name);
+      expect(environment["BUS_KEY_FILE"]).toBe("/run/secrets/bus/service.key");
+      expect(environment["BUS_ALLOW_FILE"]).toBe("/run/secrets/bus/allow.yaml");
+    }
+    expect(text + read(".env")).not.toContain("BUS_ALLOW_PLAINTEXT");
+  });
+
+  it("mounts into each service its own folder of keys, read-only, and into no other any", () => {
+    const mounted = services.flatMap(([name, { volumes = [] }]) =>
+      volumes.filter((volume) => volume.includes("/bus")).map((volume) => [name, volume]),
+    );
+    const kinds = ["dispatcher", "av-worker", "spam-worker", "enricher"];
+    expect(mounted).toEqual([
+      ["bus-keys", "./secrets/bus:/run/secrets/bus"],
+      ...kinds.map((kind) => [kind, `./secrets/bus/${kind}:/run/secrets/bus:ro`]),
+    ]);
+    for (const kind of kinds) {
+      expect(service(kind).depends_on).toEqual({
+        "bus-keys": { condition: "service_completed_successfully" },
+      });
+    }
+    // Nobody but the services' user may make them: root only gives the folder to that user.
+    const withMore = services.filter(([, { cap_add = [] }]) => cap_add.length > 0);
+    expect(withMore.map(([name]) => name)).toEqual(["bus-keys"]);
+  });
+
+  it("takes arguments of `docker compose run` after the name of the command", () => {
+    for (const name of ["bus-keys", "rs-agent"]) {
+      expect(service(name).entrypoint?.at(-1)).toBe(name);
+      expect(service(name).command).toBeUndefined();
+    }
+  });
+
+  it("checks the health of what serves it, and of nothing else of ours", () => {
+    const ourImages = services.filter(([, { image }]) => /rs-(agent|\w+-worker)/.test(image));
+    const unchecked = ourImages.filter(([, { healthcheck }]) => healthcheck?.disable === true);
+    expect(unchecked.map(([name]) => name).sort()).toEqual(
+      ["bus-keys", "mongodb-replica-set", "rs-agent", "sink"].sort(),
+    );
+    for (const name of ours) expect(service(name).healthcheck).toBeUndefined();
+  });
+
+  it("gives the database's secrets to those that use it, when .env names them, and to no other", () => {
+    const named = {
+      MONGODB_USERNAME_FILE: "/run/secrets/mongodb/username",
+      MONGODB_PASSWORD_FILE: "/run/secrets/mongodb/password",
+    };
+    for (const [name, { env_file, networks, volumes = [] }] of services) {
+      if (env_file === undefined || !name.match(ourPrograms)) continue;
+      const environment: Record<string, string> = { ...named, ...environmentOf(name) };
+      const hasDatabase = networksOf(networks).includes("database");
+      const mounts = volumes.includes("./secrets/mongodb:/run/secrets/mongodb:ro");
+      expect({ name, mounts, told: environment["MONGODB_USERNAME_FILE"] !== "" }).toEqual({
+        name,
+        mounts: hasDatabase,
+        told: hasDatabase,
+      });
+    }
+  });
+
+  it("changes only settings of services that are there, in each further file", () => {
+    for (const file of ["host-postfix", "mongodb-auth"]) {
+      const more = parse(read(`deploy/compose/${file}.yml`), { merge: true }) as {
+        services: Record<string, Partial<ComposeService>>;
+      };
+      const unknown = Object.entries(more.services).filter(
+        ([name, { image }]) => image === undefined && !(name in compose.services),
+      );
+      expect(unknown).toEqual([]);
+    }
+  });
+
   it("knows or documents each setting of .env", () => {
     const documented = read("docs/settings.md") + read("docs/deploy.md");
     const unknown = Object.keys(env).filter(
@@ -122,7 +204,8 @@ describe("docker-compose.yml", () => {
       ...services.flatMap(([name]) => Object.keys(environmentOf(name))),
     ];
     const secret = /PASSWORD|PASSWD|TOKEN|CREDENTIAL|_KEY$/;
-    expect(names.filter((name) => secret.test(name))).toEqual([]);
+    const holders = names.filter((name) => secret.test(name) && !name.endsWith("_FILE"));
+    expect(holders).toEqual([]);
     expect(JSON.stringify(services)).not.toMatch(/mongodb(\+srv)?:\/\/[^/"]*@/);
   });
 

@@ -11,7 +11,14 @@ import { expectThat } from "./expect-that.ts";
 import { postfixPassesOn } from "./postfix-step.ts";
 import { runSeedLines } from "./seed-lines.ts";
 import { makeStandIns } from "./stand-ins.ts";
-import { diskModeWorks, samplesMeetTheirFates, stopsInPeace, survivesChange } from "./steps.ts";
+import {
+  allAreHealthy,
+  diskModeWorks,
+  keysAreTheirOwn,
+  samplesMeetTheirFates,
+  stopsInPeace,
+  survivesChange,
+} from "./steps.ts";
 
 /**
  * `npm run test:containers`: builds the images, runs what the documentation says of them, brings
@@ -77,6 +84,10 @@ async function withEngine(engine: Engine): Promise<void> {
   const system = await step("docker-compose up", () => startComposedSystem(engine, copy));
   try {
     await step("the sample mails meet their fates", () => samplesMeetTheirFates(system, report));
+    await step("all are healthy", () => allAreHealthy(engine, system));
+    await step("each service has its own key of the bus, and gets another", () =>
+      keysAreTheirOwn(engine, system),
+    );
     await step("Postfix passes mail on as it is", () => postfixPassesOn(engine, system));
     if (!values.short) {
       await step("scaling, kills and a restart lose nothing", () =>

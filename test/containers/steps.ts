@@ -103,6 +103,47 @@ async function workersAre(
   });
 }
 
+/** `docker ps` says of each that it is healthy: /readyz answers 200 in it. */
+export async function allAreHealthy(engine: Engine, system: ComposedSystem): Promise<void> {
+  for (const name of ours) {
+    const [container = ""] = await system.containersOf(name);
+    await eventually(`${name} is healthy`, 120_000, async () => {
+      const format = "{{.State.Health.Status}}";
+      const { stdout } = await engine.docker(["inspect", "-f", format, container]);
+      expectThat(stdout.trim() === "healthy", `${name} is ${stdout.trim()}`);
+    });
+  }
+}
+
+const onTheBus = ["dispatcher", "av-worker", "spam-worker", "enricher"];
+
+/** Each service has its own key and the list, and nothing more; the keys are exchanged without a stop. */
+export async function keysAreTheirOwn(engine: Engine, system: ComposedSystem): Promise<void> {
+  const keyOf = async (name: string) => {
+    const [container = ""] = await system.containersOf(name);
+    const inside = async (...command: string[]) =>
+      (await engine.docker(["exec", container, ...command])).stdout;
+    const files = (await inside("ls", "/run/secrets/bus")).trim().split(/\s+/).join(" ");
+    expectThat(files === "allow.yaml service.key", `the keys of ${name} are ${files}`);
+    const mode = (await inside("stat", "-c", "%a %u", "/run/secrets/bus/service.key")).trim();
+    expectThat(mode === "600 10001", `the key of ${name} is its own: ${mode}`);
+    const format = "{{json .Config.Env}}";
+    const { stdout: env } = await engine.docker(["inspect", "-f", format, container]);
+    expectThat(!env.includes("BUS_ALLOW_PLAINTEXT"), `${name} may not speak in plain text`);
+    return inside("cat", "/run/secrets/bus/service.key");
+  };
+  const keys = new Map<string, string>();
+  for (const name of onTheBus) keys.set(await keyOf(name), name);
+  expectThat(keys.size === onTheBus.length, `${keys.size} keys, one for each service`);
+
+  const busKeys = (...args: string[]) => system.compose(["run", "--rm", "-T", "bus-keys", ...args]);
+  await busKeys("add", "av-2", "--kind", "av-worker");
+  await system.compose(["restart", "av-worker"]);
+  await busKeys("revoke", "av-worker");
+  expectThat(!keys.has(await keyOf("av-worker")), "the av-worker has another key");
+  await eventually("the av-worker works with its new key", 120_000, () => workersAre(system, {}));
+}
+
 /** New workers get their part of the mail. */
 async function eachHasScanned(
   system: ComposedSystem,
