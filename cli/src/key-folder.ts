@@ -133,14 +133,16 @@ function readListText(folder: string): string {
   return attempt(path, () => readFileSync(path, "utf8"));
 }
 
-/** In one step for whoever reads it meanwhile. */
 function writeList(folder: string, text: string): void {
   const path = allowFileOf(folder);
-  attempt(path, () => {
-    writeFileSync(`${path}.new`, text);
-    chmodSync(`${path}.new`, 0o644);
-    renameSync(`${path}.new`, path);
-  });
+  attempt(path, () => replaceFile(path, text, 0o644));
+}
+
+/** In one step for whoever reads it meanwhile. */
+export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
+  writeFileSync(`${path}.new`, content, { mode });
+  chmodSync(`${path}.new`, mode);
+  renameSync(`${path}.new`, path);
 }
 
 function attempt<T>(path: string, run: () => T): T {

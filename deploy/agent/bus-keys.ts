@@ -1,12 +1,4 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { busKinds, type AllowList, type BusKind } from "@rs-agent/shared/bus/allow-list.ts";
 import { keyError } from "@rs-agent/shared/bus/curve-key.ts";
@@ -14,6 +6,7 @@ import {
   allowFileOf,
   initKeyFolder,
   readKeyFolder,
+  replaceFile,
   secretFileOf,
 } from "../../cli/src/key-folder.ts";
 
@@ -55,28 +48,18 @@ export function handOutKeys(bus: string): Record<BusKind, string> {
   const text = readFileSync(allowFileOf(keys));
   for (const kind of busKinds) {
     mkdirSync(join(bus, kind), { recursive: true, mode: 0o700 });
-    replace(join(bus, kind, "allow.yaml"), text, 0o644);
+    replaceFile(join(bus, kind, "allow.yaml"), text, 0o644);
   }
   const given = busKinds.map((kind) => {
     const name = newestKeyOf(keys, list, kind);
     if (name === undefined) throw keyError(keys, `there is no key for ${kind}: add one`);
-    replace(join(bus, kind, "service.key"), readFileSync(secretFileOf(keys, name)), 0o600);
+    replaceFile(join(bus, kind, "service.key"), readFileSync(secretFileOf(keys, name)), 0o600);
     return [kind, name] as const;
   });
   return Object.fromEntries(given) as Record<BusKind, string>;
 }
 
-function newestKeyOf(folder: string, { keys }: AllowList, kind: BusKind): string | undefined {
-  const fitting = keys.filter(
-    ({ name, kinds, revoked }) =>
-      revoked === undefined && kinds.includes(kind) && existsSync(secretFileOf(folder, name)),
-  );
-  return fitting.at(-1)?.name;
-}
-
-/** In one step for whoever reads it meanwhile. */
-function replace(path: string, text: Uint8Array, mode: number): void {
-  writeFileSync(`${path}.new`, text, { mode });
-  chmodSync(`${path}.new`, mode);
-  renameSync(`${path}.new`, path);
+function newestKeyOf(folder: string, list: AllowList, kind: BusKind): string | undefined {
+  const names = list.keysOf(kind).flatMap((publicKey) => list.nameOf(publicKey) ?? []);
+  return names.findLast((name) => existsSync(secretFileOf(folder, name)));
 }

@@ -237,7 +237,9 @@ async function serviceEnv(
 ): Promise<NonNullable<SystemOptions["serviceEnv"]>> {
   const smtp = await behind(links, ["client-ingest", "client-ingest-2"]);
   const results = await behind(links, ["results-dispatcher", "results-dispatcher-2"]);
-  const [avTasks, spamTasks] = await behind(links, ["tasks-av-worker", "tasks-spam-worker"]);
+  // The second av-worker and spam-worker have their mailbox behind no link.
+  const avTasks = await behind(links, ["tasks-av-worker"]);
+  const spamTasks = await behind(links, ["tasks-spam-worker"]);
   const enrichTasks = await behind(links, ["tasks-enricher", "tasks-enricher-2"]);
   const database = (name: LinkName) => ({ MONGODB_URI: uriOf(links[name]) });
   const dispatchers = results.map(({ outside }) => `tcp://${outside}`).join(",");
@@ -247,9 +249,6 @@ async function serviceEnv(
       ? { BUS_BIND: `tcp://${mailbox.inside}`, BUS_ADVERTISE: `tcp://${mailbox.outside}` }
       : {}),
   });
-  /** The second of a kind has its mailbox behind no link. */
-  const first = (nth: number, mailbox: Behind | undefined) =>
-    worker(nth === 0 ? mailbox : undefined);
   const own = (nth: number, one: LinkName, other: LinkName) => (nth === 0 ? one : other);
   return {
     ingest: (nth) => ({ ...database("ingest-database"), INGEST_SMTP: smtp[nth]?.inside }),
@@ -260,12 +259,12 @@ async function serviceEnv(
       SPOOL_DIR: spoolDir,
     }),
     "av-worker": (nth) => ({
-      ...first(nth, avTasks),
+      ...worker(avTasks[nth]),
       AV_CLAMD: links[own(nth, "clamd", "clamd-2")].address,
       ...(nth === 0 ? { SPOOL_DIR: spoolDir } : {}),
     }),
     "spam-worker": (nth) => ({
-      ...first(nth, spamTasks),
+      ...worker(spamTasks[nth]),
       SPAM_SPAMD: links[own(nth, "spam-engine", "spamd")].address,
       SPAM_CHILDREN: String(spamRequests[nth]),
     }),

@@ -2,6 +2,7 @@ import type { DropCounts } from "@rs-agent/shared/bus/drop-counter.ts";
 import type { WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
 import { waitTasks, type DueMail } from "@rs-agent/shared/store/mails.ts";
 import { showDrops } from "@rs-agent/shared/worker/worker-metrics.ts";
 import type { SeenDemand } from "./demand-watch.ts";
@@ -24,20 +25,11 @@ export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): vo
   showDemand(metrics, figures);
   showWorkers(metrics, () => figures.status().workers);
   showHeld(metrics, figures);
-  metrics.counted(
-    {
-      name: "rs_agent_timer_only_mails_total",
-      help: "Mails of which the change stream did not tell in time",
-    },
-    () => [[figures.status().timerOnlyMails, {}]],
-  );
-  metrics.counted(
-    {
-      name: "rs_agent_stale_writes_total",
-      help: "Writes that found the lease to be another's and changed nothing",
-    },
-    () => [[figures.staleWrites(), {}]],
-  );
+  showLeases(metrics, {
+    heldMails: () => figures.status().heldMails,
+    staleWrites: figures.staleWrites,
+    timerOnlyMails: () => figures.status().timerOnlyMails,
+  });
   showDrops(metrics, figures.dropped);
 }
 
@@ -134,10 +126,6 @@ function stateOf({ state, unable }: WorkerSnapshot): (typeof workerStates)[numbe
 }
 
 function showHeld(metrics: Metrics, { status }: DispatcherFigures): void {
-  metrics.gauge(
-    { name: "rs_agent_held_mails", help: "Mails that this service holds by a lease" },
-    () => [[status().heldMails, {}]],
-  );
   metrics.gauge({ name: "rs_agent_held_bytes", help: "Bytes of them that are in memory" }, () => [
     [status().heldBytes, {}],
   ]);

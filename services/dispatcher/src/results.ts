@@ -36,7 +36,7 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   const { head } = result;
   const timing = { queueMs: head.queueMs, workMs: head.workMs };
   note(held, { set: { [`timings.${head.task}`]: timing } });
-  if (held.mail.unbegun !== undefined) note(held, { unset: ["unbegun"] });
+  noteUnbegun(held, 0);
   const isAlone = result.task.alone === true;
   if (isAlone && isDone(head)) note(held, { unset: ["strikes"] });
   if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
@@ -120,7 +120,9 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   const said = failure === undefined ? reason : `${failure.code}: ${failure.detail}`;
   deps.log.warn({ mailId: lost.mailId, task: kind, worker: workerId, reason: said }, "task lost");
   if (reason === "failed") return onFailed(deps, held, kind, said, workerId);
-  const how = strikeOf(held, lost);
+  const unbegun = unbegunAfter(lost, held.mail.unbegun);
+  const how = whyStrike(lost, unbegun);
+  noteUnbegun(held, unbegun < unbegunBeforeStrike ? unbegun : 0);
   if (how !== undefined) {
     strike(deps, held, kind, 1, workerId, how);
     if (lost.task.alone === true) return giveUp(deps, held, kind);
@@ -128,21 +130,26 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);
 }
 
+/** Workers in a row that died before they had begun the mail, with this one. */
+function unbegunAfter({ started, reason }: LostTask, before = 0): number {
+  if (started) return 0;
+  return isDeath(reason) ? before + 1 : before;
+}
+
 /** What counts against the mail: a death or a hang while it was worked on, or each time that it came. */
-function strikeOf(held: HeldMail, { started, reason }: LostTask): string | undefined {
-  const isDeath = reason === "disconnect" || reason === "silent";
-  if (started) {
-    if (held.mail.unbegun !== undefined) note(held, { unset: ["unbegun"] });
-    return isDeath || reason === "deadline" ? reason : undefined;
-  }
-  if (!isDeath) return undefined;
-  const unbegun = (held.mail.unbegun ?? 0) + 1;
-  if (unbegun < unbegunBeforeStrike) {
-    note(held, { set: { unbegun } });
-    return undefined;
-  }
-  note(held, { unset: ["unbegun"] });
+function whyStrike({ started, reason }: LostTask, unbegun: number): string | undefined {
+  if (started) return isDeath(reason) || reason === "deadline" ? reason : undefined;
+  if (unbegun < unbegunBeforeStrike) return undefined;
   return `${reason}, ${String(unbegun)} workers in a row before they began it`;
+}
+
+function isDeath(reason: LostTask["reason"]): boolean {
+  return reason === "disconnect" || reason === "silent";
+}
+
+function noteUnbegun(held: HeldMail, unbegun: number): void {
+  if (unbegun === (held.mail.unbegun ?? 0)) return;
+  note(held, unbegun === 0 ? { unset: ["unbegun"] } : { set: { unbegun } });
 }
 
 async function onFailed(

@@ -1,11 +1,9 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { newToken } from "@rs-agent/shared/ids.ts";
-import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { freePort } from "../../../start/src/free-port.ts";
 import { answers } from "./answers.ts";
 import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
+import { superviseDispatcher } from "./supervised-dispatcher.ts";
 
 const settings = { timeout: 60_000, interval: 100 };
 const virusOnly = `
@@ -106,37 +104,6 @@ describe("mail that dispatchers were killed with", () => {
   }, 120_000);
 });
 
-/** A dispatcher in a process of its own, started again whenever it is killed. */
-function supervised(bench: Bench, bind: string) {
-  let child: ChildProcess | undefined;
-  let starts = 0;
-  let isOver = false;
-  const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-  const start = () => {
-    starts += 1;
-    child = spawn(process.execPath, [main], {
-      env: {
-        PATH: process.env.PATH,
-        ...bench.settings,
-        BUS_BIND: bind,
-        LEASE_MS: "5000",
-        ACTOR_ID: "dispatcher-1",
-      },
-      stdio: "ignore",
-    });
-    child.on("exit", () => {
-      if (!isOver) start();
-    });
-  };
-  start();
-  onTestFinished(async () => {
-    isOver = true;
-    child?.kill("SIGKILL");
-    if (child?.exitCode === null && child.signalCode === null) await once(child, "exit");
-  });
-  return { kill: () => child?.kill("SIGKILL"), starts: () => starts };
-}
-
 it("the mail that kills every dispatcher that has it is dead after five, and nothing else is", async () => {
   const bench = await openBench();
   await bench.policy(virusOnly);
@@ -144,7 +111,11 @@ it("the mail that kills every dispatcher that has it is dead after five, and not
   const marker = "kills the dispatcher";
   const poison = await bench.mail({ raw: plainMail(marker) });
   const innocents = await Promise.all(Array.from({ length: 20 }, () => bench.mail()));
-  const dispatcher = supervised(bench, bind);
+  const dispatcher = superviseDispatcher(bench, {
+    BUS_BIND: bind,
+    LEASE_MS: "5000",
+    ACTOR_ID: "dispatcher-1",
+  });
   bench.worker("virus", {
     dispatchers: bind,
     async handle(_task, mail) {

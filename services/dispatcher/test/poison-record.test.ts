@@ -1,7 +1,5 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import type { AdoptionNote } from "@rs-agent/shared/store/adoption-notes.ts";
 import { mailIdOf } from "@rs-agent/shared/store/adoption.ts";
@@ -10,6 +8,7 @@ import { MongoClient, type ObjectId } from "mongodb";
 import { ConnectionString } from "mongodb-connection-string-url";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { openBench, type Bench } from "./in-process.ts";
+import { superviseDispatcher } from "./supervised-dispatcher.ts";
 
 const marker = Buffer.from("ends the dispatcher that reads it");
 
@@ -40,39 +39,17 @@ async function wayToDatabase(uri: string, onMarker: () => void): Promise<string>
   return `mongodb://127.0.0.1:${String((server.address() as AddressInfo).port)}/?directConnection=true`;
 }
 
-/** A dispatcher in a process of its own, started again whenever it has ended. */
-async function supervised({ settings }: Bench, id: string, sources: string) {
-  let child: ChildProcess | undefined;
-  let isOver = false;
-  let starts = 0;
-  const kill = () => child?.kill("SIGKILL");
-  const uri = await wayToDatabase(settings.MONGODB_URI ?? "", kill);
-  const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-  const start = () => {
-    starts += 1;
-    child = spawn(process.execPath, [main], {
-      env: {
-        PATH: process.env.PATH,
-        ...settings,
-        MONGODB_URI: uri,
-        ACTOR_ID: id,
-        LEASE_MS: "8000",
-        PLACE_MS: "100",
-        SOURCES: sources,
-      },
-      stdio: "ignore",
-    });
-    child.on("exit", () => {
-      if (!isOver) start();
-    });
-  };
-  start();
-  onTestFinished(async () => {
-    isOver = true;
-    kill();
-    if (child?.exitCode === null && child.signalCode === null) await once(child, "exit");
+/** Its database kills it when the poison comes by. */
+async function supervised(bench: Bench, id: string, sources: string) {
+  const uri = await wayToDatabase(bench.settings.MONGODB_URI ?? "", () => dispatcher.kill());
+  const dispatcher: ReturnType<typeof superviseDispatcher> = superviseDispatcher(bench, {
+    MONGODB_URI: uri,
+    ACTOR_ID: id,
+    LEASE_MS: "8000",
+    PLACE_MS: "100",
+    SOURCES: sources,
   });
-  return { kill, starts: () => starts };
+  return dispatcher;
 }
 
 function record(text: string | Buffer) {

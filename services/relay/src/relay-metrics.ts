@@ -1,4 +1,5 @@
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
+import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
 import type { RelayCounts } from "./counts.ts";
 import type { RouteSnapshot } from "./route-queue.ts";
 
@@ -28,24 +29,11 @@ export function showRelay(metrics: Metrics, { counts, routes }: RelayFigures): v
     },
     () => [[counts.resentMails, {}]],
   );
-  metrics.counted(
-    {
-      name: "rs_agent_stale_writes_total",
-      help: "Writes that found the lease to be another's and changed nothing",
-    },
-    () => [[counts.staleMails, {}]],
-  );
-  metrics.counted(
-    {
-      name: "rs_agent_timer_only_mails_total",
-      help: "Mails of which the change stream did not tell in time",
-    },
-    () => [[counts.timerOnlyMails, {}]],
-  );
-  metrics.gauge(
-    { name: "rs_agent_held_mails", help: "Mails that this service holds by a lease" },
-    () => [[total(({ heldMails }) => heldMails), {}]],
-  );
+  showLeases(metrics, {
+    heldMails: () => total(({ heldMails }) => heldMails),
+    staleWrites: () => counts.staleMails,
+    timerOnlyMails: () => counts.timerOnlyMails,
+  });
   metrics.gauge(
     { name: "rs_agent_relay_sessions", help: "Open SMTP sessions with next hops" },
     () => [[total(({ openSessions }) => openSessions), {}]],

@@ -1,24 +1,9 @@
-import { systemClock } from "@rs-agent/shared/clock.ts";
-import { loadConfig } from "@rs-agent/shared/config.ts";
-import { Metrics } from "@rs-agent/shared/health/metrics.ts";
-import { serveHealth } from "@rs-agent/shared/health/serve-health.ts";
-import { runService } from "@rs-agent/shared/lifecycle.ts";
-import { createLogger } from "@rs-agent/shared/logger.ts";
+import { runWithHealth } from "@rs-agent/shared/health/run-with-health.ts";
 import { workerParts } from "@rs-agent/shared/worker/worker-health.ts";
 import { spamWorkerConfigSchema } from "./config.ts";
 import { startSpamWorker } from "./spam-worker.ts";
 
-await runService(async () => {
-  const config = loadConfig(spamWorkerConfigSchema, process.env);
-  const log = createLogger("spam-worker", config.LOG_LEVEL);
-  const metrics = new Metrics();
-  const worker = startSpamWorker({ config, clock: systemClock, log, metrics });
-  const handle = await serveHealth(worker, {
-    listen: config.HEALTH_HTTP,
-    service: "spam-worker",
-    parts: workerParts(worker),
-    metrics,
-    log,
-  });
-  return { handle, log, drainMs: config.DRAIN_MS };
+await runWithHealth("spam-worker", spamWorkerConfigSchema, (deps) => {
+  const worker = startSpamWorker(deps);
+  return { handle: worker, parts: workerParts(worker) };
 });
