@@ -35,7 +35,8 @@ const services: Readonly<Record<ServiceName, number>> = {
 };
 const parts: Readonly<Record<PartName, number>> = {
   database: 4,
-  clamd: 3,
+  clamd: 2,
+  "clamd-2": 2,
   spamd: 2,
   "spam-engine": 3,
 };

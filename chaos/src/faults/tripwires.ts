@@ -34,9 +34,8 @@ const tripwires: readonly Tripwire[] = [
   ...bothOf("enricher", ["tasks-enricher", "tasks-enricher-2"], "near"),
   ...bothOf("av-worker", ["clamd", "clamd-2"], "near"),
   ...bothOf("spam-worker", ["spam-engine", "spamd"], "near"),
-  ...partAt("clamd", "clamd", ["clamd", "clamd-2"]),
-  ...partAt("spam-engine", "spam-engine", ["spam-engine"]),
-  ...partAt("spam-engine", "spamd", ["spamd"]),
+  ...engines("clamd", ["clamd", "clamd-2"]),
+  ...engines("spam-engine", ["spam-engine", "spamd"]),
 ];
 
 function bothOf(
@@ -47,8 +46,9 @@ function bothOf(
   return links.map((link, nth) => ({ victim: service, link, from, kill: { service, nth } }));
 }
 
-function partAt(victim: Victim, part: PartName, links: readonly LinkName[]): Tripwire[] {
-  return links.map((link) => ({ victim, link, from: "near", kill: { part } }));
+/** The engine that is behind the link of its own name. */
+function engines(victim: Victim, names: readonly (PartName & LinkName)[]): Tripwire[] {
+  return names.map((name) => ({ victim, link: name, from: "near", kill: { part: name } }));
 }
 
 /**

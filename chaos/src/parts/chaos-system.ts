@@ -18,7 +18,8 @@ import { Part, type Running } from "./part.ts";
 import { quickSettings } from "./quick-settings.ts";
 import { startSpamEngine, type Judged } from "./spam-engine-process.ts";
 
-export const partNames = ["database", "clamd", "spamd", "spam-engine"] as const;
+/** Each av-worker has a clamd of its own: what kills one leaves alone what the other is working on. */
+export const partNames = ["database", "clamd", "clamd-2", "spamd", "spam-engine"] as const;
 export type PartName = (typeof partNames)[number];
 
 /** Connections that a run may cut: from whom or to whom. */
@@ -187,6 +188,10 @@ function createParts(
   const part = (name: PartName, to: readonly Link[], start: () => Promise<Running>) =>
     new Part({ name, links: to, onStart: (pid) => processes.note(pid), onTrouble, start });
   const say = (name: string) => (text: string) => report(name, text);
+  const clamd = (name: PartName & LinkName) =>
+    part(name, [links[name]], () =>
+      startClamd({ dir: join(runDir, name), report: say(name), signal }),
+    );
   return {
     database: part(
       "database",
@@ -202,9 +207,8 @@ function createParts(
         return { ...server, address: new URL(server.uri).host };
       },
     ),
-    clamd: part("clamd", [links.clamd, links["clamd-2"]], () =>
-      startClamd({ dir: join(runDir, "clamd"), report: say("clamd"), signal }),
-    ),
+    clamd: clamd("clamd"),
+    "clamd-2": clamd("clamd-2"),
     spamd: part("spamd", [links.spamd, links["engine-spamd"]], () =>
       startSpamd({
         dir: join(runDir, "spamd"),

@@ -37,20 +37,19 @@ async function serve(socket: Socket): Promise<void> {
     return;
   }
   const isMail = mailIdIn(request) !== undefined;
-  const judge = isMail && count.withSpamd < passedOnAtOnce ? "spamd" : "ours";
-  const answer =
-    judge === "spamd" ? await answerOfSpamd(request) : await ourAnswer(request, isMail);
-  if (answer === undefined) {
-    socket.resetAndDestroy();
-    return;
-  }
+  const isForSpamd = isMail && count.withSpamd < passedOnAtOnce;
+  const spamdsAnswer = isForSpamd ? await answerOfSpamd(request) : undefined;
+  // Where spamd dies, perhaps of another's mail, that is not the death of us.
+  const answer = spamdsAnswer ?? (await ourAnswer(request, isMail));
   const finished = once(socket, "finish");
   socket.end(answer, "latin1");
   await finished;
   if (!isMail) return;
   count.judged += 1;
-  if (judge === "spamd") count.passedOn += 1;
-  process.stdout.write(`${judge} ${mailIdIn(request) ?? ""}\n`);
+  if (spamdsAnswer !== undefined) count.passedOn += 1;
+  process.stdout.write(
+    `${spamdsAnswer === undefined ? "ours" : "spamd"} ${mailIdIn(request) ?? ""}\n`,
+  );
 }
 
 interface Request {

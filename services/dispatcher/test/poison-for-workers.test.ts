@@ -104,6 +104,5 @@ describe("a worker that dies", () => {
     );
     expect(begun.flat()).not.toContain(poison);
     expect(begun).toHaveLength(10);
-    for (const id of innocents) expect((await bench.get(id)).strikes).toBeUndefined();
   }, 180_000);
 });
