@@ -1,15 +1,14 @@
-import type { DropCounts } from "@rs-agent/shared/bus/drop-counter.ts";
+import { showBus, type BusFigures } from "@rs-agent/shared/bus/bus-metrics.ts";
 import type { WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
 import { waitTasks, type DueMail } from "@rs-agent/shared/store/mails.ts";
-import { showDrops } from "@rs-agent/shared/worker/worker-metrics.ts";
 import type { SeenDemand } from "./demand-watch.ts";
 import type { DispatcherStatus } from "./status.ts";
 
 /** What is shown when somebody looks: all of it is in memory. */
-export interface DispatcherFigures {
+export interface DispatcherFigures extends BusFigures {
   status: () => Pick<
     DispatcherStatus,
     "heldMails" | "heldBytes" | "waiting" | "workers" | "timerOnlyMails"
@@ -18,7 +17,6 @@ export interface DispatcherFigures {
   /** The database's time. */
   now: () => Date;
   staleWrites: () => number;
-  dropped: () => DropCounts;
 }
 
 export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): void {
@@ -30,7 +28,7 @@ export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): vo
     staleWrites: figures.staleWrites,
     timerOnlyMails: () => figures.status().timerOnlyMails,
   });
-  showDrops(metrics, figures.dropped);
+  showBus(metrics, figures);
 }
 
 /** Of the whole system: every dispatcher shows the same, so that `max` is right, and `sum` is not. */

@@ -42,6 +42,7 @@ export function createObservation(deps: ObservationDeps): Observation {
     now: () => database.clock.now(),
     staleWrites: () => database.mails.staleWrites,
     dropped: () => pool.dropped(),
+    refused: () => pool.refused(),
   });
   return { status, look: () => demand.look() };
 }

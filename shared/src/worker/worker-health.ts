@@ -30,7 +30,7 @@ function isOpen({ phase }: Link): boolean {
 
 /** Not what has parted in order, or leads where another link leads too. */
 function isAmiss(phase: Link["phase"]): boolean {
-  return phase === "connecting" || phase === "greeting";
+  return phase === "connecting" || phase === "greeting" || phase === "refused";
 }
 
 function whyClosed({ endpoint, phase, mailbox }: Link): string {
@@ -39,6 +39,8 @@ function whyClosed({ endpoint, phase, mailbox }: Link): string {
       return `${endpoint} cannot be reached from here`;
     case "greeting":
       return `${endpoint} has not answered: it cannot reach this mailbox, ${mailbox}, or refuses it`;
+    case "refused":
+      return `${endpoint} or this worker does not want the key of the other: the log says which`;
     case "parted":
       return `${endpoint} is going down`;
     default:

@@ -1,5 +1,6 @@
+import { showBus } from "../bus/bus-metrics.ts";
 import type { DropCounts } from "../bus/drop-counter.ts";
-import type { Count, Metrics, Sample } from "../health/metrics.ts";
+import type { Count, Metrics } from "../health/metrics.ts";
 import type { TaskKind } from "../mail/verdict.ts";
 
 /** What a worker tells of itself when somebody looks. */
@@ -13,6 +14,8 @@ export interface WorkerFigures {
   /** Tasks worked on at once at the most. */
   places: number;
   dropped: DropCounts;
+  /** Peers that its mailbox refused. */
+  refused: number;
 }
 
 /** Counts the tasks that a worker has answered, and shows its figures. */
@@ -29,7 +32,7 @@ export function createWorkerMetrics(
   one("rs_agent_worker_sessions", "Dispatchers that this worker works for", (s) => s.sessions);
   one("rs_agent_worker_tasks", "Tasks that this worker has in hand, begun or not", (s) => s.atWork);
   one("rs_agent_worker_places", "Tasks that it works on at once at the most", (s) => s.places);
-  showDrops(metrics, () => figures().dropped);
+  showBus(metrics, { dropped: () => figures().dropped, refused: () => figures().refused });
   return {
     answered: metrics.counter({
       name: "rs_agent_worker_answers_total",
@@ -37,16 +40,4 @@ export function createWorkerMetrics(
       labels: ["kind", "result"],
     }),
   };
-}
-
-/** Of both sides of the bus. */
-export function showDrops(metrics: Metrics, dropped: () => DropCounts): void {
-  metrics.counted(
-    {
-      name: "rs_agent_bus_frames_dropped_total",
-      help: "Frames from the bus that were thrown away, by cause; stale results are task, late and session",
-      labels: ["cause"],
-    },
-    () => Object.entries(dropped()).map(([cause, count]): Sample<"cause"> => [count, { cause }]),
-  );
 }

@@ -221,6 +221,7 @@ class Worker implements WorkerHandle {
       atWork: this.#runner.atWork,
       places: handler.concurrency(),
       dropped: this.#drops.snapshot(),
+      refused: this.refused(),
     }));
   }
 

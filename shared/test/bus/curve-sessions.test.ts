@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { expect, test, vi } from "vitest";
+import { workerParts } from "../../src/worker/worker-health.ts";
 import { createHandler, openPool, openWorker, untilFree, virusTask } from "./pool-and-worker.ts";
 import {
   handshakeOf,
@@ -36,6 +37,8 @@ test("a key that is not listed is refused and told of once, on both sides", asyn
     1,
   );
   expect(linesLike(stranger.lines, /others will refuse us: its key is not listed/)).toHaveLength(1);
+  const [bus] = workerParts(stranger.worker).filter(({ name }) => name === "bus");
+  await vi.waitFor(() => expect(bus?.whyNot()).toContain("want the key of the other"), patience);
   expect(pool.workers()).toEqual([]);
 });
 

@@ -92,6 +92,7 @@ test("a worker counts its answers and shows what it has in hand", async () => {
       `rs_agent_worker_sessions{${of}} 1`,
       `rs_agent_engine_able{${of}} 1`,
       'rs_agent_bus_frames_dropped_total{cause="late"} 0',
+      "rs_agent_bus_peers_refused_total 0",
     ]) {
       expect(text).toContain(`${line}\n`);
     }
