@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MongoClient } from "mongodb";
@@ -7,6 +7,7 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { cacheFolderOf, loadMongoDbConfig } from "../src/mongodb/config.ts";
 import { findProgram } from "../src/mongodb/find-program.ts";
 import { runCommand } from "../src/mongodb/run-command.ts";
+import { startServerProcess } from "../src/mongodb/server-process.ts";
 import { startMongoDb } from "../src/mongodb.ts";
 
 let folder: string;
@@ -64,6 +65,26 @@ describe("startMongoDb", () => {
     await second.stop();
     expect(second.server).toMatch(/^(mongod|SecantusDB) \d/);
     expect(second.durability).toMatch(/journal|synced/);
+  });
+
+  it("waits for a server that begins to listen only after some seconds, as after a crash", async () => {
+    const dataDir = join(folder, "data");
+    const quick = await startMongoDb({ dataDir, report: () => undefined });
+    const words = (await readFile(`/proc/${quick.pid}/cmdline`, "utf8")).split("\0");
+    await quick.stop();
+    const ours = words.findIndex((word) => word === "--port" || word === "--dbpath");
+    const [real = "", ...args] = words.slice(0, ours);
+    const bin = await program("slow", 'sleep 4; exec "$@"');
+    const kind = real.endsWith("mongod") ? "mongod" : "secantus";
+    const slow = {
+      kind,
+      file: join(bin, "slow"),
+      args: [real, ...args],
+      source: "a test",
+    } as const;
+    const server = await startServerProcess(slow, join(dataDir, "slow"));
+    await server.stop();
+    expect(server.version).toMatch(/^\d/);
   });
 
   it("says what it tried and why nothing worked", async () => {

@@ -130,6 +130,7 @@ async function start(
   });
   const inserter = new MongoClient(uriOf(links["inserter-database"]));
   undo.push(() => Promise.all([observer.close(), inserter.close()]));
+  await Promise.all([observer.connect(), inserter.connect()]);
   const database = await openDatabase({
     uri: uriOf(links["observer-database"]),
     db: dbName,

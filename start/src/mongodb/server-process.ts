@@ -100,29 +100,27 @@ async function untilPrimary(
   signal: AbortSignal,
 ): Promise<string> {
   const giveUpAt = performance.now() + readyWithinMs;
-  const client = new MongoClient(uri, {
-    serverSelectionTimeoutMS: 2_000,
-    minHeartbeatFrequencyMS: 50,
-    heartbeatFrequencyMS: 500,
-  });
-  try {
-    let last: unknown;
-    while (performance.now() < giveUpAt) {
-      try {
-        const admin = client.db("admin");
-        const hello = await admin.command({ hello: 1 });
-        if (hello.isWritablePrimary === true)
-          return versionOf(await admin.command({ buildInfo: 1 }));
-        if (kind === "mongod") await makeReplicaSet(client, hello, port);
-      } catch (error) {
-        last = error;
-      }
-      await delay(50, undefined, { signal });
+  let last: unknown;
+  while (performance.now() < giveUpAt) {
+    // A new one each time: whose first connection fails is of no use later (`Topology is closed`).
+    const client = new MongoClient(uri, {
+      serverSelectionTimeoutMS: 2_000,
+      minHeartbeatFrequencyMS: 50,
+      heartbeatFrequencyMS: 500,
+    });
+    try {
+      const admin = client.db("admin");
+      const hello = await admin.command({ hello: 1 });
+      if (hello.isWritablePrimary === true) return versionOf(await admin.command({ buildInfo: 1 }));
+      if (kind === "mongod") await makeReplicaSet(client, hello, port);
+    } catch (error) {
+      last = error;
+    } finally {
+      await client.close();
     }
-    throw new TerminalError("SETUP_FAILED", "the database does not get ready", { cause: last });
-  } finally {
-    await client.close();
+    await delay(50, undefined, { signal });
   }
+  throw new TerminalError("SETUP_FAILED", "the database does not get ready", { cause: last });
 }
 
 /** A data folder of an earlier start holds the set's configuration with the port of that time. */
