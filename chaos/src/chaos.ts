@@ -26,7 +26,7 @@ export interface ChaosOptions {
   seed: number;
   /** Clients that hand in mail at once. Default 6. */
   clients?: number;
-  /** Accepted mails that may wait before the clients wait too. Default a quarter of all, 60 to 600. */
+  /** Accepted mails that may wait before the clients wait too. Default a quarter of all, 60 to 300. */
   maxBacklog?: number;
   /** How long nothing may move while the system settles after the last fault. Default 240 s. */
   settleWithinMs?: number;
@@ -152,7 +152,7 @@ async function floodAndHavoc(
     smtp: [system.links["client-ingest"].address, system.links["client-ingest-2"].address],
     source: system.source,
     inbox: system.inserter.db(system.source.db).collection(system.source.collection),
-    maxBacklog: options.maxBacklog ?? Math.min(600, Math.max(60, mails / 4)),
+    maxBacklog: options.maxBacklog ?? Math.min(300, Math.max(60, mails / 4)),
     backlog: () => watch.waiting(),
     signal,
   });

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "./free-port.ts";
 import { takeOver } from "./leftovers.ts";
+import { cacheFolderOf, loadMongoDbConfig } from "./mongodb/config.ts";
 import { startParts, type Parts } from "./parts.ts";
 import { ServiceProcess, type ProcessEnd } from "./service-process.ts";
 
@@ -228,6 +229,8 @@ class System implements RunningSystem {
       script: this.#options.scripts?.[name] ?? join(root, "services", name, "src", "main.ts"),
       cwd: root,
       env: definedOf({
+        // What Node has compiled once starts in two thirds of the time.
+        NODE_COMPILE_CACHE: join(cacheFolderOf(loadMongoDbConfig()), "node-compile-cache"),
         ...process.env,
         ...healthOf(process.env["HEALTH_HTTP"]),
         ...(await this.#wiring(name, nth)),

@@ -6,15 +6,17 @@ import { engineVersion } from "./spam-engine-version.ts";
 
 /**
  * A program: an engine that speaks spamd's protocol (SpamAssassin's spamd/PROTOCOL) and knows GTUBE
- * only. SpamAssassin itself makes some 20 checks a second, so most mail of a run is judged here. As
- * many requests as the spamd of the argument has room for are passed on to it, and its answers back;
- * while those are less than their part of all, we judge slowly, so that they catch up.
+ * only. SpamAssassin itself makes some 20 checks a second, so most mail of a run is judged here. A
+ * part of all is passed on to the spamd of the argument, as much at once as that has room for, and its
+ * answers back; while it is less than that part, we judge slowly, so that it catches up.
  * Standard output says first where it listens, then of each mail whose check was answered who judged
  * it (`ours`, `spamd`) and its id.
  */
 const [spamd = ""] = process.argv.slice(2);
 const passedOnAtOnce = 2;
+/** Parts of all: SpamAssassin's checks are what a run's processors have most to do with. */
 const leastPassedOn = 0.18;
+const mostPassedOn = 0.2;
 const workMs = 60;
 const slowWorkMs = 800;
 const count = { judged: 0, passedOn: 0, withSpamd: 0 };
@@ -37,7 +39,8 @@ async function serve(socket: Socket): Promise<void> {
     return;
   }
   const isMail = mailIdIn(request) !== undefined;
-  const isForSpamd = isMail && count.withSpamd < passedOnAtOnce;
+  const isTheirTurn = count.passedOn <= count.judged * mostPassedOn;
+  const isForSpamd = isMail && isTheirTurn && count.withSpamd < passedOnAtOnce;
   const spamdsAnswer = isForSpamd ? await answerOfSpamd(request) : undefined;
   // Where spamd dies, perhaps of another's mail, that is not the death of us.
   const answer = spamdsAnswer ?? (await ourAnswer(request, isMail));
