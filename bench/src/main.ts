@@ -4,9 +4,19 @@ import { fileURLToPath } from "node:url";
 /** `npm run bench -- [name…] [--json] [the benchmark's own options]`: one after the other. */
 const benches: Record<string, string> = {
   bus: "dispatcher pool, ZeroMQ and a worker without an engine, beside raw PUSH/PULL",
-  pipeline: "insert to relayed with workers without engines, beside the driver alone",
-  overload: "arrivals at a multiple of the capacity: memory, replies, order, recovery",
+  life: "insert to relayed with workers without engines, beside the driver alone",
+  latency: "insert to relayed at 10 mails a second: p50 and p99",
+  none: "SMTP to SMTP without checks, beside amavisd-new without checks and postfix alone",
+  av: "SMTP to SMTP with clamd, beside amavisd-new with clamd",
+  full: "SMTP to SMTP with clamd and SpamAssassin, beside amavisd-new with both, and spamd alone",
+  rspamd:
+    "SMTP to SMTP with clamd and rspamd: postfix with rspamd as milter, and full's amavisd-new",
   clamd: "our clamd client beside a bare IDSESSION loop",
+  spamd: "our spamd client beside a bare loop and spamc",
+  scale: "1, 2, 4 and 8 workers whose engine takes 20 ms, beside the ideal line",
+  backlog: "what a claim costs with 1,000, 10,000 and 100,000 mails waiting",
+  big: "fifty mails of 40 MB: the memory of each service",
+  overload: "arrivals at a multiple of the capacity: memory, replies, order, recovery",
 };
 
 const named = process.argv.slice(2).filter((word) => !word.startsWith("-") && word in benches);
@@ -30,9 +40,19 @@ async function run(name: string): Promise<string> {
 }
 
 if (options.includes("--help")) {
+  process.stdout.write(
+    "npm run bench -- [name…] [--json] [options]\n\n" +
+      "Without a name all but overload, one after the other. Peers are set up by the suite itself:\n" +
+      "Debian's packages are installed where we are root, and run as private copies on free ports of\n" +
+      "127.0.0.1.\n\n",
+  );
   for (const [name, text] of Object.entries(benches)) {
-    process.stdout.write(`${name.padEnd(10)}${text}\n`);
+    process.stdout.write(`  ${name.padEnd(10)}${text}\n`);
   }
+  process.stdout.write(
+    "\nMost take --rounds N (7; an interval of 95 % needs 6 and more) and --size BYTES; those with\n" +
+      "peers --seconds N of a round, and --connections N (32). docs/performance.md has them all.\n",
+  );
 } else {
   const reports: Record<string, unknown> = {};
   for (const name of names) {

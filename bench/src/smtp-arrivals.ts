@@ -1,5 +1,4 @@
-import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import { SmtpSession } from "./smtp-session.ts";
 
 /** What became of the arrivals of a while, and how long their clients waited for the word. */
 export interface ArrivalCounts {
@@ -36,7 +35,7 @@ export async function openArrivals(
   raw: Buffer,
 ): Promise<Arrivals> {
   const sessions = await Promise.all(
-    Array.from({ length: connections }, () => Session.open(address)),
+    Array.from({ length: connections }, () => SmtpSession.open(address)),
   );
   const idle = [...sessions];
   const underWay = new Set<Promise<void>>();
@@ -55,7 +54,7 @@ export async function openArrivals(
     counts.others[code] = (counts.others[code] ?? 0) + 1;
   };
 
-  async function transact(session: Session): Promise<void> {
+  async function transact(session: SmtpSession): Promise<void> {
     const begun = performance.now();
     const mail = await session.say("MAIL FROM:<sender@stranger.example>\r\n");
     if (mail.startsWith("452") || mail.startsWith("421")) {
@@ -108,64 +107,4 @@ export async function openArrivals(
       for (const session of sessions) session.close();
     },
   };
-}
-
-/** An SMTP session that reads one reply after the other; "" where the server has gone. */
-class Session {
-  readonly #socket: Socket;
-  #input = "";
-  #ended = false;
-  #wake: (() => void) | undefined;
-
-  private constructor(socket: Socket) {
-    this.#socket = socket;
-    socket.on("data", (chunk: Buffer) => {
-      this.#input += chunk.toString("latin1");
-      this.#wake?.();
-    });
-    const end = () => {
-      this.#ended = true;
-      this.#wake?.();
-    };
-    socket.on("end", end).on("close", end).on("error", end);
-  }
-
-  static async open(address: string): Promise<Session> {
-    const [host = "", port = ""] = address.split(":");
-    const socket = connect({ host, port: Number(port), noDelay: true });
-    await once(socket, "connect");
-    const session = new Session(socket);
-    await session.reply();
-    await session.say("EHLO bench.example\r\n");
-    return session;
-  }
-
-  get isOpen(): boolean {
-    return !this.#ended;
-  }
-
-  send(data: string | Buffer): void {
-    this.#socket.write(data);
-  }
-
-  say(data: string | Buffer): Promise<string> {
-    this.send(data);
-    return this.reply();
-  }
-
-  async reply(): Promise<string> {
-    for (;;) {
-      const whole = /^(?:\d{3}-[^\n]*\n)*\d{3} [^\n]*\n/.exec(this.#input)?.[0];
-      if (whole !== undefined) {
-        this.#input = this.#input.slice(whole.length);
-        return whole;
-      }
-      if (this.#ended) return "";
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
-  }
-
-  close(): void {
-    this.#socket.destroy();
-  }
 }

@@ -1,12 +1,20 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { connect } from "node:net";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "@rs-agent/start/free-port.ts";
 
-/** postfix's smtp-sink: takes every mail and throws it away. */
+/** postfix's smtp-sink: takes every mail, counts it and throws it away. */
 export interface SmtpSink {
   address: string;
+  port: number;
   pid: number;
+  /** Mails whose final dot it has seen so far. */
+  readonly count: number;
+  /**
+   * Settles when so many mails in all have come, with the time (`performance.now()`) of the last.
+   * @throws Error when none has come for `silenceMs`
+   */
+  arrived(count: number, silenceMs: number): Promise<number>;
   stop(): void;
 }
 
@@ -20,24 +28,78 @@ export async function startSmtpSink(): Promise<SmtpSink> {
   }
   const port = await freePort();
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
-  const child = spawn(program, [...user, `127.0.0.1:${port}`, "1000"], { stdio: "ignore" });
+  const child = spawn(program, ["-c", ...user, `127.0.0.1:${port}`, "1000"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   const { pid } = child;
   if (pid === undefined) throw new TerminalError("SETUP_FAILED", "smtp-sink did not start");
+  const counter = new Counter(child);
   await untilListening(port);
-  return { address: `127.0.0.1:${port}`, pid, stop: () => child.kill() };
+  return {
+    address: `127.0.0.1:${port}`,
+    port,
+    pid,
+    get count() {
+      return counter.count;
+    },
+    arrived: (count, silenceMs) => counter.until(count, silenceMs),
+    stop: () => child.kill(),
+  };
+}
+
+/** Follows what `smtp-sink -c` prints at each change: `sess=1 quit=0 mesg=17`. */
+class Counter {
+  count = 0;
+  #lastAt = 0;
+  #rest = "";
+  #onChange: () => void = () => undefined;
+
+  constructor({ stdout }: ChildProcess) {
+    stdout?.setEncoding("latin1").on("data", (text: string) => {
+      const lines = (this.#rest + text).split("\r");
+      this.#rest = lines.pop() ?? "";
+      const last = /mesg=(\d+)/.exec(lines.at(-1) ?? "")?.[1];
+      if (last === undefined || Number(last) === this.count) return;
+      this.count = Number(last);
+      this.#lastAt = performance.now();
+      this.#onChange();
+    });
+  }
+
+  async until(count: number, silenceMs: number): Promise<number> {
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const silence = setTimeout(() => {
+      reject(new Error(`${count - this.count} mails have not arrived at the sink`));
+    }, silenceMs);
+    this.#onChange = () => {
+      silence.refresh();
+      if (this.count >= count) resolve(this.#lastAt);
+    };
+    this.#onChange();
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(silence);
+      this.#onChange = () => undefined;
+    }
+  }
 }
 
 async function untilListening(port: number): Promise<void> {
   for (let left = 100; left > 0; left -= 1) {
-    const heard = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, "127.0.0.1", () => {
-        socket.end();
-        resolve(true);
-      });
-      socket.on("error", () => resolve(false));
-    });
-    if (heard) return;
+    if (await listens(port)) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new TerminalError("SETUP_FAILED", `smtp-sink does not listen on port ${port}`);
+}
+
+/** Something of this host takes connections on that port. */
+export function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.end();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
 }

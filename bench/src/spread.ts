@@ -20,3 +20,64 @@ export function spreadOf(values: readonly number[]): Spread {
 export function spreadText({ min, median, max }: Spread, digits = 0): string {
   return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`;
 }
+
+/** The median with the ends of its 95 % interval; undefined where the rounds are too few for one. */
+export interface Interval {
+  lower: number;
+  upper: number;
+}
+
+const confidence = 0.95;
+
+/**
+ * The 95 % interval of the median by order statistics: the k-th smallest and the k-th largest value,
+ * with the largest k for which the median of whatever is behind these rounds lies between them with
+ * 95 % (the binomial distribution with one half). It supposes nothing of how the values are spread,
+ * only that the rounds do not depend on each other. With 7 or 8 rounds these are the least and the
+ * greatest, with 9 to 11 the second; below 6 rounds there is none.
+ */
+export function medianInterval(values: readonly number[]): Interval | undefined {
+  const sorted = [...values].sort((a, b) => a - b);
+  const outside = (1 - confidence) / 2;
+  let place = -1;
+  for (let k = 0, tail = 0; k < sorted.length / 2; k += 1) {
+    tail += binomialHalf(sorted.length, k);
+    if (tail > outside) break;
+    place = k;
+  }
+  const lower = sorted[place];
+  const upper = sorted[sorted.length - 1 - place];
+  return lower === undefined || upper === undefined ? undefined : { lower, upper };
+}
+
+/** The chance of `k` heads in `n` throws. */
+function binomialHalf(n: number, k: number): number {
+  let chance = 0.5 ** n;
+  for (let i = 1; i <= k; i += 1) chance *= (n - i + 1) / i;
+  return chance;
+}
+
+/** Whether a figure with its interval is what is demanded of it. */
+export interface Judgement {
+  target: string;
+  meets: boolean | "too few rounds";
+}
+
+/** A target is met when the interval's end that is worse for us meets it. */
+export function judge(
+  values: readonly number[],
+  target: { least: number } | { most: number },
+): Judgement {
+  const interval = medianInterval(values);
+  const text = "least" in target ? `≥ ${target.least}` : `≤ ${target.most}`;
+  if (interval === undefined) return { target: text, meets: "too few rounds" };
+  const { lower, upper } = interval;
+  const meets = "least" in target ? lower >= target.least : upper <= target.most;
+  return { target: text, meets };
+}
+
+/** `meets the target ≥ 5`, `misses the target ≥ 5`. */
+export function judgementText({ target, meets }: Judgement): string {
+  if (typeof meets === "string") return `target ${target}: ${meets} to say`;
+  return `${meets ? "meets" : "misses"} the target ${target}`;
+}

@@ -1,0 +1,247 @@
+import { loadavg } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import Table from "cli-table3";
+import { MongoClient, type Collection, type Document } from "mongodb";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { messageOf } from "@rs-agent/shared/errors.ts";
+import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import type { StoredDocument } from "@rs-agent/shared/store/connection.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { documentOf } from "@rs-agent/shared/store/mail-document.ts";
+import { claimUpdate, dueFilter } from "@rs-agent/shared/store/mail-claims.ts";
+import { startMongoDb } from "@rs-agent/start/mongodb.ts";
+import { residentMb } from "@rs-agent/start/resident-memory.ts";
+import { treeCpuMs } from "./cpu-time.ts";
+import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { recordOf } from "./inserted-mails.ts";
+import {
+  judge,
+  judgementText,
+  spreadOf,
+  spreadText,
+  type Judgement,
+  type Spread,
+} from "./spread.ts";
+
+/**
+ * What a claim of 100 costs with ever more mail waiting: its time, the database's CPU, and by explain
+ * how many keys and documents its two steps look at, a claimed mail. The first number waiting is the
+ * yardstick for the others. `node bench/src/backlog.ts [--waiting N,N…] [--rounds N] [--json]`
+ */
+const { values } = parseArgs({
+  options: {
+    waiting: { type: "string", default: "1000,10000,100000" },
+    /** Claims measured at each number waiting. */
+    rounds: { type: "string", default: "9" },
+    json: { type: "boolean", default: false },
+  },
+});
+const levels = values.waiting.split(",").map(Number);
+const rounds = Number(values.rounds);
+const batch = 100;
+const most = 1.2;
+const claim = { states: ["incoming"], next: "plan", limit: batch } as const;
+
+/** Keys and documents examined, a claimed mail. */
+interface Examined {
+  keys: number;
+  documents: number;
+}
+
+interface Level {
+  waiting: number;
+  /** A claimed mail. */
+  ms: Spread;
+  databaseCpuMs: Spread;
+  /** Of finding the ids, and of the guarded update. */
+  find: Examined | undefined;
+  update: Examined | undefined;
+  databaseMb: number;
+  /** To the first level. */
+  timeRatio: Spread & Judgement;
+  /** Keys and documents of both; absent where the server does not explain. */
+  examined?: Judgement & { ratio: number };
+}
+
+interface Report {
+  conditions: Conditions;
+  batch: number;
+  levels: Level[];
+}
+
+type Mails = Collection<StoredDocument>;
+
+/** Stored as ingest stores them, but many at a time: how they came is not what is measured. */
+async function fill(mails: Mails, from: number, to: number): Promise<void> {
+  const body = { id: "none", form: "document", size: 4_096, sha256: sha256Hex("") } as const;
+  const begun = Date.now() - 3_600_000;
+  const atOnce = 1_000;
+  for (let n = from; n < to; n += atOnce) {
+    const records = Array.from({ length: Math.min(atOnce, to - n) }, (_, nth) =>
+      documentOf(recordOf(newMailId(), body, new Date(begun + n + nth))),
+    );
+    await mails.insertMany(records, { ordered: false });
+  }
+}
+
+/** One claim, and back with what was claimed: as many wait for the next one. */
+async function timedClaim({ mails: store }: Database, mails: Mails, pid: number) {
+  const cpuBefore = treeCpuMs(pid);
+  const beganAt = performance.now();
+  const claimed = await store.claim({ ...claim, owner: "bench", leaseMs: 600_000 });
+  const ms = (performance.now() - beganAt) / batch;
+  const databaseCpuMs = (treeCpuMs(pid) - cpuBefore) / batch;
+  if (claimed.length !== batch) throw new Error(`${claimed.length} of ${batch} were claimed`);
+  await mails.bulkWrite(
+    claimed.map(({ mail }) => ({
+      updateOne: {
+        filter: { _id: mail._id },
+        update: {
+          $set: { dueAt: mail.receivedAt },
+          $unset: { lease: "", unended: "", claims: "" },
+        },
+      },
+    })),
+    { ordered: false },
+  );
+  return { ms, databaseCpuMs };
+}
+
+/** The two statements of a claim that look for mail (mail-claims.ts), explained. */
+async function examinedBy(mails: Mails): Promise<Pick<Level, "find" | "update">> {
+  const due: Document = dueFilter(claim, new Date());
+  const options = { projection: { unended: 1 }, limit: batch * 3, sort: { dueAt: 1 as const } };
+  const find = await mails.find(due, options).explain("executionStats");
+  const found = await mails.find(due, { ...options, limit: batch }).toArray();
+  const until = new Date(Date.now() + 600_000);
+  const update = {
+    q: { _id: { $in: found.map(({ _id }) => _id) }, ...due },
+    u: claimUpdate({ owner: "bench", token: "none", until }),
+    multi: true,
+  };
+  const command = { update: mails.collectionName, updates: [update] };
+  const explained = await mails.db
+    .command({ explain: command, verbosity: "executionStats" })
+    .catch((error: unknown) => {
+      say(`the server does not explain an update: ${messageOf(error)}`);
+      return {};
+    });
+  return { find: examinedOf(find), update: examinedOf(explained) };
+}
+
+function examinedOf({ executionStats }: Document): Examined | undefined {
+  const stats = executionStats as Document | undefined;
+  const { totalKeysExamined: keys, totalDocsExamined: documents } = stats ?? {};
+  if (typeof keys !== "number" || typeof documents !== "number") return undefined;
+  return { keys: keys / batch, documents: documents / batch };
+}
+
+type Seen = Omit<Level, "timeRatio" | "examined"> & { times: number[] };
+
+async function levelOf(
+  waiting: number,
+  { database, mails, pid }: { database: Database; mails: Mails; pid: number },
+): Promise<Seen> {
+  await timedClaim(database, mails, pid);
+  const claims: Awaited<ReturnType<typeof timedClaim>>[] = [];
+  for (let n = 0; n < rounds; n += 1) claims.push(await timedClaim(database, mails, pid));
+  const times = claims.map(({ ms }) => ms);
+  say(`${waiting} waiting: ${spreadText(spreadOf(times), 3)} ms a claimed mail`);
+  return {
+    waiting,
+    times,
+    ms: spreadOf(times),
+    databaseCpuMs: spreadOf(claims.map(({ databaseCpuMs }) => databaseCpuMs)),
+    ...(await examinedBy(mails)),
+    databaseMb: Math.round(residentMb(pid)),
+  };
+}
+
+/** All beside the first. */
+function compared(seen: readonly Seen[]): Level[] {
+  const [first] = seen;
+  const yardstick = first === undefined ? Number.NaN : first.ms.median;
+  return seen.map(({ times, ...level }) => {
+    const ratios = times.map((ms) => ms / yardstick);
+    const sum = examinedSum(level);
+    const ratio = sum === undefined ? undefined : sum / (examinedSum(first ?? level) ?? Number.NaN);
+    return {
+      ...level,
+      timeRatio: { ...spreadOf(ratios), ...judge(ratios, { most }) },
+      ...(ratio === undefined
+        ? {}
+        : { examined: { ratio, target: `≤ ${most}`, meets: ratio <= most } }),
+    };
+  });
+}
+
+function examinedSum({ find, update }: Pick<Level, "find" | "update">): number | undefined {
+  if (find === undefined) return undefined;
+  return find.keys + find.documents + (update === undefined ? 0 : update.keys + update.documents);
+}
+
+const before = loadavg()[0] ?? 0;
+const report = await onStage(async ({ runDir, keep }): Promise<Report> => {
+  const server = keep(await startMongoDb({ dataDir: join(runDir, "mongodb"), report: say }));
+  const db = "backlog";
+  const options = { uri: server.uri, db, clock: systemClock, log: createSilentLogger() };
+  const database = await openDatabase(options);
+  const client = new MongoClient(server.uri);
+  try {
+    const mails = client.db(db).collection<StoredDocument>("mails");
+    const seen: Seen[] = [];
+    for (const [nth, waiting] of levels.entries()) {
+      await fill(mails, levels[nth - 1] ?? 0, waiting);
+      seen.push(await levelOf(waiting, { database, mails, pid: server.pid }));
+    }
+    const load = { before, after: loadavg()[0] ?? 0 };
+    const about = { database: `${server.server}; ${server.durability}` };
+    return { conditions: { ...machine(), load, rounds, about }, batch, levels: compared(seen) };
+  } finally {
+    await client.close();
+    await database.close();
+  }
+});
+
+function print({ conditions, levels }: Report): void {
+  const table = new Table({
+    head: [
+      "waiting",
+      "ms a claimed mail",
+      "database's CPU ms",
+      "keys + documents: find, update",
+      "RSS, MB",
+      "time to the first",
+      "examined to the first",
+    ],
+    style: { head: [], border: [] },
+  });
+  const plus = (examined: Examined | undefined) =>
+    examined === undefined ? "?" : `${examined.keys} + ${examined.documents}`;
+  for (const {
+    waiting,
+    ms,
+    databaseCpuMs,
+    find,
+    update,
+    databaseMb,
+    timeRatio,
+    examined,
+  } of levels) {
+    table.push([
+      waiting,
+      spreadText(ms, 3),
+      spreadText(databaseCpuMs, 2),
+      `${plus(find)}, ${plus(update)}`,
+      databaseMb,
+      `${spreadText(timeRatio, 2)}\n${judgementText(timeRatio)}`,
+      examined === undefined ? "?" : `${examined.ratio.toFixed(2)}\n${judgementText(examined)}`,
+    ]);
+  }
+  process.stdout.write(`${renderConditions(conditions)}\n${table.toString()}\n`);
+}
+
+if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+else print(report);

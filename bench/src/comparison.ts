@@ -1,0 +1,205 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import Table from "cli-table3";
+import { mailSubject, type MailServer } from "./mail-server.ts";
+import { folderOf } from "./peers/server-process.ts";
+import { interleave, ratioOf, type Ratio, type Subject, type SubjectFigures } from "./rounds.ts";
+import { startSmtpSink, type SmtpSink } from "./smtp-sink.ts";
+import { judge, judgementText, spreadText, type Judgement } from "./spread.ts";
+
+/** The ratio to that other that is demanded of ours. */
+export interface RatioTarget {
+  against: string;
+  least: number;
+}
+
+/** One table: ours beside others under one condition. */
+export interface ComparisonCase {
+  /** `4 KB` */
+  title: string;
+  figures: SubjectFigures[];
+  ratios: (Ratio & { judgement?: Judgement })[];
+}
+
+export interface ComparisonReport {
+  conditions: Conditions;
+  cases: ComparisonCase[];
+}
+
+/** What a figure means nothing without. */
+export interface Conditions {
+  machine: string;
+  node: string;
+  /** Of the last minute, before and after: anything but us makes figures worse. */
+  load: { before: number; after: number };
+  rounds: number;
+  about: Record<string, string>;
+}
+
+export interface ComparisonOptions {
+  rounds: number;
+  roundMs: number;
+  sessions: number;
+  sizes: number[];
+  json: boolean;
+}
+
+/** `--rounds N --seconds N --connections N --size BYTES[,BYTES] --json` */
+export function comparisonOptions(defaults: {
+  sizes: number[];
+  seconds: number;
+}): ComparisonOptions {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: "string", default: "7" },
+      seconds: { type: "string", default: String(defaults.seconds) },
+      connections: { type: "string", default: "32" },
+      size: { type: "string", default: defaults.sizes.join(",") },
+      json: { type: "boolean", default: false },
+    },
+  });
+  return {
+    rounds: Number(values.rounds),
+    roundMs: Number(values.seconds) * 1_000,
+    sessions: Number(values.connections),
+    sizes: values.size.split(",").map(Number),
+    json: values.json,
+  };
+}
+
+/** What a comparison runs in: a folder of its own, the sink, and the end of everything that was started. */
+export interface Stage {
+  runDir: string;
+  sink: SmtpSink;
+  /** Notes what is to be stopped in the end; the last first. */
+  keep: <T extends { stop(): Promise<void> }>(started: T) => T;
+}
+
+/** Runs `work`, and ends all that it has started whatever comes of it. */
+export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T> {
+  const runDir = mkdtempSync(join(tmpdir(), "rs-agent-bench-"));
+  // Peers' users pass through it.
+  await folderOf(runDir);
+  const started: { stop(): Promise<void> }[] = [];
+  const sink = await startSmtpSink();
+  try {
+    return await work({
+      runDir,
+      sink,
+      keep: (one) => {
+        started.unshift(one);
+        return one;
+      },
+    });
+  } finally {
+    for (const one of started) await one.stop();
+    sink.stop();
+    rmSync(runDir, { recursive: true, force: true });
+  }
+}
+
+/** Servers that take mail, side by side, for each size of mail. */
+export async function compareServers(
+  stage: Stage,
+  servers: readonly MailServer[],
+  options: ComparisonOptions,
+  targets: readonly RatioTarget[],
+  more: (bytes: number) => Promise<Subject[]> = () => Promise.resolve([]),
+): Promise<ComparisonReport> {
+  const before = loadavg()[0] ?? 0;
+  const { sink } = stage;
+  const { roundMs, sessions, rounds } = options;
+  const cases: ComparisonCase[] = [];
+  for (const bytes of options.sizes) {
+    const subjects: Subject[] = [];
+    for (const server of servers) {
+      subjects.push(await mailSubject(server, { sink, bytes, sessions, roundMs }));
+    }
+    subjects.push(...(await more(bytes)));
+    const figures = await interleave(subjects, rounds, say);
+    cases.push(caseOf(sizeText(bytes), figures, targets));
+  }
+  return {
+    conditions: {
+      ...machine(),
+      load: { before, after: loadavg()[0] ?? 0 },
+      rounds,
+      about: Object.fromEntries(servers.map(({ name, about }) => [name, about])),
+    },
+    cases,
+  };
+}
+
+/** Ours is the subject of that name; where it is missing there is nothing to be judged. */
+export function caseOf(
+  title: string,
+  figures: SubjectFigures[],
+  targets: readonly RatioTarget[],
+): ComparisonCase {
+  const ours = figures.find(({ name }) => name === "ours");
+  const others = figures.filter((one) => one !== ours);
+  const ratios = (ours === undefined ? [] : others).map((other) => {
+    const ratio = ratioOf(ours as SubjectFigures, other);
+    const target = targets.find(({ against }) => against === other.name);
+    if (target === undefined) return ratio;
+    return { ...ratio, judgement: judge(ratio.values, { least: target.least }) };
+  });
+  return { title, figures, ratios };
+}
+
+export function machine(): { machine: string; node: string } {
+  const model = cpus()[0]?.model.trim() ?? "unknown processor";
+  return { machine: `${availableParallelism()} cores (${model})`, node: process.version };
+}
+
+export function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+export function sizeText(bytes: number): string {
+  const rounded = (value: number) => Math.round(value * 10) / 10;
+  if (bytes >= 1024 ** 2) return `${rounded(bytes / 1024 ** 2)} MB`;
+  return bytes >= 1024 ? `${rounded(bytes / 1024)} KB` : `${bytes} B`;
+}
+
+/** A table for people, or with `--json` data. */
+export function printReport(report: ComparisonReport, json: boolean): void {
+  const text = json ? JSON.stringify(report, undefined, 2) : renderReport(report);
+  process.stdout.write(`${text}\n`);
+}
+
+function renderReport({ conditions, cases }: ComparisonReport): string {
+  return [renderConditions(conditions), ...cases.map(renderCase)].join("\n");
+}
+
+export function renderConditions({ machine, node, load, rounds, about }: Conditions): string {
+  const lines = Object.entries(about).map(([name, text]) => `${name}: ${text}`);
+  const loads = `load average ${load.before.toFixed(1)} before, ${load.after.toFixed(1)} after`;
+  return [`${machine}, Node ${node}, ${rounds} rounds, ${loads}`, ...lines].join("\n");
+}
+
+function renderCase({ title, figures, ratios }: ComparisonCase): string {
+  const table = new Table({
+    head: [title, "per second: median (min–max)", "CPU ms a mail", "of which"],
+    style: { head: [], border: [] },
+  });
+  for (const { name, perSecond, cpuMs, cpuMsByPart } of figures) {
+    const parts = Object.entries(cpuMsByPart).map(([part, ms]) => `${part} ${ms.toFixed(2)}`);
+    table.push([name, spreadText(perSecond, 1), spreadText(cpuMs, 2), parts.join("\n")]);
+  }
+  return [table.toString(), ...ratios.map(ratioText)].join("\n");
+}
+
+function ratioText({
+  against,
+  spread,
+  interval,
+  judgement,
+}: ComparisonCase["ratios"][number]): string {
+  const lower = interval === undefined ? "too few rounds" : interval.lower.toFixed(2);
+  const end = `lower end of the 95 % interval ${lower}`;
+  const words = judgement === undefined ? "" : `: ${judgementText(judgement)}`;
+  return `ours / ${against} = ${spreadText(spread, 2)}, ${end}${words}`;
+}

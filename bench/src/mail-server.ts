@@ -1,0 +1,124 @@
+import { setTimeout as wait } from "node:timers/promises";
+import { treeCpuMs } from "./cpu-time.ts";
+import { distinctMails, spamMail, virusMail } from "./sample-mails.ts";
+import { deliverAll, deliverOne } from "./smtp-load.ts";
+import type { SmtpSink } from "./smtp-sink.ts";
+import type { Subject, SubjectRound } from "./rounds.ts";
+
+/** Something that takes mail by SMTP and passes it on to the sink: our system, or a peer. */
+export interface MailServer {
+  name: string;
+  /** `host:port` */
+  address: string;
+  /** Packages' versions and settings that a reader has to know. */
+  about: string;
+  /** Whose CPU time counts, with what they have started, by part. */
+  processes(): Record<string, readonly number[]>;
+  stop(): Promise<void>;
+}
+
+export interface MailLoad {
+  sink: SmtpSink;
+  bytes: number;
+  sessions: number;
+  /** How long a round should about take. */
+  roundMs: number;
+}
+
+/** So long without any mail at the sink: some are lost. */
+const silenceMs = 60_000;
+/** What a server does after the last mail has left (removing it, writing it down) counts too. */
+const settleMs = 500;
+const firstWarmUp = 64;
+const fewest = 10;
+
+/**
+ * A server as subject of a comparison: each round delivers distinct mails by SMTP, from the first MAIL
+ * to the last arrival at the sink. Warms up until it knows how many mails fill a round.
+ */
+export async function mailSubject(server: MailServer, load: MailLoad): Promise<Subject> {
+  const round = (count: number) => mailRound(server, load, count);
+  const countOf = ({ perSecond }: SubjectRound, ms: number) =>
+    Math.max(fewest, Math.round((perSecond * ms) / 1_000));
+  const first = await round(firstWarmUp);
+  const warm = await round(countOf(first, load.roundMs / 2));
+  const count = countOf(warm, load.roundMs);
+  return { name: server.name, round: () => round(count) };
+}
+
+async function mailRound(server: MailServer, load: MailLoad, count: number): Promise<SubjectRound> {
+  const { sink, bytes, sessions } = load;
+  const mails = distinctMails(count, bytes);
+  const expected = sink.count + count;
+  const before = cpuOf(server);
+  const [{ beganAt }, lastAt] = await Promise.all([
+    deliverAll(server.address, mails, sessions),
+    sink.arrived(expected, silenceMs),
+  ]);
+  await wait(settleMs);
+  if (sink.count !== expected) {
+    throw new Error(`${server.name}: ${sink.count - expected} mails more than were sent`);
+  }
+  const after = cpuOf(server);
+  const used = Object.entries(after).map(([part, ms]): [string, number] => [
+    part,
+    (ms - (before[part] ?? 0)) / count,
+  ]);
+  return {
+    perSecond: (count * 1_000) / (lastAt - beganAt),
+    cpuMs: Object.fromEntries(used),
+  };
+}
+
+function cpuOf(server: MailServer): Record<string, number> {
+  const parts = Object.entries(server.processes());
+  return Object.fromEntries(
+    parts.map(([part, pids]) => [part, pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0)]),
+  );
+}
+
+/** What a server must not pass on. */
+export interface Catches {
+  virus: boolean;
+  spam: boolean;
+}
+
+/**
+ * Sees to it that a server does what is measured: a clean mail arrives; EICAR and GTUBE, where it
+ * checks for them, do not.
+ * @throws Error naming what it did instead
+ */
+export async function proveServer(
+  server: MailServer,
+  sink: SmtpSink,
+  catches: Catches,
+): Promise<void> {
+  await passes(server, sink);
+  if (catches.virus) await stops(server, sink, "EICAR", virusMail());
+  if (catches.spam) await stops(server, sink, "GTUBE", spamMail());
+}
+
+async function passes(server: MailServer, sink: SmtpSink): Promise<void> {
+  const expected = sink.count + 1;
+  const [clean] = distinctMails(1, 2_000);
+  const reply = await deliverOne(server.address, clean ?? Buffer.alloc(0));
+  if (!reply.startsWith("250")) throw new Error(`${server.name} refuses clean mail: ${reply}`);
+  await sink.arrived(expected, silenceMs);
+}
+
+/** Refused at once, or accepted and not there when mail that came later is. */
+async function stops(
+  server: MailServer,
+  sink: SmtpSink,
+  what: string,
+  mail: Buffer,
+): Promise<void> {
+  const before = sink.count;
+  const reply = await deliverOne(server.address, mail);
+  if (!/^[25]50|^554/.test(reply)) {
+    throw new Error(`${server.name} says to ${what}: ${reply === "" ? "nothing" : reply}`);
+  }
+  await passes(server, sink);
+  await wait(2_000);
+  if (sink.count !== before + 1) throw new Error(`${server.name} passes ${what} on`);
+}

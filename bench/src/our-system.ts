@@ -1,0 +1,94 @@
+import { fileURLToPath } from "node:url";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
+import { openDatabase } from "@rs-agent/shared/store/database.ts";
+import type { RunningClamd } from "@rs-agent/start/engines/clamd.ts";
+import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
+import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/start/system.ts";
+import type { MailServer } from "./mail-server.ts";
+import { recipientDomain } from "./sample-mails.ts";
+import type { SmtpSink } from "./smtp-sink.ts";
+
+export interface OurOptions {
+  runDir: string;
+  sink: SmtpSink;
+  /** The engines that it asks; a check without one is off by policy. */
+  clamd?: RunningClamd;
+  spamd?: { running: RunningSpamd; children: number };
+}
+
+export interface OurSystem extends MailServer {
+  system: RunningSystem;
+}
+
+/** A worker service without an engine: NULL_TASK, NULL_WORK_MS and NULL_CONCURRENCY are its settings. */
+export const nullWorker = fileURLToPath(new URL("null-engine-service.ts", import.meta.url));
+
+/**
+ * The whole system as it ships, one process of each service, every change of the default policy on; it
+ * takes mail by SMTP and relays it to the sink.
+ */
+export async function startOurs(options: OurOptions): Promise<OurSystem> {
+  const { runDir, sink, clamd, spamd } = options;
+  const system = await startSystem({
+    runDir,
+    counts: {
+      "av-worker": clamd === undefined ? 0 : 1,
+      "spam-worker": spamd === undefined ? 0 : 1,
+    },
+    ...(clamd === undefined ? {} : { clamd: clamd.address }),
+    ...(spamd === undefined ? {} : { spamd: spamd.running.address }),
+    nextHop: sink.address,
+    serviceEnv: {
+      ingest: withoutDns,
+      "spam-worker": { SPAM_CHILDREN: spamd === undefined ? undefined : String(spamd.children) },
+    },
+    prepare: (mongodb) =>
+      storePolicy(mongodb, { virus: clamd !== undefined, spam: spamd !== undefined }),
+    restart: false,
+  });
+  const engines = {
+    ...(clamd === undefined ? {} : { clamd: [clamd.pid] }),
+    ...(spamd === undefined ? {} : { spamd: [spamd.running.pid] }),
+  };
+  const { server, durability } = system.mongodb;
+  return {
+    system,
+    name: "ours",
+    address: system.smtp,
+    about: `${server}; ${durability}`,
+    processes: () => ({ ...pidsOf(system), ...engines }),
+    stop: () => system.stop(),
+  };
+}
+
+/** The peers are not told to look up the client's name either. */
+export const withoutDns = { INGEST_REVERSE_LOOKUP: "off" };
+
+/** Whose mail it is, and which checks are made. */
+export async function storePolicy(
+  { uri, db }: RunningSystem["mongodb"],
+  checks: { virus: boolean; spam: boolean },
+): Promise<void> {
+  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
+  try {
+    const policy = {
+      default: checks,
+      tenants: { bench: { domains: [recipientDomain] } },
+    };
+    await database.policies.replace(parsePolicyYaml(JSON.stringify(policy), "the bench's policy"));
+  } finally {
+    await database.close();
+  }
+}
+
+/** All processes of a system by service, and its database's. */
+export function pidsOf(system: RunningSystem): Record<string, readonly number[]> {
+  const pids = system.pids();
+  const services = serviceNames
+    .filter((name) => pids[name].length > 0)
+    .map((name): [string, readonly number[]] => [name, pids[name]]);
+  const { pid } = system.mongodb;
+  return { ...Object.fromEntries(services), ...(pid === undefined ? {} : { database: [pid] }) };
+}

@@ -1,0 +1,75 @@
+import { medianInterval, spreadOf, type Interval, type Spread } from "./spread.ts";
+
+/** One side of a comparison. */
+export interface Subject {
+  name: string;
+  round(): Promise<SubjectRound>;
+}
+
+export interface SubjectRound {
+  /** Mails (or checks) a second. */
+  perSecond: number;
+  /** CPU milliseconds a mail, by part. */
+  cpuMs: Record<string, number>;
+}
+
+export interface SubjectFigures {
+  name: string;
+  perSecond: Spread;
+  /** Over all parts. */
+  cpuMs: Spread;
+  /** Medians. */
+  cpuMsByPart: Record<string, number>;
+  rounds: SubjectRound[];
+}
+
+/** Ours divided by another, round by round. */
+export interface Ratio {
+  against: string;
+  values: number[];
+  spread: Spread;
+  interval: Interval | undefined;
+}
+
+/** Rounds of all subjects in turn, so that what else the machine does meets them all. */
+export async function interleave(
+  subjects: readonly Subject[],
+  rounds: number,
+  tell: (text: string) => void = () => undefined,
+): Promise<SubjectFigures[]> {
+  const seen = subjects.map(({ name }) => ({ name, rounds: [] as SubjectRound[] }));
+  for (let n = 0; n < rounds; n += 1) {
+    for (const [place, subject] of subjects.entries()) {
+      const round = await subject.round();
+      seen[place]?.rounds.push(round);
+      tell(`${n + 1}/${rounds} ${subject.name}: ${round.perSecond.toFixed(1)}/s`);
+    }
+  }
+  return seen.map(figuresOf);
+}
+
+function figuresOf({ name, rounds }: { name: string; rounds: SubjectRound[] }): SubjectFigures {
+  const parts = Object.keys(rounds[0]?.cpuMs ?? {});
+  const total = ({ cpuMs }: SubjectRound) => Object.values(cpuMs).reduce((sum, ms) => sum + ms, 0);
+  const ofPart = (part: string) => spreadOf(rounds.map(({ cpuMs }) => cpuMs[part] ?? 0)).median;
+  return {
+    name,
+    perSecond: spreadOf(rounds.map(({ perSecond }) => perSecond)),
+    cpuMs: spreadOf(rounds.map(total)),
+    cpuMsByPart: Object.fromEntries(parts.map((part) => [part, ofPart(part)])),
+    rounds,
+  };
+}
+
+/** The ratio of each round of `ours` to the round of the other that ran beside it. */
+export function ratioOf(ours: SubjectFigures, other: SubjectFigures): Ratio {
+  const values = ours.rounds.map(
+    ({ perSecond }, n) => perSecond / (other.rounds[n]?.perSecond ?? Number.NaN),
+  );
+  return {
+    against: other.name,
+    values,
+    spread: spreadOf(values),
+    interval: medianInterval(values),
+  };
+}

@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import { startClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
+import { compareServers, comparisonOptions, onStage, printReport } from "./comparison.ts";
+import { proveServer, type MailServer } from "./mail-server.ts";
+import { startAmavisd } from "./peers/amavisd.ts";
+import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
+import { startPostfixWithRspamd } from "./peers/rspamd.ts";
+
+/**
+ * SMTP in, clamd and rspamd, SMTP out: what a user would pick today, postfix with rspamd as its milter
+ * and clamd by its antivirus module; beside it `full`'s amavisd-new.
+ * `node bench/src/rspamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
+ */
+const options = comparisonOptions({ sizes: [4 * 1024], seconds: 5 });
+const targets = [
+  { against: "postfix + rspamd", least: 1 },
+  { against: "amavisd", least: 10 },
+];
+const processes = 2;
+
+await provide(
+  peerNeeds.clamd,
+  peerNeeds.spamd,
+  peerNeeds.postfix,
+  peerNeeds.rspamd,
+  peerNeeds.amavisd,
+);
+const report = await onStage(async (stage) => {
+  const { runDir, sink, keep } = stage;
+  const sinkPort = sink.port;
+  const clamd = keep(await startClamd({ dir: join(runDir, "clamd") }));
+  const spamd = keep(await startSpamd({ dir: join(runDir, "spamd"), children: processes }));
+  const amavisd = { dir: join(runDir, "amavisd"), sinkPort, clamd, likeSpamd: spamd };
+  const postfix = { dir: join(runDir, "postfix"), sinkPort, clamd, processes };
+  const servers: MailServer[] = [
+    keep(await startPostfixWithRspamd(postfix)),
+    keep(await startAmavisd({ ...amavisd, children: processes })),
+  ];
+  for (const server of servers) await proveServer(server, sink, { virus: true, spam: true });
+  const compared = await compareServers(stage, servers, options, targets);
+  compared.conditions.about["clamd"] = await versionOf("clamav-daemon");
+  return compared;
+});
+printReport(report, options.json);

@@ -1,0 +1,136 @@
+import { availableParallelism, loadavg } from "node:os";
+import { parseArgs } from "node:util";
+import Table from "cli-table3";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import type { RunningSystem } from "@rs-agent/start/system.ts";
+import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { treeCpuMs } from "./cpu-time.ts";
+import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";
+import { pidsOf, storePolicy } from "./our-system.ts";
+import type { SmtpSink } from "./smtp-sink.ts";
+import {
+  judge,
+  judgementText,
+  spreadOf,
+  spreadText,
+  type Judgement,
+  type Spread,
+} from "./spread.ts";
+
+/**
+ * Whether twice the workers do twice the work: 1, 2, 4 and 8 av-workers that take one mail at a time
+ * and whose engine is a timer of 20 ms, so that a worker makes 50 mails a second at best. From the
+ * first insert to the last mail relayed. `node bench/src/scale.ts [--rounds N] [--seconds N]
+ * [--work-ms N] [--workers N,N…] [--json]`
+ */
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "7" },
+    seconds: { type: "string", default: "5" },
+    "work-ms": { type: "string", default: "20" },
+    workers: { type: "string", default: "1,2,4,8" },
+    json: { type: "boolean", default: false },
+  },
+});
+const rounds = Number(values.rounds);
+const workMs = Number(values["work-ms"]);
+const counts = values.workers.split(",").map(Number);
+const raw = rawMail(4 * 1024);
+const least = 0.9;
+
+interface Ends {
+  database: Database;
+  sink: SmtpSink;
+}
+
+interface Step {
+  workers: number;
+  idealPerSecond: number;
+  perSecond: Spread;
+  /** Of the ideal. */
+  ratio: Spread & Judgement;
+  /** Of all cores, used by the system and its database, in percent: near 100 it can go no further. */
+  cpuPercent: Spread;
+}
+
+interface Report {
+  conditions: Conditions;
+  workMs: number;
+  steps: Step[];
+}
+
+async function stepOf(system: RunningSystem, ends: Ends, workers: number): Promise<Step> {
+  const idealPerSecond = (workers * 1_000) / workMs;
+  const count = Math.round(idealPerSecond * Number(values.seconds));
+  const seen: { perSecond: number; cpuPercent: number }[] = [];
+  await round(system, ends, Math.min(count, 200));
+  for (let n = 0; n < rounds; n += 1) {
+    seen.push(await round(system, ends, count));
+    say(`${workers} workers ${n + 1}/${rounds}: ${seen.at(-1)?.perSecond.toFixed(1) ?? ""}/s`);
+  }
+  const ratios = seen.map(({ perSecond }) => perSecond / idealPerSecond);
+  return {
+    workers,
+    idealPerSecond,
+    perSecond: spreadOf(seen.map(({ perSecond }) => perSecond)),
+    ratio: { ...spreadOf(ratios), ...judge(ratios, { least }) },
+    cpuPercent: spreadOf(seen.map(({ cpuPercent }) => cpuPercent)),
+  };
+}
+
+async function round(system: RunningSystem, ends: Ends, count: number) {
+  const usedBefore = cpuOf(system);
+  const tookMs = await insertToSink(ends, raw, count);
+  const cpuPercent = ((cpuOf(system) - usedBefore) * 100) / (tookMs * availableParallelism());
+  return { perSecond: (count * 1_000) / tookMs, cpuPercent };
+}
+
+function cpuOf(system: RunningSystem): number {
+  return Object.values(pidsOf(system))
+    .flat()
+    .reduce((sum, pid) => sum + treeCpuMs(pid), 0);
+}
+
+const before = loadavg()[0] ?? 0;
+const report = await onStage(async ({ runDir, sink, keep }): Promise<Report> => {
+  const system = keep(
+    await startNullSystem({
+      runDir,
+      nextHop: sink.address,
+      counts: { "spam-worker": 0, "av-worker": counts[0] ?? 1 },
+      virus: { NULL_WORK_MS: String(workMs), NULL_CONCURRENCY: "1" },
+      prepare: (mongodb) => storePolicy(mongodb, { virus: true, spam: false }),
+    }),
+  );
+  const { uri, db, server, durability } = system.mongodb;
+  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
+  try {
+    const steps: Step[] = [];
+    for (const workers of counts) {
+      while (system.pids()["av-worker"].length < workers) await system.add("av-worker");
+      steps.push(await stepOf(system, { database, sink }, workers));
+    }
+    const load = { before, after: loadavg()[0] ?? 0 };
+    const about = { database: `${server}; ${durability}` };
+    return { conditions: { ...machine(), load, rounds, about }, workMs, steps };
+  } finally {
+    await database.close();
+  }
+});
+
+function print({ conditions, steps }: Report): void {
+  const table = new Table({
+    head: ["workers", "ideal/s", "mails/s: median (min–max)", "of the ideal", "CPU %", ""],
+    style: { head: [], border: [] },
+  });
+  for (const { workers, idealPerSecond, perSecond, ratio, cpuPercent } of steps) {
+    const cells = [workers, idealPerSecond, spreadText(perSecond, 1), spreadText(ratio, 2)];
+    table.push([...cells, spreadText(cpuPercent), judgementText(ratio)]);
+  }
+  process.stdout.write(`${renderConditions(conditions)}\n${table.toString()}\n`);
+}
+
+if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+else print(report);

@@ -1,0 +1,45 @@
+import { loadavg } from "node:os";
+import { join } from "node:path";
+import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
+import {
+  caseOf,
+  comparisonOptions,
+  machine,
+  onStage,
+  printReport,
+  say,
+  sizeText,
+  type ComparisonCase,
+} from "./comparison.ts";
+import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
+import { interleave } from "./rounds.ts";
+import { bareSpamdSubject, spamcSubject, spamdClientSubject } from "./spamd-loop.ts";
+
+/**
+ * Checks a second by the spam-worker's client, by a bare loop on the socket and by spamc, which is a
+ * process for each mail, all asking the same spamd with two children.
+ * `node bench/src/spamd.ts [--rounds N] [--seconds N] [--size BYTES,…] [--json]`
+ */
+const options = comparisonOptions({ sizes: [4 * 1024], seconds: 10 });
+const { rounds, roundMs } = options;
+const children = 2;
+
+await provide(peerNeeds.spamd, peerNeeds.spamc);
+const before = loadavg()[0] ?? 0;
+const report = await onStage(async ({ runDir, keep }) => {
+  const running = keep(await startSpamd({ dir: join(runDir, "spamd"), children }));
+  const cases: ComparisonCase[] = [];
+  for (const bytes of options.sizes) {
+    const load = { running, children, bytes, roundMs };
+    const subjects = [
+      await spamdClientSubject(load),
+      await bareSpamdSubject(load),
+      await spamcSubject(load),
+    ];
+    cases.push(caseOf(sizeText(bytes), await interleave(subjects, rounds, say), []));
+  }
+  const about = { spamd: `${await versionOf("spamassassin")}, ${children} children` };
+  const load = { before, after: loadavg()[0] ?? 0 };
+  return { conditions: { ...machine(), load, rounds, about }, cases };
+});
+printReport(report, options.json);
