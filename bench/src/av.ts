@@ -16,10 +16,10 @@ const targets = [{ against: "amavisd", least: 5 }];
 
 await provide(peerNeeds.clamd, peerNeeds.amavisd);
 const report = await onStage(async (stage) => {
-  const { runDir, sink, keep } = stage;
-  const clamd = keep(await startClamd({ dir: join(runDir, "clamd") }));
+  const { runDir, sink, signal, keep } = stage;
+  const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
   const load = { sink, bytes: options.sizes[0] ?? 4_096, ...options };
-  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, clamd }));
+  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd }));
   const dir = join(runDir, "amavisd");
   const peer = keep(await startBestAmavisd({ dir, sinkPort: sink.port, clamd }, load));
   for (const server of [ours, peer]) await proveServer(server, sink, { virus: true, spam: false });

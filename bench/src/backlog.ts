@@ -15,6 +15,7 @@ import { startMongoDb } from "@rs-agent/start/mongodb.ts";
 import { residentMb } from "@rs-agent/start/resident-memory.ts";
 import { treeCpuMs } from "./cpu-time.ts";
 import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { refuseSlowServer } from "./our-system.ts";
 import { recordOf } from "./inserted-mails.ts";
 import {
   judge,
@@ -185,6 +186,7 @@ function examinedSum({ find, update }: Pick<Level, "find" | "update">): number |
 const before = loadavg()[0] ?? 0;
 const report = await onStage(async ({ runDir, keep }): Promise<Report> => {
   const server = keep(await startMongoDb({ dataDir: join(runDir, "mongodb"), report: say }));
+  refuseSlowServer(server);
   const db = "backlog";
   const options = { uri: server.uri, db, clock: systemClock, log: createSilentLogger() };
   const database = await openDatabase(options);

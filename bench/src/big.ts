@@ -40,9 +40,9 @@ interface Report {
 
 await provide(peerNeeds.clamd);
 const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, keep }): Promise<Report> => {
-  const clamd = keep(await startClamd({ dir: join(runDir, "clamd") }));
-  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, clamd }));
+const report = await onStage(async ({ runDir, sink, signal, keep }): Promise<Report> => {
+  const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
+  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd }));
   const bytes = Number(values.size);
   const mail = bigMail(bytes);
   const pids = () =>

@@ -9,7 +9,14 @@ import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/
 import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { startClamd } from "@rs-agent/start/engines/clamd.ts";
-import { spreadOf, spreadText, type Spread } from "./spread.ts";
+import {
+  judge,
+  judgementText,
+  spreadOf,
+  spreadText,
+  type Judgement,
+  type Spread,
+} from "./spread.ts";
 
 /**
  * Scans a second by the av-worker's clamd client beside a bare IDSESSION loop without any of its
@@ -19,7 +26,7 @@ import { spreadOf, spreadText, type Spread } from "./spread.ts";
  */
 const { values } = parseArgs({
   options: {
-    rounds: { type: "string", default: "5" },
+    rounds: { type: "string", default: "7" },
     seconds: { type: "string", default: "1" },
     "at-once": { type: "string", default: "8" },
     json: { type: "boolean", default: false },
@@ -27,6 +34,8 @@ const { values } = parseArgs({
 });
 const rounds = Number(values.rounds);
 const roundMs = 1000 * Number(values.seconds);
+/** Demanded of the ratio. */
+const least = 0.8;
 const atOnce = Number(values["at-once"]);
 const sizes = [4 * 1024, 50 * 1024, 1024 * 1024];
 
@@ -35,7 +44,7 @@ interface Figures {
   size: number;
   client: Spread;
   bare: Spread;
-  ratio: Spread;
+  ratio: Spread & Judgement;
 }
 
 async function run(): Promise<Figures[]> {
@@ -65,11 +74,12 @@ async function measure(size: number, pool: ClamdPool, address: ClamdAddress): Pr
   for (let round = 0; round < rounds; round++) {
     pairs.push({ client: await clientRound(pool, size), bare: await bareRound(address, size) });
   }
+  const ratios = pairs.map(({ client, bare }) => client / bare);
   return {
     size,
     client: spreadOf(pairs.map(({ client }) => client)),
     bare: spreadOf(pairs.map(({ bare }) => bare)),
-    ratio: spreadOf(pairs.map(({ client, bare }) => client / bare)),
+    ratio: { ...spreadOf(ratios), ...judge(ratios, { least }) },
   };
 }
 
@@ -132,9 +142,17 @@ function bareRound(address: ClamdAddress, size: number): Promise<number> {
 }
 
 function show(figures: readonly Figures[]): string {
-  const table = new Table({ head: ["bytes", "client, scans/s", "bare loop, scans/s", "ratio"] });
+  const table = new Table({
+    head: ["bytes", "client, scans/s", "bare loop, scans/s", "ratio"],
+    style: { head: [], border: [] },
+  });
   for (const { size, client, bare, ratio } of figures) {
-    table.push([size, spreadText(client), spreadText(bare), spreadText(ratio, 2)]);
+    table.push([
+      size,
+      spreadText(client),
+      spreadText(bare),
+      `${spreadText(ratio, 2)}\n${judgementText(ratio)}`,
+    ]);
   }
   return `${table.toString()}\nmedian (min–max) of ${rounds} rounds, ${atOnce} at once`;
 }

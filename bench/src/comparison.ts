@@ -3,6 +3,8 @@ import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { exit } from "@rs-agent/shared/lifecycle.ts";
+import { interrupted, stopSignal } from "@rs-agent/start/stop-signal.ts";
 import { mailSubject, type MailServer } from "./mail-server.ts";
 import { folderOf } from "./peers/server-process.ts";
 import { interleave, ratioOf, type Ratio, type Subject, type SubjectFigures } from "./rounds.ts";
@@ -73,30 +75,41 @@ export function comparisonOptions(defaults: {
 export interface Stage {
   runDir: string;
   sink: SmtpSink;
+  /** Aborts at Ctrl-C; what takes it stops starting. */
+  signal: AbortSignal;
   /** Notes what is to be stopped in the end; the last first. */
   keep: <T extends { stop(): Promise<void> }>(started: T) => T;
 }
 
-/** Runs `work`, and ends all that it has started whatever comes of it. */
+/** Runs `work`, and ends all that it has started whatever comes of it, Ctrl-C included. */
 export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T> {
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-bench-"));
   // Peers' users pass through it.
   await folderOf(runDir);
   const started: { stop(): Promise<void> }[] = [];
+  const signal = stopSignal(() => say("stopping"));
+  const stopped = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(new Error("stopped")));
+  });
+  stopped.catch(() => undefined);
   const sink = await startSmtpSink();
+  const working = work({
+    runDir,
+    sink,
+    signal,
+    keep: (one) => {
+      started.unshift(one);
+      return one;
+    },
+  });
   try {
-    return await work({
-      runDir,
-      sink,
-      keep: (one) => {
-        started.unshift(one);
-        return one;
-      },
-    });
+    return await Promise.race([working, stopped]);
   } finally {
     for (const one of started) await one.stop();
     sink.stop();
     rmSync(runDir, { recursive: true, force: true });
+    // The work may still wait for something; servers that were being started end with this process.
+    if (signal.aborted) exit(interrupted);
   }
 }
 

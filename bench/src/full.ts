@@ -22,11 +22,11 @@ const children = 2;
 
 await provide(peerNeeds.clamd, peerNeeds.spamd, peerNeeds.amavisd);
 const report = await onStage(async (stage) => {
-  const { runDir, sink, keep } = stage;
-  const clamd = keep(await startClamd({ dir: join(runDir, "clamd") }));
-  const running = keep(await startSpamd({ dir: join(runDir, "spamd"), children }));
+  const { runDir, sink, signal, keep } = stage;
+  const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
+  const running = keep(await startSpamd({ dir: join(runDir, "spamd"), signal, children }));
   const spamd = { running, children };
-  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, clamd, spamd }));
+  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd, spamd }));
   const dir = join(runDir, "amavisd");
   const peer = keep(
     await startAmavisd({ dir, sinkPort: sink.port, children, clamd, likeSpamd: running }),

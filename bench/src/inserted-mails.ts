@@ -2,7 +2,7 @@ import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { startSystem, type RunningSystem, type SystemOptions } from "@rs-agent/start/system.ts";
-import { nullWorker } from "./our-system.ts";
+import { nullWorker, refuseSlowServer } from "./our-system.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 
 /**
@@ -11,13 +11,14 @@ import type { SmtpSink } from "./smtp-sink.ts";
  */
 export async function startNullSystem(
   options: Pick<SystemOptions, "runDir" | "prepare"> & {
+    signal: AbortSignal;
     nextHop: string;
     /** Settings of the null engines. */
     virus?: Record<string, string>;
     counts?: SystemOptions["counts"];
   },
 ): Promise<RunningSystem> {
-  const { runDir, nextHop, virus, counts, prepare } = options;
+  const { runDir, nextHop, signal, virus, counts, prepare } = options;
   return startSystem({
     runDir,
     counts: { ingest: 0, ...counts },
@@ -29,7 +30,11 @@ export async function startNullSystem(
       "av-worker": { NULL_TASK: "virus", ...virus },
       "spam-worker": { NULL_TASK: "spam" },
     },
-    ...(prepare === undefined ? {} : { prepare }),
+    signal,
+    prepare: async (mongodb) => {
+      refuseSlowServer(mongodb);
+      await prepare?.(mongodb);
+    },
     restart: false,
   });
 }

@@ -113,8 +113,8 @@ function latencyOf(ms: readonly number[]): Latency {
 }
 
 const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, keep }): Promise<Report> => {
-  const system = keep(await startNullSystem({ runDir, nextHop: sink.address }));
+const report = await onStage(async ({ runDir, sink, signal, keep }): Promise<Report> => {
+  const system = keep(await startNullSystem({ runDir, signal, nextHop: sink.address }));
   const { uri, db, server, durability } = system.mongodb;
   const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
   const relayLog = new ServiceLog(join(system.logsDir, "relay.log"));

@@ -71,8 +71,8 @@ function driverSubject(system: RunningSystem): Subject {
 }
 
 const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, keep }) => {
-  const system = keep(await startNullSystem({ runDir, nextHop: sink.address }));
+const report = await onStage(async ({ runDir, sink, signal, keep }) => {
+  const system = keep(await startNullSystem({ runDir, signal, nextHop: sink.address }));
   const { uri, db, server, durability } = system.mongodb;
   const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
   try {

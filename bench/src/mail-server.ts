@@ -29,7 +29,7 @@ export interface MailLoad {
 const silenceMs = 60_000;
 /** What a server does after the last mail has left (removing it, writing it down) counts too. */
 const settleMs = 500;
-const firstWarmUp = 64;
+const firstWarmUp = 32;
 const fewest = 10;
 
 /**

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { interrupted } from "@rs-agent/start/stop-signal.ts";
 
 /** `npm run bench -- [name…] [--json] [the benchmark's own options]`: one after the other. */
 const benches: Record<string, string> = {
@@ -27,15 +28,22 @@ const names =
   named.length > 0 ? named : Object.keys(benches).filter((name) => !long.includes(name));
 const json = options.includes("--json");
 
+let isStopped = false;
+
 async function run(name: string): Promise<string> {
   const script = fileURLToPath(new URL(`${name}.ts`, import.meta.url));
   const child = spawn(process.execPath, [script, ...options], {
     stdio: ["inherit", json ? "pipe" : "inherit", "inherit"],
   });
   let output = "";
+  // Ctrl-C goes to the benchmark too, which ends what it has started before it ends.
+  const end = () => child.kill("SIGTERM");
+  process.on("SIGINT", () => undefined).on("SIGTERM", end);
   child.stdout?.setEncoding("utf8").on("data", (text: string) => (output += text));
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  process.removeAllListeners("SIGINT").off("SIGTERM", end);
   if (code !== 0) process.exitCode = 1;
+  isStopped = code === interrupted;
   return output;
 }
 
@@ -58,6 +66,7 @@ if (options.includes("--help")) {
   for (const name of names) {
     if (!json) process.stdout.write(`\n${name}: ${benches[name] ?? ""}\n`);
     const output = await run(name);
+    if (isStopped) break;
     if (json) reports[name] = output === "" ? null : (JSON.parse(output) as unknown);
   }
   if (json) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);

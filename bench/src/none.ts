@@ -19,9 +19,9 @@ const targets = [
 
 await provide(peerNeeds.postfix, peerNeeds.amavisd);
 const report = await onStage(async (stage) => {
-  const { runDir, sink, keep } = stage;
+  const { runDir, sink, signal, keep } = stage;
   const load = { sink, bytes: options.sizes[0] ?? 4_096, ...options };
-  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink }));
+  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal }));
   const amavisd = { dir: join(runDir, "amavisd"), sinkPort: sink.port };
   const peers = [
     keep(await startBestAmavisd(amavisd, load)),

@@ -1,4 +1,5 @@
 import { fileURLToPath } from "node:url";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
@@ -13,6 +14,7 @@ import type { SmtpSink } from "./smtp-sink.ts";
 export interface OurOptions {
   runDir: string;
   sink: SmtpSink;
+  signal: AbortSignal;
   /** The engines that it asks; a check without one is off by policy. */
   clamd?: RunningClamd;
   spamd?: { running: RunningSpamd; children: number };
@@ -30,7 +32,7 @@ export const nullWorker = fileURLToPath(new URL("null-engine-service.ts", import
  * takes mail by SMTP and relays it to the sink.
  */
 export async function startOurs(options: OurOptions): Promise<OurSystem> {
-  const { runDir, sink, clamd, spamd } = options;
+  const { runDir, sink, signal, clamd, spamd } = options;
   const system = await startSystem({
     runDir,
     counts: {
@@ -44,8 +46,11 @@ export async function startOurs(options: OurOptions): Promise<OurSystem> {
       ingest: withoutDns,
       "spam-worker": { SPAM_CHILDREN: spamd === undefined ? undefined : String(spamd.children) },
     },
-    prepare: (mongodb) =>
-      storePolicy(mongodb, { virus: clamd !== undefined, spam: spamd !== undefined }),
+    signal,
+    prepare: (mongodb) => {
+      refuseSlowServer(mongodb);
+      return storePolicy(mongodb, { virus: clamd !== undefined, spam: spamd !== undefined });
+    },
     restart: false,
   });
   const engines = {
@@ -61,6 +66,17 @@ export async function startOurs(options: OurOptions): Promise<OurSystem> {
     processes: () => ({ ...pidsOf(system), ...engines }),
     stop: () => system.stop(),
   };
+}
+
+/**
+ * What is measured with the server that is only for trying out says nothing of any other.
+ * @throws TerminalError SETUP_MISSING
+ */
+export function refuseSlowServer({ server }: { server: string }): void {
+  if (!server.includes("from pip")) return;
+  const text =
+    "no benchmarks on SecantusDB's Python server: put a mongod or secantusd-rs on the PATH";
+  throw new TerminalError("SETUP_MISSING", text);
 }
 
 /** The peers are not told to look up the client's name either. */

@@ -6,10 +6,11 @@ import { proveServer, type MailServer } from "./mail-server.ts";
 import { startAmavisd } from "./peers/amavisd.ts";
 import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
 import { startPostfixWithRspamd } from "./peers/rspamd.ts";
+import { bareRspamdSubject } from "./rspamd-loop.ts";
 
 /**
  * SMTP in, clamd and rspamd, SMTP out: what a user would pick today, postfix with rspamd as its milter
- * and clamd by its antivirus module; beside it `full`'s amavisd-new.
+ * and clamd by its antivirus module; beside it `full`'s amavisd-new, and rspamd from a bare client.
  * `node bench/src/rspamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024], seconds: 5 });
@@ -27,18 +28,21 @@ await provide(
   peerNeeds.amavisd,
 );
 const report = await onStage(async (stage) => {
-  const { runDir, sink, keep } = stage;
+  const { runDir, sink, signal, keep } = stage;
   const sinkPort = sink.port;
-  const clamd = keep(await startClamd({ dir: join(runDir, "clamd") }));
-  const spamd = keep(await startSpamd({ dir: join(runDir, "spamd"), children: processes }));
+  const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
+  const spamd = keep(await startSpamd({ dir: join(runDir, "spamd"), signal, children: processes }));
   const amavisd = { dir: join(runDir, "amavisd"), sinkPort, clamd, likeSpamd: spamd };
   const postfix = { dir: join(runDir, "postfix"), sinkPort, clamd, processes };
+  const peer = keep(await startPostfixWithRspamd(postfix));
   const servers: MailServer[] = [
-    keep(await startPostfixWithRspamd(postfix)),
+    peer,
     keep(await startAmavisd({ ...amavisd, children: processes })),
   ];
   for (const server of servers) await proveServer(server, sink, { virus: true, spam: true });
-  const compared = await compareServers(stage, servers, options, targets);
+  const compared = await compareServers(stage, servers, options, targets, async (bytes) => [
+    await bareRspamdSubject({ rspamd: peer.rspamd, bytes, roundMs: options.roundMs }),
+  ]);
   compared.conditions.about["clamd"] = await versionOf("clamav-daemon");
   return compared;
 });

@@ -94,10 +94,11 @@ function cpuOf(system: RunningSystem): number {
 }
 
 const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, keep }): Promise<Report> => {
+const report = await onStage(async ({ runDir, sink, signal, keep }): Promise<Report> => {
   const system = keep(
     await startNullSystem({
       runDir,
+      signal,
       nextHop: sink.address,
       counts: { "spam-worker": 0, "av-worker": counts[0] ?? 1 },
       virus: { NULL_WORK_MS: String(workMs), NULL_CONCURRENCY: "1" },

@@ -26,8 +26,8 @@ const children = 2;
 
 await provide(peerNeeds.spamd, peerNeeds.spamc);
 const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, keep }) => {
-  const running = keep(await startSpamd({ dir: join(runDir, "spamd"), children }));
+const report = await onStage(async ({ runDir, signal, keep }) => {
+  const running = keep(await startSpamd({ dir: join(runDir, "spamd"), signal, children }));
   const cases: ComparisonCase[] = [];
   for (const bytes of options.sizes) {
     const load = { running, children, bytes, roundMs };

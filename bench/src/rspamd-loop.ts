@@ -1,0 +1,58 @@
+import { Agent, request } from "node:http";
+import { treeCpuMs } from "./cpu-time.ts";
+import type { RspamdMilter } from "./peers/rspamd.ts";
+import type { Subject, SubjectRound } from "./rounds.ts";
+import { distinctMail } from "./sample-mails.ts";
+
+export interface RspamdLoad {
+  rspamd: Pick<RspamdMilter, "pid" | "httpPort">;
+  bytes: number;
+  /** How long a round should about take. */
+  roundMs: number;
+}
+
+/** More than it has processes: each works on several. */
+const atOnce = 8;
+const warmUp = 64;
+/** clamd is not its work; https://docs.rspamd.com/configuration/settings/ */
+const headers = { Settings: JSON.stringify({ symbols_disabled: ["CLAM_VIRUS"] }), Ip: "192.0.2.1" };
+
+/** rspamd's own rate: `POST /checkv2` over kept connections, and nothing around it. */
+export async function bareRspamdSubject(load: RspamdLoad): Promise<Subject> {
+  const { perSecond } = await rspamdRound(load, warmUp);
+  const count = Math.max(warmUp, Math.round((perSecond * load.roundMs) / 1_000));
+  return { name: "rspamd alone", round: () => rspamdRound(load, count) };
+}
+
+async function rspamdRound({ rspamd, bytes }: RspamdLoad, count: number): Promise<SubjectRound> {
+  const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
+  const mails = Array.from({ length: count }, () => distinctMail(bytes));
+  const before = treeCpuMs(rspamd.pid);
+  const beganAt = performance.now();
+  const work = async () => {
+    for (let mail = mails.pop(); mail !== undefined; mail = mails.pop()) {
+      const reply = await check(agent, rspamd.httpPort, mail);
+      if (!/"action":"no action"/.test(reply)) throw new Error(`rspamd says: ${reply}`);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: atOnce }, work));
+  } finally {
+    agent.destroy();
+  }
+  const seconds = (performance.now() - beganAt) / 1_000;
+  const cpuMs = { rspamd: (treeCpuMs(rspamd.pid) - before) / count };
+  return { perSecond: count / seconds, cpuMs };
+}
+
+function check(agent: Agent, port: number, mail: Buffer): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const where = { agent, host: "127.0.0.1", port, method: "POST", path: "/checkv2", headers };
+    const asked = request(where, (response) => {
+      let reply = "";
+      response.setEncoding("utf8").on("data", (text: string) => (reply += text));
+      response.on("end", () => resolve(reply)).on("error", reject);
+    });
+    asked.on("error", reject).end(mail);
+  });
+}
