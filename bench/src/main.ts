@@ -28,9 +28,7 @@ const names =
   named.length > 0 ? named : Object.keys(benches).filter((name) => !long.includes(name));
 const json = options.includes("--json");
 
-let isStopped = false;
-
-async function run(name: string): Promise<string> {
+async function run(name: string): Promise<{ output: string; isStopped: boolean }> {
   const script = fileURLToPath(new URL(`${name}.ts`, import.meta.url));
   const child = spawn(process.execPath, [script, ...options], {
     stdio: ["inherit", json ? "pipe" : "inherit", "inherit"],
@@ -43,8 +41,7 @@ async function run(name: string): Promise<string> {
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   process.removeAllListeners("SIGINT").off("SIGTERM", end);
   if (code !== 0) process.exitCode = 1;
-  isStopped = code === interrupted;
-  return output;
+  return { output, isStopped: code === interrupted };
 }
 
 if (options.includes("--help")) {
@@ -65,7 +62,7 @@ if (options.includes("--help")) {
   const reports: Record<string, unknown> = {};
   for (const name of names) {
     if (!json) process.stdout.write(`\n${name}: ${benches[name] ?? ""}\n`);
-    const output = await run(name);
+    const { output, isStopped } = await run(name);
     if (isStopped) break;
     if (json) reports[name] = output === "" ? null : (JSON.parse(output) as unknown);
   }

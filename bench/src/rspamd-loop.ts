@@ -14,8 +14,8 @@ export interface RspamdLoad {
 /** More than it has processes: each works on several. */
 const atOnce = 8;
 const warmUp = 64;
-/** clamd is not its work; https://docs.rspamd.com/configuration/settings/ */
-const headers = { Settings: JSON.stringify({ symbols_disabled: ["CLAM_VIRUS"] }), Ip: "192.0.2.1" };
+/** clamd is not its work, and its client is the one that its milter has; https://docs.rspamd.com/configuration/settings/ */
+const headers = { Settings: JSON.stringify({ symbols_disabled: ["CLAM_VIRUS"] }), Ip: "127.0.0.1" };
 
 /** rspamd's own rate: `POST /checkv2` over kept connections, and nothing around it. */
 export async function bareRspamdSubject(load: RspamdLoad): Promise<Subject> {
