@@ -13,7 +13,7 @@ import { documentOf } from "@rs-agent/shared/store/mail-document.ts";
 import { claimUpdate, dueFilter } from "@rs-agent/shared/store/mail-claims.ts";
 import { startMongoDb } from "@rs-agent/start/mongodb.ts";
 import { residentMb } from "@rs-agent/start/resident-memory.ts";
-import { treeCpuMs } from "./cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
 import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
 import { refuseSlowServer } from "./our-system.ts";
 import { recordOf } from "./inserted-mails.ts";

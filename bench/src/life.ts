@@ -6,7 +6,7 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import type { RunningSystem } from "@rs-agent/start/system.ts";
 import { caseOf, machine, onStage, printReport, say, sizeText } from "./comparison.ts";
-import { treeCpuMs } from "./cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
 import { driverBaseline } from "./driver-baseline.ts";
 import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";
 import { pidsOf } from "./our-system.ts";

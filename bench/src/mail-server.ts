@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { treeCpuMs } from "./cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
 import { distinctMails, spamMail, virusMail } from "./sample-mails.ts";
 import { deliverAll, deliverOne } from "./smtp-load.ts";
 import type { SmtpSink } from "./smtp-sink.ts";

@@ -1,5 +1,5 @@
 import { Agent, request } from "node:http";
-import { treeCpuMs } from "./cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
 import type { RspamdMilter } from "./peers/rspamd.ts";
 import type { Subject, SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
 import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
-import { treeCpuMs } from "./cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
 import type { Subject, SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 

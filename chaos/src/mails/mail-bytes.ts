@@ -10,12 +10,7 @@ import {
 } from "@rs-agent/start/samples/mime.ts";
 import { randomOf, type Random } from "../random.ts";
 import { domains, type PlannedMail } from "./planned-mail.ts";
-
-const words = (
-  "the delivery of your order will be with you on Thursday please check list and tell us " +
-  "whether all parts have arrived our colleague Maria takes care for it until next week when " +
-  "harbour office opens again we thank you kindly for waiting so long and remain with best regards"
-).split(" ");
+import { proseLine } from "./prose.ts";
 
 /** The field by which the next hop knows a mail again. */
 export const idField = "X-Chaos-Id";
@@ -76,9 +71,7 @@ function fileOf({ kind, attachmentBytes }: PlannedMail, random: Random): Entity 
 
 /** 0.3 to 4 KB of text; a line that begins with a dot is among them. */
 function paragraphs(random: Random): string {
-  const lines = Array.from({ length: random.between(5, 60) }, () =>
-    Array.from({ length: random.between(6, 12) }, () => random.pick(words)).join(" "),
-  );
+  const lines = Array.from({ length: random.between(5, 60) }, () => proseLine(random));
   lines.splice(random.between(0, lines.length), 0, "...and a line that begins with dots");
   return `${lines.join("\n")}\n`;
 }
