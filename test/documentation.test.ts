@@ -181,7 +181,7 @@ describe("the documentation", () => {
   });
 
   it("names only files that are there", () => {
-    const folders = "shared|services|cli|start|bench|chaos|deploy|docs|test";
+    const folders = "shared|services|cli|start|bench|chaos|flood|deploy|docs|test";
     const path = new RegExp(String.raw`\b(?:${folders})/[\w./-]*\.(?:ts|mjs|md|yaml)\b`, "g");
     const named = pages.flatMap((page) => read(page).match(path) ?? []);
     expect([...new Set(named)].filter((file) => !exists(file))).toEqual([]);

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { addChaos } from "./commands/chaos.ts";
 import { addControls } from "./commands/controls.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addFlood } from "./commands/flood.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addMailCommands } from "./commands/mail-commands.ts";
 import { addPolicy } from "./commands/policy.ts";
@@ -32,5 +33,6 @@ export function createProgram(deps: CliDeps): Command {
   addDoctor(program, deps);
   addReady(program, deps);
   addChaos(program, deps);
+  addFlood(program, deps);
   return program;
 }

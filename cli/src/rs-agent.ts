@@ -30,6 +30,7 @@ async function run(): Promise<void> {
       (text) => stdout.write(text),
       (text) => stderr.write(text),
     ),
+    live: stderr,
     readInput,
     setExitCode: (code) => {
       exitCode = code;

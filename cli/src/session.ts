@@ -16,6 +16,8 @@ export interface CliDeps {
   /** The file of a running system that MONGODB_URI was taken from. */
   settingsFile?: string | undefined;
   output: Output;
+  /** A line that may move, beside the result; undefined: complaints' place. */
+  live?: { isTTY?: boolean; write(text: string): unknown };
   /** Reads a file, or standard input for `-`. */
   readInput(path: string): Promise<Buffer>;
   /** How the command ends where nothing was thrown; the last call counts. 0 without one. */

@@ -8,6 +8,7 @@ export const errorCodes = {
   CFG_BUS_KEYS:
     "a key file or the allow list of the bus is missing, wrong, or readable by others; the message names it",
   CFG_POLICY_INVALID: "a policy document or file is wrong; the message names the line or field",
+  CFG_TARGET: "the load tool was pointed at a server that is not on this host, or at no server",
   BUS_FRAME_INVALID: "a message on the bus did not decode or did not fit its schema",
   BUS_CLOSED: "a message was to be sent on a socket that is closed",
   BUS_QUEUE_FULL: "a mailbox takes no more: its bounded send queue is full",

@@ -1,0 +1,72 @@
+import { dirname } from "node:path";
+import type { Command } from "commander";
+import type { FloodArguments } from "@rs-agent/flood/command.ts";
+import { loadConfig } from "@rs-agent/shared/config.ts";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { loadCliConfig, peerConfigSchema } from "../config.ts";
+import type { CliDeps } from "../session.ts";
+
+/** `rs-agent flood`: load at a stated rate, measured from outside (docs/flood.md). */
+export function addFlood(program: Command, deps: CliDeps): void {
+  const command = program
+    .command("flood")
+    .description("send load at a stated rate and measure what becomes of it");
+  for (const [flags, description] of options) command.option(flags, description);
+  command
+    .option("--pid <name=PID...>", "a process of this host whose CPU and memory count too")
+    .option("--no-mongo", "look into no database, though MONGODB_URI is set")
+    .action(async (given: FloodArguments) => {
+      deps.setExitCode(await flood(given, deps));
+    });
+}
+
+const options = [
+  ["--to <target>", "smtp://host:port (default: $INGEST_SMTP), or mongo: straight into MongoDB"],
+  ["--rate <schedule>", "mails a second: 50, 10:30s,100:60s, a ramp 10-200:60s (default: 10)"],
+  ["--as-fast-as-accepted", "instead of a rate: a new mail whenever a connection is free"],
+  ["--mails <n>", "so many at the most"],
+  ["--for <duration>", "so long at the most (default: 30s where --mails is not given)"],
+  ["--connections <n>", "at the most, each kept (default: 32)"],
+  ["--max-waiting <n>", "mails that may wait for a connection (default: 10000)"],
+  ["--timeout <duration>", "for each reply (default: 60s)"],
+  ["--mix <shares>", "of clean, spam, virus, big, corpus (clean:90,spam:8,virus:1,big:1)"],
+  ["--size <sizes>", "4k, 1k-50k or 2k-10k:80,100k:20, of all but big and corpus (default: 4k)"],
+  ["--big-size <size>", "of the attachment of a big mail (default: 5m)"],
+  ["--tenants <domains>", "recipients' domains or addresses, or a file with one a line"],
+  ["--recipients <n>", "of each mail, such as 1 or 1-3 (default: 1)"],
+  ["--from <domain>", "of the SMTP senders (default: flood.example)"],
+  ["--corpus <path>", "real mail: a folder, an mbox or one mail"],
+  ["--seed <n>", "determines the mails; without it one is drawn and printed"],
+  ["--sink <host:port>", "be the next hop there, and measure until mail arrives"],
+  ["--check", "wait for the end, and see that each recipient met the right one"],
+  ["--wait <duration>", "for the end, while nothing moves (default: 60s)"],
+  ["--json", "print the result as JSON"],
+  ["--report <file.html>", "write it as a page with charts"],
+  ["--i-own-this-target", "needed for a target that is not on this host"],
+] as const;
+
+async function flood(given: FloodArguments, deps: CliDeps): Promise<number> {
+  const { runFloodCommand, processesOfStart } = await import("@rs-agent/flood/command.ts").catch(
+    withoutKit,
+  );
+  const { env, settingsFile, output } = deps;
+  const hasDatabase = (env.MONGODB_URI ?? env.MONGODB_URI_FILE ?? "") !== "";
+  const config = hasDatabase ? loadCliConfig(env) : undefined;
+  const settings = {
+    smtp: loadConfig(peerConfigSchema, env).INGEST_SMTP,
+    database: config && { uri: config.MONGODB_URI, db: config.MONGODB_DB },
+    processes: settingsFile === undefined ? [] : processesOfStart(dirname(settingsFile)),
+  };
+  const live = deps.live ?? { write: (text) => output.complain(text.trimEnd()) };
+  return runFloodCommand(given, settings, { print: (text) => output.print(text), live });
+}
+
+/** The container image has no kit. */
+function withoutKit(error: unknown): never {
+  if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
+  throw new TerminalError(
+    "SETUP_MISSING",
+    "the load tool is not installed here: run `npx rs-agent flood` in a checkout",
+    { cause: error },
+  );
+}

@@ -1,0 +1,90 @@
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { mailSchema, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { collectionOf, createClient, durable } from "@rs-agent/shared/store/connection.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import { fromKey } from "@rs-agent/shared/store/mail-document.ts";
+import { numberOfSender, senderOf } from "./mails/numbering.ts";
+
+export interface DatabaseAddress {
+  uri: string;
+  db: string;
+}
+
+const seenFields = ["_id", "state", "smtp", "recipients", "plan", "timings"] as const;
+const seenSchema = mailSchema.pick({
+  _id: true,
+  state: true,
+  smtp: true,
+  recipients: true,
+  plan: true,
+  timings: true,
+});
+
+/** What a flood looks at in a mail's record. */
+export type SeenRecord = Pick<MailRecord, (typeof seenFields)[number]>;
+
+/** How to find the mails of a run: each has an SMTP sender of its own. */
+export interface RunSenders {
+  run: string;
+  fromDomain: string;
+}
+
+export interface FloodDatabase {
+  readonly database: Database;
+  /** The records of these mails, by number; a split mail's parts and not the mail itself. */
+  records(senders: RunSenders, numbers: readonly number[]): Promise<Map<number, SeenRecord[]>>;
+  close(): Promise<void>;
+}
+
+/** The system's database, to put mail in, and to see from outside what became of mail. */
+export async function openFloodDatabase({ uri, db }: DatabaseAddress): Promise<FloodDatabase> {
+  const log = createSilentLogger();
+  const database = await openDatabase({ uri, db, clock: systemClock, log });
+  const client = createClient(uri);
+  const mails = collectionOf(client.db(db, durable), "mails");
+  const projection = Object.fromEntries(seenFields.map((field) => [field, 1]));
+  return {
+    database,
+    async records({ run, fromDomain }, numbers) {
+      const keys = numbers.map((number) => fromKey(senderOf(run, number, fromDomain)));
+      const found = await mails.find({ lookup: { $in: keys } }, { projection }).toArray();
+      const byNumber = new Map<number, SeenRecord[]>();
+      for (const document of found) {
+        const record = seenSchema.parse(document);
+        const number = numberOfSender(record.smtp.mailFrom, run);
+        if (number === undefined || record.state === "split") continue;
+        byNumber.set(number, [...(byNumber.get(number) ?? []), record]);
+      }
+      return byNumber;
+    },
+    async close() {
+      await client.close();
+      await database.close();
+    },
+  };
+}
+
+const atOnce = 500;
+
+/** All of them, some hundred at a time. */
+export async function eachRecord(
+  { records }: Pick<FloodDatabase, "records">,
+  senders: RunSenders,
+  numbers: readonly number[],
+  look: (number: number, records: SeenRecord[]) => void,
+): Promise<void> {
+  for (let from = 0; from < numbers.length; from += atOnce) {
+    const some = numbers.slice(from, from + atOnce);
+    const found = await records(senders, some);
+    for (const number of some) look(number, found.get(number) ?? []);
+  }
+}
+
+/** The domains that are somebody's: mail for them is accepted from everyone. */
+export async function ownDomains({ policies }: Pick<Database, "policies">): Promise<string[]> {
+  const documents = await policies.all();
+  return documents.flatMap((document) =>
+    document.scope === "tenant" ? (document.domains ?? []) : [],
+  );
+}

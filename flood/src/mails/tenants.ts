@@ -1,0 +1,62 @@
+import { existsSync, readFileSync } from "node:fs";
+import type { Random } from "@rs-agent/chaos/random.ts";
+import { addressPathSchema } from "@rs-agent/shared/mail/smtp-envelope.ts";
+import { wrongOption } from "../wrong-option.ts";
+import { idOf } from "./numbering.ts";
+
+/** Whom the mail is for: domains, in which each mail has recipients of its own, or whole addresses. */
+export type Tenants = readonly [string, ...string[]];
+
+const entry = /^(?:[^\s@<>]+@)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z0-9-]+$/;
+
+/**
+ * Domains or addresses with commas between, or a file with one a line (`#` begins a comment).
+ * @throws TerminalError CFG_INVALID
+ */
+export function parseTenants(given: string): Tenants {
+  const text = existsSync(given) ? readFileSync(given, "utf8").replace(/#.*$/gm, "") : given;
+  const [first, ...others] = text.split(/[\s,]+/).filter((each) => each !== "");
+  if (first === undefined) throw wrongOption("--tenants", given, "names no domain");
+  const wrong = [first, ...others].find(
+    (each) => !entry.test(each) || !addressPathSchema.safeParse(each).success,
+  );
+  if (wrong === undefined) return [first, ...others];
+  throw wrongOption("--tenants", given, `${wrong} is no domain, no address and no file`);
+}
+
+/** How many recipients a mail has. */
+export interface RecipientCount {
+  low: number;
+  high: number;
+}
+
+/** So that what is known of a mail's recipients fits into a byte. */
+export const mostRecipients = 8;
+
+/** `1`, `1-3`. @throws TerminalError CFG_INVALID */
+export function parseRecipientCount(text: string): RecipientCount {
+  const [, one = "", other = one] = /^([1-8])(?:-([1-8]))?$/.exec(text) ?? [];
+  const [low, high] = [Number(one), Number(other)];
+  if (low >= 1 && low <= high) return { low, high };
+  throw wrongOption(
+    "--recipients",
+    text,
+    `must be such as 1 or 1-3, ${mostRecipients} at the most`,
+  );
+}
+
+/** No address is there twice. Addresses that were given whole are taken in turn. */
+export function recipientsOf(
+  tenants: Tenants,
+  { low, high }: RecipientCount,
+  mail: { run: string; number: number },
+  random: Random,
+): string[] {
+  const count = random.between(low, high);
+  const from = random.between(0, tenants.length - 1);
+  const all = Array.from({ length: count }, (_, nth) => {
+    const tenant = tenants[(from + nth) % tenants.length] as string;
+    return tenant.includes("@") ? tenant : `to.${idOf(mail.run, mail.number)}.${nth}@${tenant}`;
+  });
+  return [...new Set(all)];
+}

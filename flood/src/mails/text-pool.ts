@@ -1,0 +1,39 @@
+import { proseLine } from "@rs-agent/chaos/mails/prose.ts";
+import { randomOf, type Random } from "@rs-agent/chaos/random.ts";
+
+const poolLines = 4_096;
+
+/**
+ * Letters to cut texts from: made once, since a flood must not wait for its own words. Lines end in
+ * CRLF and none begins with a dot.
+ */
+export class TextPool {
+  readonly #bytes: Buffer;
+  /** Where each line begins, and the end. */
+  readonly #starts: number[] = [0];
+
+  constructor(seed: number) {
+    const random = randomOf(seed, "text pool");
+    const lines = Array.from({ length: poolLines }, () => `${proseLine(random)}\r\n`);
+    this.#bytes = Buffer.from(lines.join(""), "latin1");
+    for (const line of lines) this.#starts.push((this.#starts.at(-1) ?? 0) + line.length);
+  }
+
+  /** Whole lines from a random one on, `size` bytes or the rest of a line more. */
+  cut(size: number, random: Random): Buffer {
+    const pieces: Buffer[] = [];
+    let from = this.#starts[random.between(0, poolLines - 1)] ?? 0;
+    for (let left = size; left > 0; from = 0) {
+      const to = this.#lineEnd(from + left);
+      pieces.push(this.#bytes.subarray(from, to));
+      left -= to - from;
+    }
+    return Buffer.concat(pieces);
+  }
+
+  /** The end of the line in which `at` falls. */
+  #lineEnd(at: number): number {
+    if (at >= this.#bytes.length) return this.#bytes.length;
+    return this.#bytes.indexOf("\n", Math.max(0, at - 1)) + 1;
+  }
+}

@@ -1,0 +1,112 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { cpuMs } from "@rs-agent/start/cpu-time.ts";
+import { residentMb } from "@rs-agent/start/resident-memory.ts";
+import { wrongOption } from "../wrong-option.ts";
+
+/** A process of this host with the children that it has. */
+export interface NamedProcess {
+  name: string;
+  pid: number;
+}
+
+export interface ProcessUse {
+  name: string;
+  /** User and system, children included, over the run. */
+  cpuMs: number;
+  /** Children included. */
+  maxRssMb: number;
+}
+
+/** `name=PID`. @throws TerminalError CFG_INVALID */
+export function parseProcess(text: string): NamedProcess {
+  const [, name, pid] = /^([^=\s]{1,40})=(\d{1,9})$/.exec(text) ?? [];
+  if (name === undefined) throw wrongOption("--pid", text, "must be name=PID");
+  if (residentMb(Number(pid)) > 0) return { name, pid: Number(pid) };
+  throw wrongOption("--pid", text, "there is no such process on this host");
+}
+
+/** What `npm start` started, by the file in its run folder (start/src/leftovers.ts); none without it. */
+export function processesOfStart(runDir: string): NamedProcess[] {
+  const seen = new Map<string, number>();
+  return readText(join(runDir, "processes"))
+    .split("\n")
+    .slice(1)
+    .map((line) => Number(line.split(" ")[0]))
+    .filter((pid) => pid > 0 && residentMb(pid) > 0)
+    .map((pid) => {
+      const name = nameOf(pid);
+      const count = (seen.get(name) ?? 0) + 1;
+      seen.set(name, count);
+      return { name: count === 1 ? name : `${name} ${count}`, pid };
+    });
+}
+
+/** Looks each second until it is stopped. Linux; elsewhere everything is 0. */
+export function watchProcesses(processes: readonly NamedProcess[]): { stop(): ProcessUse[] } {
+  const uses = processes.map(({ name, pid }) => ({
+    name,
+    pid,
+    before: treeOf(pid).reduce((sum, each) => sum + cpuMs(each), 0),
+    now: 0,
+    maxRssMb: 0,
+  }));
+  const look = () => {
+    for (const use of uses) {
+      const tree = treeOf(use.pid);
+      const sum = (of: (pid: number) => number) => tree.reduce((all, each) => all + of(each), 0);
+      // A process that has ended keeps what it had.
+      use.now = Math.max(use.now, sum(cpuMs));
+      use.maxRssMb = Math.max(use.maxRssMb, sum(residentMb));
+    }
+  };
+  look();
+  const timer = setInterval(look, 1_000);
+  return {
+    stop() {
+      clearInterval(timer);
+      look();
+      return uses.map(({ name, before, now, maxRssMb }) => ({
+        name,
+        cpuMs: Math.max(0, now - before),
+        maxRssMb,
+      }));
+    },
+  };
+}
+
+/** The process and all below it (proc(5), /proc/PID/task/TID/children). */
+function treeOf(pid: number): number[] {
+  const children = tasksOf(pid).flatMap((task) =>
+    readText(`/proc/${pid}/task/${task}/children`).split(" ").filter(Boolean).map(Number),
+  );
+  return [pid, ...children.flatMap(treeOf)];
+}
+
+function tasksOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+}
+
+const interpreters = /^(?:node|perl|python[\d.]*)$/;
+
+function nameOf(pid: number): string {
+  const words = readText(`/proc/${pid}/cmdline`)
+    .split(/[\0 ]/)
+    .filter((word) => word !== "" && !word.startsWith("-"));
+  const service = /services\/([\w-]+)\/src\/main\.ts$/;
+  const ours = words.map((word) => service.exec(word)?.[1]).find((name) => name !== undefined);
+  const programs = words.map((word) => basename(word)).filter((word) => !interpreters.test(word));
+  return ours ?? programs[0] ?? String(pid);
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "latin1");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,76 @@
+import { setTimeout as wait } from "node:timers/promises";
+import type { Lanes } from "../senders/lanes.ts";
+import type { Schedule } from "./schedule.ts";
+
+/** How a flood ends by itself. */
+export interface Pace {
+  /** Mails at the most. */
+  mails: number;
+  /** Absent: as fast as accepted, for `ms`. */
+  schedule?: Schedule;
+  ms: number;
+}
+
+export interface PaceDeps {
+  lanes: Lanes;
+  /** Told of each mail when it is due, with its instant. */
+  onDue: (number: number, atMs: number) => void;
+  /** Aborts: nothing more is begun. */
+  signal: AbortSignal;
+}
+
+/** Timers fire on whole milliseconds; nobody is asked more often than this. */
+const shortestMs = 1;
+
+/**
+ * Sends the mails of a schedule, each at its instant, whether or not those before were answered. Who
+ * comes late (this process was busy) keeps its instant: waiting is counted from there.
+ */
+export async function sendOnSchedule(
+  schedule: Schedule,
+  { lanes, onDue, signal }: PaceDeps,
+): Promise<void> {
+  const begun = performance.now();
+  for (let number = 0; number < schedule.mails && !signal.aborted;) {
+    const due = schedule.dueBy(performance.now() - begun);
+    for (; number < due; number += 1) {
+      const atMs = begun + schedule.atMs(number);
+      onDue(number, atMs);
+      lanes.offer({ number, atMs });
+    }
+    if (number === schedule.mails) return;
+    const nextMs = begun + schedule.atMs(number) - performance.now();
+    await pause(Math.max(shortestMs, nextMs), signal);
+  }
+}
+
+/** A new mail whenever a connection is free. */
+export async function sendAsAccepted(
+  { mails, ms }: Pick<Pace, "mails" | "ms">,
+  { lanes, onDue, signal }: PaceDeps,
+): Promise<void> {
+  const begun = performance.now();
+  const timeIsUp = new AbortController();
+  const timer = setTimeout(() => timeIsUp.abort(), ms);
+  try {
+    const over = AbortSignal.any([signal, timeIsUp.signal]);
+    const overAt = new Promise<void>((resolve) => {
+      over.addEventListener("abort", () => resolve(), { once: true });
+    });
+    for (let number = 0; number < mails && !over.aborted;) {
+      for (; number < mails && lanes.hasFreeLane; number += 1) {
+        const atMs = performance.now();
+        if (atMs - begun >= ms) return;
+        onDue(number, atMs);
+        lanes.offer({ number, atMs });
+      }
+      await Promise.race([lanes.change(), overAt]);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await wait(ms, undefined, { signal }).catch(() => undefined);
+}
