@@ -1,4 +1,5 @@
-import { SmtpSession } from "./smtp-session.ts";
+import type { SmtpSession } from "@rs-agent/flood/senders/smtp-session.ts";
+import { openSession } from "./smtp-session.ts";
 
 /** What became of the arrivals of a while, and how long their clients waited for the word. */
 export interface ArrivalCounts {
@@ -35,7 +36,7 @@ export async function openArrivals(
   raw: Buffer,
 ): Promise<Arrivals> {
   const sessions = await Promise.all(
-    Array.from({ length: connections }, () => SmtpSession.open(address)),
+    Array.from({ length: connections }, () => openSession(address)),
   );
   const idle = [...sessions];
   const underWay = new Set<Promise<void>>();

@@ -1,5 +1,5 @@
 import { mailFrom, rcptTo } from "./sample-mails.ts";
-import { SmtpSession } from "./smtp-session.ts";
+import { deliver, openSession, quit } from "./smtp-session.ts";
 
 /** What became of a load. */
 export interface LoadEnd {
@@ -23,18 +23,18 @@ export async function deliverAll(
   const queue = [...mails].reverse();
   const end: LoadEnd = { beganAt: Number.NaN, reopened: 0 };
   const client = async () => {
-    let session = await SmtpSession.open(address);
+    let session = await openSession(address);
     for (let mail = queue.pop(); mail !== undefined; mail = queue.pop()) {
       if (Number.isNaN(end.beganAt)) end.beganAt = performance.now();
-      const reply = await session.deliver(mailFrom, rcptTo, mail);
+      const reply = await deliver(session, mailFrom, rcptTo, mail);
       if (reply.startsWith("250")) continue;
       if (reply !== "" && !reply.startsWith("421")) throw new Error(`refused: ${reply.trim()}`);
       end.reopened += 1;
       queue.push(mail);
       session.close();
-      session = await SmtpSession.open(address);
+      session = await openSession(address);
     }
-    await session.quit();
+    await quit(session);
   };
   await Promise.all(Array.from({ length: sessions }, client));
   return end;
@@ -42,10 +42,10 @@ export async function deliverAll(
 
 /** The reply to one mail by a session of its own. */
 export async function deliverOne(address: string, mail: Buffer): Promise<string> {
-  const session = await SmtpSession.open(address);
+  const session = await openSession(address);
   try {
-    return await session.deliver(mailFrom, rcptTo, mail);
+    return await deliver(session, mailFrom, rcptTo, mail);
   } finally {
-    await session.quit();
+    await quit(session);
   }
 }
