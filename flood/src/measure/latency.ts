@@ -42,14 +42,17 @@ export class Latencies {
   }
 
   read(): Latency {
-    const at = (percentile: number) => roundedMs(this.#histogram.getValueAtPercentile(percentile));
+    const most = this.count === 0 ? 0 : this.#histogram.maxValue;
+    // A percentile is the upper end of its bucket, which may lie above everything that was seen.
+    const at = (percentile: number) =>
+      roundedMs(Math.min(most, this.#histogram.getValueAtPercentile(percentile)));
     return {
       count: this.count,
       p50Ms: at(50),
       p95Ms: at(95),
       p99Ms: at(99),
       p999Ms: at(99.9),
-      maxMs: this.count === 0 ? 0 : roundedMs(this.#histogram.maxValue),
+      maxMs: roundedMs(most),
     };
   }
 
