@@ -2,6 +2,7 @@ import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
+import { messageOf } from "@rs-agent/shared/errors.ts";
 import { exit } from "@rs-agent/shared/lifecycle.ts";
 import { writeSignatures } from "@rs-agent/start/engines/clamd-signatures.ts";
 import { run } from "./command.ts";
@@ -100,10 +101,11 @@ async function withEngine(engine: Engine): Promise<void> {
     );
   } catch (error) {
     report(await system.compose(["logs", "--tail=40", "--no-color"]));
+    // The engine is ended with all that is in it; why the step failed must be heard.
+    await system.down().catch((trouble: unknown) => report(messageOf(trouble)));
     throw error;
-  } finally {
-    await system.down();
   }
+  await system.down();
 }
 
 async function step<T>(what: string, take: () => Promise<T>): Promise<T> {
