@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { loadConfig } from "@rs-agent/shared/config.ts";
+import { spamEngineSchema } from "@rs-agent/shared/mail/task-settings.ts";
 import { nextHopSchema } from "@rs-agent/shared/policy/next-hop.ts";
 
 const engine = /^(?:(?:unix:)?\/.+|(?:\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5})$/;
@@ -20,6 +21,9 @@ export const startConfigSchema = z.object({
   /** Engines of yours; unset: private ones. */
   AV_CLAMD: engines.optional(),
   SPAM_SPAMD: engines.optional(),
+  SPAM_RSPAMD: engines.optional(),
+  /** Which spam engine the system has. */
+  SPAM_ENGINE: spamEngineSchema.default("spamd"),
   /** A next hop of yours; unset: a private server that writes into a maildir. */
   RELAY_NEXT_HOP: nextHopSchema.optional(),
   /** Where SMTP listens. */

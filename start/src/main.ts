@@ -205,18 +205,26 @@ function surroundings(
 function packagesFor(config: StartConfig): Need[] {
   return [
     ...(config.AV_CLAMD === undefined ? [needs.clamd] : []),
-    ...(config.SPAM_SPAMD === undefined ? [needs.spamd] : []),
+    ...(hasOwnSpamEngine(config) ? [] : [needs[config.SPAM_ENGINE]]),
   ];
+}
+
+function hasOwnSpamEngine(config: StartConfig): boolean {
+  const { SPAM_ENGINE: engine, SPAM_SPAMD: spamd, SPAM_RSPAMD: rspamd } = config;
+  return (engine === "spamd" ? spamd : rspamd) !== undefined;
 }
 
 function serversOf(config: StartConfig) {
   const { MONGODB_URI: mongodb, AV_CLAMD: clamd, SPAM_SPAMD: spamd } = config;
+  const { SPAM_ENGINE: spamEngine, SPAM_RSPAMD: rspamd } = config;
   const { RELAY_NEXT_HOP: nextHop, MONGODB_DB: db } = config;
   return {
     db,
+    spamEngine,
     ...(mongodb === undefined ? {} : { mongodb }),
     ...(clamd === undefined ? {} : { clamd }),
     ...(spamd === undefined ? {} : { spamd }),
+    ...(rspamd === undefined ? {} : { rspamd }),
     ...(nextHop === undefined ? {} : { nextHop }),
   };
 }
@@ -228,7 +236,7 @@ function lastWords({ MONGODB_URI: uri }: StartConfig): string {
 
 /** Data and logs of the last start go; a MongoDB of yours is not touched. */
 function freshStart(runDir: string): void {
-  for (const name of ["mongodb", "maildir", "logs", "clamd", "spamd"]) {
+  for (const name of ["mongodb", "maildir", "logs", "clamd", "spamd", "rspamd"]) {
     rmSync(join(runDir, name), { recursive: true, force: true });
   }
 }

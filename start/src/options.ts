@@ -22,7 +22,8 @@ became of them. It goes on running until Ctrl-C drains it.
   --help   this text
 
 Environment: MONGODB_URI, AV_CLAMD, SPAM_SPAMD and RELAY_NEXT_HOP name servers of yours
-to use instead of private ones; RS_AGENT_RUN_DIR is the folder for data and logs (.run);
+to use instead of private ones; SPAM_ENGINE=rspamd has rspamd look for spam instead of
+spamd, a private one or that of SPAM_RSPAMD; RS_AGENT_RUN_DIR is the folder for data and logs (.run);
 RS_AGENT_SMTP is where SMTP listens (127.0.0.1:2525, or a free port if that is taken).
 `;
 

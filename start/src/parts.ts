@@ -1,7 +1,9 @@
 import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
 import { startClamd, type RunningClamd } from "./engines/clamd.ts";
+import { startRspamd, type RunningRspamd } from "./engines/rspamd.ts";
 import { startSpamd, type RunningSpamd } from "./engines/spamd.ts";
 import { keepRunning, type KeptRunning, type Server } from "./keep-running.ts";
 import { startMaildirServer } from "./maildir-server.ts";
@@ -14,6 +16,7 @@ export interface Parts {
   nextHop: { address: string; maildir?: string };
   clamd: string | undefined;
   spamd: string | undefined;
+  rspamd: string | undefined;
   /** Of our own spamd. */
   spamdChildren: number | undefined;
   stop(): Promise<void>;
@@ -44,13 +47,14 @@ export async function startParts(
   const stop = async () => {
     await Promise.all(starting.started.splice(0).map(async (part) => part.stop()));
   };
-  const [mongodb, nextHop, clamd, spamd] = await Promise.allSettled([
+  const [mongodb, nextHop, clamd, spamd, rspamd] = await Promise.allSettled([
     mongodbOf(starting),
     nextHopOf(starting),
     clamdOf(starting),
     spamdOf(starting),
+    rspamdOf(starting),
   ]);
-  for (const part of [mongodb, nextHop, clamd, spamd]) {
+  for (const part of [mongodb, nextHop, clamd, spamd, rspamd]) {
     if (part.status === "fulfilled") continue;
     await stop();
     throw part.reason;
@@ -61,6 +65,7 @@ export async function startParts(
     clamd: valueOf(clamd),
     spamd: valueOf(spamd).address,
     spamdChildren: valueOf(spamd).children,
+    rspamd: valueOf(rspamd),
     stop,
   };
 }
@@ -128,7 +133,7 @@ async function spamdOf(
   starting: Starting,
 ): Promise<{ address: string | undefined; children: number | undefined }> {
   const { options } = starting;
-  if (options.spamd !== undefined || options.counts?.["spam-worker"] === 0) {
+  if (options.spamd !== undefined || !isOurs(options, "spamd")) {
     return { address: options.spamd, children: undefined };
   }
   const children = Math.max(2, availableParallelism());
@@ -138,6 +143,23 @@ async function spamdOf(
     startSpamd({ dir, children, report, signal, ...portOf(before) }),
   );
   return { address, children };
+}
+
+async function rspamdOf(starting: Starting): Promise<string | undefined> {
+  const { options } = starting;
+  if (options.rspamd !== undefined || !isOurs(options, "rspamd")) return options.rspamd;
+  const dir = join(options.runDir, "rspamd");
+  const processes = availableParallelism();
+  const report = reporter(options, "rspamd");
+  const { address } = await kept<RunningRspamd>(starting, "rspamd", (before, signal) =>
+    startRspamd({ dir, processes, report, signal, ...portOf(before) }),
+  );
+  return address;
+}
+
+/** The system's spam engine is this one. */
+function isOurs({ spamEngine, counts }: SystemOptions, engine: SpamEngineName): boolean {
+  return (spamEngine ?? "spamd") === engine && counts?.["spam-worker"] !== 0;
 }
 
 /** Whoever is started again is where the services look for it. */

@@ -10,13 +10,14 @@ import type { RunningSystem } from "./system.ts";
  */
 export function leaveSettings(system: RunningSystem, runDir: string): void {
   const file = join(runDir, "rs-agent.env");
-  const { mongodb, smtp, clamd, spamd, nextHop } = system;
+  const { mongodb, smtp, clamd, spamd, rspamd, nextHop } = system;
   const settings = {
     MONGODB_URI: mongodb.uri,
     MONGODB_DB: mongodb.db,
     INGEST_SMTP: smtp,
     AV_CLAMD: clamd,
     SPAM_SPAMD: spamd,
+    SPAM_RSPAMD: rspamd,
     RELAY_NEXT_HOP: nextHop.address,
   };
   const lines = Object.entries(settings).flatMap(([name, value]) =>

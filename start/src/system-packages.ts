@@ -24,6 +24,7 @@ export const needs = {
   },
   // Up to Debian 11 spamd was a part of spamassassin.
   spamd: { program: "spamd", packages: ["spamassassin", "spamd"], units: ["spamd.service"] },
+  rspamd: { program: "rspamd", packages: ["rspamd"], units: ["rspamd.service"] },
   smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
   mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
   zip: { program: "zip", packages: ["zip"] },

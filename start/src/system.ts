@@ -2,6 +2,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
 import { freePort } from "./free-port.ts";
 import { takeOver } from "./leftovers.ts";
 import { cacheFolderOf, loadMongoDbConfig } from "./mongodb/config.ts";
@@ -33,6 +34,9 @@ export interface SystemOptions {
   /** An engine to use instead of a private one: `host:port`, or the path of a unix socket. */
   clamd?: string;
   spamd?: string;
+  rspamd?: string;
+  /** Which of the two the system has, and which its spam-workers ask. Default spamd. */
+  spamEngine?: SpamEngineName;
   /** A next hop, `host:port`, instead of a private server that writes to a maildir. */
   nextHop?: string;
   /** Where ingest listens, `host:port`. Default: a free port of 127.0.0.1. */
@@ -64,6 +68,7 @@ export interface RunningSystem {
   readonly nextHop: { address: string; maildir?: string };
   readonly clamd: string | undefined;
   readonly spamd: string | undefined;
+  readonly rspamd: string | undefined;
   readonly logsDir: string;
   /** All processes of a service, in the order of their start. */
   processes(name: ServiceName): readonly ServiceProcess[];
@@ -113,6 +118,7 @@ class System implements RunningSystem {
   readonly nextHop: RunningSystem["nextHop"];
   readonly clamd: string | undefined;
   readonly spamd: string | undefined;
+  readonly rspamd: string | undefined;
   readonly logsDir: string;
   readonly #options: SystemOptions;
   readonly #parts: Parts;
@@ -131,6 +137,7 @@ class System implements RunningSystem {
     this.nextHop = parts.nextHop;
     this.clamd = parts.clamd;
     this.spamd = parts.spamd;
+    this.rspamd = parts.rspamd;
   }
 
   get smtp(): string {
@@ -250,7 +257,7 @@ class System implements RunningSystem {
 
   /** What makes them a system: who is where. */
   async #wiring(name: ServiceName, nth: number): Promise<Env> {
-    const { mongodb, nextHop, clamd, spamd } = this.#parts;
+    const { mongodb, nextHop, clamd, spamd, rspamd } = this.#parts;
     const database = { MONGODB_URI: mongodb.uri, MONGODB_DB: mongodb.db };
     const worker = { BUS_DISPATCHERS: this.#buses.join(","), BUS_BIND: undefined };
     switch (name) {
@@ -264,7 +271,13 @@ class System implements RunningSystem {
       case "av-worker":
         return { ...worker, AV_CLAMD: clamd };
       case "spam-worker":
-        return { ...worker, SPAM_SPAMD: spamd, ...spamdChildren(this.#parts) };
+        return {
+          ...worker,
+          SPAM_ENGINE: this.#options.spamEngine,
+          SPAM_SPAMD: spamd,
+          SPAM_RSPAMD: rspamd,
+          ...spamdChildren(this.#parts),
+        };
       case "enricher":
         return worker;
       case "relay":

@@ -16,10 +16,11 @@ await main().catch(exitWithError);
 async function main(): Promise<void> {
   const { PATH: path } = loadStartConfig(process.env);
   const progress = createProgress();
-  const { clamd, spamd, smtpSink, mailDkim, zip } = needs;
+  const { clamd, spamd, rspamd, smtpSink, mailDkim, zip } = needs;
   const report = (text: string) => progress.say("apt", text);
   try {
-    await provideSystemPackages([clamd, spamd, smtpSink, mailDkim, zip], thisHost(path, report));
+    const wanted = [clamd, spamd, rspamd, smtpSink, mailDkim, zip];
+    await provideSystemPackages(wanted, thisHost(path, report));
   } finally {
     progress.stop();
   }

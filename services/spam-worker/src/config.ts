@@ -1,34 +1,30 @@
 import { z } from "zod";
-import { integer, list } from "@rs-agent/shared/config.ts";
-import { messageOf } from "@rs-agent/shared/errors.ts";
+import { integer } from "@rs-agent/shared/config.ts";
+import { spamEngineSchema } from "@rs-agent/shared/mail/task-settings.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
-import { parseSpamdAddress } from "./spamd/request.ts";
+import { engineAddresses } from "./engine-address.ts";
 
-const addresses = list().pipe(
-  z
-    .array(
-      z.string().superRefine((entry, context) => {
-        try {
-          parseSpamdAddress(entry);
-        } catch (error) {
-          context.addIssue({ code: "custom", message: messageOf(error) });
-        }
-      }),
-    )
-    .min(1, "at least one spamd address"),
-);
-
-/** Settings of the spam-worker: those of every worker, and spamd's (docs/spamd.md). */
+/** Settings of the spam-worker: those of every worker, and its engine's (docs/spamd.md, docs/rspamd.md). */
 export const spamWorkerConfigSchema = workerConfigSchema.extend({
+  /** Which engine this worker asks. */
+  SPAM_ENGINE: spamEngineSchema.default("spamd"),
   /** spamd addresses: `host:port`, `[v6]:port`, or the path of a unix socket; comma-separated. */
-  SPAM_SPAMD: z.string().default("127.0.0.1:783").pipe(addresses),
+  SPAM_SPAMD: z.string().default("127.0.0.1:783").pipe(engineAddresses()),
   /** Requests at once to each spamd: as many as it has children (`--max-children`). */
   SPAM_CHILDREN: integer(1, 1_000).default(5),
-  /** One deadline a mail; longer than SpamAssassin's time_limit, so that it can say that it ran out. */
+  /** rspamd addresses, of normal workers or proxies, in the same forms. */
+  SPAM_RSPAMD: z.string().default("127.0.0.1:11333").pipe(engineAddresses()),
+  /** Requests at once to each rspamd, whose processes work on many mails at once. */
+  SPAM_RSPAMD_REQUESTS: integer(1, 10_000).default(32),
+  /** Points from which it is spam to rspamd (`add_header`), where its answer does not say so itself. */
+  SPAM_RSPAMD_REQUIRED: z.coerce.number().positive().max(1_000_000).default(6),
+  /** rspamd's own task_timeout: what it answered so late is made of a part of its rules. */
+  SPAM_RSPAMD_TASK_TIMEOUT_MS: integer(100, 3_600_000).default(8_000),
+  /** One deadline a mail; longer than the engine's own, so that it can say that it ran out of time. */
   SPAM_TIMEOUT_MS: integer(100, 3_600_000).default(120_000),
   /** Of this, the time in which a connection must stand. */
   SPAM_CONNECT_TIMEOUT_MS: integer(10, 600_000).default(5_000),
-  /** The longest reply that is read, in bytes: REPORT and HEADERS grow with the mail's header. */
+  /** The longest reply that is read, in bytes: spamd's grow with the mail's header. */
   SPAM_MAX_REPLY_BYTES: integer(1_024, 100_000_000).default(1_000_000),
 });
 export type SpamWorkerConfig = z.output<typeof spamWorkerConfigSchema>;

@@ -1,23 +1,26 @@
 import type { SpamTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
+import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
 import type { SpamFinding } from "@rs-agent/shared/mail/verdict.ts";
 import type { TaskHandler, TaskMail, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
 import { canRead } from "@rs-agent/shared/worker/spool.ts";
-import { mailForSpamd } from "./mail-for-spamd.ts";
-import type { SpamdPool } from "./spamd-pool.ts";
+import type { EnginePool } from "./engine-pool.ts";
+import { mailForEngine } from "./mail-for-engine.ts";
 
 export interface SpamHandlerDeps {
-  pool: SpamdPool;
-  /** The longest that spamd may take for one mail, in milliseconds. */
+  pool: EnginePool;
+  /** What its engines are. */
+  engine: SpamEngineName;
+  /** The longest that the engine may take for one mail, in milliseconds. */
   timeoutMs: number;
 }
 
 /** Of a task's deadline, what is left to the result's way back. */
 const wayBackMs = 500;
-/** A spamd that says in this time how it is was not merely slow with a mail. */
+/** An engine that says in this time how it is was not merely slow with a mail. */
 const longestAccountMs = 10_000;
 
-/** The spam check of one worker: tasks of kind `spam`, judged by its spamds. */
-export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHandler {
+/** The spam check of one worker: tasks of kind `spam`, judged by its engines. */
+export function createSpamHandler({ pool, engine, timeoutMs }: SpamHandlerDeps): TaskHandler {
   return {
     kind: "spam",
     concurrency: () => pool.concurrency(),
@@ -26,9 +29,12 @@ export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHan
     handle: async (task, mail, { signal }) => {
       const limitMs = Math.min(timeoutMs, Math.max(1, task.deadlineMs - wayBackMs));
       const accountMs = Math.min(longestAccountMs, task.deadlineMs - limitMs - wayBackMs);
-      return check(pool, spamTask(task), mail, { signal, timeoutMs: limitMs, accountMs });
+      const asked = spamTask(task);
+      const other = asked.settings.engine;
+      if (other !== undefined && other !== engine) return { output: wrongEngine(other, engine) };
+      return check(pool, asked, mail, { signal, timeoutMs: limitMs, accountMs });
     },
-    // spamd is always given bytes; from a shared spool we take them ourselves.
+    // The engine is always given bytes; from a shared spool we take them ourselves.
     seesFile: canRead,
     close: async () => {
       pool.close();
@@ -38,16 +44,20 @@ export function createSpamHandler({ pool, timeoutMs }: SpamHandlerDeps): TaskHan
 }
 
 async function check(
-  pool: SpamdPool,
+  pool: EnginePool,
   task: SpamTask,
   mail: TaskMail,
   limits: { signal: AbortSignal; timeoutMs: number; accountMs: number },
 ): Promise<TaskOutput> {
   const { settings } = task;
-  const given = await mailForSpamd(mail, task.smtp.mailFrom, settings);
+  const given = await mailForEngine(mail, settings);
   if (given.kind === "too-large") return { output: tooLarge(task.size, settings.maxBytes) };
+  const { mailId, smtp } = task;
   const user = settings.user === undefined ? {} : { user: settings.user };
-  const { finding, engine, strikes } = await pool.judge(given.pieces, { ...limits, ...user });
+  const { finding, engine, strikes } = await pool.judge(
+    { mailId, raw: given.raw, smtp, ...user },
+    limits,
+  );
   const output =
     given.scannedBytes === undefined ? finding : ofHead(finding, given.scannedBytes, task.size);
   return {
@@ -62,15 +72,23 @@ function spamTask(task: TaskHead): SpamTask {
   return task;
 }
 
+/** A dispatcher that knows of engines does not send it here. */
+function wrongEngine(asked: SpamEngineName, own: SpamEngineName): SpamFinding {
+  const detail = `the policy asks for ${asked}; this worker has ${own}`;
+  return { kind: "unchecked", reason: "engine-away", detail };
+}
+
 function tooLarge(size: number, maxBytes: number): SpamFinding {
   return {
     kind: "unchecked",
     reason: "too-large",
-    detail: `${size} bytes; policy gives spamd at most ${maxBytes}`,
+    detail: `${size} bytes; policy has at most ${maxBytes} checked`,
   };
 }
 
 function ofHead(finding: SpamFinding, scannedBytes: number, size: number): SpamFinding {
   if (finding.kind === "unchecked") return finding;
-  return { ...finding, detail: `only the first ${scannedBytes} of ${size} bytes were checked` };
+  const part = `only the first ${scannedBytes} of ${size} bytes were checked`;
+  const { detail } = finding;
+  return { ...finding, detail: detail === undefined ? part : `${detail}; ${part}` };
 }

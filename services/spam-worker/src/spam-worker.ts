@@ -3,15 +3,17 @@ import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import type { SpamWorkerConfig } from "./config.ts";
+import type { SpamEngineClient } from "./engine-client.ts";
+import { EnginePool } from "./engine-pool.ts";
+import { createRspamdEngine } from "./rspamd/engine.ts";
 import { createSpamHandler } from "./spam-handler.ts";
-import { SpamdPool } from "./spamd-pool.ts";
-import { createSpamdClient } from "./spamd/client.ts";
+import { createSpamdEngine } from "./spamd/engine.ts";
 
-/** A canary is small: who needs longer for it has no child free for anybody. */
+/** A canary is small: who needs longer for it has no room free for anybody. */
 const canaryTimeoutMs = 30_000;
 
 /**
- * The spam-worker: takes spam tasks from the bus and asks spamd. Logs `ready` once a spamd has
+ * The spam-worker: takes spam tasks from the bus and asks its engine. Logs `ready` once an engine has
  * passed its canaries.
  * @throws as `startWorker`
  */
@@ -22,23 +24,56 @@ export function startSpamWorker(deps: {
   metrics?: Metrics;
 }): WorkerHandle {
   const { config, clock, log } = deps;
+  const { addresses, requestsEach, connect } = engineOf(config, clock);
+  const pool = new EnginePool({
+    clients: addresses.map(connect),
+    requestsEach,
+    canaryTimeoutMs: Math.min(config.SPAM_TIMEOUT_MS, canaryTimeoutMs),
+    clock,
+    log,
+  });
+  const handler = createSpamHandler({
+    pool,
+    engine: config.SPAM_ENGINE,
+    timeoutMs: config.SPAM_TIMEOUT_MS,
+  });
+  const worker = startWorker({ ...deps, handler });
+  worker.ready.then(
+    () => log.info({ bus: worker.mailbox, engine: config.SPAM_ENGINE, addresses }, "ready"),
+    () => undefined, // whoever runs the worker hears of it by `ready` itself
+  );
+  return worker;
+}
+
+interface EngineSettings {
+  addresses: readonly string[];
+  requestsEach: number;
+  connect: (address: string) => SpamEngineClient;
+}
+
+function engineOf(config: SpamWorkerConfig, clock: Clock): EngineSettings {
   const limits = {
     timeoutMs: config.SPAM_TIMEOUT_MS,
     connectTimeoutMs: config.SPAM_CONNECT_TIMEOUT_MS,
     maxReplyBytes: config.SPAM_MAX_REPLY_BYTES,
   };
-  const pool = new SpamdPool({
-    clients: config.SPAM_SPAMD.map((address) => createSpamdClient({ address, ...limits })),
-    children: config.SPAM_CHILDREN,
-    canaryTimeoutMs: Math.min(config.SPAM_TIMEOUT_MS, canaryTimeoutMs),
-    clock,
-    log,
-  });
-  const handler = createSpamHandler({ pool, timeoutMs: config.SPAM_TIMEOUT_MS });
-  const worker = startWorker({ ...deps, handler });
-  worker.ready.then(
-    () => log.info({ bus: worker.mailbox, spamd: config.SPAM_SPAMD }, "ready"),
-    () => undefined, // whoever runs the worker hears of it by `ready` itself
-  );
-  return worker;
+  switch (config.SPAM_ENGINE) {
+    case "spamd":
+      return {
+        addresses: config.SPAM_SPAMD,
+        requestsEach: config.SPAM_CHILDREN,
+        connect: (address) => createSpamdEngine({ address, clock, ...limits }),
+      };
+    case "rspamd": {
+      const known = {
+        requiredPoints: config.SPAM_RSPAMD_REQUIRED,
+        taskTimeoutMs: config.SPAM_RSPAMD_TASK_TIMEOUT_MS,
+      };
+      return {
+        addresses: config.SPAM_RSPAMD,
+        requestsEach: config.SPAM_RSPAMD_REQUESTS,
+        connect: (address) => createRspamdEngine({ address, clock, ...known, ...limits }),
+      };
+    }
+  }
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, inject, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
@@ -10,33 +10,12 @@ import { settingsHashOf, type SpamSettings } from "@rs-agent/shared/mail/task-se
 import { spamFindingSchema } from "@rs-agent/shared/mail/verdict.ts";
 import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { gtube } from "../src/canary.ts";
+import { EnginePool } from "../src/engine-pool.ts";
 import { createSpamHandler } from "../src/spam-handler.ts";
-import { SpamdPool } from "../src/spamd-pool.ts";
-import { createSpamdClient } from "../src/spamd/client.ts";
+import { engineKits } from "./engine-kit.ts";
 
 const log = createSilentLogger();
 const signal = new AbortController().signal;
-let handler: TaskHandler;
-
-beforeAll(async () => {
-  const client = createSpamdClient({
-    address: inject("spamd"),
-    timeoutMs: 20_000,
-    connectTimeoutMs: 1_000,
-    maxReplyBytes: 100_000,
-  });
-  const pool = new SpamdPool({
-    clients: [client],
-    children: 2,
-    canaryTimeoutMs: 20_000,
-    clock: systemClock,
-    log,
-  });
-  handler = createSpamHandler({ pool, timeoutMs: 20_000 });
-  expect(await handler.canary(signal)).toMatchObject({ able: true, engine: { name: "spamd" } });
-});
-
-afterAll(async () => handler.close());
 
 /** The first Received line is our own, as ingest writes it. */
 function rawMail(text: string): Buffer {
@@ -80,58 +59,103 @@ function taskFor(raw: Buffer, settings: SpamSettings): SpamTask {
   };
 }
 
-async function findingOn(raw: Buffer, settings: SpamSettings) {
-  const mail = { kind: "bytes", bytes: raw } as const;
-  const { output } = await handler.handle(taskFor(raw, settings), mail, { signal, log });
-  return spamFindingSchema.parse(output);
-}
-
 const settings: SpamSettings = { maxBytes: 500_000, oversize: "unchecked" };
 
-it("finds GTUBE and names its rule with its points", async () => {
-  const finding = await findingOn(rawMail(gtube()), settings);
-  expect(finding).toMatchObject({
-    kind: "spam",
+const gtubeFinding = {
+  spamd: {
     required: 5,
     rules: expect.arrayContaining([{ name: "GTUBE", score: 1000 }]) as unknown,
+  },
+  rspamd: { required: 6, score: 15, rules: [{ name: "GTUBE", score: 0 }] },
+};
+
+/** Rules of the test's engines by which they show what they were told of the SMTP transaction. */
+const testRules = {
+  spamd: ["RS_TEST_ENVELOPE_FROM", "RS_TEST_LAST_HOP"],
+  rspamd: ["RS_TEST_ENVELOPE_FROM", "RS_TEST_ENVELOPE_RCPT", "RS_TEST_LAST_HOP", "RS_TEST_HELO"],
+};
+
+describe.each(engineKits)("with a real $name", (kit) => {
+  let handler: TaskHandler;
+
+  beforeAll(async () => {
+    const client = kit.connect(inject(kit.name), {
+      timeoutMs: 20_000,
+      connectTimeoutMs: 1_000,
+      maxReplyBytes: 100_000,
+    });
+    const pool = new EnginePool({
+      clients: [client],
+      requestsEach: 2,
+      canaryTimeoutMs: 20_000,
+      clock: systemClock,
+      log,
+    });
+    handler = createSpamHandler({ pool, engine: kit.name, timeoutMs: 20_000 });
+    expect(await handler.canary(signal)).toMatchObject({ able: true, engine: { name: kit.name } });
   });
-});
 
-it("has relay rules judge the SMTP client and sender rules the SMTP sender", async () => {
-  const finding = await findingOn(rawMail("How are you?"), settings);
-  if (finding.kind === "unchecked") throw new Error(finding.detail);
-  const names = finding.rules.map((rule) => rule.name);
-  expect(names).toContain("RS_TEST_ENVELOPE_FROM");
-  expect(names).toContain("RS_TEST_LAST_HOP");
-});
+  afterAll(async () => handler.close());
 
-it("leaves an oversized mail unchecked: too-large", async () => {
-  const finding = await findingOn(rawMail("x".repeat(500)), { ...settings, maxBytes: 400 });
-  expect(finding).toMatchObject({ kind: "unchecked", reason: "too-large" });
-});
-
-it("judges an oversized mail by its head where the policy says so, and says so", async () => {
-  const raw = rawMail(`${gtube()}\r\n${"x\r\n".repeat(500)}`);
-  const finding = await findingOn(raw, { ...settings, maxBytes: 800, oversize: "head" });
-  expect(finding).toMatchObject({
-    kind: "spam",
-    detail: expect.stringMatching(/^only the first \d+ of \d+ bytes were checked$/) as unknown,
-  });
-});
-
-it("judges a mail of a shared spool by its file, once it has read the spool's canary", async () => {
-  const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spam-spool-"));
-  try {
-    const raw = rawMail(gtube());
-    const path = join(dir, "mail.eml");
-    await writeFile(path, raw);
-    expect(await handler.seesFile?.(path, signal)).toBe(true);
-    expect(await handler.seesFile?.(join(dir, "missing"), signal)).toBe(false);
-    const task = taskFor(raw, { maxBytes: 100_000, oversize: "unchecked" });
-    const mail = { kind: "file", path, size: raw.length } as const;
-    const { output } = await handler.handle(task, mail, { signal, log });
-    expect(output).toMatchObject({ kind: "spam" });
-  } finally {
-    await rm(dir, { recursive: true });
+  async function findingOn(raw: Buffer, settings: SpamSettings) {
+    const mail = { kind: "bytes", bytes: raw } as const;
+    const { output } = await handler.handle(taskFor(raw, settings), mail, { signal, log });
+    return spamFindingSchema.parse(output);
   }
+
+  it("finds GTUBE and names its rule with its points", async () => {
+    const finding = await findingOn(rawMail(gtube()), settings);
+    expect(finding).toMatchObject({
+      kind: "spam",
+      ...gtubeFinding[kit.name],
+    });
+  });
+
+  it("has relay rules judge the SMTP client and sender rules the SMTP sender", async () => {
+    const finding = await findingOn(rawMail("How are you?"), settings);
+    if (finding.kind === "unchecked") throw new Error(finding.detail);
+    const names = finding.rules.map((rule) => rule.name);
+    expect(names).toEqual(expect.arrayContaining(testRules[kit.name]));
+  });
+
+  it("leaves an oversized mail unchecked: too-large", async () => {
+    const finding = await findingOn(rawMail("x".repeat(500)), { ...settings, maxBytes: 400 });
+    expect(finding).toMatchObject({ kind: "unchecked", reason: "too-large" });
+  });
+
+  it("judges an oversized mail by its head where the policy says so, and says so", async () => {
+    const raw = rawMail(`${gtube()}\r\n${"x\r\n".repeat(500)}`);
+    const finding = await findingOn(raw, { ...settings, maxBytes: 800, oversize: "head" });
+    expect(finding).toMatchObject({
+      kind: "spam",
+      detail: expect.stringMatching(/^only the first \d+ of \d+ bytes were checked$/) as unknown,
+    });
+  });
+
+  it("judges a mail of a shared spool by its file, once it has read the spool's canary", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spam-spool-"));
+    try {
+      const raw = rawMail(gtube());
+      const path = join(dir, "mail.eml");
+      await writeFile(path, raw);
+      expect(await handler.seesFile?.(path, signal)).toBe(true);
+      expect(await handler.seesFile?.(join(dir, "missing"), signal)).toBe(false);
+      const task = taskFor(raw, { maxBytes: 100_000, oversize: "unchecked" });
+      const mail = { kind: "file", path, size: raw.length } as const;
+      const { output } = await handler.handle(task, mail, { signal, log });
+      expect(output).toMatchObject({ kind: "spam" });
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  it("leaves a mail unchecked whose policy asks for another engine", async () => {
+    const engine = kit.name === "spamd" ? "rspamd" : "spamd";
+    expect(await findingOn(rawMail("How are you?"), { ...settings, engine })).toMatchObject({
+      kind: "unchecked",
+      reason: "engine-away",
+    });
+    const own = await findingOn(rawMail("How are you?"), { ...settings, engine: kit.name });
+    expect(own.kind).not.toBe("unchecked");
+  });
 });

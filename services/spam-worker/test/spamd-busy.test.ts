@@ -8,11 +8,12 @@ import { startSpamd } from "../../../start/src/engines/spamd.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { gtube } from "../src/canary.ts";
-import { SpamdPool } from "../src/spamd-pool.ts";
-import { createSpamdClient } from "../src/spamd/client.ts";
+import { EnginePool } from "../src/engine-pool.ts";
+import { createSpamdEngine } from "../src/spamd/engine.ts";
+import { mailToJudge } from "./engine-kit.ts";
 
 const signal = new AbortController().signal;
-const mail = [Buffer.from(`Subject: x\r\n\r\n${gtube()}\r\n`)];
+const mail = mailToJudge(`Subject: x\r\n\r\n${gtube()}\r\n`);
 
 it("I2: a real spamd whose only child others keep busy gets no mail, and has it again when it is free", async () => {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spamd-"));
@@ -20,14 +21,15 @@ it("I2: a real spamd whose only child others keep busy gets no mail, and has it 
   await chmod(dir, 0o755);
   const spamd = await startSpamd({ dir, children: 1 });
   onTestFinished(() => spamd.stop());
-  const client = createSpamdClient({
+  const client = createSpamdEngine({
     address: spamd.address,
+    clock: systemClock,
     timeoutMs: 30_000,
     connectTimeoutMs: 5_000,
     maxReplyBytes: 100_000,
   });
-  const deps = { clients: [client], children: 1, canaryTimeoutMs: 10_000 };
-  const pool = new SpamdPool({ ...deps, clock: systemClock, log: createSilentLogger() });
+  const deps = { clients: [client], requestsEach: 1, canaryTimeoutMs: 10_000 };
+  const pool = new EnginePool({ ...deps, clock: systemClock, log: createSilentLogger() });
   onTestFinished(() => pool.close());
   expect(await pool.canary(signal)).toMatchObject({ able: true });
 

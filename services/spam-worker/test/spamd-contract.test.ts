@@ -2,9 +2,11 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import { gtube, putCanariesThrough } from "../src/canary.ts";
+import { gtube } from "../src/canary.ts";
+import { putCanariesThrough } from "../src/spamd/canaries.ts";
 import { createSpamdClient, type SpamdClient } from "../src/spamd/client.ts";
-import { startFakeSpamd, type FakeSpamd } from "./fake-spamd.ts";
+import type { FakeEngine } from "./fake-engine.ts";
+import { startFakeSpamd } from "./fake-spamd.ts";
 
 const signal = new AbortController().signal;
 const limits = { timeoutMs: 20_000, connectTimeoutMs: 5_000, maxReplyBytes: 1_000_000 };
@@ -21,7 +23,7 @@ function mailOf(text: string): Buffer[] {
 }
 
 describe.each(["fake", "real"])("the %s spamd", (which) => {
-  let fake: FakeSpamd | undefined;
+  let fake: FakeEngine | undefined;
   let spamd: SpamdClient;
 
   beforeAll(async () => {

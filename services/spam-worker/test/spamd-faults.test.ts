@@ -3,14 +3,15 @@ import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSpamdClient, type SpamdClient } from "../src/spamd/client.ts";
-import { judge } from "../src/verdict-of-mail.ts";
-import { startFakeSpamd, type FakeSpamd, type Fault } from "./fake-spamd.ts";
+import { judge } from "../src/spamd/judge.ts";
+import type { FakeEngine, Fault } from "./fake-engine.ts";
+import { startFakeSpamd } from "./fake-spamd.ts";
 
 const signal = new AbortController().signal;
 const mail = [Buffer.from("Subject: x\r\n\r\nx\r\n")];
 const limits = { timeoutMs: 5_000, connectTimeoutMs: 1_000, maxReplyBytes: 20_000 };
 
-let fake: FakeSpamd | undefined;
+let fake: FakeEngine | undefined;
 afterEach(async () => {
   await fake?.close();
   fake = undefined;

@@ -8,10 +8,17 @@ import { sha256Hex } from "../ids.ts";
 export const virusSettingsSchema = z.looseObject({});
 export type VirusSettings = z.infer<typeof virusSettingsSchema>;
 
+/** The spam engines that there are workers for, by the name that they announce. */
+export const spamEngines = ["spamd", "rspamd"] as const;
+export const spamEngineSchema = z.enum(spamEngines);
+export type SpamEngineName = z.infer<typeof spamEngineSchema>;
+
 export const spamSettingsSchema = z.looseObject({
-  /** SpamAssassin's `User` header: whose rules and Bayes tokens apply. Absent: spamd's default. */
+  /** Only a worker with this engine may have the task. Absent: any. */
+  engine: spamEngineSchema.optional(),
+  /** Whose rules and Bayes tokens apply (spamd's `User`, rspamd's `Deliver-To`). Absent: the engine's default. */
   user: z.string().max(256).optional(),
-  /** Bytes; larger mail is not given to spamd whole. */
+  /** Bytes; larger mail is not given to the engine whole. */
   maxBytes: z.number().int().positive(),
   /** What happens with larger mail: `unchecked: too-large`, or its first `maxBytes` are scanned. */
   oversize: z.enum(["unchecked", "head"]),

@@ -22,7 +22,7 @@ export function isTransient(reason: UncheckedReason): boolean {
   return (transientReasons as readonly string[]).includes(reason);
 }
 
-/** Which engine spoke: `clamd 1.4.3` with signatures `27500` of a date, `spamd 4.0.1`. */
+/** Which engine spoke: `clamd 1.4.3` with signatures `27500` of a date, `spamd 4.0.1`, `rspamd 3.4`. */
 export const engineSchema = z.looseObject({
   name: z.string().max(64),
   version: z.string().max(128),
@@ -55,12 +55,20 @@ export const virusFindingSchema = z.discriminatedUnion("kind", [
 ]);
 export type VirusFinding = z.infer<typeof virusFindingSchema>;
 
+const proposedFieldSchema = z.looseObject({
+  name: z.string().max(76),
+  value: z.string().max(900),
+});
+export type ProposedField = z.infer<typeof proposedFieldSchema>;
+
 const scored = {
-  /** SpamAssassin points. */
+  /** The engine's points: each has a scale of its own. */
   score: z.number(),
-  /** The points from which spamd itself would call it spam. */
+  /** The points from which the engine itself would call it spam. */
   required: z.number(),
   rules: z.array(spamRuleSchema).max(500),
+  /** Header fields that the engine would have added: for a person to see, never written to the mail. */
+  proposed: z.array(proposedFieldSchema).max(20).optional(),
   /** What a person should know about it, such as that only the mail's head was judged. */
   detail: z.string().max(1000).optional(),
 };

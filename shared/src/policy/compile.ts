@@ -63,6 +63,7 @@ function virusPart(rules: CompleteRules["virus"]): NonNullable<Plan["virus"]> {
 
 function spamPart(rules: CompleteRules["spam"]): NonNullable<Plan["spam"]> {
   const settings = {
+    ...(rules.engine !== undefined && { engine: rules.engine }),
     ...(rules.user !== undefined && { user: rules.user }),
     maxBytes: sizeBytes(rules.maxBytes),
     oversize: rules.oversize,

@@ -1,3 +1,4 @@
+import type { SpamEngineName } from "../mail/task-settings.ts";
 import type { UncheckedReason } from "../mail/verdict.ts";
 import type { Disposition } from "./plan.ts";
 import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
@@ -22,6 +23,7 @@ export interface CompleteRules {
     onSpam: Disposition;
     highThreshold: number;
     onHighSpam: Disposition;
+    engine?: SpamEngineName;
     user?: string;
     maxBytes: number | string;
     oversize: "unchecked" | "head";

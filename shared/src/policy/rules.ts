@@ -1,5 +1,10 @@
 import { z } from "zod";
-import { changeKinds, fieldBodySchema, fieldNameSchema } from "../mail/task-settings.ts";
+import {
+  changeKinds,
+  fieldBodySchema,
+  fieldNameSchema,
+  spamEngines,
+} from "../mail/task-settings.ts";
 import { checkKinds, permanentReasons, transientReasons } from "../mail/verdict.ts";
 import { uncheckedReasonSchema } from "../mail/verdict.ts";
 import { dispositionSchema } from "./plan.ts";
@@ -107,13 +112,14 @@ const virusSchema = switched({
   unchecked: uncheckedSchema.optional(),
 });
 
-const pointsSchema = z.number({ error: "must be a number of SpamAssassin points" });
+const pointsSchema = z.number({ error: "must be a number of points" });
 
 const spamSchema = switched({
   threshold: pointsSchema.optional(),
   onSpam: dispositionSchema.optional(),
   highThreshold: pointsSchema.optional(),
   onHighSpam: dispositionSchema.optional(),
+  engine: z.enum(spamEngines, { error: `must be ${spamEngines.join(" or ")}` }).optional(),
   user: z.string().min(1).max(256).optional(),
   maxBytes: sizeSchema.optional(),
   oversize: z.enum(["unchecked", "head"]).optional(),

@@ -1,17 +1,8 @@
-import {
-  chmod,
-  chown,
-  mkdir,
-  mkdtemp,
-  readFile,
-  readdir,
-  rm,
-  stat,
-  writeFile,
-} from "node:fs/promises";
-import { tmpdir, userInfo } from "node:os";
-import { dirname, join } from "node:path";
+import { chmod, chown, mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { reachableFolder, type User } from "./reachable-folder.ts";
 import type { SpamdOptions } from "./spamd.ts";
 import { idsOfUser } from "./system-user.ts";
 
@@ -19,13 +10,6 @@ import { idsOfUser } from "./system-user.ts";
 const debianConfigDir = "/etc/spamassassin";
 /** Debian's spamassassin brings the first; the second is everywhere. */
 const unprivilegedUsers = ["debian-spamd", "nobody"];
-
-/** Whom spamd's children become. */
-export interface User {
-  name: string;
-  uid: number;
-  gid: number;
-}
 
 /**
  * spamd refuses to check mail as root, and does not take a user by number.
@@ -74,9 +58,7 @@ export async function prepareFolders(
   options: SpamdOptions,
   user: User | undefined,
 ): Promise<Folders> {
-  await mkdir(options.dir, { recursive: true });
-  const reachable = user?.uid === process.getuid?.() || (await othersMayPass(options.dir));
-  const dir = reachable ? options.dir : await mkdtemp(join(tmpdir(), "rs-agent-spamd-"));
+  const { dir, remove } = await reachableFolder(options.dir, user, "spamd");
   const config = join(dir, "config");
   const state = join(dir, "state");
   const users = join(state, "users");
@@ -93,18 +75,8 @@ export async function prepareFolders(
     state,
     users,
     log: join(options.dir, "spamd.log"),
-    removeOurs: async () => {
-      if (!reachable) await rm(dir, { recursive: true, force: true });
-    },
+    removeOurs: remove,
   };
-}
-
-/** True if any user may walk down to `dir`, which a clone under /root, say, does not allow. */
-async function othersMayPass(dir: string): Promise<boolean> {
-  for (let at = dir; ; at = dirname(at)) {
-    if (((await stat(at)).mode & 0o001) === 0) return false;
-    if (at === dirname(at)) return true;
-  }
 }
 
 /** Without the distribution's `loadplugin` lines SpamAssassin has no checks at all. */

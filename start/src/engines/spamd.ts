@@ -1,19 +1,19 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { createWriteStream } from "node:fs";
 import { connect } from "node:net";
 import { delimiter, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { RetryableError, TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../mongodb/find-program.ts";
-import { prepareFolders, userForSpamd, type Folders, type User } from "./spamd-folders.ts";
+import { keepLog, killGroup, stopGroup } from "./engine-process.ts";
+import type { User } from "./reachable-folder.ts";
+import { prepareFolders, userForSpamd, type Folders } from "./spamd-folders.ts";
 
 /** sbin is not on every user's PATH. */
 const programDirs = ["/usr/sbin", "/usr/local/sbin"];
 /** Loading and compiling the rules takes 2–4 s of one quiet core. */
 const startLimitMs = 120_000;
-const stopLimitMs = 5_000;
 const lookEveryMs = 50;
 const attempts = 2;
 
@@ -108,14 +108,14 @@ async function launch(
     logFile: folders.log,
     ended,
     stop: async () => {
-      await stop(child, ended);
+      await stopGroup(child, ended);
       await folders.removeOurs();
     },
   };
   try {
     await untilChecks(port, child, options.signal);
   } catch (error) {
-    await stop(child, ended);
+    await stopGroup(child, ended);
     throw new TerminalError(
       "SETUP_FAILED",
       `spamd did not start: ${messageOf(error)}${complaints()}`,
@@ -148,21 +148,6 @@ function spamdArguments(
       ? []
       : [`--username=${user.name}`, `--virtual-config-dir=${folders.users}/%u`]),
   ];
-}
-
-/** Writes spamd's words to its log and returns a view on the last of them, for an error. */
-function keepLog(child: ChildProcess, file: string): () => string {
-  const log = createWriteStream(file, { flags: "a" });
-  let tail = "";
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    log.write(text);
-    tail = (tail + text).slice(-2_000);
-  });
-  child.once("close", () => log.end());
-  return () => {
-    const last = tail.trim().split("\n").slice(-3).join("\n  ");
-    return last === "" ? "" : `\n  ${last}\n  (whole log: ${file})`;
-  };
 }
 
 async function untilChecks(port: number, child: ChildProcess, signal?: AbortSignal): Promise<void> {
@@ -211,28 +196,5 @@ async function ask(port: number, request: string, signal: AbortSignal): Promise<
   } finally {
     signal.removeEventListener("abort", abort);
     socket.destroy();
-  }
-}
-
-async function stop(child: ChildProcess, ended: Promise<void>): Promise<void> {
-  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-    child.kill("SIGTERM");
-    const timer = new AbortController();
-    await Promise.race([ended, wait(stopLimitMs, undefined, { signal: timer.signal })]).catch(
-      () => undefined,
-    );
-    timer.abort();
-    killGroup(child);
-  }
-  await ended;
-}
-
-/** The group is spamd's alone. */
-function killGroup({ pid }: ChildProcess): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // ESRCH: all of them have ended.
   }
 }

@@ -1,8 +1,9 @@
 import type { SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import { parseEngineAddress } from "../engine-address.ts";
+import type { EngineFailure } from "../engine-client.ts";
 import { exchange, type ExchangeLimits } from "./exchange.ts";
-import type { SpamdFailure } from "./exit-codes.ts";
 import type { SpamdReply } from "./reply.ts";
-import { parseSpamdAddress, type Lesson, type RequestOptions } from "./request.ts";
+import type { Lesson, RequestOptions } from "./request.ts";
 import { parseReport, parseScore, parseSymbols, type Score } from "./score.ts";
 
 export interface SpamdClientOptions extends ExchangeLimits {
@@ -18,7 +19,7 @@ export interface AskOptions {
   timeoutMs?: number;
 }
 
-export type Answer<T> = ({ kind: "answer" } & T) | SpamdFailure;
+export type Answer<T> = ({ kind: "answer" } & T) | EngineFailure;
 
 /**
  * A client of one spamd: a connection a request, one deadline a request. It never throws for what
@@ -60,7 +61,7 @@ export interface Told {
 
 /** @throws TerminalError CFG_INVALID for an address of no known form */
 export function createSpamdClient(options: SpamdClientOptions): SpamdClient {
-  const address = parseSpamdAddress(options.address);
+  const address = parseEngineAddress(options.address);
   const ask = async <T>(
     request: RequestOptions,
     asked: AskOptions,
@@ -119,7 +120,7 @@ function readTold(reply: SpamdReply): Told {
   return { didSet: places("didset"), didRemove: places("didremove") };
 }
 
-function unreadable(reply: SpamdReply): SpamdFailure {
+function unreadable(reply: SpamdReply): EngineFailure {
   const said = JSON.stringify([reply.message, reply.headers.get("spam") ?? ""]);
   return {
     kind: "failed",

@@ -1,7 +1,9 @@
 import { connect, type Socket } from "node:net";
-import { failureOf, type SpamdFailure } from "./exit-codes.ts";
+import type { EngineAddress } from "../engine-address.ts";
+import type { EngineFailure } from "../engine-client.ts";
+import { failureOf } from "./exit-codes.ts";
 import { ReplyReader, type Reading, type SpamdReply } from "./reply.ts";
-import { encodeRequest, type RequestOptions, type SpamdAddress } from "./request.ts";
+import { encodeRequest, type RequestOptions } from "./request.ts";
 
 export interface ExchangeLimits {
   /** Milliseconds for everything: connecting, sending, spamd's work, its reply. */
@@ -12,7 +14,7 @@ export interface ExchangeLimits {
   maxReplyBytes: number;
 }
 
-type Outcome = { kind: "reply"; reply: SpamdReply } | SpamdFailure;
+type Outcome = { kind: "reply"; reply: SpamdReply } | EngineFailure;
 
 /**
  * One request on a connection of its own, as the protocol has it. Everything that spamd or the
@@ -20,7 +22,7 @@ type Outcome = { kind: "reply"; reply: SpamdReply } | SpamdFailure;
  * reason.
  */
 export async function exchange(
-  address: SpamdAddress,
+  address: EngineAddress,
   request: RequestOptions,
   limits: ExchangeLimits,
   signal: AbortSignal,
@@ -49,11 +51,15 @@ function converse(
   return new Promise((resolve, reject) => {
     let connected = false;
     const abort = () => settle(() => reject(signal.reason as Error));
-    const fail = (reason: SpamdFailure["reason"], detail: string, lost?: SpamdFailure["lost"]) => {
-      const failure: SpamdFailure = { kind: "failed", reason, detail };
+    const fail = (
+      reason: EngineFailure["reason"],
+      detail: string,
+      lost?: EngineFailure["lost"],
+    ) => {
+      const failure: EngineFailure = { kind: "failed", reason, detail };
       settle(() => resolve(lost === undefined ? failure : { ...failure, lost }));
     };
-    const take = (reading: Reading, lost?: SpamdFailure["lost"]) => {
+    const take = (reading: Reading, lost?: EngineFailure["lost"]) => {
       if (reading.kind === "garbled") {
         fail("engine-error", `spamd's reply: ${reading.detail}`, lost);
       }

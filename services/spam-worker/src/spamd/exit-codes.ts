@@ -1,13 +1,5 @@
 import type { UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
-
-/** Why a request gave no judgement. */
-export interface SpamdFailure {
-  kind: "failed";
-  reason: UncheckedReason;
-  detail: string;
-  /** spamd went away, or did not answer in time, while it had the mail. */
-  lost?: "died" | "time-out";
-}
+import type { EngineFailure } from "../engine-client.ts";
 
 /** The status codes of a reply: sysexits.h, and 79 of spamd's own. */
 const names: Readonly<Record<number, string>> = {
@@ -39,7 +31,7 @@ const reasons: Readonly<Record<number, UncheckedReason>> = {
 };
 
 /** What a status code other than 0 (EX_OK) means for the mail. */
-export function failureOf(code: number, message: string): SpamdFailure {
+export function failureOf(code: number, message: string): EngineFailure {
   const name = names[code] ?? `code ${code}`;
   return {
     kind: "failed",

@@ -57,17 +57,3 @@ function checkedUser(user: string): string {
   if (/^[^\x00-\x1f\x7f]+$/.test(user) && !/^\.+$/.test(user)) return user;
   throw new TerminalError("SPAM_ENGINE_ERROR", `no user name for spamd: ${JSON.stringify(user)}`);
 }
-
-/** `host:port` or the path of a unix socket. */
-export type SpamdAddress =
-  { kind: "tcp"; host: string; port: number } | { kind: "unix"; path: string };
-
-/** @throws TerminalError CFG_INVALID for anything that is neither form */
-export function parseSpamdAddress(text: string): SpamdAddress {
-  if (text.startsWith("/")) return { kind: "unix", path: text };
-  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
-  const port = Number(parts?.[3]);
-  const host = parts?.[1] ?? parts?.[2];
-  if (host !== undefined && port >= 1 && port <= 65_535) return { kind: "tcp", host, port };
-  throw new TerminalError("CFG_INVALID", `no address of a spamd: ${text} (host:port or /path)`);
-}

@@ -2,32 +2,24 @@ import { open } from "node:fs/promises";
 import type { SpamSettings } from "@rs-agent/shared/mail/task-settings.ts";
 import type { TaskMail } from "@rs-agent/shared/worker/handler.ts";
 
-export type MailForSpamd =
-  /** Pieces to be sent one after another; `scannedBytes` of the raw mail where that is not all. */
-  { kind: "mail"; pieces: Buffer[]; scannedBytes?: number } | { kind: "too-large" };
+export type MailForEngine =
+  /** `scannedBytes` where `raw` is not all of the mail. */
+  { kind: "mail"; raw: Buffer; scannedBytes?: number } | { kind: "too-large" };
 
 /**
- * What spamd is given: the SMTP sender as Return-Path (SpamAssassin's EnvelopeFrom), then the raw
- * mail, whose first Received line is our own and names the client, so that rules about relays
- * judge the right hop. Of an oversized mail its head, cut at a line end, if the policy wants that.
+ * The bytes that an engine is given: the raw mail; of an oversized one its head, cut at a line end, if
+ * the policy wants that.
  */
-export async function mailForSpamd(
+export async function mailForEngine(
   mail: TaskMail,
-  mailFrom: string,
   settings: SpamSettings,
-): Promise<MailForSpamd> {
+): Promise<MailForEngine> {
   const size = mail.kind === "bytes" ? mail.bytes.length : mail.size;
   const tooLarge = size > settings.maxBytes;
   if (tooLarge && settings.oversize === "unchecked") return { kind: "too-large" };
   const first = await firstBytes(mail, Math.min(size, settings.maxBytes));
   const raw = tooLarge ? cutAtLineEnd(first) : first;
-  const pieces = [returnPath(mailFrom), raw];
-  return tooLarge ? { kind: "mail", pieces, scannedBytes: raw.length } : { kind: "mail", pieces };
-}
-
-/** RFC 5321 4.4. Nothing in the address can end the line or the path. */
-export function returnPath(mailFrom: string): Buffer {
-  return Buffer.from(`Return-Path: <${mailFrom.replace(/[\x00-\x1f\x7f<>]/g, "")}>\r\n`);
+  return tooLarge ? { kind: "mail", raw, scannedBytes: raw.length } : { kind: "mail", raw };
 }
 
 /** The longest part that ends with a line; all of it where there is no line end. */

@@ -1,17 +1,11 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { SpamFinding, SpamRule } from "@rs-agent/shared/mail/verdict.ts";
-import type { Answer, AskOptions, Rules, SpamdClient } from "./spamd/client.ts";
-import type { SpamdFailure } from "./spamd/exit-codes.ts";
-import type { Score } from "./spamd/score.ts";
+import { unchecked, type Judgement } from "../engine-client.ts";
+import type { Answer, AskOptions, Rules, SpamdClient } from "./client.ts";
+import type { Score } from "./score.ts";
 
 /** How rules are asked for: `report` with their points, `symbols` by name alone. */
 export type RuleDetail = "report" | "symbols";
-
-/** A finding, and whether spamd was lost over it. */
-export interface Judgement {
-  finding: SpamFinding;
-  lost?: SpamdFailure["lost"];
-}
 
 /** What SpamAssassin adds when it ran out of time; the score is then a part of the true one. */
 const outOfTime = "TIME_LIMIT_EXCEEDED";
@@ -53,8 +47,4 @@ function findingOf(score: Score, rules: readonly SpamRule[]): SpamFinding {
     required: score.required,
     rules: rules.slice(0, maxRules),
   };
-}
-
-function unchecked({ reason, detail, lost }: SpamdFailure): Judgement {
-  return { finding: { kind: "unchecked", reason, detail }, lost };
 }

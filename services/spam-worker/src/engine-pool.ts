@@ -3,15 +3,13 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Engine, SpamFinding, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
 import type { Ability } from "@rs-agent/shared/worker/handler.ts";
-import { putCanariesThrough } from "./canary.ts";
-import type { SpamdClient } from "./spamd/client.ts";
-import { judge, type RuleDetail } from "./verdict-of-mail.ts";
+import type { CanaryOutcome, Judgement, MailToJudge, SpamEngineClient } from "./engine-client.ts";
 
-/** Milliseconds between looks at a spamd that is unable; doubled up to the second. */
+/** Milliseconds between looks at an engine that is unable; doubled up to the second. */
 const firstLookMs = 500;
 const slowestLookMs = 5_000;
 
-/** After these the canaries tell whether it was the mail or the spamd. */
+/** After these the canaries tell whether it was the mail or the engine. */
 const mayBeEnginesFault: readonly UncheckedReason[] = [
   "engine-away",
   "engine-error",
@@ -19,21 +17,18 @@ const mayBeEnginesFault: readonly UncheckedReason[] = [
   "busy",
 ];
 
-type MemberState =
-  { kind: "able"; engine: Engine; detail: RuleDetail } | { kind: "unable"; reason: string };
-
 interface Member {
-  client: SpamdClient;
-  state: MemberState;
+  client: SpamEngineClient;
+  state: CanaryOutcome;
   inFlight: number;
   /** Canaries are on their way by our own doing: after a failure, until it is able. */
   probing: boolean;
 }
 
-export interface SpamdPoolDeps {
-  clients: readonly SpamdClient[];
-  /** Requests at once to each spamd: as many as it has children. */
-  children: number;
+export interface EnginePoolDeps {
+  clients: readonly SpamEngineClient[];
+  /** Requests at once to each engine. */
+  requestsEach: number;
   /** Milliseconds for one canary. */
   canaryTimeoutMs: number;
   clock: Clock;
@@ -41,27 +36,26 @@ export interface SpamdPoolDeps {
 }
 
 export interface JudgeOptions {
-  user?: string;
   signal: AbortSignal;
   timeoutMs: number;
-  /** After a time-out, milliseconds in which spamd must say how it is for the mail to be suspected. */
+  /** After a time-out, milliseconds in which the engine must say how it is for the mail to be suspected. */
   accountMs: number;
 }
 
 /**
- * Several spamds as one: each mail goes to the least busy of those whose canaries passed. One
+ * Several engines as one: each mail goes to the least busy of those whose canaries passed. One
  * that cannot be reached is left out until they pass again, and its mail goes to another.
  */
-export class SpamdPool {
+export class EnginePool {
   readonly #members: Member[];
-  readonly #deps: SpamdPoolDeps;
+  readonly #deps: EnginePoolDeps;
   readonly #closed = new AbortController();
 
-  constructor(deps: SpamdPoolDeps) {
+  constructor(deps: EnginePoolDeps) {
     this.#deps = deps;
     this.#members = deps.clients.map((client) => ({
       client,
-      state: { kind: "unable", reason: `spamd ${client.address}: not asked yet` },
+      state: { kind: "unable", reason: `${client.engineName} ${client.address}: not asked yet` },
       inFlight: 0,
       probing: false,
     }));
@@ -69,11 +63,11 @@ export class SpamdPool {
 
   /** Mails that may be judged at once. */
   concurrency(): number {
-    return this.#members.filter(isAble).length * this.#deps.children;
+    return this.#members.filter(isAble).length * this.#deps.requestsEach;
   }
 
   async judge(
-    mail: readonly Buffer[],
+    mail: MailToJudge,
     options: JudgeOptions,
   ): Promise<{ finding: SpamFinding; engine?: Engine; strikes?: number }> {
     const { clock } = this.#deps;
@@ -81,30 +75,29 @@ export class SpamdPool {
     for (;;) {
       const member = this.#leastBusy();
       if (member?.state.kind !== "able") return { finding: this.#nobodyAble() };
-      const { detail, engine } = member.state;
+      const { engine } = member.state;
       const timeoutMs = Math.max(1, options.timeoutMs - (clock.monotonicMs() - startedAt));
       member.inFlight += 1;
-      const { finding, lost } = await judge(member.client, mail, detail, {
-        ...options,
-        timeoutMs,
-        clock,
-      }).finally(() => (member.inFlight -= 1));
+      const judgement = await member.client
+        .judge(mail, { signal: options.signal, timeoutMs })
+        .finally(() => (member.inFlight -= 1));
+      const { finding, lost } = judgement;
       if (lost !== undefined && (await this.#isStrike(member, lost, options.accountMs))) {
-        this.#shallTryAnother(member, finding);
+        this.#shallTryAnother(member, judgement);
         return { finding, engine, strikes: 1 };
       }
-      if (!this.#shallTryAnother(member, finding)) return { finding, engine };
+      if (!this.#shallTryAnother(member, judgement)) return { finding, engine };
     }
   }
 
-  /** Why each spamd that is left out is so. */
+  /** Why each engine that is left out is so. */
   reasons(): string {
     return this.#members
       .flatMap(({ state }) => (state.kind === "unable" ? [state.reason] : []))
       .join("; ");
   }
 
-  /** Puts the canaries through every spamd. One that is able is enough. */
+  /** Puts the canaries through every engine. One that is able is enough. */
   async canary(signal: AbortSignal): Promise<Ability> {
     await Promise.all(this.#members.map((member) => this.#look(member, signal)));
     const able = this.#members.find(isAble);
@@ -114,6 +107,7 @@ export class SpamdPool {
 
   close(): void {
     this.#closed.abort();
+    for (const { client } of this.#members) client.close();
   }
 
   #leastBusy(): Member | undefined {
@@ -127,7 +121,7 @@ export class SpamdPool {
   }
 
   /**
-   * Whether the mail is to be suspected. Where its time was over: only of a spamd that says soon how
+   * Whether the mail is to be suspected. Where its time was over: only of an engine that says soon how
    * it is, that is of one which is well or gone. One that is slow with every mail does not.
    */
   async #isStrike(member: Member, lost: "died" | "time-out", accountMs: number): Promise<boolean> {
@@ -143,9 +137,9 @@ export class SpamdPool {
     );
   }
 
-  /** A spamd that was not reached has seen nothing of the mail: another may have it. */
-  #shallTryAnother(member: Member, finding: SpamFinding): boolean {
-    if (finding.kind !== "unchecked") return false;
+  /** An engine that was not reached has seen nothing of the mail: another may have it. */
+  #shallTryAnother(member: Member, { finding, isEnginesWord }: Judgement): boolean {
+    if (finding.kind !== "unchecked" || isEnginesWord === true) return false;
     if (finding.reason === "engine-away") {
       this.#setState(member, { kind: "unable", reason: finding.detail ?? finding.reason });
     }
@@ -173,19 +167,19 @@ export class SpamdPool {
   }
 
   async #look(member: Member, signal: AbortSignal): Promise<void> {
-    const { clock, canaryTimeoutMs } = this.#deps;
-    const options = { signal, timeoutMs: canaryTimeoutMs };
-    const outcome = await putCanariesThrough(member.client, clock, options);
+    const options = { signal, timeoutMs: this.#deps.canaryTimeoutMs };
+    const outcome = await member.client.putCanariesThrough(options);
     this.#setState(member, outcome);
     if (outcome.kind === "unable") void this.#probe(member);
   }
 
-  #setState(member: Member, state: MemberState): void {
+  #setState(member: Member, state: CanaryOutcome): void {
     const { log } = this.#deps;
-    const spamd = member.client.address;
-    if (state.kind === "able" && !isAble(member)) log.info({ spamd, ...state }, "spamd is able");
+    const { address } = member.client;
+    if (state.kind === "able" && !isAble(member))
+      log.info({ address, ...state }, "spam engine is able");
     if (state.kind === "unable" && isAble(member))
-      log.warn({ spamd, reason: state.reason }, "spamd is unable and left out");
+      log.warn({ address, reason: state.reason }, "spam engine is unable and left out");
     member.state = state;
   }
 

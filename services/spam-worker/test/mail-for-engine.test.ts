@@ -3,17 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { cutAtLineEnd, mailForSpamd, returnPath } from "../src/mail-for-spamd.ts";
+import { cutAtLineEnd, mailForEngine } from "../src/mail-for-engine.ts";
+import { returnPath } from "../src/spamd/return-path.ts";
 
 const bytes = Buffer.from("Subject: x\r\n\r\none\r\ntwo\r\nthree\r\n");
 
-it("puts the SMTP sender in front as Return-Path and leaves the mail as it is", async () => {
+it("gives the mail as it is", async () => {
   const settings = { maxBytes: 1_000, oversize: "unchecked" } as const;
-  const given = await mailForSpamd({ kind: "bytes", bytes }, "a@example.com", settings);
-  expect(given).toEqual({
-    kind: "mail",
-    pieces: [Buffer.from("Return-Path: <a@example.com>\r\n"), bytes],
-  });
+  const given = await mailForEngine({ kind: "bytes", bytes }, settings);
+  expect(given).toEqual({ kind: "mail", raw: bytes });
 });
 
 it("writes the null sender as <>", () => {
@@ -30,12 +28,12 @@ it("writes one line whatever the sender is", () => {
 
 it("gives no mail above the limit, or its head up to a line end, as the policy says", async () => {
   const mail = { kind: "bytes", bytes } as const;
-  expect(await mailForSpamd(mail, "", { maxBytes: 20, oversize: "unchecked" })).toEqual({
+  expect(await mailForEngine(mail, { maxBytes: 20, oversize: "unchecked" })).toEqual({
     kind: "too-large",
   });
-  const given = await mailForSpamd(mail, "", { maxBytes: 20, oversize: "head" });
+  const given = await mailForEngine(mail, { maxBytes: 20, oversize: "head" });
   expect(given).toMatchObject({ kind: "mail", scannedBytes: 19 });
-  if (given.kind === "mail") expect(given.pieces[1]?.toString()).toBe("Subject: x\r\n\r\none\r\n");
+  if (given.kind === "mail") expect(given.raw.toString()).toBe("Subject: x\r\n\r\none\r\n");
 });
 
 it("never cuts within a line that has a line before it", () => {
@@ -56,14 +54,14 @@ it("reads a spooled mail, of an oversized one only its head", async () => {
     const path = join(dir, "mail");
     await writeFile(path, bytes);
     const mail = { kind: "file", path, size: bytes.length } as const;
-    const whole = await mailForSpamd(mail, "", { maxBytes: 1_000, oversize: "head" });
-    const head = await mailForSpamd(mail, "", { maxBytes: 20, oversize: "head" });
-    expect(whole.kind === "mail" && whole.pieces[1]).toEqual(bytes);
+    const whole = await mailForEngine(mail, { maxBytes: 1_000, oversize: "head" });
+    const head = await mailForEngine(mail, { maxBytes: 20, oversize: "head" });
+    expect(whole.kind === "mail" && whole.raw).toEqual(bytes);
     expect(head).toMatchObject({ scannedBytes: 19 });
     const truncated = { ...mail, size: bytes.length + 1 };
-    await expect(
-      mailForSpamd(truncated, "", { maxBytes: 1_000, oversize: "head" }),
-    ).rejects.toThrow("ends after");
+    await expect(mailForEngine(truncated, { maxBytes: 1_000, oversize: "head" })).rejects.toThrow(
+      "ends after",
+    );
   } finally {
     await rm(dir, { recursive: true });
   }

@@ -1,0 +1,107 @@
+import type { SpamFinding, SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import type { Judgement } from "../engine-client.ts";
+import { proposedFields, type Action, type CheckReply } from "./reply.ts";
+
+/** Actions by which rspamd says that the mail is spam, the mildest first. */
+const spamActions = ["add header", "rewrite subject", "quarantine", "discard", "reject"] as const;
+type SpamAction = (typeof spamActions)[number];
+
+const maxRules = 500;
+const maxRuleName = 128;
+
+/** What an answer does not say of the rspamd that gave it. */
+export interface RspamdPoints {
+  /** From here on it is spam to it (`add_header`), where the answer does not say: rspamd 3.4 and older. */
+  requiredPoints: number;
+  /** Its `task_timeout`: an answer that took as long is made of the rules that had ended. */
+  taskTimeoutMs: number;
+}
+
+/**
+ * What rspamd's answer amounts to.
+ *
+ * 1. It is spam from the points of the mildest spam action on; below them it is ham, if every rule
+ *    could run.
+ * 2. A spam action counts as the points from which points alone would lead to it, also where a module
+ *    of rspamd's decided it whatever they are (`force_actions`, an antivirus in rspamd): policy goes by
+ *    points. An action milder than the points counts for nothing.
+ * 3. A mail that was skipped, or put off, or on which rspamd ran out of time was not judged: its points
+ *    are a part of the true ones.
+ */
+export function findingOf(reply: CheckReply, known: RspamdPoints): Judgement {
+  const required = requiredOf(reply, known);
+  if ((reply.time_real ?? 0) * 1_000 >= known.taskTimeoutMs) {
+    const detail = `rspamd ran out of time at ${points(reply.score)} of ${points(required)} points`;
+    return { finding: notJudged("time-out", detail) };
+  }
+  const forced = isSpamAction(reply.action) ? pointsOf(reply.action, reply, required) : -Infinity;
+  const score = Math.max(reply.score, forced);
+  if (score < required) {
+    const why = whyNotJudged(reply);
+    if (why !== undefined) return { finding: why, isEnginesWord: true };
+  }
+  return { finding: judged(reply, score, required) };
+}
+
+function judged(reply: CheckReply, score: number, required: number): SpamFinding {
+  const { action, passthrough_module: module } = reply;
+  const by = module === undefined ? "" : ` (${module.slice(0, 100)})`;
+  const isRaised = score > reply.score;
+  const detail = `rspamd's action is ${action}${by} at ${points(reply.score)} points`;
+  const proposed = proposedFields(reply);
+  return {
+    kind: score >= required ? "spam" : "ham",
+    score,
+    required,
+    rules: rulesOf(reply),
+    ...(isRaised ? { detail } : {}),
+    ...(proposed.length === 0 ? {} : { proposed }),
+  };
+}
+
+/** Why no rule, or not every one, had its say. */
+function whyNotJudged(reply: CheckReply): SpamFinding | undefined {
+  const said = reply.messages?.smtp_message;
+  const words = said === undefined ? "" : `: ${said.slice(0, 300)}`;
+  if (reply.action === "soft reject") return notJudged("busy", `rspamd puts it off${words}`);
+  if (reply.is_skipped) {
+    return notJudged("engine-error", `rspamd skipped the mail, by a setting of its own${words}`);
+  }
+  return undefined;
+}
+
+function notJudged(reason: "engine-error" | "time-out" | "busy", detail: string): SpamFinding {
+  return { kind: "unchecked", reason, detail };
+}
+
+/** The points from which rspamd takes any of its spam actions. */
+function requiredOf({ thresholds, required_score }: CheckReply, known: RspamdPoints): number {
+  const told = spamActions.flatMap((action) => thresholds?.[action] ?? []);
+  return told.length > 0
+    ? Math.min(...told)
+    : Math.min(known.requiredPoints, required_score ?? Infinity);
+}
+
+/** The points from which it takes this one; where it does not say, the hardest has `required_score`. */
+function pointsOf(action: SpamAction, reply: CheckReply, required: number): number {
+  const told = reply.thresholds?.[action];
+  if (told !== undefined && told !== null) return told;
+  const isMild = action === "add header" || action === "rewrite subject";
+  return isMild ? required : Math.max(required, reply.required_score ?? required);
+}
+
+function isSpamAction(action: Action): action is SpamAction {
+  return (spamActions as readonly string[]).includes(action);
+}
+
+/** Those that weigh most first. */
+function rulesOf({ symbols }: CheckReply): SpamRule[] {
+  return Object.entries(symbols)
+    .map(([name, { score }]) => ({ name: name.slice(0, maxRuleName), score }))
+    .sort((a, b) => Math.abs(b.score) - Math.abs(a.score))
+    .slice(0, maxRules);
+}
+
+function points(score: number): string {
+  return String(Math.round(score * 100) / 100);
+}

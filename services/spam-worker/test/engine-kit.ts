@@ -1,0 +1,77 @@
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import type { MailToJudge, SpamEngineClient } from "../src/engine-client.ts";
+import { createRspamdEngine } from "../src/rspamd/engine.ts";
+import { createSpamdEngine } from "../src/spamd/engine.ts";
+import type { FakeEngine, Script } from "./fake-engine.ts";
+import { gtubeReply, http, reply, startFakeRspamd } from "./fake-rspamd.ts";
+import { startFakeSpamd } from "./fake-spamd.ts";
+
+export interface KitLimits {
+  timeoutMs: number;
+  connectTimeoutMs: number;
+  maxReplyBytes: number;
+}
+
+/** What tests need of an engine to say the same of each. */
+export interface EngineKit {
+  name: "spamd" | "rspamd";
+  version: string;
+  startFake(script?: Script, port?: number): Promise<FakeEngine>;
+  connect(address: string, limits: KitLimits): SpamEngineClient;
+  /** Whole answers that call any mail spam, or ham. */
+  spam: string;
+  ham: string;
+  /** An answer by which it puts the mail off since it is busy itself. */
+  busy: { text: string; words: RegExp };
+  /** An answer with this length instead of its own, and what is said of it. */
+  wrongLength(length: number): string;
+}
+
+const spamdAnswer = (score: string, body = "RDNS_NONE") =>
+  `SPAMD/1.1 0 EX_OK\r\nContent-length: ${body.length}\r\nSpam: ${score}\r\n\r\n${body}`;
+
+const spamd: EngineKit = {
+  name: "spamd",
+  version: "4.0.1",
+  startFake: startFakeSpamd,
+  connect: (address, limits) => createSpamdEngine({ address, clock: systemClock, ...limits }),
+  spam: spamdAnswer("True ; 9.0 / 5.0"),
+  ham: spamdAnswer("False ; 0.0 / 5.0"),
+  busy: { text: "SPAMD/1.0 75 EX_TEMPFAIL\r\n", words: /spamd said EX_TEMPFAIL/ },
+  wrongLength: (length) =>
+    spamdAnswer("False ; 0.0 / 5.0").replace(/h: \d+/, `h: ${String(length)}`),
+};
+
+/** What is known of every rspamd of the tests. */
+export const rspamdKnown = { requiredPoints: 6, taskTimeoutMs: 8_000 };
+
+const rspamd: EngineKit = {
+  name: "rspamd",
+  version: "3.4",
+  startFake: startFakeRspamd,
+  connect: (address, limits) =>
+    createRspamdEngine({ address, clock: systemClock, ...rspamdKnown, ...limits }),
+  spam: http(reply({ score: 9, action: "add header" })),
+  ham: http(reply()),
+  busy: {
+    text: http({ error: "too many connections" }, { status: "503 Service Unavailable" }),
+    words: /rspamd said 503/,
+  },
+  wrongLength: (length) => http(gtubeReply).replace(/h: \d+/, `h: ${String(length)}`),
+};
+
+export const engineKits: readonly EngineKit[] = [spamd, rspamd];
+
+/** A mail for the pool or a client, with this raw text. */
+export function mailToJudge(raw: string | Buffer, changes: Partial<MailToJudge> = {}): MailToJudge {
+  return {
+    mailId: "m1",
+    raw: Buffer.from(raw),
+    smtp: {
+      mailFrom: "sender@envelope.example",
+      rcptTo: ["b@example.com"],
+      client: { address: "198.51.100.7", name: "", helo: "client.example.net" },
+    },
+    ...changes,
+  };
+}

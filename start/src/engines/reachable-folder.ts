@@ -1,0 +1,35 @@
+import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+
+/** Who an engine runs as. */
+export interface User {
+  name: string;
+  uid: number;
+  gid: number;
+}
+
+/**
+ * A folder that the user can reach: `dir`, or where that lies below one closed to others (a clone under
+ * /root, say) a temporary one, which `remove` takes away again.
+ */
+export async function reachableFolder(
+  dir: string,
+  user: User | undefined,
+  name: string,
+): Promise<{ dir: string; remove: () => Promise<void> }> {
+  await mkdir(dir, { recursive: true });
+  if (user?.uid === process.getuid?.() || (await othersMayPass(dir))) {
+    return { dir, remove: () => Promise.resolve() };
+  }
+  const own = await mkdtemp(join(tmpdir(), `rs-agent-${name}-`));
+  return { dir: own, remove: () => rm(own, { recursive: true, force: true }) };
+}
+
+/** True if any user may walk down to `dir`. */
+async function othersMayPass(dir: string): Promise<boolean> {
+  for (let at = dir; ; at = dirname(at)) {
+    if (((await stat(at)).mode & 0o001) === 0) return false;
+    if (at === dirname(at)) return true;
+  }
+}

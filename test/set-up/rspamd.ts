@@ -1,0 +1,37 @@
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestProject } from "vitest/node";
+import { startRspamd } from "../../start/src/engines/rspamd.ts";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** `127.0.0.1:port` of a real rspamd with two processes and the rules below. */
+    rspamd: string;
+  }
+}
+
+/** Rules by which a test sees what rspamd was told beside the mail. */
+const multimap = [
+  'RS_TEST_ENVELOPE_FROM { type = "from"; map = ["sender@envelope.example"]; score = 0.01; }',
+  'RS_TEST_ENVELOPE_RCPT { type = "rcpt"; map = ["b@example.com"]; score = 0.01; }',
+  'RS_TEST_LAST_HOP { type = "ip"; map = ["198.51.100.7"]; score = 0.01; }',
+  'RS_TEST_HELO { type = "helo"; map = ["client.example.net"]; score = 0.01; }',
+].join("\n");
+
+/** One private rspamd for all tests; `inject("rspamd")` is its address. */
+export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-rspamd-"));
+  // rspamd's processes are another user where we are root.
+  await chmod(dir, 0o755);
+  const rspamd = await startRspamd({
+    dir,
+    processes: 2,
+    local: { "multimap.conf": `${multimap}\n` },
+  });
+  project.provide("rspamd", rspamd.address);
+  return async () => {
+    await rspamd.stop();
+    await rm(dir, { recursive: true, force: true });
+  };
+}
