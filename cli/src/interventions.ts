@@ -10,6 +10,7 @@ import type {
 } from "@rs-agent/shared/mail/record.ts";
 import { finalStateOf, recipientsWith, retentionUntil } from "@rs-agent/shared/mail/state.ts";
 import type { CheckKind } from "@rs-agent/shared/mail/verdict.ts";
+import { laneOf } from "@rs-agent/shared/mail/lane.ts";
 import { findingText, nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 
@@ -234,7 +235,8 @@ export function backToWork(mail: MailRecord, now: Date) {
   const isCheck = step.kind === "check" || step.kind === "wait";
   const check =
     step.kind === "check" ? step.tasks[0] : step.kind === "wait" ? step.check : undefined;
-  return { state: "processing", next: isCheck && check ? check : "enrich", dueAt: now };
+  const next = isCheck && check ? laneOf(check, plan[check]?.settings) : "enrich";
+  return { state: "processing", next, dueAt: now };
 }
 
 function reopened(recipients: readonly Recipient[], outcome: Outcome): Recipient[] {

@@ -1,6 +1,12 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
-import { taskKindSchema } from "@rs-agent/shared/mail/verdict.ts";
+import {
+  kindOf,
+  laneIn,
+  laneOf,
+  laneText,
+  workerText,
+  type Lane,
+} from "@rs-agent/shared/mail/lane.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import { blockingFindings, quoted } from "./interventions.ts";
 import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
@@ -32,7 +38,7 @@ function actionOf(mail: MailRecord, now: Date): Action {
     case "incoming":
       return { text: `waits for a dispatcher to plan it, ${due}` };
     case "processing":
-      return { text: `waits for ${mail.next ?? "a dispatcher"}, ${due}${waitingSince(mail, now)}` };
+      return { text: `waits for ${awaitedText(mail)}, ${due}${waitingSince(mail, now)}` };
     case "ready": {
       const hop = mail.next === undefined ? "its next hop" : routeText(mail.next);
       return { text: `waits for the relay to ${hop}, ${due}${givenUp(mail, now)}` };
@@ -49,6 +55,11 @@ function actionOf(mail: MailRecord, now: Date): Action {
     default:
       return finalAction(mail, now);
   }
+}
+
+function awaitedText({ next }: MailRecord): string {
+  const lane = laneIn(next);
+  return lane === undefined ? (next ?? "a dispatcher") : laneText(lane);
 }
 
 /** Only where it was tried already: a mail on its way need not be told of its end. */
@@ -115,10 +126,14 @@ function finalAction(mail: MailRecord, now: Date): Action {
 function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined): string[] {
   const step = awaitedStep(mail);
   if (system === undefined || step === undefined) return [];
-  const paused = system.paused.find((pause) => pause.step === step);
+  const lane = laneIn(step);
+  const pausable = lane === undefined ? step : kindOf(lane);
+  const paused = system.paused.find((pause) => pause.step === pausable);
   if (paused !== undefined) {
     const { by, at } = paused;
-    return [`${step} is paused by ${by} (${age(at, now)}): rs-agent resume ${step} goes on`];
+    return [
+      `${pausable} is paused by ${by} (${age(at, now)}): rs-agent resume ${pausable} goes on`,
+    ];
   }
   const service = step === "relay" ? "relay" : "dispatcher";
   if (!system.services.some((one) => one.service === service)) {
@@ -128,18 +143,18 @@ function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined):
     const failing = system.routes.filter(({ route, failure }) => route === mail.next && failure);
     return failing.map(({ relay, failure }) => `${relay} cannot send there: ${failure ?? ""}`);
   }
-  const kind = taskKindSchema.safeParse(step);
-  const why = kind.success ? whyNoWorker(kind.data, system) : undefined;
-  return why === undefined ? [] : [`no ${step} worker is able: ${why}`];
+  const why = lane === undefined ? undefined : whyNoWorker(lane, system);
+  return lane === undefined || why === undefined ? [] : [`no ${workerText(lane)} is able: ${why}`];
 }
 
 /** Which step it waits for; of a mail in a dispatcher's hand the first that it has not had. */
-function awaitedStep(mail: MailRecord): TaskKind | "plan" | "relay" | undefined {
+function awaitedStep(mail: MailRecord): Lane | "plan" | "relay" | undefined {
   const { state, next, plan, verdicts, lease } = mail;
   if (state === "ready" || state === "relaying") return "relay";
   if (state !== "incoming" && state !== "processing") return undefined;
-  if (lease === undefined) return taskKindSchema.safeParse(next).data ?? "plan";
+  if (lease === undefined) return laneIn(next) ?? "plan";
   const isMissing = (check: "virus" | "spam") =>
     verdicts[check] === undefined && (plan === undefined || plan[check] !== undefined);
-  return (["virus", "spam"] as const).find(isMissing) ?? "enrich";
+  const kind = (["virus", "spam"] as const).find(isMissing) ?? "enrich";
+  return laneOf(kind, plan?.[kind]?.settings);
 }

@@ -6,6 +6,7 @@ import {
   taskKindSchema,
   type TaskKind,
 } from "@rs-agent/shared/mail/verdict.ts";
+import { kindOf, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import type { Pause } from "@rs-agent/shared/store/controls.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
@@ -177,12 +178,17 @@ export function isAble({ unable, state }: SeenWorker): boolean {
   return unable == null && state === "open";
 }
 
-/** Why no worker takes tasks of this kind; undefined: one does. */
-export function whyNoWorker(kind: TaskKind, { workers }: SeenSystem): string | undefined {
-  const own = workers.filter((worker) => worker.kind === kind);
-  if (own.some(isAble)) return undefined;
-  if (own.length === 0) return "none is known to a dispatcher";
-  return own.map(({ id, unable, state }) => `${id}: ${unable ?? state}`).join("; ");
+/** Why no worker takes tasks of this kind, or those for one engine; undefined: one does. */
+export function whyNoWorker(lane: Lane, { workers }: SeenSystem): string | undefined {
+  const ofKind = workers.filter((worker) => worker.kind === kindOf(lane));
+  // One that has not been able yet has not said which engine it has.
+  const own = ofKind.filter((worker) => serves(worker, lane) || worker.engine == null);
+  if (own.some((worker) => serves(worker, lane) && isAble(worker))) return undefined;
+  if (own.length > 0)
+    return own.map(({ id, unable, state }) => `${id}: ${unable ?? state}`).join("; ");
+  if (ofKind.length === 0) return "none is known to a dispatcher";
+  const others = ofKind.map(({ id, engine }) => `${id} has ${engine?.name ?? "none"}`);
+  return `none is known to a dispatcher; ${others.join(", ")}`;
 }
 
 /** `host:port` of a route's key, and the source address where it has one. */

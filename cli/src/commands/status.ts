@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { taskKindSchema } from "@rs-agent/shared/mail/verdict.ts";
+import { engineOf, kindOf, laneIn, laneText } from "@rs-agent/shared/mail/lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Conservation, Waiting } from "@rs-agent/shared/store/mails.ts";
 import { engineText } from "../explain.ts";
@@ -82,6 +82,8 @@ function waitingTable(waiting: readonly Waiting[], now: Date): string {
 
 function waitsFor(next: string): string {
   if (next === "") return "a person";
+  const lane = laneIn(next);
+  if (lane !== undefined) return laneText(lane);
   return next === "retry" ? "its time" : routeText(next);
 }
 
@@ -157,13 +159,14 @@ function attentionLines(status: Status): string[] {
 
 /** Mail for whose task no worker is able. */
 function starving({ state, next, count, oldestAt }: Waiting, status: Status): string[] {
-  const kind = taskKindSchema.safeParse(next);
-  if (state !== "processing" || !kind.success) return [];
-  const why = whyNoWorker(kind.data, status);
-  if (why === undefined || status.paused.some(({ step }) => step === next)) return [];
+  const lane = laneIn(next);
+  if (state !== "processing" || lane === undefined) return [];
+  const why = whyNoWorker(lane, status);
+  if (why === undefined || status.paused.some(({ step }) => step === kindOf(lane))) return [];
   const waited = span(status.now.getTime() - oldestAt.getTime());
-  const who = `${mailsText(count)} ${count === 1 ? "waits" : "wait"} for ${next}`;
-  return [field("attention", `${who} (${waited}) and no worker is able`)];
+  const who = `${mailsText(count)} ${count === 1 ? "waits" : "wait"} for ${laneText(lane)}`;
+  const whose = engineOf(lane) === undefined ? "no worker is able" : `no worker is able: ${why}`;
+  return [field("attention", `${who} (${waited}) and ${whose}`)];
 }
 
 function mailsText(count: number): string {

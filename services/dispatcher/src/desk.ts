@@ -1,16 +1,23 @@
-import type { LostTask, TaskResult, WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
+import type {
+  LostTask,
+  TaskResult,
+  WorkerPool,
+  WorkerSnapshot,
+} from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { kindOf, laneIn, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import type { Activity } from "./activity.ts";
+import { AwayLog } from "./away-log.ts";
 import { Backlogs } from "./backlogs.ts";
 import { bounceRejected } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
-import { hold, isNewTo, note, type HeldMail } from "./held-mail.ts";
+import { hold, isNewTo, laneFor, note, type HeldMail } from "./held-mail.ts";
 import { HeldMails } from "./held-mails.ts";
 import { advance, end, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
 import { createPlacement, type Placement } from "./placement.ts";
@@ -47,11 +54,13 @@ export class Desk {
   readonly #deps: DeskDeps;
   readonly #flow: ResultDeps;
   readonly #planning: PlanningDeps;
+  readonly #awayLog: AwayLog;
   #paused: ReadonlySet<string> = new Set();
   #draining = false;
 
   constructor(deps: DeskDeps) {
     this.#deps = deps;
+    this.#awayLog = new AwayLog(deps.clock, deps.log, () => deps.pool.workers());
     this.held = this.#createHeldMails();
     this.placement = this.#createPlacement();
     this.#flow = this.#createFlow();
@@ -87,26 +96,22 @@ export class Desk {
     this.#settleTask(lost.taskId, () => onLost(this.#flow, lost));
   }
 
-  /** Some worker of this kind can do its work: it may be waited for. */
-  isAble(kind: TaskKind): boolean {
-    return this.#deps.pool
-      .workers()
-      .some((each) => each.kind === kind && each.state === "open" && each.unable === undefined);
+  /** Some worker of this lane can do its work: it may be waited for. */
+  isAble(lane: Lane): boolean {
+    return this.#deps.pool.workers().some((each) => serves(each, lane) && isAbleNow(each));
   }
 
   /**
    * Mails to claim for a task: what its workers take now. Out of a backlog as many again as they
    * have: a claim takes a moment, in which no engine should stand still.
    */
-  roomToClaim(kind: TaskKind): number {
-    const isAhead = this.backlogs.has(kind) && !this.isPaused(kind);
-    return this.placement.room(kind, isAhead ? this.#granted(kind) : 0);
+  roomToClaim(lane: Lane): number {
+    const isAhead = this.backlogs.has(lane) && !this.isPaused(kindOf(lane));
+    return this.placement.room(lane, isAhead ? this.#granted(lane) : 0);
   }
 
-  #granted(kind: TaskKind): number {
-    const able = this.#deps.pool
-      .workers()
-      .filter((each) => each.kind === kind && each.state === "open" && each.unable === undefined);
+  #granted(lane: Lane): number {
+    const able = this.#deps.pool.workers().filter((each) => serves(each, lane) && isAbleNow(each));
     return able.reduce((sum, { grant }) => sum + grant.tasks, 0);
   }
 
@@ -145,15 +150,17 @@ export class Desk {
     if (mail.over) return;
     if (isNewTo(mail, kind)) this.#deps.activity.onArrived(kind);
     const isBusy = mail.tasks.size > 0 || mail.asked.size > 0;
-    if (this.backlogs.has(kind) && mail.mail.next !== kind && !isBusy) {
+    const lane = laneFor(mail, kind);
+    if (this.backlogs.has(lane) && mail.mail.next !== lane && !isBusy) {
       this.#settle(mail, this.#giveBack(mail, kind));
       return;
     }
     mail.asked.add(kind);
-    this.placement.enqueue(mail, kind);
+    this.placement.enqueue(mail, lane);
   }
 
-  #giveBack(mail: HeldMail, next: TaskKind | "plan", reason?: string): Promise<void> {
+  #giveBack(mail: HeldMail, kind: TaskKind | "plan", reason?: string): Promise<void> {
+    const next = kind === "plan" ? kind : laneFor(mail, kind);
     note(mail, transitions.givenBack(mail.mail, next, reason));
     return this.held.finish(mail);
   }
@@ -222,9 +229,9 @@ export class Desk {
         this.held.taskSent(mail, sent.taskId, kind);
         return true;
       },
-      giveBack: (mail, kind) => {
-        this.backlogs.begin(kind);
-        this.#settle(mail, this.#giveBack(mail, kind));
+      giveBack: (mail, lane) => {
+        this.backlogs.begin(lane);
+        this.#settle(mail, this.#giveBack(mail, kindOf(lane)));
       },
       onError: (mail, error) => this.#settle(mail, this.#failed(mail, error)),
       isPaused: (kind) => this.#draining || this.isPaused(kind),
@@ -241,7 +248,8 @@ export class Desk {
       clock: database.clock,
       log,
       logAddresses: config.LOG_ADDRESSES,
-      isAble: (kind) => this.isPaused(kind) || this.isAble(kind),
+      isAble: (lane) => this.isPaused(kindOf(lane)) || this.isAble(lane),
+      onAway: (lane) => this.#awayLog.tell(lane),
       enqueue: (mail, kind) => this.#ask(mail, kind),
       onArrived: (kind) => activity.onArrived(kind),
       finish: (mail) => this.held.finish(mail),
@@ -295,6 +303,10 @@ async function drained(
 
 /** Under which `next` the record waits as long as nothing else is known. */
 function nextOf(mail: HeldMail): TaskKind | "plan" {
-  const { next } = mail.mail;
-  return next === "virus" || next === "spam" || next === "enrich" ? next : "plan";
+  const lane = laneIn(mail.mail.next);
+  return lane === undefined ? "plan" : kindOf(lane);
+}
+
+function isAbleNow({ state, unable }: WorkerSnapshot): boolean {
+  return state === "open" && unable === undefined;
 }

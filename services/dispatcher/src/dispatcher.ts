@@ -71,7 +71,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     onWorkerGone: (kind, reason) => activity.onWorkerGone(kind, reason),
     onCreditChange: (kind) => {
       desk.placement.poke(kind);
-      intake.poke(kind);
+      intake.onCredit(kind);
     },
   });
   const desk = new Desk({

@@ -1,3 +1,4 @@
+import { kindOf, laneIn, laneOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Deliverable } from "@rs-agent/shared/policy/disposition.ts";
@@ -61,7 +62,13 @@ export function hold(claimed: ClaimedMail): HeldMail {
 
 /** It has come to need this task: it was not claimed for it, nor has it been at a worker for it. */
 export function isNewTo({ mail, attempts }: HeldMail, kind: TaskKind): boolean {
-  return mail.next !== kind && !attempts.has(kind);
+  const awaited = laneIn(mail.next);
+  return (awaited === undefined || kindOf(awaited) !== kind) && !attempts.has(kind);
+}
+
+/** Whom a task of this kind of the mail is for. */
+export function laneFor({ plan }: HeldMail, kind: TaskKind): Lane {
+  return laneOf(kind, plan?.[kind]?.settings);
 }
 
 /** Notes a change to be written with the next write, and makes the record in memory show it. */

@@ -1,4 +1,5 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { kindOf, laneIn, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { MailState } from "@rs-agent/shared/mail/record.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
@@ -26,6 +27,8 @@ export interface IntakeDeps {
 export interface Intake {
   /** Mail may wait under this `next`. Unknown names (relay routes) are not ours. */
   poke(next: string): void;
+  /** Workers of this kind may take more than before. */
+  onCredit(kind: TaskKind): void;
   /** The timer: everything is looked at again (I6). */
   tick(): void;
   /** The timer: mail that may have killed dispatchers is looked for, and taken alone. */
@@ -60,8 +63,8 @@ export function createIntake(deps: IntakeDeps): Intake {
       room: () => (lane.isOpen ? Math.min(desk.held.room(), room()) : 0),
       claim: async (limit) => {
         const found = await claim(states, next)(limit);
-        const kind = taskKinds.find((each) => each === next);
-        if (kind !== undefined) desk.backlogs.claimed(kind, found, limit);
+        const lane = laneIn(next);
+        if (lane !== undefined) desk.backlogs.claimed(lane, found, limit);
         return found;
       },
       batch: config.CLAIM_BATCH,
@@ -82,20 +85,20 @@ export function createIntake(deps: IntakeDeps): Intake {
     // Also mail that its holder planned and then left behind when it died.
     ["plan", claimer(["incoming", "processing"], "plan", roomToPlan)],
     ["retry", claimer(["held"], "retry", () => 20)],
-    ...taskKinds.map((kind): [string, Claimer] => [
-      kind,
-      claimer(["processing"], kind, () => desk.roomToClaim(kind)),
+    ...lanes.map((lane): [string, Claimer] => [
+      lane,
+      claimer(["processing"], lane, () => desk.roomToClaim(lane)),
     ]),
   ]);
   // With no able worker at all nothing is claimed for a kind; its oldest still must not wait for ever.
-  const overdue = new Map<TaskKind, Claimer>(
-    taskKinds.map((kind) => [
-      kind,
+  const overdue = new Map<Lane, Claimer>(
+    lanes.map((lane) => [
+      lane,
       createClaimer({
         room: () => Math.min(desk.held.room(), config.CLAIM_BATCH),
         // One round each time: what still has to wait is due again at once, and would be claimed again.
         claim: async (limit) => {
-          await claim(["processing"], kind)(limit);
+          await claim(["processing"], lane)(limit);
           return 0;
         },
         batch: config.CLAIM_BATCH,
@@ -108,18 +111,18 @@ export function createIntake(deps: IntakeDeps): Intake {
     unplanned = trickle;
     for (const each of claimers.values()) each.poke();
     if (ticks++ % 20 !== 0) return;
-    for (const kind of taskKinds) if (!desk.isAble(kind)) overdue.get(kind)?.poke();
+    for (const lane of lanes) if (!desk.isAble(lane)) overdue.get(lane)?.poke();
   };
   // Also what no worker is able to do: the policy's `wait` must run out for suspects too.
-  const isWorkable = (kind: TaskKind) =>
-    !desk.isPaused(kind) && (desk.placement.room(kind) > 0 || !desk.isAble(kind));
+  const isWorkable = (lane: Lane) =>
+    !desk.isPaused(kindOf(lane)) && (desk.placement.room(lane) > 0 || !desk.isAble(lane));
   const lane = new AloneLane({
     mails: database.mails,
     clock,
     log,
     wanted: () => {
-      const kinds = taskKinds.filter(isWorkable);
-      const next = [...(desk.isPaused("plan") ? [] : ["plan", "retry"]), ...kinds];
+      const workable = lanes.filter(isWorkable);
+      const next = [...(desk.isPaused("plan") ? [] : ["plan", "retry"]), ...workable];
       return desk.held.room() > 0
         ? { states: ["incoming", "processing", "held"], next, ...us }
         : undefined;
@@ -132,6 +135,13 @@ export function createIntake(deps: IntakeDeps): Intake {
 
   return {
     poke: (next) => claimers.get(next)?.poke(),
+    onCredit(kind) {
+      claimers.get(kind)?.poke();
+      for (const lane of lanesOf(kind)) {
+        // The timer sees what else waits there: few policies name an engine.
+        if (lane !== kind && desk.backlogs.has(lane)) claimers.get(lane)?.poke();
+      }
+    },
     tick,
     tickSuspects: () => lane.tick(),
     get isOpen() {

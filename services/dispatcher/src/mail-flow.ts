@@ -1,5 +1,6 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { workerText, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { checkKinds, isTransient } from "@rs-agent/shared/mail/verdict.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
@@ -7,7 +8,7 @@ import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
-import { isNewTo, note, type HeldMail } from "./held-mail.ts";
+import { isNewTo, laneFor, note, type HeldMail } from "./held-mail.ts";
 import * as transitions from "./transitions.ts";
 
 export interface MailFlowDeps {
@@ -16,8 +17,10 @@ export interface MailFlowDeps {
   clock: Pick<Clock, "now">;
   log: Logger;
   logAddresses: AddressLogMode;
-  /** Some worker of this kind is able, or a person has paused it: the mail simply waits. */
-  isAble: (kind: TaskKind) => boolean;
+  /** Some worker of those that are waited for is able, or a person has paused it: the mail simply waits. */
+  isAble: (lane: Lane) => boolean;
+  /** A mail needs one of them, and there is none. */
+  onAway: (lane: Lane) => void;
   /** Asks for a worker. */
   enqueue: (held: HeldMail, kind: TaskKind) => void;
   /** A mail has come to need a task for which it is not asked: no worker is able. */
@@ -168,6 +171,7 @@ function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wa
   const said = finding?.kind === "unchecked" ? finding.detail : undefined;
   return transitions.waits(
     check,
+    laneFor(held, check),
     { reason, at: since },
     retryAt(deps, held, step, since, now),
     `${check} check waits, ${reason}${said === undefined ? "" : `: ${said}`}`,
@@ -182,7 +186,7 @@ function retryAt(
   since: Date,
   now: Date,
 ): Date {
-  if (!deps.isAble(check)) return held.mail.receivedAt;
+  if (!deps.isAble(laneFor(held, check))) return held.mail.receivedAt;
   const waited = now.getTime() - since.getTime();
   const delayMs = recheckMs.find((ms) => waited < ms * 3) ?? 60_000;
   return new Date(Math.min(now.getTime() + delayMs, until.getTime()));
@@ -208,17 +212,20 @@ export function forgetTransientVerdicts(held: HeldMail): void {
  * when it was first seen, so that the policy's `wait` runs out also while an engine is gone.
  */
 export function noteEngineAway(
-  deps: Pick<MailFlowDeps, "actorId" | "isAble">,
+  deps: Pick<MailFlowDeps, "actorId" | "isAble" | "onAway">,
   held: HeldMail,
   now: Date,
 ): void {
   for (const check of checkKinds) {
     const asked = held.plan?.[check];
     const answered = held.mail.verdicts[check];
-    if (asked === undefined || answered !== undefined || deps.isAble(check)) continue;
+    if (asked === undefined || answered !== undefined) continue;
+    const lane = laneFor(held, check);
+    if (deps.isAble(lane)) continue;
+    deps.onAway(lane);
     const verdict = uncheckedVerdict({
       reason: "engine-away",
-      detail: `no ${check} worker is able`,
+      detail: `no ${workerText(lane)} is able`,
       settingsHash: asked.settingsHash,
       sha256: held.mail.body.sha256,
       worker: deps.actorId,

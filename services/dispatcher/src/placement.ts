@@ -1,6 +1,6 @@
 import type { WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
+import { kindOf, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
-import { taskKinds } from "@rs-agent/shared/mail/verdict.ts";
 import type { HeldMail } from "./held-mail.ts";
 
 /** One held mail that waits for a worker's credit. */
@@ -21,18 +21,18 @@ export interface PlacementDeps {
   load: (held: HeldMail) => Promise<boolean>;
   /** Sends the task; false: no credit after all. */
   send: (held: HeldMail, kind: TaskKind) => boolean;
-  giveBack: (held: HeldMail, kind: TaskKind) => void;
+  giveBack: (held: HeldMail, lane: Lane) => void;
   onError: (held: HeldMail, error: unknown) => void;
   isPaused: (kind: TaskKind) => boolean;
 }
 
 /** Deals held mails out to workers as their credit allows, oldest first (I7). */
 export interface Placement {
-  enqueue(held: HeldMail, kind: TaskKind): void;
+  enqueue(held: HeldMail, lane: Lane): void;
   /** Credit may have grown. */
   poke(kind: TaskKind): void;
-  /** Tasks of this kind that could be placed beyond those that wait already, and `ahead` to wait. */
-  room(kind: TaskKind, ahead?: number): number;
+  /** Tasks of this lane that could be placed beyond those that wait already, and `ahead` to wait. */
+  room(lane: Lane, ahead?: number): number;
   /** Gives back what has waited too long. Called by a timer. */
   expire(): void;
   /** How many wait for each kind. */
@@ -40,14 +40,15 @@ export interface Placement {
 }
 
 export function createPlacement(deps: PlacementDeps): Placement {
-  const queues = new Map<TaskKind, Set<Waiting>>(taskKinds.map((kind) => [kind, new Set()]));
-  const queueOf = (kind: TaskKind) => queues.get(kind) ?? new Set<Waiting>();
-  const creditOf = (kind: TaskKind) => (deps.isPaused(kind) ? 0 : deps.pool.free(kind).tasks);
+  const queues = new Map<Lane, Set<Waiting>>(lanes.map((lane) => [lane, new Set()]));
+  const queueOf = (lane: Lane) => queues.get(lane) ?? new Set<Waiting>();
+  const creditOf = (lane: Lane) => (deps.isPaused(kindOf(lane)) ? 0 : deps.pool.free(lane).tasks);
 
-  const place = (kind: TaskKind, entry: Waiting): boolean => {
-    if (!deps.isOurs(entry.held)) return queueOf(kind).delete(entry);
+  const place = (lane: Lane, entry: Waiting): boolean => {
+    const kind = kindOf(lane);
+    if (!deps.isOurs(entry.held)) return queueOf(lane).delete(entry);
     if (entry.held.raw !== undefined || entry.held.spoolPath !== undefined) {
-      if (deps.send(entry.held, kind)) return queueOf(kind).delete(entry);
+      if (deps.send(entry.held, kind)) return queueOf(lane).delete(entry);
       return false;
     }
     if (entry.loading) return false;
@@ -58,39 +59,64 @@ export function createPlacement(deps: PlacementDeps): Placement {
         if (loaded) poke(kind);
       },
       (error: unknown) => {
-        queueOf(kind).delete(entry);
+        queueOf(lane).delete(entry);
         deps.onError(entry.held, error);
       },
     );
     return false;
   };
 
-  const poke = (kind: TaskKind) => {
-    let credit = creditOf(kind);
-    for (const entry of queueOf(kind)) {
+  const pokeLane = (lane: Lane) => {
+    if (queueOf(lane).size === 0) return;
+    let credit = creditOf(lane);
+    for (const entry of queueOf(lane)) {
       if (credit <= 0) return;
-      place(kind, entry);
+      place(lane, entry);
       credit -= 1;
     }
   };
+  /** Who has waited longest has the first of a worker that serves several lanes. */
+  const poke = (kind: TaskKind) => {
+    const waiting = lanesOf(kind).filter((lane) => queueOf(lane).size > 0);
+    if (waiting.length > 1) waiting.sort((a, b) => headOf(a) - headOf(b));
+    for (const lane of waiting) pokeLane(lane);
+  };
+  const headOf = (lane: Lane) => {
+    const [first] = queueOf(lane);
+    return first?.sinceMs ?? Infinity;
+  };
+  /** What of a lane's credit others that wait for the same workers will take. */
+  const taken = (lane: Lane) => {
+    const others = lanesOf(kindOf(lane)).filter((other) => other !== lane && overlap(lane, other));
+    return others.reduce((sum, other) => {
+      const queued = queueOf(other).size;
+      return queued === 0 ? sum : sum + Math.min(queued, creditOf(other), creditOf(lane));
+    }, 0);
+  };
 
   return {
-    enqueue(held, kind) {
-      queueOf(kind).add({ held, sinceMs: deps.monotonicMs(), loading: false });
-      poke(kind);
+    enqueue(held, lane) {
+      queueOf(lane).add({ held, sinceMs: deps.monotonicMs(), loading: false });
+      pokeLane(lane);
     },
     poke,
-    room: (kind, ahead = 0) => Math.max(0, creditOf(kind) + ahead - queueOf(kind).size),
+    room: (lane, ahead = 0) =>
+      Math.max(0, creditOf(lane) + ahead - queueOf(lane).size - taken(lane)),
     expire() {
       const before = deps.monotonicMs() - deps.placeMs;
-      for (const kind of taskKinds) {
-        for (const entry of queueOf(kind)) {
+      for (const lane of lanes) {
+        for (const entry of queueOf(lane)) {
           if (entry.sinceMs > before) break;
-          queueOf(kind).delete(entry);
-          if (!entry.held.over) deps.giveBack(entry.held, kind);
+          queueOf(lane).delete(entry);
+          if (!entry.held.over) deps.giveBack(entry.held, lane);
         }
       }
     },
-    waiting: (kind) => queueOf(kind).size,
+    waiting: (kind) => lanesOf(kind).reduce((sum, lane) => sum + queueOf(lane).size, 0),
   };
+}
+
+/** Two engines have no worker in common. */
+function overlap(a: Lane, b: Lane): boolean {
+  return a === kindOf(a) || b === kindOf(b);
 }

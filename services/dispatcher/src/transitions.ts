@@ -6,7 +6,8 @@ import type {
   MailState,
   Outcome,
 } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, TaskKind, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
+import type { Lane } from "@rs-agent/shared/mail/lane.ts";
+import type { CheckKind, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 
@@ -27,7 +28,7 @@ export function planned(plan: Plan, now: Date, by: string): MailChange {
 }
 
 /** Back to the queue, verdicts kept, for whoever has credit next: the oldest is served first. */
-export function givenBack(mail: MailRecord, next: TaskKind | "plan", reason?: string): MailChange {
+export function givenBack(mail: MailRecord, next: Lane | "plan", reason?: string): MailChange {
   return {
     set: {
       // Under `plan` only incoming mail is claimed.
@@ -44,12 +45,13 @@ export function givenBack(mail: MailRecord, next: TaskKind | "plan", reason?: st
 /** A check could not be made and policy says wait: tried again at `retryAt`. */
 export function waits(
   check: CheckKind,
+  next: Lane,
   since: { reason: UncheckedReason; at: Date },
   retryAt: Date,
   reason: string,
 ): MailChange {
   return {
-    set: { next: check, dueAt: retryAt, uncheckedSince: { check, ...since }, reason },
+    set: { next, dueAt: retryAt, uncheckedSince: { check, ...since }, reason },
     releaseLease: true,
     untried: true,
   };

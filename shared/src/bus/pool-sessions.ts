@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
-import type { TaskKind } from "../mail/verdict.ts";
+import { serves, type Lane } from "../mail/lane.ts";
 import type { DropCause } from "./drop-counter.ts";
 import { isConcrete, parseEndpoint, type Endpoint } from "./endpoint.ts";
 import { PoolSession } from "./pool-session.ts";
@@ -61,8 +61,8 @@ export class PoolSessions {
     return this.#byId.get(sessionId);
   }
 
-  *ofKind(kind: TaskKind): Generator<PoolSession> {
-    for (const session of this.#byId.values()) if (session.kind === kind) yield session;
+  *serving(lane: Lane): Generator<PoolSession> {
+    for (const session of this.#byId.values()) if (serves(session, lane)) yield session;
   }
 
   /** Answers a `ready`: the worker's former session, if any, ends and its tasks go to others. */

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
+import { laneOf, type Lane } from "../mail/lane.ts";
 import type { TaskKind } from "../mail/verdict.ts";
 import { maxHeadBytes } from "./codec.ts";
 import { DropCounter, type DropCounts } from "./drop-counter.ts";
@@ -48,10 +49,11 @@ export interface WorkerPool {
   readonly endpoint: string;
   /** Settles when the pool is closed; rejects with what ended it (a callback that threw). */
   readonly done: Promise<void>;
-  /** What all workers of a kind still take together. */
-  free(kind: TaskKind): Credit;
+  /** What all workers of a kind, or those of it with one engine, still take together. */
+  free(lane: Lane): Credit;
   /**
-   * Sends a task to the worker with the most free credit. Undefined: nobody takes it now. A given
+   * Sends a task to the worker with the most free credit; one whose settings name an engine to a
+   * worker that has said that it has this one. Undefined: nobody takes it now. A given
    * Buffer is sent without copying and must never be written to again. Every placed task ends
    * in exactly one `onResult` or `onLost`, unless it is cancelled or the pool is closed.
    */
@@ -143,10 +145,10 @@ class Pool implements WorkerPool {
     this.done = inbox.read(this.#mailbox);
   }
 
-  free(kind: TaskKind): Credit {
+  free(lane: Lane): Credit {
     const sum = { tasks: 0, bytes: 0 };
     if (this.#draining || this.#closed) return sum;
-    for (const session of this.#sessions.ofKind(kind)) {
+    for (const session of this.#sessions.serving(lane)) {
       const free = freeCredit(session);
       sum.tasks += free.tasks;
       sum.bytes += free.bytes;
@@ -160,7 +162,7 @@ class Pool implements WorkerPool {
     if (inMemory && mail.length !== task.size) {
       throw new RangeError(`mail ${task.mailId} has another size than its task says`);
     }
-    const session = chooseWorker(this.#sessions.ofKind(kind), {
+    const session = chooseWorker(this.#sessions.serving(laneOf(kind, task.settings)), {
       bytes: inMemory ? mail.length : 0,
       spoolId: inMemory ? undefined : mail.spool.id,
       alone: task.alone === true,

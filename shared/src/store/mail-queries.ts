@@ -1,5 +1,6 @@
 import type { Collection, Document, Filter } from "mongodb";
 import type { Logger } from "../logger.ts";
+import { lanesOf } from "../mail/lane.ts";
 import { mailStates, parseMail, type MailRecord, type MailState } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
 import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
@@ -124,7 +125,7 @@ export function dueMails(
 }
 
 export function duePipeline(task: WaitTask, limit: number, now: Date): Document[] {
-  const next = task === "relay" ? {} : { next: task };
+  const next = task === "relay" ? {} : { next: task === "spam" ? { $in: lanesOf(task) } : task };
   // The lease of a mail in hand ends later than now.
   return [
     { $match: { state: { $in: [...dueStates[task]] }, ...next, dueAt: { $lte: now } } },

@@ -1,0 +1,58 @@
+import { spamEngines, type SpamEngineName, type TaskSettings } from "./task-settings.ts";
+import { taskKinds, type Engine, type TaskKind } from "./verdict.ts";
+
+/**
+ * Whom a mail waits for, as its record's `next` says it: any worker of a kind, or one of them with the
+ * engine that its policy names. Mail for an engine that is away waits in a lane of its own, so that
+ * it keeps no other mail waiting.
+ */
+export type Lane = TaskKind | `spam:${SpamEngineName}`;
+
+const engineLanes = spamEngines.map((engine) => `spam:${engine}` as const);
+
+export const lanes: readonly Lane[] = [...taskKinds, ...engineLanes];
+
+export function laneOf(kind: TaskKind, settings: TaskSettings | undefined): Lane {
+  if (kind !== "spam") return kind;
+  const engine = spamEngines.find((each) => each === settings?.["engine"]);
+  return engine === undefined ? kind : `spam:${engine}`;
+}
+
+/** The lane of a record's `next`; undefined: that is no task. */
+export function laneIn(next: string | undefined): Lane | undefined {
+  return lanes.find((lane) => lane === next);
+}
+
+export function lanesOf(kind: TaskKind): readonly Lane[] {
+  return kind === "spam" ? [kind, ...engineLanes] : [kind];
+}
+
+export function kindOf(lane: Lane): TaskKind {
+  return taskKinds.find((kind) => kind === lane) ?? "spam";
+}
+
+/** Undefined: any engine will do. */
+export function engineOf(lane: Lane): SpamEngineName | undefined {
+  return spamEngines.find((engine) => lane === `spam:${engine}`);
+}
+
+/** Whether this worker is one of those that are waited for. */
+export function serves(
+  worker: { kind: TaskKind; engine?: Engine | null | undefined },
+  lane: Lane,
+): boolean {
+  const engine = engineOf(lane);
+  return worker.kind === kindOf(lane) && (engine === undefined || worker.engine?.name === engine);
+}
+
+/** For a person: `spam`, `spam with rspamd`. */
+export function laneText(lane: Lane): string {
+  const engine = engineOf(lane);
+  return engine === undefined ? lane : `${kindOf(lane)} with ${engine}`;
+}
+
+/** For a person: `spam worker`, `spam worker with rspamd`. */
+export function workerText(lane: Lane): string {
+  const engine = engineOf(lane);
+  return `${kindOf(lane)} worker${engine === undefined ? "" : ` with ${engine}`}`;
+}
