@@ -2,6 +2,7 @@ import { RsError } from "@rs-agent/shared/errors.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import { openDatabaseClock } from "@rs-agent/shared/store/database-clock.ts";
 import { createStores, type Database } from "@rs-agent/shared/store/database.ts";
+import { spamEngines } from "@rs-agent/shared/mail/task-settings.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
@@ -106,7 +107,9 @@ export function relayProgram(): Program {
 /** The longest of the relay's time-outs (I8). */
 export const longestTimeoutMs = 10_000;
 
-export function workerProgram(kind: TaskKind): Program {
+/** The first spam-worker has spamd, the second rspamd, and so on. */
+export function workerProgram(kind: TaskKind, index: number): Program {
+  const engineName = kind === "spam" ? engineOf(index) : "sim";
   return (world, process) => {
     const { settings } = world;
     const config = workerConfigSchema.parse({
@@ -119,6 +122,7 @@ export function workerProgram(kind: TaskKind): Program {
     process.onEnd(() => world.engines.splice(world.engines.indexOf(engine), 1));
     const handler = createEngine({
       kind,
+      engineName,
       process,
       random: process.random.fork("engine"),
       engine,
@@ -130,6 +134,10 @@ export function workerProgram(kind: TaskKind): Program {
     const log = createVirtualLogger(world.trace, process);
     return Promise.resolve(startWorker({ config, handler, clock: process.clock, log }));
   };
+}
+
+function engineOf(index: number): string {
+  return spamEngines[index % spamEngines.length] ?? "sim";
 }
 
 function endpointOf(index: number): string {

@@ -35,6 +35,7 @@ export interface EngineState {
 /** One piece of work that a worker has begun. */
 export interface Work {
   worker: VirtualProcess;
+  engineName: string;
   task: TaskHead;
   beganMs: number;
   /** It does not notice that it is given up. */
@@ -47,6 +48,7 @@ export interface Work {
 
 export interface EngineDeps {
   kind: TaskKind;
+  engineName: string;
   process: VirtualProcess;
   random: Random;
   engine: EngineState;
@@ -62,11 +64,12 @@ export function createEngine(deps: EngineDeps): TaskHandler {
   return {
     kind,
     concurrency: () => deps.concurrency,
-    canary: () => answered<Ability>(random.around(5), ability(engine)),
+    canary: () => answered<Ability>(random.around(5), ability(deps)),
     close: () => Promise.resolve(),
     async handle(task, mail, context) {
       const work: Work = {
         worker: process,
+        engineName: deps.engineName,
         task,
         beganMs: process.time.nowMs,
         isDeaf: engine.isDeaf,
@@ -86,9 +89,9 @@ export function createEngine(deps: EngineDeps): TaskHandler {
   };
 }
 
-function ability(engine: EngineState): Ability {
+function ability({ engine, engineName }: EngineDeps): Ability {
   if (engine.away) return { able: false, reason: "the engine is away" };
-  return { able: true, engine: { name: "sim", version: "1" } };
+  return { able: true, engine: { name: engineName, version: "1" } };
 }
 
 async function handled(

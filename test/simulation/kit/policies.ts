@@ -1,3 +1,4 @@
+import { spamEngines, type SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
 import type { DirectionRules, PolicyRules } from "@rs-agent/shared/policy/rules.ts";
 import { signature, tenantDomain } from "./mails.ts";
 import type { Random } from "./random.ts";
@@ -7,11 +8,18 @@ export const hopAddresses = { incoming: "127.0.0.1:2525", outgoing: "127.0.0.1:2
 
 type Unchecked = NonNullable<NonNullable<DirectionRules["virus"]>["unchecked"]>;
 
-/** Documents of `policies`, as a person would have stored them: one tenant with two kinds of user. */
-export function createPolicies(random: Random, revision = 1): Record<string, unknown>[] {
+/**
+ * Documents of `policies`, as a person would have stored them: one tenant with two kinds of user. An
+ * engine is named only where there are workers for each.
+ */
+export function createPolicies(
+  random: Random,
+  { revision = 1, hasBothEngines }: { revision?: number; hasBothEngines: boolean },
+): Record<string, unknown>[] {
+  const named = hasBothEngines ? namedEngine(random.fork(`engine ${revision}`)) : {};
   const protocol = random.pick(["smtp", "smtp", "lmtp"] as const);
   return [
-    { _id: "default", scope: "default", revision, rules: defaultRules(random) },
+    { _id: "default", scope: "default", revision, rules: defaultRules(random, named) },
     {
       _id: "tenant:acme",
       scope: "tenant",
@@ -31,7 +39,11 @@ export function createPolicies(random: Random, revision = 1): Record<string, unk
   ];
 }
 
-function defaultRules(random: Random): PolicyRules {
+function namedEngine(random: Random): { engine?: SpamEngineName } {
+  return random.chance(0.5) ? { engine: random.pick(spamEngines) } : {};
+}
+
+function defaultRules(random: Random, named: { engine?: SpamEngineName }): PolicyRules {
   return {
     order: random.pick(["sequential", "sequential", "parallel"] as const),
     virus: {
@@ -40,6 +52,7 @@ function defaultRules(random: Random): PolicyRules {
       unchecked: unchecked(random, random.pick(["quarantine", "pass"] as const), "quarantine"),
     },
     spam: {
+      ...named,
       enabled: random.chance(0.9),
       threshold: 5,
       onSpam: random.pick(["tag", "quarantine"] as const),

@@ -88,7 +88,8 @@ function drawIdsAnew(): void {
 function populate(world: World): void {
   const { settings, set } = world;
   const random = world.random.fork("populate");
-  for (const document of createPolicies(random.fork("policies"))) {
+  const hasBothEngines = settings.workers.spam > 1;
+  for (const document of createPolicies(random.fork("policies"), { hasBothEngines })) {
     set.insert("policies", document, undefined);
   }
   set.insert("controls", { _id: "policy-revision", revision: 1 }, undefined);
@@ -102,7 +103,7 @@ function populate(world: World): void {
   }
   for (const kind of ["virus", "spam", "enrich"] as const) {
     for (let index = 0; index < settings.workers[kind]; index++) {
-      world.supervise(`${kind}-${index}`, "worker", workerProgram(kind), soon());
+      world.supervise(`${kind}-${index}`, "worker", workerProgram(kind, index), soon());
     }
   }
   for (let index = 0; index < settings.relays; index++) {

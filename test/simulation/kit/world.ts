@@ -166,7 +166,8 @@ export class World {
     const { set } = this;
     const [counter] = set.findLocal("controls", { _id: "policy-revision" });
     const revision = Number(counter?.revision) + 1;
-    for (const document of createPolicies(random, revision)) {
+    const hasBothEngines = this.settings.workers.spam > 1;
+    for (const document of createPolicies(random, { revision, hasBothEngines })) {
       set.replace("policies", { _id: document._id }, document, { upsert: true, by: undefined });
     }
     const change = { $set: { revision } };

@@ -1,3 +1,4 @@
+import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { checkKinds, type CheckKind, type Verdicts } from "@rs-agent/shared/mail/verdict.ts";
 import type { Entry } from "../database/replica-set.ts";
@@ -26,9 +27,10 @@ export class Works {
     return this.#all.filter(isLost).length;
   }
 
-  /** One engine does no more at once than it said, and a suspect is alone with it. */
+  /** One engine does no more at once than it said, is the one that was asked for, and a suspect is alone with it. */
   onBegun(work: Work): void {
     const { mailId, task, alone } = work.task;
+    if (work.task.task === "spam") this.#checkEngine(work, work.task);
     const beside = this.#all.filter(
       ({ worker, endedMs }) => worker === work.worker && endedMs === undefined,
     );
@@ -43,6 +45,12 @@ export class Works {
     }
     this.#all.push(work);
     this.#world.note(`${work.worker.name} begins ${task}`, mailId);
+  }
+
+  /** A policy's word: no other engine than the one that it names judges the mail. */
+  #checkEngine({ worker, engineName }: Work, { mailId, settings }: SpamTask): void {
+    if (settings.engine === undefined || settings.engine === engineName) return;
+    this.#broken("policy", mailId, `${worker.name} is given a mail for ${settings.engine}`);
   }
 
   onDone({ task, worker, output }: Work): void {
