@@ -389,6 +389,17 @@ describe("route and hashes", () => {
     expect(asked.virus?.settingsHash).toBe(plain.virus?.settingsHash);
   });
 
+  test("the spam task names an engine where the rules do", () => {
+    const plain = planOf("").spam;
+    const named = planOf("default: { spam: { engine: rspamd } }").spam;
+    expect(named?.settings).toMatchObject({ engine: "rspamd" });
+    expect(plain?.settings).not.toHaveProperty("engine");
+    expect(named?.settingsHash).not.toBe(plain?.settingsHash);
+    expect(() => planOf("default: { spam: { engine: bogofilter } }")).toThrow(
+      /must be spamd or rspamd/,
+    );
+  });
+
   test("the defaults of retry, queue time and retention are the design's", () => {
     const { relay, retentionMs } = planOf("");
     expect(relay.retryMs.map((ms) => ms / 60_000)).toEqual([5, 10, 20, 40, 60]);
