@@ -28,8 +28,7 @@ COPY deploy/agent/prune.mjs deploy/agent/
 RUN npm sbom --package-lock-only --omit=dev --sbom-format=cyclonedx > sbom.cdx.json \
  && node deploy/agent/prune.mjs \
  && node -e 'require("zeromq"); require("mongodb"); require("msgpackr")' \
- && rm -r bench chaos flood node_modules/@rs-agent/bench node_modules/@rs-agent/chaos node_modules/@rs-agent/flood \
-    node_modules/uplot node_modules/hdr-histogram-js package-lock.json
+ && rm -r bench chaos flood node_modules/@rs-agent/bench node_modules/@rs-agent/chaos node_modules/@rs-agent/flood package-lock.json
 COPY LICENSE ./
 COPY shared/src shared/src
 COPY services services

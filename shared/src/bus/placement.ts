@@ -13,6 +13,8 @@ export interface Placeable {
   bigFrameOut: boolean;
   /** A task that tolerates no other is out there. */
   aloneOut: boolean;
+  /** Such a task waits for this worker: it gets nothing until it has nothing. */
+  kept: boolean;
   spools: readonly string[];
 }
 
@@ -20,12 +22,14 @@ export interface Wish {
   /** Bytes that travel on the bus: 0 in disk mode. */
   bytes: number;
   spoolId: string | undefined;
+  /** Nothing else may be at the worker: what kills on its way in would have killed this too. */
   alone: boolean;
 }
 
 /** What a worker still takes now; never below zero. */
 export function freeCredit(worker: Placeable): Credit {
-  if (!worker.takesTasks || worker.aloneOut) return { tasks: 0, bytes: 0 };
+  const isClosed = worker.aloneOut || (worker.kept && worker.outstanding.tasks > 0);
+  if (!worker.takesTasks || isClosed) return { tasks: 0, bytes: 0 };
   return {
     tasks: Math.max(0, worker.grant.tasks - worker.outstanding.tasks),
     bytes: Math.max(0, worker.grant.bytes - worker.outstanding.bytes),
@@ -37,7 +41,8 @@ export function fits(worker: Placeable, wish: Wish): boolean {
   const free = freeCredit(worker);
   if (free.tasks < 1) return false;
   const idle = worker.outstanding.tasks === 0;
-  if (wish.spoolId !== undefined && !worker.spools.includes(wish.spoolId)) return false;
+  if (wish.alone && !idle) return false;
+  if (!sees(worker, wish)) return false;
   if (wish.bytes > bigFrameBytes && worker.bigFrameOut) return false;
   return idle || wish.bytes <= free.bytes;
 }
@@ -56,4 +61,19 @@ export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wi
     bestFree = free;
   }
   return best;
+}
+
+/** Whom to keep for a task that must be alone: who is kept already, else who has the least in hand. */
+export function chooseToKeep<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
+  let best: W | undefined;
+  for (const worker of workers) {
+    if (!worker.takesTasks || worker.aloneOut || !sees(worker, wish)) continue;
+    if (worker.kept) return worker;
+    if (best === undefined || worker.outstanding.tasks < best.outstanding.tasks) best = worker;
+  }
+  return best;
+}
+
+function sees({ spools }: Placeable, { spoolId }: Wish): boolean {
+  return spoolId === undefined || spools.includes(spoolId);
 }

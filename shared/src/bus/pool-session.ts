@@ -13,6 +13,8 @@ import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
 /** How long a last word may still be delivered after the session's end. */
 const lastWordMs = 1_000;
+/** A worker is kept for a task so long after that was tried last. */
+const keptMs = 5_000;
 
 export interface PoolSessionOptions {
   ready: ReadyHead;
@@ -67,6 +69,7 @@ export class PoolSession implements Placeable {
   #seen = 0;
   #lastHeardMs: number;
   #busyUntilMs = -Infinity;
+  #keptUntilMs = -Infinity;
   #refusal: string | undefined;
 
   constructor(options: PoolSessionOptions) {
@@ -151,8 +154,18 @@ export class PoolSession implements Placeable {
     this.outstanding.tasks += 1;
     this.outstanding.bytes += out.bytes;
     this.aloneOut = task.alone === true;
+    this.#keptUntilMs = -Infinity;
     if (out.bytes > bigFrameBytes) this.#bigSequence = sequence;
     return taskId;
+  }
+
+  get kept(): boolean {
+    return this.#options.clock.monotonicMs() < this.#keptUntilMs;
+  }
+
+  /** A task that tolerates no other waits; whoever has it asks again, or has gone. */
+  keep(): void {
+    this.#keptUntilMs = this.#options.clock.monotonicMs() + keptMs;
   }
 
   /** Any frame of this session is a sign of life. */

@@ -6,7 +6,7 @@ import { maxHeadBytes } from "./codec.ts";
 import { DropCounter, type DropCounts } from "./drop-counter.ts";
 import { parseEndpoint } from "./endpoint.ts";
 import { growthBytes, Mailbox } from "./mailbox.ts";
-import { chooseWorker, freeCredit } from "./placement.ts";
+import { chooseToKeep, chooseWorker, freeCredit } from "./placement.ts";
 import { PoolInbox } from "./pool-inbox.ts";
 import { PoolSessions } from "./pool-sessions.ts";
 import type { LostReason, LostTask, MailToPlace, TaskResult, TaskToPlace } from "./pool-task.ts";
@@ -162,11 +162,16 @@ class Pool implements WorkerPool {
     if (inMemory && mail.length !== task.size) {
       throw new RangeError(`mail ${task.mailId} has another size than its task says`);
     }
-    const session = chooseWorker(this.#sessions.serving(laneOf(kind, task.settings)), {
+    const lane = laneOf(kind, task.settings);
+    const wish = {
       bytes: inMemory ? mail.length : 0,
       spoolId: inMemory ? undefined : mail.spool.id,
       alone: task.alone === true,
-    });
+    };
+    const session = chooseWorker(this.#sessions.serving(lane), wish);
+    if (session === undefined && wish.alone) {
+      chooseToKeep(this.#sessions.serving(lane), wish)?.keep();
+    }
     const taskId = session?.place(task, mail);
     return session === undefined || taskId === undefined
       ? undefined

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { bigFrameBytes, chooseWorker, fits, type Placeable } from "../../src/bus/placement.ts";
+import {
+  bigFrameBytes,
+  chooseToKeep,
+  chooseWorker,
+  fits,
+  freeCredit,
+  type Placeable,
+} from "../../src/bus/placement.ts";
 
 function worker(parts: Partial<Placeable> = {}): Placeable {
   return {
@@ -9,6 +16,7 @@ function worker(parts: Partial<Placeable> = {}): Placeable {
     outstanding: { tasks: 0, bytes: 0 },
     bigFrameOut: false,
     aloneOut: false,
+    kept: false,
     spools: [],
     ...parts,
   };
@@ -43,12 +51,27 @@ test("disk-mode tasks go only to workers that see the spool", () => {
   expect(chooseWorker([worker()], wish)).toBeUndefined();
 });
 
-test("a task that must be alone goes to an idle worker or waits there for its turn, and nothing joins it", () => {
+test("a task that must be alone goes to an idle worker, and nothing joins it", () => {
   const busy = worker({ outstanding: { tasks: 1, bytes: 1 } });
   const idle = worker();
-  expect(chooseWorker([busy, idle], { ...small, alone: true })).toBe(idle);
-  expect(chooseWorker([busy], { ...small, alone: true })).toBe(busy);
+  const alone = { ...small, alone: true };
+  expect(chooseWorker([busy, idle], alone)).toBe(idle);
+  expect(chooseWorker([busy], alone)).toBeUndefined();
   expect(fits(worker({ outstanding: { tasks: 1, bytes: 1 }, aloneOut: true }), small)).toBe(false);
+});
+
+test("with none idle, one is kept for it: that gets nothing until it has nothing", () => {
+  const alone = { ...small, alone: true };
+  const busy = worker({ outstanding: { tasks: 2, bytes: 2 } });
+  const less = worker({ outstanding: { tasks: 1, bytes: 1 } });
+  expect(chooseToKeep([busy, less], alone)).toBe(less);
+  const kept = worker({ outstanding: { tasks: 3, bytes: 3 }, kept: true });
+  expect(chooseToKeep([busy, less, kept], alone)).toBe(kept);
+  expect(fits(kept, small)).toBe(false);
+  expect(freeCredit(kept).tasks).toBe(0);
+  expect(fits({ ...kept, outstanding: { tasks: 0, bytes: 0 } }, alone)).toBe(true);
+  const elsewhere = { ...alone, spoolId: "s1" };
+  expect(chooseToKeep([busy, worker({ aloneOut: true })], elsewhere)).toBeUndefined();
 });
 
 test("whatever is placed and answered, no worker has more out than it granted (I7)", () => {

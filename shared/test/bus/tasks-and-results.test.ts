@@ -270,10 +270,15 @@ test("a task that must be alone is worked on beside no other", async () => {
   await untilFree(pool, 8);
   pool.place("virus", virusTask(mail), mail);
   const suspect = virusTask(mail, { mailId: "suspect", alone: true });
+  // It waits for the worker to be idle, and that is kept for it meanwhile.
+  expect(pool.place("virus", suspect, mail)).toBeUndefined();
+  expect(pool.place("virus", virusTask(mail), mail)).toBeUndefined();
+  await vi.waitFor(() => expect(results).toHaveLength(1));
   expect(pool.place("virus", suspect, mail)).toBeDefined();
   expect(pool.place("virus", virusTask(mail), mail)).toBeUndefined();
   await vi.waitFor(() => expect(results).toHaveLength(2));
   expect(companions).toEqual([["suspect"]]);
+  expect(pool.place("virus", virusTask(mail), mail)).toBeDefined();
 });
 
 test("a mail of another size than its task says is a bug of the caller", async () => {
