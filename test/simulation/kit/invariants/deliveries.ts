@@ -12,6 +12,7 @@ interface OnItsWay {
   relay: VirtualProcess;
   /** By which it is sent; renewals prolong it. */
   belief: Belief | undefined;
+  beganMs: number;
   /** The relay has heard the outcome, has closed the connection, or is gone. */
   leftMs: number | undefined;
   /** The hop cannot take it any more. */
@@ -55,7 +56,8 @@ export class Deliveries {
       this.#checkAgain(mail, key, address);
       const sendings = this.#sendings.get(key) ?? [];
       const belief = this.#leases.live(mail._id).find(({ holder }) => holder === relay);
-      sendings.push({ relay, belief, leftMs: undefined, isOver: false });
+      const beganMs = this.#world.time.nowMs;
+      sendings.push({ relay, belief, beganMs, leftMs: undefined, isOver: false });
       this.#sendings.set(key, sendings);
     }
   }
@@ -86,7 +88,8 @@ export class Deliveries {
     if (timesSentAgain(mail) < (this.#taken.get(key)?.length ?? 0)) {
       this.#broken("I8", mail._id, `${address} has it already, and is not known as unknown`);
     }
-    const last = this.#sendings.get(key)?.at(-1);
+    // A later one may have had its answer: no for this recipient (LMTP), and that is no reason to wait.
+    const last = this.#sendings.get(key)?.findLast(({ beganMs }) => beganMs <= takenMs);
     const leftMs = Math.min(last?.leftMs ?? takenMs, last?.belief?.untilMs ?? Infinity);
     if (nowMs < leftMs + longestTimeoutMs - clockErrorMs) {
       this.#broken("I8", mail._id, `${address} gets it again after ${nowMs - leftMs} ms`);

@@ -24,10 +24,14 @@ export class Fates {
     for (const mail of mailsIn(this.#world.set.majority("mails"))) {
       const { _id: id, strikes = 0 } = mail;
       if (mail.state === "split") continue;
-      const lost = this.#works.lostOn(id) + strikesBeforeBegun(mail);
+      const lost = this.#lostOn(mail);
       if (strikes > lost) this.#broken("poison", id, `${strikes} strikes, ${lost} works lost`);
       for (const recipient of mail.recipients) this.#check(mail, recipient);
     }
+  }
+
+  #lostOn(mail: MailRecord): number {
+    return this.#works.lostOn(mail._id) + strikesBeforeBegun(mail);
   }
 
   #check(mail: MailRecord, { address, outcome, reply }: Recipient): void {
@@ -80,7 +84,8 @@ export class Fates {
     if (this.#world.truthOf(mail.body.sha256)?.poison !== undefined) return undefined;
     if (/services ended over it/.test(mail.reason ?? "")) return "it kills no service";
     if (/died or hung/.test(mail.reason ?? "")) {
-      return this.#works.lostOn(mail._id) >= deadlyLosses ? undefined : "nothing died on it";
+      // The last of them may be an accident: then an innocent is the worker's only mail (docs/reliability.md).
+      return this.#lostOn(mail) >= deadlyLosses ? undefined : "nothing died on it";
     }
     const isUnreported = mail.smtp.mailFrom === "" || mail.origin.via === "dsn";
     const score = scoreOf(mail.verdicts.spam?.finding) ?? 0;
