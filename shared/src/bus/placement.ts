@@ -13,6 +13,8 @@ export interface Placeable {
   bigFrameOut: boolean;
   /** A task that tolerates no other is out there. */
   aloneOut: boolean;
+  /** When it got its last task, in monotonic milliseconds; -Infinity: none yet. */
+  placedAtMs: number;
   /** Such a task waits for this worker: it gets nothing until it has nothing. */
   kept: boolean;
   spools: readonly string[];
@@ -47,20 +49,23 @@ export function fits(worker: Placeable, wish: Wish): boolean {
   return idle || wish.bytes <= free.bytes;
 }
 
-/** The worker with the most free credit (tasks first, then bytes) among those that it fits. */
+/**
+ * The worker with the most free credit (tasks first, then bytes) among those that it fits; of equal
+ * ones who has waited longest, so that all get work also while there is little.
+ */
 export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
   let best: W | undefined;
-  let bestFree: Credit = { tasks: 0, bytes: 0 };
   for (const worker of workers) {
-    if (!fits(worker, wish)) continue;
-    const free = freeCredit(worker);
-    const better =
-      free.tasks > bestFree.tasks || (free.tasks === bestFree.tasks && free.bytes > bestFree.bytes);
-    if (best !== undefined && !better) continue;
-    best = worker;
-    bestFree = free;
+    if (fits(worker, wish) && (best === undefined || isBefore(worker, best))) best = worker;
   }
   return best;
+}
+
+function isBefore(one: Placeable, other: Placeable): boolean {
+  const [a, b] = [freeCredit(one), freeCredit(other)];
+  if (a.tasks !== b.tasks) return a.tasks > b.tasks;
+  if (a.bytes !== b.bytes) return a.bytes > b.bytes;
+  return one.placedAtMs < other.placedAtMs;
 }
 
 /** Whom to keep for a task that must be alone: who is kept already, else who has the least in hand. */

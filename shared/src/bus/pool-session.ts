@@ -51,6 +51,7 @@ export class PoolSession implements Placeable {
   engine: Engine | undefined;
   spools: readonly string[];
   aloneOut = false;
+  placedAtMs = -Infinity;
   /** Settles when, after the session's end, the socket is closed. */
   closed: Promise<void> = Promise.resolve();
   readonly #options: PoolSessionOptions;
@@ -154,6 +155,7 @@ export class PoolSession implements Placeable {
     this.outstanding.tasks += 1;
     this.outstanding.bytes += out.bytes;
     this.aloneOut = task.alone === true;
+    this.placedAtMs = sentAtMs;
     this.#keptUntilMs = -Infinity;
     if (out.bytes > bigFrameBytes) this.#bigSequence = sequence;
     return taskId;

@@ -16,6 +16,7 @@ function worker(parts: Partial<Placeable> = {}): Placeable {
     outstanding: { tasks: 0, bytes: 0 },
     bigFrameOut: false,
     aloneOut: false,
+    placedAtMs: -Infinity,
     kept: false,
     spools: [],
     ...parts,
@@ -28,6 +29,13 @@ test("the worker with the most free tasks gets the next one", () => {
   const busy = worker({ outstanding: { tasks: 2, bytes: 10 } });
   const free = worker({ outstanding: { tasks: 1, bytes: 900 } });
   expect(chooseWorker([busy, free], small)).toBe(free);
+});
+
+test("of equal workers it is the one that has waited longest", () => {
+  const workers = [5, 3, 4].map((placedAtMs) => worker({ placedAtMs }));
+  expect(chooseWorker(workers, small)).toBe(workers[1]);
+  const fresh = worker();
+  expect(chooseWorker([...workers, fresh], small)).toBe(fresh);
 });
 
 test("an idle worker takes one task of any size, a busy one only what its credit holds", () => {
