@@ -34,14 +34,14 @@ const fewest = 10;
 
 /**
  * A server as subject of a comparison: each round delivers distinct mails by SMTP, from the first MAIL
- * to the last arrival at the sink. Warms up until it knows how many mails fill a round.
+ * to the last arrival at the sink. Warms up with a round, by which it knows how many mails fill one.
  */
 export async function mailSubject(server: MailServer, load: MailLoad): Promise<Subject> {
   const round = (count: number) => mailRound(server, load, count);
   const countOf = ({ perSecond }: SubjectRound, ms: number) =>
     Math.max(fewest, Math.round((perSecond * ms) / 1_000));
   const first = await round(firstWarmUp);
-  const warm = await round(countOf(first, load.roundMs / 2));
+  const warm = await round(countOf(first, load.roundMs));
   const count = countOf(warm, load.roundMs);
   return { name: server.name, round: () => round(count) };
 }
