@@ -52,6 +52,8 @@ export async function startAmavisd(options: AmavisdOptions): Promise<MailServer>
   const file = join(dir, "amavisd.conf");
   writeFileSync(file, configuration(options, places));
   const remove = () => rmSync(temp, { recursive: true, force: true });
+  // Also where Ctrl-C comes while it starts.
+  process.once("exit", remove);
   try {
     const { pid, stop } = await startServer({
       program: await programOf("amavisd"),
@@ -71,6 +73,7 @@ export async function startAmavisd(options: AmavisdOptions): Promise<MailServer>
       stop: async () => {
         await stop();
         remove();
+        process.off("exit", remove);
       },
     };
   } catch (error) {
