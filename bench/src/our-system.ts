@@ -5,6 +5,7 @@ import { systemClock } from "@rs-agent/shared/clock.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
 import type { RunningClamd } from "@rs-agent/start/engines/clamd.ts";
+import type { RunningRspamd } from "@rs-agent/start/engines/rspamd.ts";
 import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
 import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/start/system.ts";
 import type { MailServer } from "./mail-server.ts";
@@ -18,6 +19,8 @@ export interface OurOptions {
   /** The engines that it asks; a check without one is off by policy. */
   clamd?: RunningClamd;
   spamd?: { running: RunningSpamd; children: number };
+  /** Instead of spamd. */
+  rspamd?: RunningRspamd;
 }
 
 export interface OurSystem extends MailServer {
@@ -32,15 +35,17 @@ export const nullWorker = fileURLToPath(new URL("null-engine-service.ts", import
  * takes mail by SMTP and relays it to the sink.
  */
 export async function startOurs(options: OurOptions): Promise<OurSystem> {
-  const { runDir, sink, signal, clamd, spamd } = options;
+  const { runDir, sink, signal, clamd, spamd, rspamd } = options;
+  const hasSpamEngine = spamd !== undefined || rspamd !== undefined;
   const system = await startSystem({
     runDir,
     counts: {
       "av-worker": clamd === undefined ? 0 : 1,
-      "spam-worker": spamd === undefined ? 0 : 1,
+      "spam-worker": hasSpamEngine ? 1 : 0,
     },
     ...(clamd === undefined ? {} : { clamd: clamd.address }),
     ...(spamd === undefined ? {} : { spamd: spamd.running.address }),
+    ...(rspamd === undefined ? {} : { rspamd: rspamd.address, spamEngine: "rspamd" }),
     nextHop: sink.address,
     serviceEnv: {
       ingest: withoutDns,
@@ -49,13 +54,14 @@ export async function startOurs(options: OurOptions): Promise<OurSystem> {
     signal,
     prepare: (mongodb) => {
       refuseSlowServer(mongodb);
-      return storePolicy(mongodb, { virus: clamd !== undefined, spam: spamd !== undefined });
+      return storePolicy(mongodb, { virus: clamd !== undefined, spam: hasSpamEngine });
     },
     restart: false,
   });
   const engines = {
     ...(clamd === undefined ? {} : { clamd: [clamd.pid] }),
     ...(spamd === undefined ? {} : { spamd: [spamd.running.pid] }),
+    ...(rspamd === undefined ? {} : { rspamd: [rspamd.pid] }),
   };
   const { server, durability } = system.mongodb;
   return {

@@ -1,16 +1,19 @@
 import { join } from "node:path";
 import { startClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startRspamd } from "@rs-agent/start/engines/rspamd.ts";
 import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
 import { compareServers, comparisonOptions, onStage, printReport } from "./comparison.ts";
 import { proveServer, type MailServer } from "./mail-server.ts";
+import { startOurs } from "./our-system.ts";
 import { startAmavisd } from "./peers/amavisd.ts";
 import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
 import { startPostfixWithRspamd } from "./peers/rspamd.ts";
 import { bareRspamdSubject } from "./rspamd-loop.ts";
 
 /**
- * SMTP in, clamd and rspamd, SMTP out: what a user would pick today, postfix with rspamd as its milter
- * and clamd by its antivirus module; beside it `full`'s amavisd-new, and rspamd from a bare client.
+ * SMTP in, clamd and rspamd, SMTP out: our system beside what a user would pick today, postfix with
+ * rspamd as its milter and clamd by its antivirus module; beside it `full`'s amavisd-new, and rspamd from
+ * a bare client. Each side has an rspamd of its own with the same rules and two processes.
  * `node bench/src/rspamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024], seconds: 5 });
@@ -34,14 +37,21 @@ const report = await onStage(async (stage) => {
   const spamd = keep(await startSpamd({ dir: join(runDir, "spamd"), signal, children: processes }));
   const amavisd = { dir: join(runDir, "amavisd"), sinkPort, clamd, likeSpamd: spamd };
   const postfix = { dir: join(runDir, "postfix"), sinkPort, clamd, processes };
+  const own = { dir: join(runDir, "our-rspamd"), processes, isFull: true, signal };
+  const rspamd = keep(await startRspamd(own));
   const peer = keep(await startPostfixWithRspamd(postfix));
   const servers: MailServer[] = [
+    keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd, rspamd })),
     peer,
     keep(await startAmavisd({ ...amavisd, children: processes })),
   ];
   for (const server of servers) await proveServer(server, sink, { virus: true, spam: true });
   const compared = await compareServers(stage, servers, options, targets, async (bytes) => [
-    await bareRspamdSubject({ rspamd: peer.rspamd, bytes, roundMs: options.roundMs }),
+    await bareRspamdSubject({
+      rspamd: { pid: rspamd.pid, httpPort: rspamd.port },
+      bytes,
+      roundMs: options.roundMs,
+    }),
   ]);
   compared.conditions.about["clamd"] = await versionOf("clamav-daemon");
   return compared;
