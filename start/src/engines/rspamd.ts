@@ -1,18 +1,15 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { delimiter } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
-import { RetryableError, TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../mongodb/find-program.ts";
-import { keepLog, killGroup, stopGroup } from "./engine-process.ts";
+import { startEngine, untilAnswers, type EngineProcess } from "./engine-process.ts";
 import type { User } from "./reachable-folder.ts";
 import { groupName, prepareRspamdFolders, type RspamdFolders } from "./rspamd-folders.ts";
-import { idsOfUser } from "./system-user.ts";
+import { unprivilegedUser } from "./system-user.ts";
 
 /** bin is on every user's PATH, sbin is not. */
 const programDirs = ["/usr/bin", "/usr/sbin", "/usr/local/sbin"];
-/** Debian's rspamd brings the first; the second is everywhere. */
+/** It does not scan as root. Debian's rspamd brings the first; the second is everywhere. */
 const unprivilegedUsers = ["_rspamd", "nobody"];
 /** Reading the rules takes 1–2 s of one quiet core; with `isFull` some 15 s. */
 const startLimitMs = 180_000;
@@ -35,15 +32,11 @@ export interface RspamdOptions {
   signal?: AbortSignal;
 }
 
-export interface RunningRspamd {
+export interface RunningRspamd extends EngineProcess {
   /** `127.0.0.1:port` */
   address: string;
   port: number;
-  pid: number;
   logFile: string;
-  /** Settles when the process has ended, by whatever cause. */
-  ended: Promise<void>;
-  stop(): Promise<void>;
 }
 
 /**
@@ -53,7 +46,8 @@ export interface RunningRspamd {
  */
 export async function startRspamd(options: RspamdOptions): Promise<RunningRspamd> {
   const program = await findRspamd();
-  const user = process.getuid?.() === 0 ? await findUnprivilegedUser() : undefined;
+  const user =
+    process.getuid?.() === 0 ? await unprivilegedUser("rspamd", unprivilegedUsers) : undefined;
   options.report?.("waiting for rspamd to read its rules");
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port === undefined || options.port === 0 ? await freePort() : options.port;
@@ -79,21 +73,6 @@ async function findRspamd(): Promise<string> {
   );
 }
 
-/**
- * rspamd does not scan as root.
- * @throws TerminalError SETUP_MISSING
- */
-async function findUnprivilegedUser(): Promise<User> {
-  for (const name of unprivilegedUsers) {
-    const ids = await idsOfUser(name).catch(() => undefined);
-    if (ids !== undefined) return { name, ...ids };
-  }
-  throw new TerminalError(
-    "SETUP_MISSING",
-    `rspamd cannot run as root and none of these users exists: ${unprivilegedUsers.join(", ")}`,
-  );
-}
-
 async function launch(
   program: string,
   port: number,
@@ -101,41 +80,25 @@ async function launch(
   user: User | undefined,
   signal: AbortSignal | undefined,
 ): Promise<RunningRspamd> {
-  const child = spawn(program, await rspamdArguments(folders, user), {
-    stdio: ["ignore", "ignore", "pipe"],
-    // Its own group: Ctrl-C in a terminal is for us, and we stop rspamd when its work is done.
-    detached: true,
-    env: { ...process.env, LANG: "C", LC_ALL: "C" },
+  const engine = await startEngine({
+    name: "rspamd",
+    program,
+    args: await rspamdArguments(folders, user),
+    logFile: folders.log,
+    startLimitMs,
+    untilChecks: (stopped) => untilChecks(`http://127.0.0.1:${port}/checkv2`, stopped),
+    signal,
   });
-  // Its processes outlive a parent that was killed, and keep the port.
-  child.once("exit", () => killGroup(child));
-  const complaints = keepLog(child, folders.log);
-  const ended = once(child, "close").then(
-    () => undefined,
-    () => undefined,
-  );
-  const running: RunningRspamd = {
+  return {
+    ...engine,
     address: `127.0.0.1:${port}`,
     port,
-    pid: child.pid ?? 0,
     logFile: folders.log,
-    ended,
     stop: async () => {
-      await stopGroup(child, ended);
+      await engine.stop();
       await folders.removeOurs();
     },
   };
-  try {
-    await untilChecks(port, child, signal);
-  } catch (error) {
-    await stopGroup(child, ended);
-    throw new TerminalError(
-      "SETUP_FAILED",
-      `rspamd did not start: ${messageOf(error)}${complaints()}`,
-      { cause: error },
-    );
-  }
-  return running;
 }
 
 /** rspamd(8). `-f`: the process stays ours, in the foreground. */
@@ -151,31 +114,12 @@ async function rspamdArguments(folders: RspamdFolders, user: User | undefined): 
   ];
 }
 
-async function untilChecks(port: number, child: ChildProcess, signal?: AbortSignal): Promise<void> {
-  const limit = AbortSignal.timeout(startLimitMs);
-  const stopped = signal === undefined ? limit : AbortSignal.any([limit, signal]);
-  const failed = new Promise<never>((_, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code, by) => {
-      reject(
-        new RetryableError("SPAM_ENGINE_AWAY", `it ended (${by ?? `exit code ${code ?? "?"}`})`),
-      );
-    });
-  });
-  const ready = untilAnswers(`http://127.0.0.1:${port}/checkv2`, stopped);
-  ready.catch(() => undefined);
-  await Promise.race([ready, failed]);
-}
-
-async function untilAnswers(url: string, signal: AbortSignal): Promise<void> {
+function untilChecks(url: string, signal: AbortSignal): Promise<void> {
   const body = "From: a@example.com\r\nSubject: start\r\n\r\nstart\r\n";
-  for (;;) {
-    signal.throwIfAborted();
-    const answer = await fetch(url, { method: "POST", body, signal }).then(
-      (response) => response.text(),
-      () => "",
+  const ask = () =>
+    fetch(url, { method: "POST", body, signal }).then(
+      async (response) => (await response.text()).includes('"required_score"'),
+      () => false,
     );
-    if (answer.includes('"required_score"')) return;
-    await wait(lookEveryMs, undefined, { signal });
-  }
+  return untilAnswers(ask, lookEveryMs, signal);
 }

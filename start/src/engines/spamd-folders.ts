@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { reachableFolder, type User } from "./reachable-folder.ts";
 import type { SpamdOptions } from "./spamd.ts";
-import { idsOfUser } from "./system-user.ts";
+import { unprivilegedUser } from "./system-user.ts";
 
 /** Where Debian keeps the plugin lists. */
 const debianConfigDir = "/etc/spamassassin";
@@ -12,26 +12,12 @@ const debianConfigDir = "/etc/spamassassin";
 const unprivilegedUsers = ["debian-spamd", "nobody"];
 
 /**
- * spamd refuses to check mail as root, and does not take a user by number.
- * @throws TerminalError SETUP_MISSING
- */
-async function findUnprivilegedUser(): Promise<User> {
-  for (const name of unprivilegedUsers) {
-    const ids = await idsOfUser(name).catch(() => undefined);
-    if (ids !== undefined) return { name, ...ids };
-  }
-  throw new TerminalError(
-    "SETUP_MISSING",
-    `spamd cannot run as root and none of these users exists: ${unprivilegedUsers.join(", ")}`,
-  );
-}
-
-/**
- * Whom spamd shall run as: where we are root somebody else, else ourselves.
+ * Whom spamd shall run as: where we are root somebody else, else ourselves. It refuses to check mail
+ * as root, and does not take a user by number.
  * @throws TerminalError SETUP_MISSING
  */
 export async function userForSpamd(): Promise<User | undefined> {
-  return process.getuid?.() === 0 ? findUnprivilegedUser() : ourselves();
+  return process.getuid?.() === 0 ? unprivilegedUser("spamd", unprivilegedUsers) : ourselves();
 }
 
 /** spamd wants a name for its virtual users; a uid without one (in a container, say) has none. */

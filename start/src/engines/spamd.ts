@@ -1,12 +1,9 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { connect } from "node:net";
 import { delimiter, join } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
-import { RetryableError, TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../mongodb/find-program.ts";
-import { keepLog, killGroup, stopGroup } from "./engine-process.ts";
+import { startEngine, untilAnswers, type EngineProcess } from "./engine-process.ts";
 import type { User } from "./reachable-folder.ts";
 import { prepareFolders, userForSpamd, type Folders } from "./spamd-folders.ts";
 
@@ -31,17 +28,15 @@ export interface SpamdOptions {
   signal?: AbortSignal;
 }
 
-export interface RunningSpamd {
+export interface RunningSpamd extends EngineProcess {
   /** `127.0.0.1:port` */
   address: string;
   port: number;
-  pid: number;
   /** A folder per user name (the `User` header) in which a `user_prefs` file may lie. */
   usersDir: string;
+  /** Its rules: lists of plugins and local.cf. */
+  configDir: string;
   logFile: string;
-  /** Settles when the process has ended, by whatever cause. */
-  ended: Promise<void>;
-  stop(): Promise<void>;
 }
 
 /**
@@ -87,42 +82,28 @@ async function launch(
   user: User | undefined,
 ): Promise<RunningSpamd> {
   const port = options.port === undefined || options.port === 0 ? await freePort() : options.port;
-  const child = spawn(program, spamdArguments(port, options.children, folders, user), {
-    stdio: ["ignore", "ignore", "pipe"],
-    // Its own group: Ctrl-C in a terminal is for us, and we stop spamd when its work is done.
-    detached: true,
-    env: { ...process.env, HOME: join(folders.state, "home"), LANG: "C", LC_ALL: "C" },
+  const engine = await startEngine({
+    name: "spamd",
+    program,
+    args: spamdArguments(port, options.children, folders, user),
+    env: { HOME: join(folders.state, "home") },
+    logFile: folders.log,
+    startLimitMs,
+    untilChecks: (signal) => untilChecks(port, signal),
+    signal: options.signal,
   });
-  // Its children outlive a parent that was killed, and keep the port.
-  child.once("exit", () => killGroup(child));
-  const complaints = keepLog(child, folders.log);
-  const ended = once(child, "close").then(
-    () => undefined,
-    () => undefined,
-  );
-  const running: RunningSpamd = {
+  return {
+    ...engine,
     address: `127.0.0.1:${port}`,
     port,
-    pid: child.pid ?? 0,
     usersDir: folders.users,
+    configDir: folders.config,
     logFile: folders.log,
-    ended,
     stop: async () => {
-      await stopGroup(child, ended);
+      await engine.stop();
       await folders.removeOurs();
     },
   };
-  try {
-    await untilChecks(port, child, options.signal);
-  } catch (error) {
-    await stopGroup(child, ended);
-    throw new TerminalError(
-      "SETUP_FAILED",
-      `spamd did not start: ${messageOf(error)}${complaints()}`,
-      { cause: error },
-    );
-  }
-  return running;
 }
 
 /** spamd(8p). Never -d: the process stays ours, in the foreground. */
@@ -150,38 +131,17 @@ function spamdArguments(
   ];
 }
 
-async function untilChecks(port: number, child: ChildProcess, signal?: AbortSignal): Promise<void> {
-  const limit = AbortSignal.timeout(startLimitMs);
-  const stopped = signal === undefined ? limit : AbortSignal.any([limit, signal]);
-  const failed = new Promise<never>((_, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code, by) => {
-      reject(
-        new RetryableError("SPAM_ENGINE_AWAY", `it ended (${by ?? `exit code ${code ?? "?"}`})`),
-      );
-    });
-  });
+async function untilChecks(port: number, signal: AbortSignal): Promise<void> {
   const mail = "From: a@example.com\r\nSubject: start\r\n\r\nstart\r\n";
   const check = `CHECK SPAMC/1.5\r\nContent-length: ${mail.length}\r\n\r\n${mail}`;
-  const ready = (async () => {
-    await untilAnswers(port, "PING SPAMC/1.5\r\n\r\n", /^SPAMD\/[\d.]+ 0 PONG\r\n/, stopped);
-    await untilAnswers(port, check, /^Spam: (True|False) ;/m, stopped);
-  })();
-  ready.catch(() => undefined);
-  await Promise.race([ready, failed]);
-}
-
-async function untilAnswers(
-  port: number,
-  request: string,
-  answer: RegExp,
-  signal: AbortSignal,
-): Promise<void> {
-  for (;;) {
-    signal.throwIfAborted();
-    if (answer.test(await ask(port, request, signal).catch(() => ""))) return;
-    await wait(lookEveryMs, undefined, { signal });
-  }
+  const until = (request: string, answer: RegExp) =>
+    untilAnswers(
+      async () => answer.test(await ask(port, request, signal).catch(() => "")),
+      lookEveryMs,
+      signal,
+    );
+  await until("PING SPAMC/1.5\r\n\r\n", /^SPAMD\/[\d.]+ 0 PONG\r\n/);
+  await until(check, /^Spam: (True|False) ;/m);
 }
 
 async function ask(port: number, request: string, signal: AbortSignal): Promise<string> {

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import type { User } from "./reachable-folder.ts";
 
 /**
  * Numeric ids of a user of this machine, from /etc/passwd (passwd(5)).
@@ -14,4 +15,19 @@ export async function idsOfUser(user: string): Promise<{ uid: number; gid: numbe
     throw new TerminalError("SETUP_MISSING", `there is no user ${user} on this machine`);
   }
   return { uid: Number(entry[2]), gid: Number(entry[3]) };
+}
+
+/**
+ * The first of these users that there is, for an engine that does not work as root.
+ * @throws TerminalError SETUP_MISSING
+ */
+export async function unprivilegedUser(engine: string, names: readonly string[]): Promise<User> {
+  for (const name of names) {
+    const ids = await idsOfUser(name).catch(() => undefined);
+    if (ids !== undefined) return { name, ...ids };
+  }
+  throw new TerminalError(
+    "SETUP_MISSING",
+    `${engine} cannot run as root and none of these users exists: ${names.join(", ")}`,
+  );
 }
