@@ -1,21 +1,18 @@
-import { loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { MongoClient, type Collection, type Document } from "mongodb";
-import { systemClock } from "@rs-agent/shared/clock.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { StoredDocument } from "@rs-agent/shared/store/connection.ts";
-import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import { documentOf } from "@rs-agent/shared/store/mail-document.ts";
 import { claimUpdate, dueFilter } from "@rs-agent/shared/store/mail-claims.ts";
 import { startMongoDb } from "@rs-agent/start/mongodb.ts";
 import { residentMb } from "@rs-agent/start/resident-memory.ts";
 import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
-import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
-import { refuseSlowServer } from "./our-system.ts";
+import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { databaseText, refuseSlowServer, withDatabase } from "./our-system.ts";
 import { recordOf } from "./inserted-mails.ts";
 import {
   judge,
@@ -183,27 +180,24 @@ function examinedSum({ find, update }: Pick<Level, "find" | "update">): number |
   return find.keys + find.documents + (update === undefined ? 0 : update.keys + update.documents);
 }
 
-const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, keep }): Promise<Report> => {
+const report = await onStage(async ({ runDir, keep, conditions }): Promise<Report> => {
   const server = keep(await startMongoDb({ dataDir: join(runDir, "mongodb"), report: say }));
   refuseSlowServer(server);
   const db = "backlog";
-  const options = { uri: server.uri, db, clock: systemClock, log: createSilentLogger() };
-  const database = await openDatabase(options);
   const client = new MongoClient(server.uri);
   try {
     const mails = client.db(db).collection<StoredDocument>("mails");
     const seen: Seen[] = [];
-    for (const [nth, waiting] of levels.entries()) {
-      await fill(mails, levels[nth - 1] ?? 0, waiting);
-      seen.push(await levelOf(waiting, { database, mails, pid: server.pid }));
-    }
-    const load = { before, after: loadavg()[0] ?? 0 };
-    const about = { database: `${server.server}; ${server.durability}` };
-    return { conditions: { ...machine(), load, rounds, about }, batch, levels: compared(seen) };
+    await withDatabase({ uri: server.uri, db }, async (database) => {
+      for (const [nth, waiting] of levels.entries()) {
+        await fill(mails, levels[nth - 1] ?? 0, waiting);
+        seen.push(await levelOf(waiting, { database, mails, pid: server.pid }));
+      }
+    });
+    const about = { database: databaseText(server) };
+    return { conditions: conditions(rounds, about), batch, levels: compared(seen) };
   } finally {
     await client.close();
-    await database.close();
   }
 });
 

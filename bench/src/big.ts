@@ -1,14 +1,14 @@
-import { loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { startClamd } from "@rs-agent/start/engines/clamd.ts";
-import { machine, onStage, renderConditions, type Conditions } from "./comparison.ts";
+import { onStage, renderConditions, type Conditions } from "./comparison.ts";
 import { watchMemory, type MemoryOfPart } from "./memory.ts";
 import { startOurs } from "./our-system.ts";
 import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
 import { bigMail } from "./sample-mails.ts";
 import { deliverAll } from "./smtp-load.ts";
+import { judgementText, type Judgement } from "./spread.ts";
 
 /**
  * Fifty mails of 40 MB by SMTP through clamd to the sink: all arrive, and no service's resident memory
@@ -35,47 +35,48 @@ interface Report {
   bytes: number;
   seconds: number;
   /** Over the run; the database and clamd are not judged. */
-  memory: (MemoryOfPart & { meets?: boolean })[];
+  memory: (MemoryOfPart & Partial<Judgement>)[];
 }
 
 await provide(peerNeeds.clamd);
-const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, signal, keep }): Promise<Report> => {
-  const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
-  const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd }));
-  const bytes = Number(values.size);
-  const mail = bigMail(bytes);
-  const pids = () =>
-    Object.fromEntries(
-      Object.entries(ours.processes()).flatMap(([part, [pid]]) =>
-        pid === undefined ? [] : [[part, pid]],
-      ),
-    );
-  const watch = watchMemory(pids);
-  const expected = sink.count + count;
-  const sessions = Number(values.connections);
-  const mails = Array.from({ length: count }, () => mail);
-  const [{ beganAt }, lastAt] = await Promise.all([
-    deliverAll(ours.address, mails, sessions),
-    sink.arrived(expected, silenceMs),
-  ]);
-  const memory = watch.stop().map((seen) => {
-    const isOurs = seen.part !== "database" && seen.part !== "clamd";
-    return isOurs ? { ...seen, meets: seen.maxMb <= mostMb } : seen;
-  });
-  const about = { ours: ours.about, clamd: await versionOf("clamav-daemon") };
-  const load = { before, after: loadavg()[0] ?? 0 };
-  const conditions = { ...machine(), load, rounds: 1, about };
-  return { conditions, mails: count, bytes, seconds: (lastAt - beganAt) / 1_000, memory };
-});
+const report = await onStage(
+  async ({ runDir, sink, signal, keep, conditions }): Promise<Report> => {
+    const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
+    const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd }));
+    const bytes = Number(values.size);
+    const mail = bigMail(bytes);
+    const pids = () =>
+      Object.fromEntries(
+        Object.entries(ours.processes()).flatMap(([part, [pid]]) =>
+          pid === undefined ? [] : [[part, pid]],
+        ),
+      );
+    const watch = watchMemory(pids);
+    const expected = sink.count + count;
+    const sessions = Number(values.connections);
+    const mails = Array.from({ length: count }, () => mail);
+    const [{ beganAt }, lastAt] = await Promise.all([
+      deliverAll(ours.address, mails, sessions),
+      sink.arrived(expected, silenceMs),
+    ]);
+    const memory = watch.stop().map((seen) => {
+      const isOurs = seen.part !== "database" && seen.part !== "clamd";
+      return isOurs ? { ...seen, target: `≤ ${mostMb}`, meets: seen.maxMb <= mostMb } : seen;
+    });
+    const about = { ours: ours.about, clamd: await versionOf("clamav-daemon") };
+    const seconds = (lastAt - beganAt) / 1_000;
+    return { conditions: conditions(1, about), mails: count, bytes, seconds, memory };
+  },
+);
 
 function print({ conditions, mails, bytes, seconds, memory }: Report): void {
   const table = new Table({
     head: ["RSS, MB", "max", "over time", ""],
     style: { head: [], border: [] },
   });
-  for (const { part, maxMb, overTimeMb, meets } of memory) {
-    const words = meets === undefined ? "" : `${meets ? "meets" : "misses"} the target ≤ ${mostMb}`;
+  for (const { part, maxMb, overTimeMb, target, meets } of memory) {
+    const isJudged = target !== undefined && meets !== undefined;
+    const words = isJudged ? judgementText({ target, meets }) : "";
     table.push([part, maxMb, overTimeMb.join(" "), words]);
   }
   const what = `${mails} mails of ${(bytes / 1024 ** 2).toFixed(0)} MB in ${seconds.toFixed(1)} s`;

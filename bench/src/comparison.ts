@@ -79,10 +79,13 @@ export interface Stage {
   signal: AbortSignal;
   /** Notes what is to be stopped in the end; the last first. */
   keep: <T extends { stop(): Promise<void> }>(started: T) => T;
+  /** Of what has been measured since the stage was opened. */
+  conditions: (rounds: number, about: Record<string, string>) => Conditions;
 }
 
 /** Runs `work`, and ends all that it has started whatever comes of it, Ctrl-C included. */
 export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T> {
+  const before = loadavg()[0] ?? 0;
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-bench-"));
   // Peers' users pass through it.
   await folderOf(runDir);
@@ -100,6 +103,10 @@ export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T>
     keep: (one) => {
       started.unshift(one);
       return one;
+    },
+    conditions: (rounds, about) => {
+      const load = { before, after: loadavg()[0] ?? 0 };
+      return { ...machine(), load, rounds, about };
     },
   });
   try {
@@ -121,7 +128,6 @@ export async function compareServers(
   targets: readonly RatioTarget[],
   more: (bytes: number) => Promise<Subject[]> = () => Promise.resolve([]),
 ): Promise<ComparisonReport> {
-  const before = loadavg()[0] ?? 0;
   const { sink } = stage;
   const { roundMs, sessions, rounds } = options;
   const cases: ComparisonCase[] = [];
@@ -134,15 +140,8 @@ export async function compareServers(
     const figures = await interleave(subjects, rounds, say);
     cases.push(caseOf(sizeText(bytes), figures, targets));
   }
-  return {
-    conditions: {
-      ...machine(),
-      load: { before, after: loadavg()[0] ?? 0 },
-      rounds,
-      about: Object.fromEntries(servers.map(({ name, about }) => [name, about])),
-    },
-    cases,
-  };
+  const about = Object.fromEntries(servers.map(({ name, about: text }) => [name, text]));
+  return { conditions: stage.conditions(rounds, about), cases };
 }
 
 /** Ours is the subject of that name; where it is missing there is nothing to be judged. */
@@ -162,7 +161,7 @@ export function caseOf(
   return { title, figures, ratios };
 }
 
-export function machine(): { machine: string; node: string } {
+function machine(): { machine: string; node: string } {
   const model = cpus()[0]?.model.trim() ?? "unknown processor";
   return { machine: `${availableParallelism()} cores (${model})`, node: process.version };
 }

@@ -1,14 +1,12 @@
-import { loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
-import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import { ServiceLog } from "@rs-agent/start/service-log.ts";
-import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
 import { recordOf, rawMail, startNullSystem, untilSent } from "./inserted-mails.ts";
+import { databaseText, withDatabase } from "./our-system.ts";
 import {
   judge,
   judgementText,
@@ -112,53 +110,45 @@ function latencyOf(ms: readonly number[]): Latency {
   return { p50: at(0.5), p99: at(0.99), max: at(1) };
 }
 
-const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, signal, keep }): Promise<Report> => {
-  const system = keep(await startNullSystem({ runDir, signal, nextHop: sink.address }));
-  const { uri, db, server, durability } = system.mongodb;
-  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
-  const relayLog = new ServiceLog(join(system.logsDir, "relay.log"));
-  const mailsPerRound = Math.max(1, Math.round(perSecond * Number(values.seconds)));
-  const seen: Report["rounds"] = [];
-  try {
-    await latencyRound(database, relayLog, Math.min(100, mailsPerRound));
-    for (let n = 0; n < rounds; n += 1) {
-      const times = await latencyRound(database, relayLog, mailsPerRound);
-      const fromRecord = latencyOf(times.map(({ recordAt, relayedAt }) => relayedAt - recordAt));
-      const fromBody = latencyOf(times.map(({ bodyAt, relayedAt }) => relayedAt - bodyAt));
-      seen.push({ fromRecord, fromBody });
-      say(`${n + 1}/${rounds} p50 ${fromRecord.p50} ms, p99 ${fromRecord.p99} ms`);
-    }
-  } finally {
-    await database.close();
-  }
-  const of = (pick: (round: Report["rounds"][number]) => number) => seen.map(pick);
-  const judged = (ms: number[], most: number) => ({ ...spreadOf(ms), ...judge(ms, { most }) });
-  return {
-    conditions: {
-      ...machine(),
-      load: { before, after: loadavg()[0] ?? 0 },
-      rounds,
-      about: { database: `${server}; ${durability}` },
-    },
-    perSecond,
-    mailsPerRound,
-    p50Ms: judged(
-      of(({ fromRecord }) => fromRecord.p50),
-      mostP50Ms,
-    ),
-    p99Ms: judged(
-      of(({ fromRecord }) => fromRecord.p99),
-      mostP99Ms,
-    ),
-    maxMs: spreadOf(of(({ fromRecord }) => fromRecord.max)),
-    withBody: {
-      p50Ms: spreadOf(of(({ fromBody }) => fromBody.p50)),
-      p99Ms: spreadOf(of(({ fromBody }) => fromBody.p99)),
-    },
-    rounds: seen,
-  };
-});
+const report = await onStage(
+  async ({ runDir, sink, signal, keep, conditions }): Promise<Report> => {
+    const system = keep(await startNullSystem({ runDir, signal, nextHop: sink.address }));
+    const relayLog = new ServiceLog(join(system.logsDir, "relay.log"));
+    const mailsPerRound = Math.max(1, Math.round(perSecond * Number(values.seconds)));
+    const seen: Report["rounds"] = [];
+    await withDatabase(system.mongodb, async (database) => {
+      await latencyRound(database, relayLog, Math.min(100, mailsPerRound));
+      for (let n = 0; n < rounds; n += 1) {
+        const times = await latencyRound(database, relayLog, mailsPerRound);
+        const fromRecord = latencyOf(times.map(({ recordAt, relayedAt }) => relayedAt - recordAt));
+        const fromBody = latencyOf(times.map(({ bodyAt, relayedAt }) => relayedAt - bodyAt));
+        seen.push({ fromRecord, fromBody });
+        say(`${n + 1}/${rounds} p50 ${fromRecord.p50} ms, p99 ${fromRecord.p99} ms`);
+      }
+    });
+    const of = (pick: (round: Report["rounds"][number]) => number) => seen.map(pick);
+    const judged = (ms: number[], most: number) => ({ ...spreadOf(ms), ...judge(ms, { most }) });
+    return {
+      conditions: conditions(rounds, { database: databaseText(system.mongodb) }),
+      perSecond,
+      mailsPerRound,
+      p50Ms: judged(
+        of(({ fromRecord }) => fromRecord.p50),
+        mostP50Ms,
+      ),
+      p99Ms: judged(
+        of(({ fromRecord }) => fromRecord.p99),
+        mostP99Ms,
+      ),
+      maxMs: spreadOf(of(({ fromRecord }) => fromRecord.max)),
+      withBody: {
+        p50Ms: spreadOf(of(({ fromBody }) => fromBody.p50)),
+        p99Ms: spreadOf(of(({ fromBody }) => fromBody.p99)),
+      },
+      rounds: seen,
+    };
+  },
+);
 
 function print({ conditions, p50Ms, p99Ms, maxMs, withBody, mailsPerRound }: Report): void {
   const table = new Table({

@@ -1,15 +1,12 @@
-import { loadavg } from "node:os";
 import { setTimeout as wait } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { systemClock } from "@rs-agent/shared/clock.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RunningSystem } from "@rs-agent/start/system.ts";
-import { caseOf, machine, onStage, printReport, say, sizeText } from "./comparison.ts";
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+import { caseOf, onStage, printReport, say, sizeText } from "./comparison.ts";
+import { countCpu } from "./cpu-use.ts";
 import { driverBaseline } from "./driver-baseline.ts";
 import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";
-import { pidsOf } from "./our-system.ts";
+import { databaseText, pidsOf, withDatabase } from "./our-system.ts";
 import { interleave, type Subject, type SubjectRound } from "./rounds.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 
@@ -37,56 +34,35 @@ async function lifeRound(
   ends: { database: Database; sink: SmtpSink },
   count: number,
 ): Promise<SubjectRound> {
-  const before = cpuOf(pidsOf(system));
+  const cpuUsed = countCpu(() => pidsOf(system));
   const seconds = (await insertToSink(ends, raw, count)) / 1_000;
   await wait(settleMs);
-  const after = cpuOf(pidsOf(system));
-  const used = Object.entries(after).map(([part, ms]): [string, number] => [
-    part,
-    (ms - (before[part] ?? 0)) / count,
-  ]);
-  return { perSecond: count / seconds, cpuMs: Object.fromEntries(used) };
-}
-
-function cpuOf(processes: Record<string, readonly number[]>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(processes).map(([part, pids]) => [
-      part,
-      pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0),
-    ]),
-  );
+  return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
 }
 
 function driverSubject(system: RunningSystem): Subject {
   const { uri, pid } = system.mongodb;
-  const databaseMs = () => (pid === undefined ? 0 : treeCpuMs(pid));
+  const processes = { database: pid === undefined ? [] : [pid] };
   return {
     name: "driver alone",
     round: async () => {
-      const before = databaseMs();
+      const cpuUsed = countCpu(() => processes);
       const perSecond = await driverBaseline(uri, raw, mails);
-      return { perSecond, cpuMs: { database: (databaseMs() - before) / mails } };
+      return { perSecond, cpuMs: cpuUsed(mails) };
     },
   };
 }
 
-const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, signal, keep }) => {
+const report = await onStage(async ({ runDir, sink, signal, keep, conditions }) => {
   const system = keep(await startNullSystem({ runDir, signal, nextHop: sink.address }));
-  const { uri, db, server, durability } = system.mongodb;
-  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
-  try {
+  return withDatabase(system.mongodb, async (database) => {
     await lifeRound(system, { database, sink }, Math.min(500, mails));
     const ours = { name: "ours", round: () => lifeRound(system, { database, sink }, mails) };
     const figures = await interleave([driverSubject(system), ours], rounds, say);
-    const load = { before, after: loadavg()[0] ?? 0 };
-    const about = { database: `${server}; ${durability}` };
     return {
-      conditions: { ...machine(), load, rounds, about },
+      conditions: conditions(rounds, { database: databaseText(system.mongodb) }),
       cases: [caseOf(`${mails} mails of ${sizeText(raw.length)}`, figures, targets)],
     };
-  } finally {
-    await database.close();
-  }
+  });
 });
 printReport(report, values.json);

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+import { countCpu, type Processes } from "./cpu-use.ts";
 import { distinctMails, spamMail, virusMail } from "./sample-mails.ts";
 import { deliverAll, deliverOne } from "./smtp-load.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
@@ -13,7 +13,7 @@ export interface MailServer {
   /** Packages' versions and settings that a reader has to know. */
   about: string;
   /** Whose CPU time counts, with what they have started, by part. */
-  processes(): Record<string, readonly number[]>;
+  processes(): Processes;
   stop(): Promise<void>;
 }
 
@@ -50,7 +50,7 @@ async function mailRound(server: MailServer, load: MailLoad, count: number): Pro
   const { sink, bytes, sessions } = load;
   const mails = distinctMails(count, bytes);
   const expected = sink.count + count;
-  const before = cpuOf(server);
+  const cpuUsed = countCpu(() => server.processes());
   const [{ beganAt }, lastAt] = await Promise.all([
     deliverAll(server.address, mails, sessions),
     sink.arrived(expected, silenceMs),
@@ -59,22 +59,7 @@ async function mailRound(server: MailServer, load: MailLoad, count: number): Pro
   if (sink.count !== expected) {
     throw new Error(`${server.name}: ${sink.count - expected} mails more than were sent`);
   }
-  const after = cpuOf(server);
-  const used = Object.entries(after).map(([part, ms]): [string, number] => [
-    part,
-    (ms - (before[part] ?? 0)) / count,
-  ]);
-  return {
-    perSecond: (count * 1_000) / (lastAt - beganAt),
-    cpuMs: Object.fromEntries(used),
-  };
-}
-
-function cpuOf(server: MailServer): Record<string, number> {
-  const parts = Object.entries(server.processes());
-  return Object.fromEntries(
-    parts.map(([part, pids]) => [part, pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0)]),
-  );
+  return { perSecond: (count * 1_000) / (lastAt - beganAt), cpuMs: cpuUsed(count) };
 }
 
 /** What a server must not pass on. */

@@ -11,7 +11,7 @@ const benches: Record<string, string> = {
   av: "SMTP to SMTP with clamd, beside amavisd-new with clamd",
   full: "SMTP to SMTP with clamd and SpamAssassin, beside amavisd-new with both, and spamd alone",
   rspamd:
-    "SMTP to SMTP with clamd and rspamd: postfix with rspamd as milter, and full's amavisd-new",
+    "SMTP to SMTP with clamd and rspamd, beside postfix with rspamd as milter and full's amavisd-new",
   clamd: "our clamd client beside a bare IDSESSION loop",
   spamd: "our spamd client beside a bare loop and spamc",
   scale: "1, 2, 4 and 8 workers whose engine takes 20 ms, beside the ideal line",

@@ -3,7 +3,7 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
-import { openDatabase } from "@rs-agent/shared/store/database.ts";
+import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import type { RunningClamd } from "@rs-agent/start/engines/clamd.ts";
 import type { RunningRspamd } from "@rs-agent/start/engines/rspamd.ts";
 import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
@@ -63,12 +63,11 @@ export async function startOurs(options: OurOptions): Promise<OurSystem> {
     ...(spamd === undefined ? {} : { spamd: [spamd.running.pid] }),
     ...(rspamd === undefined ? {} : { rspamd: [rspamd.pid] }),
   };
-  const { server, durability } = system.mongodb;
   return {
     system,
     name: "ours",
     address: system.smtp,
-    about: `${server}; ${durability}`,
+    about: databaseText(system.mongodb),
     processes: () => ({ ...pidsOf(system), ...engines }),
     stop: () => system.stop(),
   };
@@ -85,21 +84,41 @@ export function refuseSlowServer({ server }: { server: string }): void {
   throw new TerminalError("SETUP_MISSING", text);
 }
 
+/** Which database, and what it survives. */
+export function databaseText({
+  server,
+  durability,
+}: {
+  server: string;
+  durability: string;
+}): string {
+  return `${server}; ${durability}`;
+}
+
 /** The peers are not told to look up the client's name either. */
 export const withoutDns = { INGEST_REVERSE_LOOKUP: "off" };
 
 /** Whose mail it is, and which checks are made. */
 export async function storePolicy(
-  { uri, db }: RunningSystem["mongodb"],
+  mongodb: RunningSystem["mongodb"],
   checks: { virus: boolean; spam: boolean },
 ): Promise<void> {
+  const policy = {
+    default: checks,
+    tenants: { bench: { domains: [recipientDomain] } },
+  };
+  const documents = parsePolicyYaml(JSON.stringify(policy), "the bench's policy");
+  await withDatabase(mongodb, ({ policies }) => policies.replace(documents));
+}
+
+/** A system's database, open for as long as `use` takes. */
+export async function withDatabase<T>(
+  { uri, db }: Pick<RunningSystem["mongodb"], "uri" | "db">,
+  use: (database: Database) => Promise<T>,
+): Promise<T> {
   const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
   try {
-    const policy = {
-      default: checks,
-      tenants: { bench: { domains: [recipientDomain] } },
-    };
-    await database.policies.replace(parsePolicyYaml(JSON.stringify(policy), "the bench's policy"));
+    return await use(database);
   } finally {
     await database.close();
   }

@@ -1,15 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
-import { systemClock } from "@rs-agent/shared/clock.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { policyDocumentSchema } from "@rs-agent/shared/policy/document.ts";
-import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/start/system.ts";
 import { watchMemory, type MemoryOfPart } from "./memory.ts";
+import { nullWorker, storePolicy, withDatabase } from "./our-system.ts";
 import { followRelay } from "./relayed-mail.ts";
 import { openArrivals, type ArrivalCounts } from "./smtp-arrivals.ts";
 import { startSmtpSink } from "./smtp-sink.ts";
@@ -76,7 +73,6 @@ interface Report {
   because: string[];
 }
 
-const nullWorker = fileURLToPath(new URL("null-engine-service.ts", import.meta.url));
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function run(): Promise<Report> {
@@ -97,31 +93,16 @@ async function run(): Promise<Report> {
         NULL_WORK_MS: String((engineConcurrency * 1_000) / engineRate),
       },
     },
-    prepare: storePolicy,
+    prepare: (mongodb) => storePolicy(mongodb, { virus: true, spam: true }),
     restart: false,
   });
   try {
-    const { uri, db } = system.mongodb;
-    const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
-    try {
-      return await measure(system, database);
-    } finally {
-      await database.close();
-    }
+    return await withDatabase(system.mongodb, (database) => measure(system, database));
   } finally {
     await system.stop();
     sink.stop();
     rmSync(runDir, { recursive: true, force: true });
   }
-}
-
-/** Whose mail it is: ingest takes mail for this domain from anywhere. */
-async function storePolicy({ uri, db }: RunningSystem["mongodb"]): Promise<void> {
-  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
-  const tenant = { _id: "tenant:bench", scope: "tenant", tenantId: "bench" };
-  const document = policyDocumentSchema.parse({ ...tenant, domains: ["bench.example"] });
-  await database.policies.replace([document]);
-  await database.close();
 }
 
 async function measure(system: RunningSystem, database: Database): Promise<Report> {

@@ -1,11 +1,11 @@
 import { Agent, request } from "node:http";
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
-import type { RspamdMilter } from "./peers/rspamd.ts";
+import type { RunningRspamd } from "@rs-agent/start/engines/rspamd.ts";
+import { countCpu } from "./cpu-use.ts";
 import type { Subject, SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 
 export interface RspamdLoad {
-  rspamd: Pick<RspamdMilter, "pid" | "httpPort">;
+  rspamd: RunningRspamd;
   bytes: number;
   /** How long a round should about take. */
   roundMs: number;
@@ -27,11 +27,11 @@ export async function bareRspamdSubject(load: RspamdLoad): Promise<Subject> {
 async function rspamdRound({ rspamd, bytes }: RspamdLoad, count: number): Promise<SubjectRound> {
   const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
   const mails = Array.from({ length: count }, () => distinctMail(bytes));
-  const before = treeCpuMs(rspamd.pid);
+  const cpuUsed = countCpu(() => ({ rspamd: [rspamd.pid] }));
   const beganAt = performance.now();
   const work = async () => {
     for (let mail = mails.pop(); mail !== undefined; mail = mails.pop()) {
-      const reply = await check(agent, rspamd.httpPort, mail);
+      const reply = await check(agent, rspamd.port, mail);
       if (!/"action":"no action"/.test(reply)) throw new Error(`rspamd says: ${reply}`);
     }
   };
@@ -41,8 +41,7 @@ async function rspamdRound({ rspamd, bytes }: RspamdLoad, count: number): Promis
     agent.destroy();
   }
   const seconds = (performance.now() - beganAt) / 1_000;
-  const cpuMs = { rspamd: (treeCpuMs(rspamd.pid) - before) / count };
-  return { perSecond: count / seconds, cpuMs };
+  return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
 }
 
 function check(agent: Agent, port: number, mail: Buffer): Promise<string> {

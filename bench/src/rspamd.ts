@@ -39,19 +39,14 @@ const report = await onStage(async (stage) => {
   const postfix = { dir: join(runDir, "postfix"), sinkPort, clamd, processes };
   const own = { dir: join(runDir, "our-rspamd"), processes, isFull: true, signal };
   const rspamd = keep(await startRspamd(own));
-  const peer = keep(await startPostfixWithRspamd(postfix));
   const servers: MailServer[] = [
     keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd, rspamd })),
-    peer,
+    keep(await startPostfixWithRspamd(postfix)),
     keep(await startAmavisd({ ...amavisd, children: processes })),
   ];
   for (const server of servers) await proveServer(server, sink, { virus: true, spam: true });
   const compared = await compareServers(stage, servers, options, targets, async (bytes) => [
-    await bareRspamdSubject({
-      rspamd: { pid: rspamd.pid, httpPort: rspamd.port },
-      bytes,
-      roundMs: options.roundMs,
-    }),
+    await bareRspamdSubject({ rspamd, bytes, roundMs: options.roundMs }),
   ]);
   compared.conditions.about["clamd"] = await versionOf("clamav-daemon");
   return compared;

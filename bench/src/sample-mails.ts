@@ -1,15 +1,11 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
+import { gtube } from "@rs-agent/spam-worker/canary.ts";
 
 /** Whose domain the recipients' is, on both sides. */
 export const recipientDomain = "bench.example";
 export const mailFrom = "sender@stranger.example";
 export const rcptTo = `rcpt@${recipientDomain}`;
-
-/** SpamAssassin's test string (https://spamassassin.apache.org/gtube/), known to rspamd too. */
-const gtube = ["XJS*C4JDBQADN1.NSBN3*2IDNEN", "GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL", "C.34X"].join(
-  "*",
-);
 
 const words =
   "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you were all her she there would their we him been has when who will no more if out so up said what its about than into them can only other time new some could these two may first then do any like my now over such our man me even most made after also did many off before must well back through years much where your way down should because long each just state those people too mister how little good world make very year still see work men day get here old life both between being under three never know same last another while us might great go come since against right came take used himself few house use place during without again home around small however found part school once set number".split(
@@ -75,7 +71,7 @@ export function virusMail(): Buffer {
 /** With GTUBE in its text. */
 export function spamMail(): Buffer {
   const type = "Content-Type: text/plain; charset=us-ascii";
-  return Buffer.from(`${head("An offer", type)}${gtube}\r\n\r\n.\r\n`, "latin1");
+  return Buffer.from(`${head("An offer", type)}${gtube()}\r\n\r\n.\r\n`, "latin1");
 }
 
 function head(subject: string, contentType: string): string {

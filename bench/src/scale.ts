@@ -1,14 +1,12 @@
-import { availableParallelism, loadavg } from "node:os";
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
-import { systemClock } from "@rs-agent/shared/clock.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RunningSystem } from "@rs-agent/start/system.ts";
-import { machine, onStage, renderConditions, say, type Conditions } from "./comparison.ts";
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { countCpu } from "./cpu-use.ts";
 import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";
-import { pidsOf, storePolicy } from "./our-system.ts";
+import { databaseText, pidsOf, storePolicy, withDatabase } from "./our-system.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 import {
   judge,
@@ -81,45 +79,36 @@ async function stepOf(system: RunningSystem, ends: Ends, workers: number): Promi
 }
 
 async function round(system: RunningSystem, ends: Ends, count: number) {
-  const usedBefore = cpuOf(system);
+  const cpuUsed = countCpu(() => pidsOf(system));
   const tookMs = await insertToSink(ends, raw, count);
-  const cpuPercent = ((cpuOf(system) - usedBefore) * 100) / (tookMs * availableParallelism());
+  const usedMs = Object.values(cpuUsed(1)).reduce((sum, ms) => sum + ms, 0);
+  const cpuPercent = (usedMs * 100) / (tookMs * availableParallelism());
   return { perSecond: (count * 1_000) / tookMs, cpuPercent };
 }
 
-function cpuOf(system: RunningSystem): number {
-  return Object.values(pidsOf(system))
-    .flat()
-    .reduce((sum, pid) => sum + treeCpuMs(pid), 0);
-}
-
-const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, sink, signal, keep }): Promise<Report> => {
-  const system = keep(
-    await startNullSystem({
-      runDir,
-      signal,
-      nextHop: sink.address,
-      counts: { "spam-worker": 0, "av-worker": counts[0] ?? 1 },
-      virus: { NULL_WORK_MS: String(workMs), NULL_CONCURRENCY: "1" },
-      prepare: (mongodb) => storePolicy(mongodb, { virus: true, spam: false }),
-    }),
-  );
-  const { uri, db, server, durability } = system.mongodb;
-  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
-  try {
-    const steps: Step[] = [];
-    for (const workers of counts) {
-      while (system.pids()["av-worker"].length < workers) await system.add("av-worker");
-      steps.push(await stepOf(system, { database, sink }, workers));
-    }
-    const load = { before, after: loadavg()[0] ?? 0 };
-    const about = { database: `${server}; ${durability}` };
-    return { conditions: { ...machine(), load, rounds, about }, workMs, steps };
-  } finally {
-    await database.close();
-  }
-});
+const report = await onStage(
+  async ({ runDir, sink, signal, keep, conditions }): Promise<Report> => {
+    const system = keep(
+      await startNullSystem({
+        runDir,
+        signal,
+        nextHop: sink.address,
+        counts: { "spam-worker": 0, "av-worker": counts[0] ?? 1 },
+        virus: { NULL_WORK_MS: String(workMs), NULL_CONCURRENCY: "1" },
+        prepare: (mongodb) => storePolicy(mongodb, { virus: true, spam: false }),
+      }),
+    );
+    return withDatabase(system.mongodb, async (database) => {
+      const steps: Step[] = [];
+      for (const workers of counts) {
+        while (system.pids()["av-worker"].length < workers) await system.add("av-worker");
+        steps.push(await stepOf(system, { database, sink }, workers));
+      }
+      const about = { database: databaseText(system.mongodb) };
+      return { conditions: conditions(rounds, about), workMs, steps };
+    });
+  },
+);
 
 function print({ conditions, steps }: Report): void {
   const table = new Table({

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
 import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+import { countCpu } from "./cpu-use.ts";
 import type { Subject, SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 
@@ -71,13 +71,12 @@ async function spamdRound(
   ask: Ask,
 ): Promise<SubjectRound> {
   const mails = Array.from({ length: count }, () => distinctMail(bytes));
-  const before = treeCpuMs(running.pid);
+  const cpuUsed = countCpu(() => ({ spamd: [running.pid] }));
   const beganAt = performance.now();
   const work = async () => {
     for (let mail = mails.pop(); mail !== undefined; mail = mails.pop()) await ask(mail);
   };
   await Promise.all(Array.from({ length: children }, work));
   const seconds = (performance.now() - beganAt) / 1_000;
-  const cpuMs = { spamd: (treeCpuMs(running.pid) - before) / count };
-  return { perSecond: count / seconds, cpuMs };
+  return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
 }

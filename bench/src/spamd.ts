@@ -1,10 +1,8 @@
-import { loadavg } from "node:os";
 import { join } from "node:path";
 import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
 import {
   caseOf,
   comparisonOptions,
-  machine,
   onStage,
   printReport,
   say,
@@ -25,8 +23,7 @@ const { rounds, roundMs } = options;
 const children = 2;
 
 await provide(peerNeeds.spamd, peerNeeds.spamc);
-const before = loadavg()[0] ?? 0;
-const report = await onStage(async ({ runDir, signal, keep }) => {
+const report = await onStage(async ({ runDir, signal, keep, conditions }) => {
   const running = keep(await startSpamd({ dir: join(runDir, "spamd"), signal, children }));
   const cases: ComparisonCase[] = [];
   for (const bytes of options.sizes) {
@@ -39,7 +36,6 @@ const report = await onStage(async ({ runDir, signal, keep }) => {
     cases.push(caseOf(sizeText(bytes), await interleave(subjects, rounds, say), []));
   }
   const about = { spamd: `${await versionOf("spamassassin")}, ${children} children` };
-  const load = { before, after: loadavg()[0] ?? 0 };
-  return { conditions: { ...machine(), load, rounds, about }, cases };
+  return { conditions: conditions(rounds, about), cases };
 });
 printReport(report, options.json);

@@ -47,10 +47,10 @@ export async function startAmavisd(options: AmavisdOptions): Promise<MailServer>
   await folderOf(dir);
   await folderOf(temp, user);
   const home = await folderOf(join(dir, "home"), user);
-  const places = { port, temp, home, rules: undefined as string | undefined };
-  if (likeSpamd !== undefined) places.rules = await copyRules(likeSpamd, join(dir, "rules"));
+  const rules =
+    likeSpamd === undefined ? undefined : await copyRules(likeSpamd, join(dir, "rules"));
   const file = join(dir, "amavisd.conf");
-  writeFileSync(file, configuration(options, places));
+  writeFileSync(file, configuration(options, { port, temp, home, rules }));
   const remove = () => rmSync(temp, { recursive: true, force: true });
   // Also where Ctrl-C comes while it starts.
   process.once("exit", remove);
@@ -62,9 +62,7 @@ export async function startAmavisd(options: AmavisdOptions): Promise<MailServer>
       port,
       env: { HOME: home },
     });
-    const engines = {
-      ...(clamd === undefined ? {} : { clamd: [clamd.pid] }),
-    };
+    const engines = clamd === undefined ? {} : { clamd: [clamd.pid] };
     return {
       name: "amavisd",
       address: `127.0.0.1:${port}`,
@@ -159,12 +157,11 @@ function configuration(options: AmavisdOptions, { port, temp, home, rules }: Pla
 }
 
 /** The same SpamAssassin: spamd's lists of plugins and its local.cf, with Bayes tokens of its own. */
-async function copyRules({ usersDir }: RunningSpamd, to: string): Promise<string> {
+async function copyRules({ configDir }: RunningSpamd, to: string): Promise<string> {
   await folderOf(to);
   const bayes = await folderOf(join(dirname(to), "bayes"), user);
-  const from = join(dirname(dirname(usersDir)), "config");
-  for (const name of readdirSync(from)) copyFileSync(join(from, name), join(to, name));
-  const local = readFileSync(join(from, "local.cf"), "utf8");
+  for (const name of readdirSync(configDir)) copyFileSync(join(configDir, name), join(to, name));
+  const local = readFileSync(join(configDir, "local.cf"), "utf8");
   const own = local.replace(/^bayes_path .*$/m, `bayes_path ${join(bayes, "bayes")}`);
   writeFileSync(join(to, "local.cf"), own);
   return to;

@@ -1,6 +1,7 @@
 import { chownSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { idsOfUser } from "@rs-agent/start/engines/system-user.ts";
 import { freePort } from "@rs-agent/start/free-port.ts";
 import { runCommand } from "@rs-agent/start/mongodb/run-command.ts";
 import type { MailServer } from "../mail-server.ts";
@@ -81,18 +82,13 @@ async function makeQueue(queue: string): Promise<void> {
   }
   await folderOf(join(queue, "pid"));
   const gid = groupId(group);
-  const postfixUid = Number(
-    readFileSync("/etc/passwd", "utf8")
-      .split("\n")
-      .find((line) => line.startsWith("postfix:"))
-      ?.split(":")[2],
-  );
+  const { uid } = await idsOfUser("postfix");
   for (const [name, mode] of [
     ["public", 0o2710],
     ["maildrop", 0o1730],
   ] as const) {
     const folder = await folderOf(join(queue, name), "postfix", mode);
-    chownSync(folder, postfixUid, gid);
+    chownSync(folder, uid, gid);
     await folderOf(folder, undefined, mode);
   }
 }

@@ -16,8 +16,6 @@ import { folderOf, startServer } from "./server-process.ts";
 export interface RspamdMilter {
   /** `host:port` of the milter. */
   milter: string;
-  /** Of its workers for HTTP, which have nothing to do unless they are asked. */
-  httpPort: number;
   pid: number;
   about: string;
   stop(): Promise<void>;
@@ -42,7 +40,6 @@ export async function startRspamdMilter(options: RspamdOptions): Promise<RspamdM
   const { dir } = options;
   await folderOf(dir);
   const port = await freePort();
-  const httpPort = await freePort();
   const dns = await startDns();
   const config = await folderOf(join(dir, "config"));
   const local = await folderOf(join(config, "local.d"));
@@ -52,9 +49,7 @@ export async function startRspamdMilter(options: RspamdOptions): Promise<RspamdM
   for (const [name, folder] of Object.entries(folders)) {
     variables.push(`--var=${name}=${await folderOf(join(dir, folder), user)}`);
   }
-  for (const [file, lines] of Object.entries(
-    settings(options, { port, httpPort, dnsPort: dns.port }),
-  )) {
+  for (const [file, lines] of Object.entries(settings(options, { port, dnsPort: dns.port }))) {
     writeFileSync(join(local, file), `${lines.join("\n")}\n`);
   }
   const asUser = process.getuid?.() === 0 ? ["-u", user, "-g", user] : [];
@@ -67,15 +62,13 @@ export async function startRspamdMilter(options: RspamdOptions): Promise<RspamdM
     });
     const { pid, stop } = server;
     try {
-      // The proxies and as many workers.
-      await untilCompiled(join(dir, "log", "rspamd.log"), 2 * options.processes);
+      await untilCompiled(join(dir, "log", "rspamd.log"), options.processes);
     } catch (error) {
       await stop();
       throw error;
     }
     return {
       milter: `127.0.0.1:${port}`,
-      httpPort,
       pid,
       about: `${await versionOf("rspamd")}, ${options.processes} processes`,
       stop: async () => {
@@ -96,7 +89,7 @@ const compiledWithinMs = 120_000;
  * says when it has them.
  */
 async function untilCompiled(logFile: string, processes: number): Promise<void> {
-  const loaded = /\((?:rspamd_proxy|normal)\).*hyperscan database .*has been loaded/g;
+  const loaded = /\(rspamd_proxy\).*hyperscan database .*has been loaded/g;
   const giveUpAt = performance.now() + compiledWithinMs;
   while ((readFileSync(logFile, "utf8").match(loaded) ?? []).length < processes) {
     if (performance.now() > giveUpAt) {
@@ -109,7 +102,7 @@ async function untilCompiled(logFile: string, processes: number): Promise<void> 
 /** https://docs.rspamd.com/configuration/ : files of local.d, which lie over Debian's. */
 function settings(
   { clamd, processes, dir }: RspamdOptions,
-  { port, httpPort, dnsPort }: { port: number; httpPort: number; dnsPort: number },
+  { port, dnsPort }: { port: number; dnsPort: number },
 ): Record<string, string[]> {
   const off = ["enabled = false;"];
   return {
@@ -124,7 +117,7 @@ function settings(
       `count = ${processes};`,
       'upstream "local" { default = yes; self_scan = yes; }',
     ],
-    "worker-normal.inc": [`bind_socket = "127.0.0.1:${httpPort}";`, `count = ${processes};`],
+    "worker-normal.inc": off,
     "worker-controller.inc": off,
     "worker-fuzzy.inc": off,
     // Asks servers of the project over the internet.
@@ -149,7 +142,7 @@ export async function startPostfixWithRspamd(options: {
   sinkPort: number;
   clamd: RunningClamd;
   processes: number;
-}): Promise<MailServer & { rspamd: RspamdMilter }> {
+}): Promise<MailServer> {
   const { dir, sinkPort, clamd, processes } = options;
   await folderOf(dir);
   const rspamd = await startRspamdMilter({ dir: join(dir, "rspamd"), clamd, processes });
@@ -157,7 +150,6 @@ export async function startPostfixWithRspamd(options: {
     const { milter } = rspamd;
     const postfix = await startPostfix({ dir: join(dir, "postfix"), sinkPort, milter });
     return {
-      rspamd,
       name: "postfix + rspamd",
       address: postfix.address,
       about: `${postfix.about} with ${rspamd.about}`,

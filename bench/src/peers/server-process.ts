@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { killGroup, stopGroup } from "@rs-agent/start/engines/engine-process.ts";
 import { idsOfUser } from "@rs-agent/start/engines/system-user.ts";
 import { listens } from "../smtp-sink.ts";
 
@@ -40,29 +41,17 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     () => undefined,
     () => undefined,
   );
-  const { pid } = child;
-  const killGroup = (signal: NodeJS.Signals) => {
-    try {
-      if (pid !== undefined) process.kill(-pid, signal);
-    } catch {
-      // ESRCH: all of them have ended.
-    }
-  };
-  const killAtExit = () => killGroup("SIGKILL");
+  // Its children outlive a parent that was killed, and keep the port.
+  child.once("exit", () => killGroup(child));
+  const killAtExit = () => killGroup(child);
   process.once("exit", killAtExit);
   const stop = async () => {
-    child.kill("SIGTERM");
-    const limit = new AbortController();
-    const late = wait(stopWithinMs, undefined, { signal: limit.signal }).catch(() => undefined);
-    await Promise.race([ended, late]);
-    limit.abort();
-    killGroup("SIGKILL");
-    await ended;
+    await stopGroup(child, ended, stopWithinMs);
     process.off("exit", killAtExit);
   };
   const giveUpAt = performance.now() + readyWithinMs;
   while (!(await listens(port))) {
-    const isGone = pid === undefined || child.exitCode !== null || child.signalCode !== null;
+    const isGone = child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
     if (!isGone && performance.now() < giveUpAt) {
       await wait(50);
       continue;
@@ -71,7 +60,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     const said = readFileSync(logFile, "utf8").trim().split("\n").slice(-8).join("\n");
     throw new TerminalError("SETUP_FAILED", `${program} does not start:\n${said}`);
   }
-  return { pid: pid ?? 0, stop };
+  return { pid: child.pid ?? 0, stop };
 }
 
 /** Makes a folder that everybody may pass, and that belongs to that user where we are root. */

@@ -1,0 +1,25 @@
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+
+/** Process ids by part; what they have started counts with them. */
+export type Processes = Readonly<Record<string, readonly number[]>>;
+
+/** From now on; the answer is CPU milliseconds a mail since then, by part. */
+export function countCpu(processes: () => Processes): (mails: number) => Record<string, number> {
+  const before = cpuOf(processes());
+  return (mails) =>
+    Object.fromEntries(
+      Object.entries(cpuOf(processes())).map(([part, ms]) => [
+        part,
+        (ms - (before[part] ?? 0)) / mails,
+      ]),
+    );
+}
+
+function cpuOf(processes: Processes): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(processes).map(([part, pids]) => [
+      part,
+      pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0),
+    ]),
+  );
+}
