@@ -3,96 +3,28 @@
    manifests are data of many shapes: a lookup that finds nothing fails the test */
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { loadConfig } from "@rs-agent/shared/config.ts";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import type { z } from "zod";
-import { avWorkerConfigSchema } from "../../services/av-worker/src/config.ts";
-import { dispatcherConfigSchema } from "../../services/dispatcher/src/config.ts";
-import { enricherConfigSchema } from "../../services/enricher/src/config.ts";
-import { ingestConfigSchema } from "../../services/ingest/src/config.ts";
-import { relayConfigSchema } from "../../services/relay/src/config.ts";
-import { spamWorkerConfigSchema } from "../../services/spam-worker/src/config.ts";
-import { allowedFlows, flowsIn } from "./network-flows.ts";
-import { containersOf, podOf, render, type Manifest } from "./kustomize.ts";
-
-const root = dirname(dirname(import.meta.dirname));
-const read = (path: string) => readFileSync(join(root, path), "utf8");
-const folder = join(root, "deploy/kubernetes");
-const page = read("docs/kubernetes.md");
-
-const schemas: Record<string, z.ZodType> = {
-  ingest: ingestConfigSchema,
-  dispatcher: dispatcherConfigSchema,
-  "av-worker": avWorkerConfigSchema,
-  "spam-worker": spamWorkerConfigSchema,
-  enricher: enricherConfigSchema,
-  relay: relayConfigSchema,
-};
-const services = Object.keys(schemas);
-const overlays = readdirSync(join(folder, "overlays"));
-const rendered = new Map(overlays.map((name) => [name, render(join(folder, "overlays", name))]));
-
-/* What is looked up must be there: `undefined` in its place would make a comparison of nothing. */
-
-function manifestsOf(overlay: string): Manifest[] {
-  const manifests = rendered.get(overlay);
-  if (manifests === undefined) throw new Error(`there is no overlay ${overlay}`);
-  return manifests;
-}
-
-function find(overlay: string, kind: string, name: string): Manifest {
-  const found = manifestsOf(overlay).find((one) => one.kind === kind && one.metadata.name === name);
-  if (found === undefined) throw new Error(`${overlay} has no ${kind} ${name}`);
-  return found;
-}
-
-function ofKind(overlay: string, ...kinds: string[]): Manifest[] {
-  const found = manifestsOf(overlay).filter(({ kind }) => kinds.includes(kind as string));
-  if (found.length === 0) throw new Error(`${overlay} has no ${kinds.join(" or ")}`);
-  return found;
-}
-
-function workloads(overlay: string): Manifest[] {
-  return manifestsOf(overlay).filter((one) => podOf(one) !== undefined);
-}
-
-function container(overlay: string, workload: string, name = workload): Manifest {
-  const found = containersOf(find(overlay, "Deployment", workload)).find(
-    (one) => one.name === name,
-  );
-  if (found === undefined) throw new Error(`${workload} has no container ${name}`);
-  return found;
-}
-
-/** As the kubelet makes it: maps first, then what the container itself says. */
-function environmentOf(overlay: string, { envFrom = [], env = [] }: Manifest) {
-  const maps = envFrom.map(
-    (from: Manifest) => find(overlay, "ConfigMap", from.configMapRef.name as string).data,
-  );
-  const own = env.map((one: Manifest) => [one.name, one.value ?? "a field of the pod"]);
-  return Object.assign({}, ...maps, Object.fromEntries(own)) as Record<string, string>;
-}
-
-function settingsOf(overlay: string, service: string): Manifest {
-  const env = environmentOf(overlay, container(overlay, service));
-  // The files are not here; that their names lead into a mounted secret is tested apart.
-  const here = { ...env, MONGODB_USERNAME_FILE: "", MONGODB_PASSWORD_FILE: "" };
-  return loadConfig(schemas[service] as z.ZodType, here);
-}
-
-const labelsOf = (workload: Manifest) => podOf(workload)?.metadata.labels as object;
-
-function isSelected(selector: Record<string, string>, workload: Manifest): boolean {
-  const labels = new Map(Object.entries(labelsOf(workload)));
-  return Object.entries(selector).every(([key, value]) => labels.get(key) === value);
-}
-
-function bytesOf(quantity: string): number {
-  const [, digits, unit] = /^(\d+)(Mi|Gi)$/.exec(quantity) ?? [];
-  if (digits === undefined) throw new Error(`"${quantity}" is no amount of memory`);
-  return Number(digits) * (unit === "Gi" ? 2 ** 30 : 2 ** 20);
-}
+import type { dispatcherConfigSchema } from "../../services/dispatcher/src/config.ts";
+import { allowedFlows } from "./network-flows.ts";
+import { containersOf, podOf, type Manifest } from "./kustomize.ts";
+import {
+  read,
+  folder,
+  page,
+  services,
+  overlays,
+  manifestsOf,
+  find,
+  ofKind,
+  workloads,
+  container,
+  environmentOf,
+  settingsOf,
+  isSelected,
+  bytesOf,
+} from "./manifests.ts";
 
 it("applies every file of deploy/kubernetes", () => {
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" })
@@ -335,119 +267,3 @@ function secretsOf(volumes: Manifest[]): string[] {
     ...(projected?.sources ?? []).map((source: Manifest) => source.secret.name as string),
   ]);
 }
-
-describe("side-cars", () => {
-  it.each([
-    ["av-worker", "clamd"],
-    ["spam-worker", "spamd"],
-  ])("starts the engine of %s before it and stops it after it", (worker, engine) => {
-    const sideCar = container("production", worker, engine);
-    const { initContainers } = podOf(find("production", "Deployment", worker))?.spec;
-    expect(initContainers).toEqual([sideCar]);
-    expect(sideCar).toMatchObject({ restartPolicy: "Always", args: ["beside"] });
-  });
-
-  it("connects av-worker and clamd by the socket of clamd.conf", () => {
-    const { AV_CLAMD } = environmentOf("production", container("production", "av-worker"));
-    const [, socket = ""] = /^LocalSocket (.*)$/m.exec(read("deploy/clamav/clamd.conf")) ?? [];
-    expect(AV_CLAMD).toBe(socket);
-    for (const name of ["av-worker", "clamd"]) {
-      expect(container("production", "av-worker", name).volumeMounts).toContainEqual({
-        name: "clamd-socket",
-        mountPath: dirname(socket),
-      });
-    }
-  });
-
-  it("has spamd and its worker agree on the number of children", () => {
-    const of = (name: string) =>
-      environmentOf("production", container("production", "spam-worker", name))["SPAM_CHILDREN"];
-    expect(of("spamd")).toBe(of("spam-worker"));
-    const { securityContext } = podOf(find("production", "Deployment", "spam-worker"))?.spec;
-    expect(securityContext.sysctls).toEqual([
-      { name: "net.ipv4.ip_unprivileged_port_start", value: "0" },
-    ]);
-  });
-
-  it("has one writer of signatures and one of rules", () => {
-    const writers = workloads("production").flatMap((workload) =>
-      (podOf(workload)?.spec.volumes ?? [])
-        .filter(({ persistentVolumeClaim: claim }: Manifest) => claim && !claim.readOnly)
-        .map((volume: Manifest) => [volume.persistentVolumeClaim.claimName, workload]),
-    );
-    expect(writers.map(([claim, { metadata, spec }]) => [claim, metadata.name, spec])).toEqual([
-      ["clamav-signatures", "freshclam", expect.objectContaining(alone)],
-      ["spam-rules", "spam-rules", expect.objectContaining(alone)],
-    ]);
-  });
-});
-
-const alone = { replicas: 1, strategy: { type: "Recreate" } };
-
-describe("components", () => {
-  it("scales each kind of worker by what the dispatchers want of it", () => {
-    const kinds = { "av-worker": "virus", "spam-worker": "spam", enricher: "enrich" };
-    for (const [worker, kind] of Object.entries(kinds)) {
-      const { spec } = find("production", "ScaledObject", worker);
-      expect(spec.scaleTargetRef).toEqual({ kind: "Deployment", name: worker });
-      // Applying again must not set a number that KEDA has changed.
-      expect(find("production", "Deployment", worker).spec).not.toHaveProperty("replicas");
-      const [{ metadata, metricType }] = spec.triggers;
-      expect(metricType).toBe("AverageValue");
-      expect(metadata).toMatchObject({ threshold: "1", ignoreNullValues: "false" });
-      expect(metadata.query).toBe(
-        `max(rs_agent_workers_wanted{kind="${kind}",namespace="rs-agent"})`,
-      );
-      expect(spec.minReplicaCount).toBeGreaterThan(0);
-      expect(spec.maxReplicaCount).toBeGreaterThan(spec.minReplicaCount as number);
-    }
-    expect(read("docs/metrics.md")).toMatch(/^\| `rs_agent_workers_wanted` .* max /m);
-  });
-
-  it("scrapes each service at the port of its health", () => {
-    const { spec } = find("production", "PodMonitor", "rs-agent");
-    expect(spec.podMetricsEndpoints).toMatchObject([{ port: "health", path: "/metrics" }]);
-    for (const service of services) {
-      const workload = find("production", "Deployment", service);
-      expect(isSelected(spec.selector.matchLabels, workload)).toBe(true);
-    }
-  });
-
-  it("has the alerts of docs/metrics.md", () => {
-    const [, text = ""] = /```yaml\n(groups:\n.*?)```/s.exec(read("docs/metrics.md")) ?? [];
-    expect(find("production", "PrometheusRule", "rs-agent").spec).toEqual(parse(text));
-  });
-
-  it("renews spam-workers with a right to nothing else", () => {
-    expect(find("production", "Role", "renew-spam-workers").rules).toEqual([
-      {
-        apiGroups: ["apps"],
-        resources: ["deployments"],
-        resourceNames: ["spam-worker"],
-        verbs: ["get", "patch"],
-      },
-    ]);
-  });
-});
-
-describe("network policies", () => {
-  it("let through what the table of docs/kubernetes.md has, and nothing else", () => {
-    const { flows } = allowedFlows(manifestsOf("production"));
-    const names = workloads("production").map(({ metadata }) => metadata.name as string);
-    const documented = flowsIn(page, names);
-    expect(documented.length).toBeGreaterThan(30);
-    expect(flows).toEqual(documented);
-  });
-
-  it("let submission in from the networks that ingest lets submit", () => {
-    const { INGEST_SUBMISSION_CLIENTS: clients = "" } = environmentOf(
-      "production",
-      container("production", "ingest"),
-    );
-    const { flows } = allowedFlows(manifestsOf("production"));
-    const from = flows
-      .filter((flow) => flow.endsWith("> ingest:2587"))
-      .map((flow) => flow.split(" ")[0]);
-    expect(from).toEqual(clients.split(",").sort());
-  });
-});
