@@ -55,17 +55,17 @@ export function fits(worker: Placeable, wish: Wish): boolean {
  */
 export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
   let best: W | undefined;
+  let bestFree: Credit = { tasks: 0, bytes: 0 };
   for (const worker of workers) {
-    if (fits(worker, wish) && (best === undefined || isBefore(worker, best))) best = worker;
+    if (!fits(worker, wish)) continue;
+    const free = freeCredit(worker);
+    const more = free.tasks - bestFree.tasks || free.bytes - bestFree.bytes;
+    const isBefore = more > 0 || (more === 0 && worker.placedAtMs < (best?.placedAtMs ?? Infinity));
+    if (!isBefore) continue;
+    best = worker;
+    bestFree = free;
   }
   return best;
-}
-
-function isBefore(one: Placeable, other: Placeable): boolean {
-  const [a, b] = [freeCredit(one), freeCredit(other)];
-  if (a.tasks !== b.tasks) return a.tasks > b.tasks;
-  if (a.bytes !== b.bytes) return a.bytes > b.bytes;
-  return one.placedAtMs < other.placedAtMs;
 }
 
 /** Whom to keep for a task that must be alone: who is kept already, else who has the least in hand. */
