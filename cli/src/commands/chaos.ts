@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { ChaosArguments } from "@rs-agent/chaos/command.ts";
-import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { CliDeps } from "../session.ts";
+import { withoutKit } from "../without-kit.ts";
 
 /** `rs-agent chaos`: the kill kit on a private system of its own; no installation is touched. */
 export function addChaos(program: Command, deps: CliDeps): void {
@@ -16,7 +16,7 @@ export function addChaos(program: Command, deps: CliDeps): void {
     .action(async (given: ChaosArguments) => {
       // Loaded here only: the kit brings database drivers and SMTP servers along.
       const { chaosCommand, runChaosCommand } = await import("@rs-agent/chaos/command.ts").catch(
-        withoutKit,
+        withoutKit("the kill kit", "npm run chaos"),
       );
       const { output } = deps;
       const exitCode = await runChaosCommand(chaosCommand(given), {
@@ -25,14 +25,4 @@ export function addChaos(program: Command, deps: CliDeps): void {
       });
       deps.setExitCode(exitCode);
     });
-}
-
-/** The container image has no kit: it would need its servers, and a system of its own to break. */
-function withoutKit(error: unknown): never {
-  if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
-  throw new TerminalError(
-    "SETUP_MISSING",
-    "the kill kit is not installed here: run `npm run chaos` in a checkout",
-    { cause: error },
-  );
 }

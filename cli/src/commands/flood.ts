@@ -2,9 +2,9 @@ import { dirname } from "node:path";
 import type { Command } from "commander";
 import type { FloodArguments } from "@rs-agent/flood/command.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
-import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { loadCliConfig, peerConfigSchema } from "../config.ts";
 import type { CliDeps } from "../session.ts";
+import { withoutKit } from "../without-kit.ts";
 
 /** `rs-agent flood`: load at a stated rate, measured from outside (docs/flood.md). */
 export function addFlood(program: Command, deps: CliDeps): void {
@@ -47,7 +47,7 @@ const options = [
 
 async function flood(given: FloodArguments, deps: CliDeps): Promise<number> {
   const { runFloodCommand, processesOfStart } = await import("@rs-agent/flood/command.ts").catch(
-    withoutKit,
+    withoutKit("the load tool", "npx rs-agent flood"),
   );
   const { env, settingsFile, output } = deps;
   const hasDatabase = (env.MONGODB_URI ?? env.MONGODB_URI_FILE ?? "") !== "";
@@ -59,14 +59,4 @@ async function flood(given: FloodArguments, deps: CliDeps): Promise<number> {
   };
   const live = deps.live ?? { write: (text) => output.complain(text.trimEnd()) };
   return runFloodCommand(given, settings, { print: (text) => output.print(text), live });
-}
-
-/** The container image has no kit. */
-function withoutKit(error: unknown): never {
-  if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
-  throw new TerminalError(
-    "SETUP_MISSING",
-    "the load tool is not installed here: run `npx rs-agent flood` in a checkout",
-    { cause: error },
-  );
 }
