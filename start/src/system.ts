@@ -5,7 +5,7 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
 import { freePort } from "./free-port.ts";
 import { takeOver } from "./leftovers.ts";
-import { cacheFolderOf, loadMongoDbConfig } from "./mongodb/config.ts";
+import { cacheFolderOf } from "./mongodb/config.ts";
 import { startParts, type Parts } from "./parts.ts";
 import { ServiceProcess, type ProcessEnd } from "./service-process.ts";
 
@@ -237,7 +237,7 @@ class System implements RunningSystem {
       cwd: root,
       env: definedOf({
         // What Node has compiled once starts in two thirds of the time.
-        NODE_COMPILE_CACHE: join(cacheFolderOf(loadMongoDbConfig()), "node-compile-cache"),
+        NODE_COMPILE_CACHE: join(cacheFolderOf(process.env), "node-compile-cache"),
         ...process.env,
         ...healthOf(process.env["HEALTH_HTTP"]),
         ...(await this.#wiring(name, nth)),

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { cpuMs } from "@rs-agent/start/cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+import { processTree } from "@rs-agent/start/process-tree.ts";
 import { residentMb } from "@rs-agent/start/resident-memory.ts";
 import { wrongOption } from "../wrong-option.ts";
 
@@ -47,17 +48,16 @@ export function watchProcesses(processes: readonly NamedProcess[]): { stop(): Pr
   const uses = processes.map(({ name, pid }) => ({
     name,
     pid,
-    before: treeOf(pid).reduce((sum, each) => sum + cpuMs(each), 0),
+    before: treeCpuMs(pid),
     now: 0,
     maxRssMb: 0,
   }));
   const look = () => {
     for (const use of uses) {
-      const tree = treeOf(use.pid);
-      const sum = (of: (pid: number) => number) => tree.reduce((all, each) => all + of(each), 0);
       // A process that has ended keeps what it had.
-      use.now = Math.max(use.now, sum(cpuMs));
-      use.maxRssMb = Math.max(use.maxRssMb, sum(residentMb));
+      use.now = Math.max(use.now, treeCpuMs(use.pid));
+      const mb = processTree(use.pid).reduce((sum, each) => sum + residentMb(each), 0);
+      use.maxRssMb = Math.max(use.maxRssMb, mb);
     }
   };
   look();
@@ -73,22 +73,6 @@ export function watchProcesses(processes: readonly NamedProcess[]): { stop(): Pr
       }));
     },
   };
-}
-
-/** The process and all below it (proc(5), /proc/PID/task/TID/children). */
-function treeOf(pid: number): number[] {
-  const children = tasksOf(pid).flatMap((task) =>
-    readText(`/proc/${pid}/task/${task}/children`).split(" ").filter(Boolean).map(Number),
-  );
-  return [pid, ...children.flatMap(treeOf)];
-}
-
-function tasksOf(pid: number): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`);
-  } catch {
-    return [];
-  }
 }
 
 const interpreters = /^(?:node|perl|python[\d.]*)$/;

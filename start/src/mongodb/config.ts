@@ -23,7 +23,9 @@ export function loadMongoDbConfig(env: NodeJS.ProcessEnv = process.env): MongoDb
 }
 
 /** The folder in which fetched programs are kept (XDG base directory specification). */
-export function cacheFolderOf(config: MongoDbConfig): string {
+export function cacheFolderOf(
+  config: Pick<MongoDbConfig, "RS_AGENT_CACHE" | "XDG_CACHE_HOME">,
+): string {
   return (
     config.RS_AGENT_CACHE ?? join(config.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "rs-agent")
   );

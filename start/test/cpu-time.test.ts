@@ -1,0 +1,31 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { expect, it, onTestFinished, vi } from "vitest";
+import { treeCpuMs } from "../src/cpu-time.ts";
+
+/** `sh` with these commands, one after the other; it stays behind its last one. */
+function shell(commands: string): number {
+  const child = spawn("sh", ["-c", `${commands}; sleep 600`], { detached: true, stdio: "ignore" });
+  const { pid } = child;
+  if (pid === undefined) throw new Error("there is no sh");
+  onTestFinished(async () => {
+    process.kill(-pid, "SIGKILL");
+    await once(child, "exit");
+  });
+  return pid;
+}
+
+it("counts what a process has started, and what of that has ended", async () => {
+  const burn = `"${process.execPath}" -e "const end = Date.now() + 400; while (Date.now() < end);"`;
+  const [busy, idle] = [shell(burn), shell("true")];
+  await vi.waitFor(() => expect(treeCpuMs(busy)).toBeGreaterThan(200));
+  expect(treeCpuMs(idle)).toBeLessThan(200);
+  const ended = shell(`${burn}; exec sleep 599`);
+  await vi.waitFor(() => expect(treeCpuMs(ended)).toBeGreaterThan(200));
+});
+
+it("is 0 for a process that is gone", async () => {
+  const child = spawn("true");
+  await once(child, "exit");
+  expect(treeCpuMs(child.pid ?? 0)).toBe(0);
+});
