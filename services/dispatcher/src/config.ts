@@ -37,7 +37,7 @@ export const dispatcherConfigSchema = z
     /** A task's deadline: this, and `TASK_DEADLINE_PER_MB_MS` for each million bytes. */
     TASK_DEADLINE_MS: integer(1_000, 3_600_000).default(180_000),
     TASK_DEADLINE_PER_MB_MS: integer(0, 600_000).default(5_000),
-    /** Verdicts wait this long for company before they are written. */
+    /** Verdicts wait this long, and up to twice that, for company before they are written. */
     VERDICT_WRITE_MS: integer(0, 10_000).default(300),
     /** A folder shared with workers of this host: disk mode. */
     SPOOL_DIR: z.string().optional(),

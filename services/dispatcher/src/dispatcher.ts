@@ -99,11 +99,15 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const observation = createObservation({ config, database, pool, desk, catches, meter, metrics });
   const adoption: Adoption = startAdoption({ config, database, intake, log, signal: stop.signal });
   const watching = config.CHANGE_STREAM
-    ? database.mails.watch((hint) => {
-        if (hint.next === "plan") catches.onHint(hint);
-        if (hint.next === undefined) intake.tick();
-        else intake.poke(hint.next);
-      }, stop.signal)
+    ? database.mails.watch({
+        whose: "checks",
+        onHint: (hint) => {
+          if (hint.next === "plan") catches.onHint(hint);
+          if (hint.next === undefined) intake.tick();
+          else intake.poke(hint.next);
+        },
+        signal: stop.signal,
+      })
     : Promise.resolve();
   const timers = startTimers(log, [
     { everyMs: config.POLL_MS, run: () => tick(intake, adoption) },

@@ -1,20 +1,25 @@
 import type { HeldMail } from "./held-mail.ts";
 
-/** Writes fresh verdicts a moment later, together, unless the mail's end has written them already. */
+/**
+ * Writes fresh verdicts together, after `afterMs` and before twice that, unless the mail's end has
+ * written them already.
+ */
 export function createVerdictWriter(
   afterMs: number,
   write: (held: HeldMail) => void,
 ): { add(held: HeldMail): void } {
   let fresh = new Set<HeldMail>();
+  let due = new Set<HeldMail>();
   const flush = () => {
-    const now = fresh;
+    for (const held of due) if (!held.over && held.pending !== undefined) write(held);
+    due = fresh;
     fresh = new Set();
-    for (const held of now) if (!held.over && held.pending !== undefined) write(held);
+    if (due.size > 0) setTimeout(flush, afterMs);
   };
   return {
     add(held) {
-      if (fresh.size === 0) setTimeout(flush, afterMs);
-      fresh.add(held);
+      if (fresh.size + due.size === 0) setTimeout(flush, afterMs);
+      if (!due.has(held)) fresh.add(held);
     },
   };
 }

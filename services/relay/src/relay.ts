@@ -93,10 +93,14 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     showRelay(deps.metrics, { counts, routes: () => routes.snapshots });
   }
   const watching = config.CHANGE_STREAM
-    ? database.mails.watch((hint) => {
-        if (hint.state === "ready") catches.onHint(hint);
-        routes.onHint(hint);
-      }, draining.signal)
+    ? database.mails.watch({
+        whose: "relay",
+        onHint: (hint) => {
+          if (hint.state === "ready") catches.onHint(hint);
+          routes.onHint(hint);
+        },
+        signal: draining.signal,
+      })
     : Promise.resolve();
   const reporting = setInterval(() => {
     const snapshot = { counts, routes: routes.snapshots };

@@ -8,9 +8,10 @@ import {
 } from "mongodb";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../logger.ts";
+import { lanes } from "../mail/lane.ts";
 import { mailStateSchema } from "../mail/record.ts";
 import { isPassing, type StoredDocument } from "./connection.ts";
-import type { MailHint } from "./mails.ts";
+import type { MailHint, WatchOptions } from "./mails.ts";
 
 export interface FollowOptions {
   /** Opens the stream, at the token if there is one. */
@@ -26,6 +27,10 @@ export interface FollowOptions {
 
 const firstRetryMs = 100;
 const longestRetryMs = 5_000;
+/** Under load, changes of this time are fetched together: a fetch costs both sides as much as a query. */
+const companyMs = 25;
+/** A change that took longer to come was fetched; others came along with the one before. */
+const atOnceMs = 1;
 
 /**
  * Follows a change stream until `signal` aborts. It is a hint and never more (I6): whatever breaks
@@ -71,9 +76,12 @@ async function readStream(
   let first: Document | null = await stream.tryNext();
   onOpen();
   while (!signal.aborted) {
+    const askedAt = performance.now();
     const change: Document = first ?? (await stream.next());
+    const wasFetched = first === null && performance.now() - askedAt >= atOnceMs;
     first = null;
     onChange(change);
+    if (wasFetched) await delay(companyMs, undefined, { signal }).catch(() => undefined);
   }
 }
 
@@ -91,23 +99,30 @@ function mayResume(error: unknown): boolean {
   return isPassing(error) && !(error instanceof MongoServerError && error.code === 286);
 }
 
-/** Only changes that bring mail to somebody: new records, and a new `next`. */
-const mailPipeline = [
-  {
-    $match: {
-      $or: [
-        { operationType: { $in: ["insert", "replace"] } },
-        { "updateDescription.updatedFields.next": { $exists: true } },
-      ],
-    },
-  },
+const inserted = "fullDocument";
+const updated = "updateDescription.updatedFields";
+const ofChecks = { $in: ["plan", "retry", ...lanes] };
+const ofRelay = { $in: ["ready", "relaying"] };
+
+/** Only changes that bring mail to whoever watches: new records, and a new `next`. */
+const matches = {
+  all: [{ [`${inserted}.next`]: { $exists: true } }, { [`${updated}.next`]: { $exists: true } }],
+  checks: [{ [`${inserted}.next`]: ofChecks }, { [`${updated}.next`]: ofChecks }],
+  relay: [
+    { [`${inserted}.state`]: ofRelay },
+    { [`${updated}.state`]: ofRelay, [`${updated}.next`]: { $exists: true } },
+  ],
+} as const;
+
+const pipelineOf = (whose: keyof typeof matches) => [
+  { $match: { $or: [...matches[whose]] } },
   {
     $project: {
       "documentKey._id": 1,
-      "fullDocument.state": 1,
-      "fullDocument.next": 1,
-      "updateDescription.updatedFields.state": 1,
-      "updateDescription.updatedFields.next": 1,
+      [`${inserted}.state`]: 1,
+      [`${inserted}.next`]: 1,
+      [`${updated}.state`]: 1,
+      [`${updated}.next`]: 1,
     },
   },
 ];
@@ -115,20 +130,18 @@ const mailPipeline = [
 /** The change stream on `mails` as hints. */
 export function watchMails(
   mails: Collection<StoredDocument>,
-  options: {
-    onHint: (hint: MailHint) => void;
-    onLost: () => void;
-    signal: AbortSignal;
-    log: Logger;
-  },
+  { whose = "all", onHint, onLost = () => onHint({}), signal }: WatchOptions,
+  log: Logger,
 ): Promise<void> {
   return followChanges({
-    ...options,
+    signal,
+    log,
+    onLost,
     name: "mails",
-    open: (at) => mails.watch(mailPipeline, at),
+    open: (at) => mails.watch(pipelineOf(whose), at),
     onChange: (change) => {
       const hint = hintOf(change);
-      if (hint !== undefined) options.onHint(hint);
+      if (hint !== undefined) onHint(hint);
     },
   });
 }

@@ -41,8 +41,7 @@ export function createMailStore(deps: {
     find: (query) => queries.findMails(mails, log, query),
     children: (parentId) => queries.childrenOf(mails, log, parentId),
     countOutcomes: () => queries.countOutcomes(mails),
-    watch: (onHint, signal, onLost = () => onHint({})) =>
-      watchMails(mails, { onHint, onLost, signal, log }),
+    watch: (options) => watchMails(mails, options, log),
     get staleWrites() {
       return staleWrites;
     },

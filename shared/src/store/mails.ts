@@ -53,6 +53,16 @@ export interface MailHint {
   next?: string;
 }
 
+/** Who watches for which mail. */
+export interface WatchOptions {
+  /** Only what may bring mail to a dispatcher (`checks`) or to a relay. Default: to anybody. */
+  whose?: "all" | "checks" | "relay";
+  onHint: (hint: MailHint) => void;
+  /** Changes were missed (I6). Default: a hint about nothing in particular. */
+  onLost?: () => void;
+  signal: AbortSignal;
+}
+
 /** What `find` looks for; all that is given must fit. */
 export interface MailQuery {
   /** A recipient's or the sender's address, whatever its case. */
@@ -175,10 +185,10 @@ export interface MailStore {
   /** Reads every record: for tests, benches and small installations. */
   countOutcomes(): Promise<Conservation>;
   /**
-   * Tells of new work by the change stream until `signal` aborts. Never throws: it reopens what breaks,
-   * and calls `onLost` (default: a hint about nothing in particular) when changes were missed (I6).
+   * Tells of new work by the change stream until the signal aborts. Never throws: it reopens what
+   * breaks. The first hint comes at once; those that follow it closely come together.
    */
-  watch(onHint: (hint: MailHint) => void, signal: AbortSignal, onLost?: () => void): Promise<void>;
+  watch(options: WatchOptions): Promise<void>;
   /** Writes that found the lease to be another's, since the start. */
   readonly staleWrites: number;
 }

@@ -24,7 +24,7 @@ describe("the change stream of mails", () => {
     const { mails } = database().store;
     const hints: MailHint[] = [];
     const abort = new AbortController();
-    const ended = mails.watch((hint) => hints.push(hint), abort.signal);
+    const ended = mails.watch({ onHint: (hint) => hints.push(hint), signal: abort.signal });
     await untilHeard(hints);
     const mail = newMail({ next: "told" });
     await mails.insert(mail);
@@ -59,11 +59,11 @@ describe("the change stream of mails", () => {
     const hints: MailHint[] = [];
     const abort = new AbortController();
     let lost = 0;
-    const ended = store.mails.watch(
-      (hint) => hints.push(hint),
-      abort.signal,
-      () => (lost += 1),
-    );
+    const ended = store.mails.watch({
+      onHint: (hint) => hints.push(hint),
+      onLost: () => (lost += 1),
+      signal: abort.signal,
+    });
     await untilHeard(hints);
     proxy.cut();
     await database().store.mails.insert(newMail({ next: "during the cut" }));
@@ -80,7 +80,7 @@ describe("the change stream of mails", () => {
 
   it("ends when its signal aborts, though nothing ever comes", async () => {
     const abort = new AbortController();
-    const ended = database().store.mails.watch(() => undefined, abort.signal);
+    const ended = database().store.mails.watch({ onHint: () => undefined, signal: abort.signal });
     abort.abort();
     await ended;
   });
@@ -93,11 +93,11 @@ describe("a change stream of which the server says", () => {
     const store = await openStore(proxy.uri, database().name);
     const told: string[] = [];
     const abort = new AbortController();
-    const ended = store.mails.watch(
-      ({ next = "" }) => told.push(next),
-      abort.signal,
-      () => told.push("lost"),
-    );
+    const ended = store.mails.watch({
+      onHint: ({ next = "" }) => told.push(next),
+      onLost: () => told.push("lost"),
+      signal: abort.signal,
+    });
     onTestFinished(async () => {
       abort.abort();
       await ended;
