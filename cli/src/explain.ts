@@ -201,9 +201,10 @@ function waitOf(
 }
 
 function circumstancesOf(verdict: VirusVerdict | SpamVerdict, waitedMs: number): string {
-  const { engine, worker, workMs, blind } = verdict;
+  const { engine, worker, workMs, blind, askedFor } = verdict;
   const unseen = blind === undefined || blind.length === 0 ? "" : `, blind for ${blind.join(", ")}`;
-  return `${engineText(engine)}, by ${worker}, ${timesText(waitedMs, workMs)}${unseen}`;
+  const shared = askedFor === undefined ? "" : `, asked for ${askedFor}`;
+  return `${engineText(engine)}, by ${worker}, ${timesText(waitedMs, workMs)}${unseen}${shared}`;
 }
 
 /** `clamd 1.4.3, signatures 27500 of 2026-01-31`. */

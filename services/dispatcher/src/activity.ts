@@ -1,7 +1,12 @@
 import type { LostReason, LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Count, Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { MailState } from "@rs-agent/shared/mail/record.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import {
+  checkKinds,
+  taskKinds,
+  type CheckKind,
+  type TaskKind,
+} from "@rs-agent/shared/mail/verdict.ts";
 import type { LoadMeter } from "./load-meter.ts";
 
 /** Seconds: a clamd takes a few milliseconds, a spamd some, a huge archive minutes. */
@@ -17,6 +22,7 @@ export class Activity {
   readonly #finished: Count<"state">;
   readonly #arrived: Count<"kind">;
   readonly #tasks: Count<"kind" | "result">;
+  readonly #shared: Count<"kind">;
   readonly #strikes: Count<"kind">;
   readonly #gone: Count<"kind" | "reason">;
   readonly #service: ReturnType<Metrics["histogram"]>;
@@ -53,6 +59,14 @@ export class Activity {
         labels: ["kind"],
       },
       serviceBuckets,
+    );
+    this.#shared = metrics.counter(
+      {
+        name: "rs_agent_checks_shared_total",
+        help: "Checks that were not made, because a part of the same split mail has the verdict",
+        labels: ["kind"],
+      },
+      checkKinds.map((kind) => ({ kind })),
     );
     this.#strikes = metrics.counter(
       {
@@ -96,6 +110,10 @@ export class Activity {
 
   onLost({ kind, reason }: LostTask): void {
     this.#tasks.add({ kind, result: `lost-${reason}` });
+  }
+
+  onShared(kind: CheckKind): void {
+    this.#shared.add({ kind });
   }
 
   onStrikes(kind: TaskKind, strikes: number): void {

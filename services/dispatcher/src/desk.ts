@@ -23,10 +23,11 @@ import { advance, end, forgetTransientVerdicts, noteEngineAway } from "./mail-fl
 import { createPlacement, type Placement } from "./placement.ts";
 import { plan, type PlanningDeps } from "./planning.ts";
 import type { Policies } from "./policies.ts";
-import { onLost, onResult, type ResultDeps } from "./results.ts";
+import { adoptVerdict, onLost, onResult, type ResultDeps } from "./results.ts";
+import { SiblingChecks } from "./sibling-checks.ts";
 import type { Spool } from "./spool.ts";
 import { isSeen, placed, toSpool } from "./spool-placement.ts";
-import { taskFor } from "./task-for.ts";
+import { deadlineFor, taskFor } from "./task-for.ts";
 import * as transitions from "./transitions.ts";
 import { createVerdictWriter } from "./verdict-writer.ts";
 
@@ -54,6 +55,7 @@ export class Desk {
   readonly #deps: DeskDeps;
   readonly #flow: ResultDeps;
   readonly #planning: PlanningDeps;
+  readonly #siblings: SiblingChecks;
   readonly #awayLog: AwayLog;
   #paused: ReadonlySet<string> = new Set();
   #draining = false;
@@ -63,6 +65,7 @@ export class Desk {
     this.#awayLog = new AwayLog(deps.clock, deps.log, () => deps.pool.workers());
     this.held = this.#createHeldMails();
     this.placement = this.#createPlacement();
+    this.#siblings = this.#createSiblings();
     this.#flow = this.#createFlow();
     this.#planning = this.#createPlanning();
   }
@@ -124,6 +127,12 @@ export class Desk {
     return this.#paused.has(step);
   }
 
+  /** What has waited too long, for a worker or for a sibling. Called by a timer. */
+  expire(): void {
+    this.placement.expire();
+    this.#siblings.expire();
+  }
+
   async sweepSpool(): Promise<void> {
     const { spool, database } = this.#deps;
     await spool?.sweep(async (mailId, token) => {
@@ -145,9 +154,15 @@ export class Desk {
     await advance(this.#flow, mail);
   }
 
-  /** Where older mail waits for this task in the database, a mail that was not claimed for it joins that. */
   #ask(mail: HeldMail, kind: TaskKind): void {
     if (mail.over) return;
+    if (kind !== "enrich" && this.#siblings.join(mail, kind)) mail.asked.add(kind);
+    else this.#askForItself(mail, kind);
+  }
+
+  /** Where older mail waits for this task in the database, a mail that was not claimed for it joins that. */
+  #askForItself(mail: HeldMail, kind: TaskKind): void {
+    mail.asked.delete(kind);
     if (isNewTo(mail, kind)) this.#deps.activity.onArrived(kind);
     const isBusy = mail.tasks.size > 0 || mail.asked.size > 0;
     const lane = laneFor(mail, kind);
@@ -238,6 +253,22 @@ export class Desk {
     });
   }
 
+  #createSiblings(): SiblingChecks {
+    const { config, clock, activity } = this.#deps;
+    return new SiblingChecks({
+      monotonicMs: () => clock.monotonicMs(),
+      patienceMs: ({ mail }) => deadlineFor(mail.body, config),
+      askAgain: (mail, kind) => this.#ask(mail, kind),
+      askForItself: (mail, kind) => this.#askForItself(mail, kind),
+      adopt: (mail, kind, verdict) => {
+        if (mail.over) return;
+        mail.asked.delete(kind);
+        activity.onShared(kind);
+        this.#settle(mail, adoptVerdict(this.#flow, mail, kind, verdict));
+      },
+    });
+  }
+
   #createFlow(): ResultDeps {
     const { config, database, log, policies, activity } = this.#deps;
     const verdicts = createVerdictWriter(config.VERDICT_WRITE_MS, (mail) =>
@@ -266,6 +297,7 @@ export class Desk {
       putBody: (mail, raw) => this.held.untilAnswered(mail, () => database.bodies.put(raw)),
       giveBack: (mail, next, reason) => this.#giveBack(mail, next, reason),
       writeSoon: (mail) => verdicts.add(mail),
+      onVerdict: (mail, kind, verdict) => this.#siblings.onVerdict(mail, kind, verdict),
       onStrikes: (kind, count) => activity.onStrikes(kind, count),
     };
   }

@@ -112,7 +112,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const timers = startTimers(log, [
     { everyMs: config.POLL_MS, run: () => tick(intake, adoption) },
     { everyMs: config.POLL_MS, run: () => intake.tickSuspects() },
-    { everyMs: 250, run: () => desk.placement.expire() },
+    { everyMs: 250, run: () => desk.expire() },
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
     { everyMs: 2_000, run: () => report(deps, observation.status()) },

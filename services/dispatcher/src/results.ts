@@ -1,7 +1,13 @@
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
 import type { BodyRef, Enriched } from "@rs-agent/shared/mail/record.ts";
-import { isTransient, type CheckKind, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import {
+  isTransient,
+  type CheckKind,
+  type SpamVerdict,
+  type TaskKind,
+  type VirusVerdict,
+} from "@rs-agent/shared/mail/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
 import { note, type HeldMail } from "./held-mail.ts";
 import { advance, end, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
@@ -14,6 +20,8 @@ export interface ResultDeps extends MailFlowDeps {
   giveBack: (held: HeldMail, next: ResultHead["task"], reason: string) => Promise<void>;
   /** Verdicts are written after a moment, together. */
   writeSoon: (held: HeldMail) => void;
+  /** A check has ended: its verdict may be that of siblings too. */
+  onVerdict: (held: HeldMail, kind: CheckKind, verdict: VirusVerdict | SpamVerdict) => void;
   onStrikes: (kind: TaskKind, count: number) => void;
 }
 
@@ -42,14 +50,35 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
   const verdict = verdictOf(head, result.engine, deps.clock.now());
   if (verdict === undefined) return;
-  note(held, { set: { [`verdicts.${head.task}`]: verdict } });
-  deps.writeSoon(held);
+  noteVerdict(deps, held, head.task, verdict);
+  deps.onVerdict(held, head.task, verdict);
   const { strikes = 0, from } = head;
   if (strikes > 0) {
     strike(deps, held, head.task, strikes, from, "engine died or did not answer");
     if (isAlone) return giveUp(deps, held, head.task);
   }
   await advance(deps, held);
+}
+
+/** Takes in the verdict that a sibling with the same bytes and settings got. */
+export function adoptVerdict(
+  deps: ResultDeps,
+  held: HeldMail,
+  kind: CheckKind,
+  verdict: VirusVerdict | SpamVerdict,
+): Promise<void> {
+  noteVerdict(deps, held, kind, verdict);
+  return advance(deps, held);
+}
+
+function noteVerdict(
+  deps: Pick<ResultDeps, "writeSoon">,
+  held: HeldMail,
+  kind: CheckKind,
+  verdict: VirusVerdict | SpamVerdict,
+): void {
+  note(held, { set: { [`verdicts.${kind}`]: verdict } });
+  deps.writeSoon(held);
 }
 
 /** The mail has been worked on, whatever was found. */

@@ -92,6 +92,8 @@ const circumstances = {
   at: z.date(),
   /** Kinds of content for which this engine was told to answer `OK` unseen (AV_ALLOW_BLIND). */
   blind: z.array(z.string().max(32)).max(8).optional(),
+  /** The part of the same split mail for which the engine was asked, where that was another one. */
+  askedFor: z.string().max(64).optional(),
 };
 
 /** Finding and circumstances: `{ finding: { kind: "clean" }, engine, … }`. */

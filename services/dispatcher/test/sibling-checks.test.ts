@@ -1,0 +1,171 @@
+import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { CheckKind, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
+import { describe, expect, it, vi } from "vitest";
+import { hold, type HeldMail } from "../src/held-mail.ts";
+import { SiblingChecks } from "../src/sibling-checks.ts";
+import { openBench, tenant, type Bench } from "./in-process.ts";
+
+const settings = { timeout: 15_000, interval: 50 };
+const recipients = ["a@acme.example", "b@other.acme.example"];
+
+/** Both recipients' mail is ready; the virus and spam verdicts of both parts. */
+async function verdictsOf(bench: Bench, id: string) {
+  await vi.waitFor(async () => {
+    const children = await bench.database.mails.children(id);
+    expect(children.map(({ state }) => state)).toEqual(["ready", "ready"]);
+  }, settings);
+  return (await bench.database.mails.children(id)).map(({ verdicts }) => verdicts);
+}
+
+const tasksOf = (bench: Bench, kind: CheckKind) =>
+  bench.asked.filter((each) => each.startsWith(`${kind} `));
+
+describe("the parts of a split mail", () => {
+  it("ask once for a check whose settings they share", async () => {
+    const bench = await openBench();
+    await bench.policy(`${tenant}
+domains:
+  other.acme.example: { spam: { threshold: 3 } }
+`);
+    await bench.dispatcher();
+    for (const kind of ["virus", "spam", "enrich"] as const) bench.worker(kind);
+    const id = await bench.mail({ recipients });
+    const [first, second] = await verdictsOf(bench, id);
+    for (const kind of ["virus", "spam"] as const) {
+      const [task] = tasksOf(bench, kind);
+      expect(tasksOf(bench, kind)).toHaveLength(1);
+      const asker = task?.split(" ")[1];
+      const told = [first?.[kind]?.askedFor, second?.[kind]?.askedFor];
+      expect(told.sort()).toEqual([asker, undefined]);
+      expect(second?.[kind]?.finding).toEqual(first?.[kind]?.finding);
+    }
+  });
+
+  it("ask each for itself where engine settings differ", async () => {
+    const bench = await openBench();
+    await bench.policy(`${tenant}
+domains:
+  other.acme.example: { spam: { user: other } }
+`);
+    await bench.dispatcher();
+    for (const kind of ["virus", "spam", "enrich"] as const) bench.worker(kind);
+    await verdictsOf(bench, await bench.mail({ recipients }));
+    expect(tasksOf(bench, "virus")).toHaveLength(1);
+    expect(tasksOf(bench, "spam")).toHaveLength(2);
+  });
+
+  it("ask for themselves where the one that asked got no answer", async () => {
+    const bench = await openBench();
+    await bench.policy(`
+default: { spam: { threshold: 3 } }
+${tenant}
+domains:
+  other.acme.example: { spam: off }
+`);
+    await bench.dispatcher();
+    let tasks = 0;
+    bench.worker("virus", {
+      handle: () => {
+        tasks += 1;
+        if (tasks === 1) return Promise.reject(new Error("the engine fell over"));
+        return Promise.resolve({ output: { kind: "clean" } });
+      },
+    });
+    for (const kind of ["spam", "enrich"] as const) bench.worker(kind);
+    await verdictsOf(bench, await bench.mail({ recipients }));
+    expect(new Set(tasksOf(bench, "virus"))).toHaveLength(2);
+  });
+});
+
+const settingsHash = "0".repeat(32);
+
+function part(overrides: Partial<MailRecord> = {}): HeldMail {
+  const mail = {
+    _id: newMailId(),
+    parentId: "parent",
+    body: { id: "body", form: "document", size: 1, sha256: sha256Hex("x") },
+    ...overrides,
+  } as MailRecord;
+  const held = hold({ mail, token: "", validUntilMs: Infinity });
+  held.plan = { virus: { settings: {}, settingsHash } } as unknown as HeldMail["plan"];
+  return held;
+}
+
+function verdict(finding: VirusVerdict["finding"]): VirusVerdict {
+  const sha256 = sha256Hex("x");
+  return { finding, settingsHash, sha256, worker: "w", queueMs: 0, workMs: 1, at: new Date() };
+}
+
+function openChecks() {
+  const told: [string, string, (string | undefined)?][] = [];
+  const clock = { ms: 0 };
+  const checks = new SiblingChecks({
+    monotonicMs: () => clock.ms,
+    patienceMs: () => 1_000,
+    askAgain: ({ mail }) => told.push(["again", mail._id]),
+    askForItself: ({ mail }) => told.push(["itself", mail._id]),
+    adopt: ({ mail }, _kind, { askedFor }) => told.push(["adopt", mail._id, askedFor]),
+  });
+  return { checks, clock, told };
+}
+
+describe("a sibling's check", () => {
+  it("is taken by those that wait and by those that come later, for a while", async () => {
+    const { checks, clock, told } = openChecks();
+    const [asker, waits, late, tooLate] = [part(), part(), part(), part()];
+    expect(checks.join(asker, "virus")).toBe(false);
+    expect(checks.join(waits, "virus")).toBe(true);
+    checks.onVerdict(asker, "virus", verdict({ kind: "clean" }));
+    expect(checks.join(late, "virus")).toBe(true);
+    await Promise.resolve();
+    const from = asker.mail._id;
+    expect(told).toEqual([
+      ["adopt", waits.mail._id, from],
+      ["adopt", late.mail._id, from],
+    ]);
+    clock.ms += 61_000;
+    checks.expire();
+    expect(checks.join(tooLate, "virus")).toBe(false);
+  });
+
+  it("is not waited for longer than for an answer of its own", () => {
+    const { checks, clock, told } = openChecks();
+    const waits = part();
+    checks.join(part(), "virus");
+    checks.join(waits, "virus");
+    clock.ms += 999;
+    checks.expire();
+    expect(told).toEqual([]);
+    clock.ms += 1;
+    checks.expire();
+    expect(told).toEqual([["itself", waits.mail._id]]);
+  });
+
+  it("that could not be made, or whose mail has left, is asked for again", async () => {
+    const { checks, told } = openChecks();
+    const [asker, waits, gone] = [part(), part(), part()];
+    checks.join(asker, "virus");
+    checks.join(waits, "virus");
+    checks.join(gone, "virus");
+    gone.over = true;
+    checks.onVerdict(asker, "virus", verdict({ kind: "unchecked", reason: "time-out" }));
+    expect(told).toEqual([]);
+    asker.over = true;
+    asker.left.resolve(undefined);
+    await Promise.resolve();
+    expect(told).toEqual([["again", waits.mail._id]]);
+    expect(checks.join(waits, "virus")).toBe(false);
+  });
+
+  it.each<[string, Partial<MailRecord>]>([
+    ["other bytes", { body: { id: "b", form: "document", size: 1, sha256: sha256Hex("y") } }],
+    ["another parent", { parentId: "other" }],
+    ["no parent", { parentId: undefined }],
+    ["strikes", { strikes: 1 }],
+  ])("is not shared with a mail that has %s", (_, differs) => {
+    const { checks } = openChecks();
+    checks.join(part(), "virus");
+    expect(checks.join(part(differs), "virus")).toBe(false);
+  });
+});
