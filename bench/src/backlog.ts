@@ -170,7 +170,7 @@ function compared(seen: readonly Seen[]): Level[] {
       timeRatio: { ...spreadOf(ratios), ...judge(ratios, { most }) },
       ...(ratio === undefined
         ? {}
-        : { examined: { ratio, target: `≤ ${most}`, meets: ratio <= most } }),
+        : { examined: { ratio, target: { most }, meets: ratio <= most } }),
     };
   });
 }

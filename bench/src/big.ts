@@ -61,7 +61,7 @@ const report = await onStage(
     ]);
     const memory = watch.stop().map((seen) => {
       const isOurs = seen.part !== "database" && seen.part !== "clamd";
-      return isOurs ? { ...seen, target: `≤ ${mostMb}`, meets: seen.maxMb <= mostMb } : seen;
+      return isOurs ? { ...seen, target: { most: mostMb }, meets: seen.maxMb <= mostMb } : seen;
     });
     const about = { ours: ours.about, clamd: await versionOf("clamav-daemon") };
     const seconds = (lastAt - beganAt) / 1_000;

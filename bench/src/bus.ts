@@ -26,6 +26,7 @@ import {
   medianInterval,
   spreadOf,
   spreadText,
+  type AtLeast,
   type Interval,
   type Judgement,
   type Spread,
@@ -47,7 +48,7 @@ export interface BusFigures {
   bus: Spread;
   raw: Spread;
   /** Of the rounds, each to the raw one beside it. */
-  ratio: Spread & Judgement & { interval?: Interval };
+  ratio: Spread & Judgement<AtLeast> & { interval?: Interval };
   /** The bus with CURVE keys, and what is left of it (of the medians). */
   keyed: Spread;
   keyedRatio: number;

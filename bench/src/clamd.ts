@@ -14,6 +14,7 @@ import {
   judgementText,
   spreadOf,
   spreadText,
+  type AtLeast,
   type Judgement,
   type Spread,
 } from "./spread.ts";
@@ -40,14 +41,14 @@ const atOnce = Number(values["at-once"]);
 const sizes = [4 * 1024, 50 * 1024, 1024 * 1024];
 
 /** Per second, for one size of mail. */
-interface Figures {
+export interface ClamdFigures {
   size: number;
   client: Spread;
   bare: Spread;
-  ratio: Spread & Judgement;
+  ratio: Spread & Judgement<AtLeast>;
 }
 
-async function run(): Promise<Figures[]> {
+async function run(): Promise<ClamdFigures[]> {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-bench-clamd-"));
   const clamd = await startClamd({ dir });
   const address = parseClamdAddress(clamd.address);
@@ -57,7 +58,7 @@ async function run(): Promise<Figures[]> {
   const pool = new ClamdPool([address], options, { check, log: createSilentLogger() });
   try {
     await pool.check(new AbortController().signal);
-    const figures: Figures[] = [];
+    const figures: ClamdFigures[] = [];
     for (const size of sizes) figures.push(await measure(size, pool, address));
     return figures;
   } finally {
@@ -67,7 +68,11 @@ async function run(): Promise<Figures[]> {
   }
 }
 
-async function measure(size: number, pool: ClamdPool, address: ClamdAddress): Promise<Figures> {
+async function measure(
+  size: number,
+  pool: ClamdPool,
+  address: ClamdAddress,
+): Promise<ClamdFigures> {
   const pairs: { client: number; bare: number }[] = [];
   await clientRound(pool, size);
   await bareRound(address, size);
@@ -141,7 +146,7 @@ function bareRound(address: ClamdAddress, size: number): Promise<number> {
   });
 }
 
-function show(figures: readonly Figures[]): string {
+function show(figures: readonly ClamdFigures[]): string {
   const table = new Table({
     head: ["bytes", "client, scans/s", "bare loop, scans/s", "ratio"],
     style: { head: [], border: [] },

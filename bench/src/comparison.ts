@@ -3,13 +3,14 @@ import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { exit } from "@rs-agent/shared/lifecycle.ts";
 import { interrupted, stopSignal } from "@rs-agent/start/stop-signal.ts";
 import { mailSubject, type MailServer } from "./mail-server.ts";
 import { folderOf } from "./peers/server-process.ts";
 import { interleave, ratioOf, type Ratio, type Subject, type SubjectFigures } from "./rounds.ts";
 import { startSmtpSink, type SmtpSink } from "./smtp-sink.ts";
-import { judge, judgementText, spreadText, type Judgement } from "./spread.ts";
+import { judge, judgementText, spreadText, type AtLeast, type Judgement } from "./spread.ts";
 
 /** The ratio to that other that is demanded of ours. */
 export interface RatioTarget {
@@ -22,7 +23,7 @@ export interface ComparisonCase {
   /** `4 KB` */
   title: string;
   figures: SubjectFigures[];
-  ratios: (Ratio & { judgement?: Judgement })[];
+  ratios: (Ratio & { judgement?: Judgement<AtLeast> })[];
 }
 
 export interface ComparisonReport {
@@ -71,6 +72,9 @@ export function comparisonOptions(defaults: {
   };
 }
 
+/** The exit code where the machine lacks what the benchmark measures or is measured with (sysexits.h: EX_UNAVAILABLE). */
+export const setupMissing = 69;
+
 /** What a comparison runs in: a folder of its own, the sink, and the end of everything that was started. */
 export interface Stage {
   runDir: string;
@@ -109,15 +113,20 @@ export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T>
       return { ...machine(), load, rounds, about };
     },
   });
+  let exitCode = interrupted;
   try {
     return await Promise.race([working, stopped]);
+  } catch (error) {
+    if (error instanceof TerminalError && error.code === "SETUP_MISSING") exitCode = setupMissing;
+    else if (!signal.aborted) throw error;
+    say(messageOf(error));
   } finally {
     for (const one of started) await one.stop();
     sink.stop();
     rmSync(runDir, { recursive: true, force: true });
-    // The work may still wait for something; servers that were being started end with this process.
-    if (signal.aborted) exit(interrupted);
   }
+  // The work may still wait for something; servers that were being started end with this process.
+  return exit(exitCode);
 }
 
 /** Servers that take mail, side by side, for each size of mail. */

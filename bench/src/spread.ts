@@ -57,27 +57,28 @@ function binomialHalf(n: number, k: number): number {
   return chance;
 }
 
+/** What is demanded of a figure. */
+export type AtLeast = { least: number };
+export type Target = AtLeast | { most: number };
+
 /** Whether a figure with its interval is what is demanded of it. */
-export interface Judgement {
-  target: string;
+export interface Judgement<T extends Target = Target> {
+  target: T;
   meets: boolean | "too few rounds";
 }
 
 /** A target is met when the interval's end that is worse for us meets it. */
-export function judge(
-  values: readonly number[],
-  target: { least: number } | { most: number },
-): Judgement {
+export function judge<T extends Target>(values: readonly number[], target: T): Judgement<T> {
   const interval = medianInterval(values);
-  const text = "least" in target ? `≥ ${target.least}` : `≤ ${target.most}`;
-  if (interval === undefined) return { target: text, meets: "too few rounds" };
+  if (interval === undefined) return { target, meets: "too few rounds" };
   const { lower, upper } = interval;
   const meets = "least" in target ? lower >= target.least : upper <= target.most;
-  return { target: text, meets };
+  return { target, meets };
 }
 
 /** `meets the target ≥ 5`, `misses the target ≥ 5`. */
 export function judgementText({ target, meets }: Judgement): string {
-  if (typeof meets === "string") return `target ${target}: ${meets} to say`;
-  return `${meets ? "meets" : "misses"} the target ${target}`;
+  const text = "least" in target ? `≥ ${target.least}` : `≤ ${target.most}`;
+  if (typeof meets === "string") return `target ${text}: ${meets} to say`;
+  return `${meets ? "meets" : "misses"} the target ${text}`;
 }

@@ -28,10 +28,10 @@ describe("a target", () => {
   it("is met by the worse end of the interval, not by the median", () => {
     const values = [0.9, 1.1, 1.1, 1.1, 1.2, 1.2, 1.3];
     expect(spreadOf(values).median).toBe(1.1);
-    expect(judge(values, { least: 1 })).toEqual({ target: "≥ 1", meets: false });
-    expect(judge(values, { least: 0.9 })).toEqual({ target: "≥ 0.9", meets: true });
-    expect(judge(values, { most: 1.2 })).toEqual({ target: "≤ 1.2", meets: false });
-    expect(judge(values, { most: 1.3 })).toEqual({ target: "≤ 1.3", meets: true });
+    expect(judge(values, { least: 1 })).toEqual({ target: { least: 1 }, meets: false });
+    expect(judge(values, { least: 0.9 })).toEqual({ target: { least: 0.9 }, meets: true });
+    expect(judge(values, { most: 1.2 })).toEqual({ target: { most: 1.2 }, meets: false });
+    expect(judge(values, { most: 1.3 })).toEqual({ target: { most: 1.3 }, meets: true });
   });
 
   it("is not judged by few rounds", () => {
