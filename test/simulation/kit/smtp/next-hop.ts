@@ -238,9 +238,11 @@ class Session implements Peer {
     const replies = recipients.map(() =>
       isTroubled && random.chance(0.3) ? random.pick(refusals) : "250 2.0.0 taken",
     );
-    const isTaken = (_: string, place: number) =>
-      replies[place]?.startsWith("250") === true &&
-      (place < troubled || (decided.kind !== "reply" && !this.#forgets(decided)));
+    const isTaken = (_: string, place: number) => {
+      if (replies[place]?.startsWith("250") !== true) return false;
+      if (decided.kind === "reply") return place !== troubled;
+      return place < troubled || !this.#forgets(decided);
+    };
     const taken = recipients.filter(isTaken);
     if (taken.length > 0) this.#take(body, taken);
     for (const [place, recipient] of recipients.entries()) {
