@@ -57,11 +57,13 @@ export class SiblingChecks {
       return false;
     }
     const { asker, answer, waiting } = check;
+    // What it was told in an earlier claim does not count in this one (I4).
+    if (asker.mail._id === held.mail._id) return false;
     if (answer !== undefined) {
       queueMicrotask(() => this.#deps.adopt(held, kind, answer.verdict));
       return true;
     }
-    if (asker === held || asker.over) return false;
+    if (asker.over) return false;
     waiting.set(held, this.#deps.monotonicMs() + this.#deps.patienceMs(held, kind));
     return true;
   }

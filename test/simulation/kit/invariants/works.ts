@@ -66,26 +66,42 @@ export class Works {
       const isSame = old?.at.getTime() === verdict.at.getTime() && old.worker === verdict.worker;
       // What is unchecked may be a dispatcher's own word.
       if (!isSame && verdict.finding.kind !== "unchecked")
-        this.#checkOrigin(entry, before, check, verdict);
+        this.#checkOrigin(entry, { before, after }, check, verdict);
     }
   }
 
-  #checkOrigin({ id, by }: Entry, before: MailRecord, check: CheckKind, verdict: Verdict): void {
-    const name = `${id} ${check} ${verdict.at.getTime()} ${by?.name ?? ""}`;
+  #checkOrigin(
+    { id, by }: Entry,
+    { before, after }: { before: MailRecord; after: MailRecord },
+    check: CheckKind,
+    verdict: Verdict,
+  ): void {
+    const asker = verdict.askedFor ?? id;
+    if (asker !== id) this.#checkSibling(after, check, asker);
+    const name = `${asker} ${check} ${verdict.at.getTime()} ${by?.name ?? ""}`;
     const fitting = this.#all.filter(
       (one) =>
-        one.task.mailId === id &&
+        one.task.mailId === asker &&
         one.task.task === check &&
+        one.task.sha256 === after.body.sha256 &&
+        one.task.settingsHash === after.plan?.[check]?.settingsHash &&
         one.worker.name === verdict.worker &&
         one.output?.kind === verdict.finding.kind &&
         (this.#counted.get(one) ?? name) === name,
     );
-    const claimedMs = this.#leases.claimedMs(before);
+    const claimedMs = asker === id ? this.#leases.claimedMs(before) : 0;
     const work = fitting.find(({ beganMs }) => beganMs >= claimedMs);
     if (work !== undefined) this.#counted.set(work, name);
     else if (fitting.length > 0) {
       this.#broken("I4", id, `a ${check} verdict from a task of an earlier claim`);
     } else this.#broken("I4", id, `a ${check} verdict that no task of it has given`);
+  }
+
+  /** Only parts of one split mail share a check. */
+  #checkSibling({ _id, parentId }: MailRecord, check: CheckKind, asker: string): void {
+    const sibling = this.#world.set.local("mails").get(asker);
+    if (parentId === undefined || sibling?.["parentId"] !== parentId)
+      this.#broken("I4", _id, `a ${check} verdict of ${asker}, which is no part of the same mail`);
   }
 
   #broken(invariant: string, mailId: string, text: string): void {
