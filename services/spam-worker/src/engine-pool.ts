@@ -23,6 +23,8 @@ interface Member {
   inFlight: number;
   /** Canaries are on their way by our own doing: after a failure, until it is able. */
   probing: boolean;
+  /** It has gone away with a mail in hand; settles when its canaries have said how it is. */
+  doubt: PromiseWithResolvers<undefined> | undefined;
 }
 
 export interface EnginePoolDeps {
@@ -44,7 +46,9 @@ export interface JudgeOptions {
 
 /**
  * Several engines as one: each mail goes to the least busy of those whose canaries passed. One
- * that cannot be reached is left out until they pass again, and its mail goes to another.
+ * that cannot be reached is left out until they pass again, and its mail goes to another. One that
+ * went away with a mail in hand is given no other before they have passed: what it does then is not the
+ * next mail's doing.
  */
 export class EnginePool {
   readonly #members: Member[];
@@ -58,6 +62,7 @@ export class EnginePool {
       state: { kind: "unable", reason: `${client.engineName} ${client.address}: not asked yet` },
       inFlight: 0,
       probing: false,
+      doubt: undefined,
     }));
   }
 
@@ -73,15 +78,19 @@ export class EnginePool {
     const { clock } = this.#deps;
     const startedAt = clock.monotonicMs();
     for (;;) {
-      const member = this.#leastBusy();
-      if (member?.state.kind !== "able") return { finding: this.#nobodyAble() };
-      const { engine } = member.state;
       const timeoutMs = Math.max(1, options.timeoutMs - (clock.monotonicMs() - startedAt));
+      const member = this.#leastBusy();
+      if (member?.state.kind !== "able") {
+        if (await this.#doubtSettled(timeoutMs, options.signal)) continue;
+        return { finding: this.#nobodyAble() };
+      }
+      const { engine } = member.state;
       member.inFlight += 1;
       const judgement = await member.client
         .judge(mail, { signal: options.signal, timeoutMs })
         .finally(() => (member.inFlight -= 1));
       const { finding, lost } = judgement;
+      if (lost === "died") this.#doubt(member, finding);
       if (lost !== undefined && (await this.#isStrike(member, lost, options.accountMs))) {
         this.#shallTryAnother(member, judgement);
         return { finding, engine, strikes: 1 };
@@ -137,6 +146,30 @@ export class EnginePool {
     );
   }
 
+  /** Leaves it out until its canaries, which begin at once, have passed. */
+  #doubt(member: Member, finding: SpamFinding): void {
+    const { engineName, address } = member.client;
+    const reason = finding.kind === "unchecked" ? finding.detail : undefined;
+    member.doubt ??= Promise.withResolvers();
+    this.#setState(member, { kind: "unable", reason: `${engineName} ${address}: ${reason ?? ""}` });
+    void this.#probe(member);
+  }
+
+  /** Waits for an engine in doubt to be found able or not; false: there is none, or the time is over. */
+  async #doubtSettled(withinMs: number, signal: AbortSignal): Promise<boolean> {
+    const doubts = this.#members.flatMap(({ doubt }) => (doubt === undefined ? [] : [doubt]));
+    if (doubts.length === 0) return false;
+    const settled = new AbortController();
+    const patience = wait(withinMs, false, { signal: AbortSignal.any([signal, settled.signal]) });
+    const isSettled = await Promise.race([
+      patience.catch(() => false),
+      ...doubts.map(({ promise }) => promise.then(() => true)),
+    ]);
+    settled.abort();
+    signal.throwIfAborted();
+    return isSettled;
+  }
+
   /** An engine that was not reached has seen nothing of the mail: another may have it. */
   #shallTryAnother(member: Member, { finding, isEnginesWord }: Judgement): boolean {
     if (finding.kind !== "unchecked" || isEnginesWord === true) return false;
@@ -170,6 +203,8 @@ export class EnginePool {
     const options = { signal, timeoutMs: this.#deps.canaryTimeoutMs };
     const outcome = await member.client.putCanariesThrough(options);
     this.#setState(member, outcome);
+    member.doubt?.resolve(undefined);
+    member.doubt = undefined;
     if (outcome.kind === "unable") void this.#probe(member);
   }
 

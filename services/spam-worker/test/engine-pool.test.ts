@@ -162,6 +162,35 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     expect(await pool.judge(mail, ask)).not.toHaveProperty("strikes");
   });
 
+  it("that has died of a mail is given no other before its canaries have passed: no strike for the next", async () => {
+    let isDown = false;
+    const pool = await poolOf(1, (request) => {
+      if (isPoison(request)) isDown = true;
+      // What stands before the engine takes the connection all the same.
+      return isDown ? { chunks: [], then: "reset" } : undefined;
+    });
+    await pool.canary(signal);
+    const first = await pool.judge(poison, ask);
+    expect(first).toMatchObject({ finding: { kind: "unchecked" }, strikes: 1 });
+    expect(pool.concurrency()).toBe(0);
+    const next = await pool.judge(mail, ask);
+    expect(next.finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
+    expect(next.strikes).toBeUndefined();
+    expect(mailsSeen(fakes[0])).toBe(1);
+  });
+
+  it("that died of a mail and is back at once gets the next one, which has waited for that", async () => {
+    const pool = await poolOf(1, (request) =>
+      isPoison(request) ? { chunks: [], then: "reset" } : undefined,
+    );
+    await pool.canary(signal);
+    const first = await pool.judge(poison, ask);
+    expect(pool.concurrency()).toBe(0);
+    const next = await pool.judge(mail, ask);
+    expect(first.strikes).toBe(1);
+    expect(next.finding.kind).toBe("ham");
+  });
+
   it("a mail over which a spamd does not answer that is well otherwise gets a strike", async () => {
     const hang = { chunks: [], then: "hang" } as const;
     const pool = await poolOf(2, (request) => (isPoison(request) ? hang : undefined));
