@@ -16,6 +16,7 @@ const scripts = {
   test: "start/src/test.ts",
   chaos: "chaos/src/main.ts",
   simulate: "test/simulation/main.ts",
+  "mongo-build": "start/src/mongo-build.ts",
 };
 const oldestForTypes = 24;
 
@@ -104,7 +105,7 @@ function handOver(node, script, args) {
 const [mode, ...args] = process.argv.slice(2);
 const script = scripts[mode];
 if (script === undefined && mode !== "install") {
-  fail("usage: node start/bootstrap.mjs install|start|test|chaos|simulate [options]");
+  fail("usage: node start/bootstrap.mjs install|start|test|chaos|simulate|mongo-build [options]");
 }
 if (packagesAreMissing()) await installPackages();
 if (script !== undefined) handOver(findNode(), script, args);

@@ -7,6 +7,7 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { cacheFolderOf, loadMongoDbConfig } from "../src/mongodb/config.ts";
 import { findProgram } from "../src/mongodb/find-program.ts";
 import { runCommand } from "../src/mongodb/run-command.ts";
+import { buildRustServer, cachedRustServer } from "../src/mongodb/rust-server.ts";
 import { startServerProcess } from "../src/mongodb/server-process.ts";
 import { startMongoDb } from "../src/mongodb.ts";
 
@@ -43,6 +44,41 @@ async function withoutDownload(): Promise<void> {
   const mark = `${new Date().toISOString()}\nno internet in this test`;
   await writeFile(join(folder, "cache", "mongod", "download-failed"), mark);
 }
+
+describe("npm run mongo:build", () => {
+  const build = (path: string, reports: string[] = []) =>
+    buildRustServer({
+      cacheDir: join(folder, "cache"),
+      path,
+      env: { PATH: `${path}:/usr/bin:/bin` },
+      report: (text) => reports.push(text),
+    });
+
+  it("builds the server by cargo to where startMongoDb looks for it, once", async () => {
+    const bin = await program(
+      "cargo",
+      `echo "$@" >> ${folder}/asked
+      for root in "$@"; do :; done
+      mkdir -p "$root/bin"; cp "$0" "$root/bin/secantusd-rs"
+      echo "Compiling something"; echo "Finished"`,
+    );
+    const reports: string[] = [];
+    const file = await build(bin, reports);
+    expect(file).toBe(cachedRustServer(join(folder, "cache")));
+    expect(await build(bin)).toBe(file);
+    const asked = (await readFile(join(folder, "asked"), "utf8")).trim().split("\n");
+    expect(asked).toHaveLength(1);
+    expect(asked[0]).toMatch(/^install secantus-mdb --version \S+ --ignore-rust-version --root /);
+    expect(reports.at(-1)).toBe("Finished");
+    expect(reports.join()).not.toContain("Compiling");
+  });
+
+  it("says what to install where there is no cargo, and what cargo said where it failed", async () => {
+    await expect(build(folder)).rejects.toThrow(/no cargo on the PATH: install Rust .*rustup/);
+    const bin = await program("cargo", 'echo "error: no cmake here" >&2; exit 101');
+    await expect(build(bin)).rejects.toThrow(/cargo did not build .*\nerror: no cmake here/);
+  });
+});
 
 describe("startMongoDb", () => {
   it("starts a writable primary on a free port, keeps its data and ends it", async () => {

@@ -5,6 +5,7 @@ import type { ProviderName } from "./config.ts";
 import { findProgram, isExecutable } from "./find-program.ts";
 import { findPythonServer } from "./python-server.ts";
 import { runCommand } from "./run-command.ts";
+import { cachedRustServer } from "./rust-server.ts";
 
 /** A program that speaks MongoDB's protocol, ready to be started. */
 export interface ServerProgram {
@@ -50,7 +51,7 @@ async function findMongod({ path }: ProviderContext): Promise<Found> {
 }
 
 async function findRustServer({ path, cacheDir }: ProviderContext): Promise<Found> {
-  const cached = join(cacheDir, "bin", "secantusd-rs");
+  const cached = cachedRustServer(cacheDir);
   const onPath = await findProgram("secantusd-rs", path);
   const file = onPath ?? ((await isExecutable(cached)) ? cached : undefined);
   if (file === undefined) return { missing: `no secantusd-rs on the PATH or at ${cached}` };

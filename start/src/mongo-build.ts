@@ -1,0 +1,14 @@
+import { exitWithError } from "@rs-agent/shared/lifecycle.ts";
+import { cacheFolderOf, loadMongoDbConfig } from "./mongodb/config.ts";
+import { buildRustServer } from "./mongodb/rust-server.ts";
+
+/** `npm run mongo:build`: a database fast enough to measure with, where no mongod can be had. */
+try {
+  const { env } = process;
+  const config = loadMongoDbConfig(env);
+  const report = (text: string) => process.stderr.write(`${text}\n`);
+  const context = { cacheDir: cacheFolderOf(config), path: config.PATH, env, report };
+  process.stdout.write(`${await buildRustServer(context)}\n`);
+} catch (error) {
+  exitWithError(error);
+}
