@@ -1,90 +1,53 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import Table from "cli-table3";
 import { createCanaryCheck } from "@rs-agent/av-worker/canaries.ts";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { startClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startClamd, type RunningClamd } from "@rs-agent/start/engines/clamd.ts";
 import {
-  judge,
-  judgementText,
-  spreadOf,
-  spreadText,
-  type AtLeast,
-  type Judgement,
-  type Spread,
-} from "./spread.ts";
+  caseOf,
+  comparisonOptions,
+  onStage,
+  printReport,
+  say,
+  sizeText,
+  type ComparisonCase,
+} from "./comparison.ts";
+import { countCpu } from "./cpu-use.ts";
+import { peerNeeds, programOf, provide, versionOf } from "./peers/needs.ts";
+import { interleave, type Subject } from "./rounds.ts";
 
 /**
- * Scans a second by the av-worker's clamd client beside a bare IDSESSION loop without any of its
- * care (no deadline, no check of replies or ids, no limits), as many at once, against the same
- * private clamd with a few signatures. Rounds alternate, so that what else the machine does meets
- * both. `node bench/src/clamd.ts [--rounds N] [--seconds N] [--at-once N] [--json]`
+ * Scans a second by the av-worker's clamd client, by a bare IDSESSION loop without any of its care (no
+ * deadline, no check of replies or ids, no limits) and by clamdscan, which is a process for each mail:
+ * as many at once, all asking the same private clamd with a few signatures.
+ * `node bench/src/clamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    rounds: { type: "string", default: "7" },
-    seconds: { type: "string", default: "1" },
-    "at-once": { type: "string", default: "8" },
-    json: { type: "boolean", default: false },
-  },
+const options = comparisonOptions({
+  sizes: [4 * 1024, 50 * 1024, 1024 * 1024],
+  seconds: 1,
+  connections: 8,
 });
-const rounds = Number(values.rounds);
-const roundMs = 1000 * Number(values.seconds);
-/** Demanded of the ratio. */
-const least = 0.8;
-const atOnce = Number(values["at-once"]);
-const sizes = [4 * 1024, 50 * 1024, 1024 * 1024];
+const { rounds, roundMs, sessions: atOnce } = options;
+const targets = [{ against: "bare loop", least: 0.8 }];
 
-/** Per second, for one size of mail. */
-export interface ClamdFigures {
-  size: number;
-  client: Spread;
-  bare: Spread;
-  ratio: Spread & Judgement<AtLeast>;
-}
+/** Scans for as long as a round takes; how many. */
+type Scans = () => Promise<number>;
 
-async function run(): Promise<ClamdFigures[]> {
-  const dir = await mkdtemp(join(tmpdir(), "rs-agent-bench-clamd-"));
-  const clamd = await startClamd({ dir });
-  const address = parseClamdAddress(clamd.address);
-  if (address === undefined) throw new Error(clamd.address);
-  const check = createCanaryCheck({ allowBlind: [], now: () => new Date() });
-  const options = { ...defaultPoolOptions, sessions: 1, depth: atOnce };
-  const pool = new ClamdPool([address], options, { check, log: createSilentLogger() });
-  try {
-    await pool.check(new AbortController().signal);
-    const figures: ClamdFigures[] = [];
-    for (const size of sizes) figures.push(await measure(size, pool, address));
-    return figures;
-  } finally {
-    pool.close();
-    await clamd.stop();
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-async function measure(
-  size: number,
-  pool: ClamdPool,
-  address: ClamdAddress,
-): Promise<ClamdFigures> {
-  const pairs: { client: number; bare: number }[] = [];
-  await clientRound(pool, size);
-  await bareRound(address, size);
-  for (let round = 0; round < rounds; round++) {
-    pairs.push({ client: await clientRound(pool, size), bare: await bareRound(address, size) });
-  }
-  const ratios = pairs.map(({ client, bare }) => client / bare);
+function subjectOf(name: string, { pid }: RunningClamd, scans: Scans): Subject {
   return {
-    size,
-    client: spreadOf(pairs.map(({ client }) => client)),
-    bare: spreadOf(pairs.map(({ bare }) => bare)),
-    ratio: { ...spreadOf(ratios), ...judge(ratios, { least }) },
+    name,
+    round: async () => {
+      const cpuUsed = countCpu(() => ({ clamd: [pid] }));
+      const beganAt = performance.now();
+      const count = await scans();
+      const seconds = (performance.now() - beganAt) / 1_000;
+      return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
+    },
   };
 }
 
@@ -96,27 +59,42 @@ function freshMail(size: number): Buffer {
   return Buffer.alloc(size, "0123456789 lorem ipsum dolor sit amet\r\n").fill(head, 0, head.length);
 }
 
-async function clientRound(pool: ClamdPool, size: number): Promise<number> {
-  const begin = performance.now();
-  const never = new AbortController().signal;
+/** Asks for one mail after the other, as many at once as wanted, until the round is over. */
+async function scansOf(size: number, ask: (mail: Buffer) => Promise<void>): Promise<number> {
+  const endsAt = performance.now() + roundMs;
   let scans = 0;
   const work = async () => {
-    while (performance.now() - begin < roundMs) {
-      const { finding } = await pool.scan({ kind: "bytes", bytes: freshMail(size) }, never);
-      if (finding.kind !== "clean") throw new Error(JSON.stringify(finding));
-      scans++;
+    while (performance.now() < endsAt) {
+      await ask(freshMail(size));
+      scans += 1;
     }
   };
   await Promise.all(Array.from({ length: atOnce }, work));
-  return (1000 * scans) / (performance.now() - begin);
+  return scans;
 }
 
-function bareRound(address: ClamdAddress, size: number): Promise<number> {
-  if (address.kind === "unix") throw new Error("the bare round goes by TCP");
-  const { host, port } = address;
+function clientScans(pool: ClamdPool, size: number): Promise<number> {
+  const never = new AbortController().signal;
+  return scansOf(size, async (bytes) => {
+    const { finding } = await pool.scan({ kind: "bytes", bytes }, never);
+    if (finding.kind !== "clean") throw new Error(JSON.stringify(finding));
+  });
+}
+
+function clamdscanScans(program: string, configFile: string, size: number): Promise<number> {
+  const args = ["--config-file", configFile, "--no-summary", "--stream", "-"];
+  return scansOf(size, async (mail) => {
+    const child = spawn(program, args, { stdio: ["pipe", "ignore", "inherit"] });
+    child.stdin.end(mail);
+    const [code] = (await once(child, "close")) as [number | null];
+    if (code !== 0) throw new Error(`clamdscan ended with ${String(code)}`);
+  });
+}
+
+function bareScans({ host, port }: TcpAddress, size: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const socket = createConnection({ host, port, noDelay: true });
-    const begin = performance.now();
+    const endsAt = performance.now() + roundMs;
     let sent = 0;
     let answered = 0;
     const send = () => {
@@ -135,10 +113,10 @@ function bareRound(address: ClamdAddress, size: number): Promise<number> {
       for (const byte of chunk) {
         if (byte !== 0) continue;
         answered++;
-        if (performance.now() - begin < roundMs) send();
+        if (performance.now() < endsAt) send();
       }
       if (answered < sent) return;
-      resolve((1000 * answered) / (performance.now() - begin));
+      resolve(answered);
       socket.destroy();
     });
     socket.write("zIDSESSION\0");
@@ -146,21 +124,39 @@ function bareRound(address: ClamdAddress, size: number): Promise<number> {
   });
 }
 
-function show(figures: readonly ClamdFigures[]): string {
-  const table = new Table({
-    head: ["bytes", "client, scans/s", "bare loop, scans/s", "ratio"],
-    style: { head: [], border: [] },
-  });
-  for (const { size, client, bare, ratio } of figures) {
-    table.push([
-      size,
-      spreadText(client),
-      spreadText(bare),
-      `${spreadText(ratio, 2)}\n${judgementText(ratio)}`,
-    ]);
-  }
-  return `${table.toString()}\nmedian (min–max) of ${rounds} rounds, ${atOnce} at once`;
+type TcpAddress = Extract<ClamdAddress, { kind: "tcp" }>;
+
+function tcpAddressOf({ address }: RunningClamd): TcpAddress {
+  const parsed = parseClamdAddress(address);
+  if (parsed?.kind !== "tcp") throw new Error(`the bench goes by TCP, not to ${address}`);
+  return parsed;
 }
 
-const figures = await run();
-process.stdout.write(`${values.json ? JSON.stringify(figures) : show(figures)}\n`);
+await provide(peerNeeds.clamd, peerNeeds.clamdscan);
+const report = await onStage(async ({ runDir, signal, keep, conditions }) => {
+  const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
+  const address = tcpAddressOf(clamd);
+  const configFile = join(runDir, "clamdscan.conf");
+  await writeFile(configFile, `TCPAddr ${address.host}\nTCPSocket ${address.port}\n`);
+  const program = await programOf("clamdscan");
+
+  const check = createCanaryCheck({ allowBlind: [], now: () => new Date() });
+  const poolOptions = { ...defaultPoolOptions, sessions: 1, depth: atOnce };
+  const pool = new ClamdPool([address], poolOptions, { check, log: createSilentLogger() });
+  keep({ stop: () => Promise.resolve(pool.close()) });
+  await pool.check(signal);
+
+  const cases: ComparisonCase[] = [];
+  for (const size of options.sizes) {
+    const subjects = [
+      subjectOf("ours", clamd, () => clientScans(pool, size)),
+      subjectOf("bare loop", clamd, () => bareScans(address, size)),
+      subjectOf("clamdscan", clamd, () => clamdscanScans(program, configFile, size)),
+    ];
+    for (const subject of subjects) await subject.round();
+    cases.push(caseOf(sizeText(size), await interleave(subjects, rounds, say), targets));
+  }
+  const about = { clamd: `${await versionOf("clamav-daemon")}, ${atOnce} scans at once` };
+  return { conditions: conditions(rounds, about), cases };
+});
+printReport(report, options.json);

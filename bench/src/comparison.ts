@@ -53,12 +53,13 @@ export interface ComparisonOptions {
 export function comparisonOptions(defaults: {
   sizes: number[];
   seconds: number;
+  connections?: number;
 }): ComparisonOptions {
   const { values } = parseArgs({
     options: {
       rounds: { type: "string", default: "7" },
       seconds: { type: "string", default: String(defaults.seconds) },
-      connections: { type: "string", default: "32" },
+      connections: { type: "string", default: String(defaults.connections ?? 32) },
       size: { type: "string", default: defaults.sizes.join(",") },
       json: { type: "boolean", default: false },
     },

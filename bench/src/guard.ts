@@ -4,7 +4,6 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import type { BusFigures } from "./bus.ts";
-import type { ClamdFigures } from "./clamd.ts";
 import { setupMissing, type ComparisonReport } from "./comparison.ts";
 
 /**
@@ -20,9 +19,9 @@ interface Figure {
   least: number;
 }
 
-const ofSizes = (bench: string) => (output: string) =>
-  (JSON.parse(output) as (BusFigures | ClamdFigures)[]).map(({ size, ratio }): Figure => {
-    return { name: `${bench}, ${size} B`, best: ratio.max, least: ratio.target.least };
+const ofBus = (output: string) =>
+  (JSON.parse(output) as BusFigures[]).map(({ size, ratio }): Figure => {
+    return { name: `bus, ${size} B`, best: ratio.max, least: ratio.target.least };
   });
 
 const ofComparison = (bench: string) => (output: string) =>
@@ -35,8 +34,8 @@ const ofComparison = (bench: string) => (output: string) =>
   );
 
 const watched = [
-  { bench: "bus", options: ["--rounds", "3", "--round-ms", "300"], read: ofSizes("bus") },
-  { bench: "clamd", options: ["--rounds", "3", "--seconds", "0.5"], read: ofSizes("clamd") },
+  { bench: "bus", options: ["--rounds", "3", "--round-ms", "300"], read: ofBus },
+  { bench: "clamd", options: ["--rounds", "3", "--seconds", "0.5"], read: ofComparison("clamd") },
   { bench: "life", options: ["--rounds", "3", "--mails", "300"], read: ofComparison("life") },
 ];
 

@@ -12,7 +12,7 @@ const benches: Record<string, string> = {
   full: "SMTP to SMTP with clamd and SpamAssassin, beside amavisd-new with both, and spamd alone",
   rspamd:
     "SMTP to SMTP with clamd and rspamd, beside postfix with rspamd as milter and full's amavisd-new",
-  clamd: "our clamd client beside a bare IDSESSION loop",
+  clamd: "our clamd client beside a bare IDSESSION loop and clamdscan",
   spamd: "our spamd client beside a bare loop and spamc",
   scale: "1, 2, 4 and 8 workers whose engine takes 20 ms, beside the ideal line",
   backlog: "what a claim costs with 1,000, 10,000 and 100,000 mails waiting",

@@ -18,6 +18,7 @@ export const peerNeeds = {
   rspamd: { program: "rspamd", packages: ["rspamd"], units: ["rspamd.service"] },
   postfix: { ...needs.smtpSink, program: "postfix" },
   clamd: needs.clamd,
+  clamdscan: { program: "clamdscan", packages: ["clamdscan"] },
   spamd: needs.spamd,
   spamc: { program: "spamc", packages: ["spamc"] },
 } as const satisfies Record<string, Need>;
