@@ -143,7 +143,12 @@ const report = await onStage(async ({ runDir, signal, keep, conditions }) => {
   const check = createCanaryCheck({ allowBlind: [], now: () => new Date() });
   const poolOptions = { ...defaultPoolOptions, sessions: 1, depth: atOnce };
   const pool = new ClamdPool([address], poolOptions, { check, log: createSilentLogger() });
-  keep({ stop: () => Promise.resolve(pool.close()) });
+  keep({
+    stop: async () => {
+      pool.close();
+      return Promise.resolve();
+    },
+  });
   await pool.check(signal);
 
   const cases: ComparisonCase[] = [];

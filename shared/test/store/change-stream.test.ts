@@ -53,6 +53,47 @@ describe("the change stream of mails", () => {
     await ended;
   });
 
+  it("tells a dispatcher of what waits for checks, and a relay of what waits for a route", async () => {
+    const { mails } = database().store;
+    const abort = new AbortController();
+    const told = { checks: [] as MailHint[], relay: [] as MailHint[] };
+    const ended = (["checks", "relay"] as const).map((whose) =>
+      mails.watch({ whose, onHint: (hint) => told[whose].push(hint), signal: abort.signal }),
+    );
+    const beacon = async () => {
+      await mails.insert(newMail({ next: "plan" }));
+      await mails.insert(newMail({ state: "ready", next: "beacon" }));
+    };
+    const areHeard = () => told.checks.length > 0 && told.relay.length > 0;
+    await expect.poll(() => beacon().then(areHeard), { timeout: 20_000 }).toBe(true);
+
+    const mail = newMail({ next: "plan" });
+    await mails.insert(mail);
+    const states = ["incoming"] as const;
+    const claim = { states, next: "plan", limit: 100, owner: "x", leaseMs: 9_000 };
+    const claimed = await mails.claim(claim);
+    const token = claimed.find((each) => each.mail._id === mail._id)?.token ?? "";
+    const write = (set: Record<string, unknown>) => mails.write(mail._id, token, { set });
+    await write({ state: "processing", next: "spam:rspamd" });
+    await write({ state: "ready", next: "hop" });
+    await write({ state: "relaying" });
+    await write({ state: "held", next: "retry" });
+    const mailId = mail._id;
+    const ofMail = (hints: MailHint[]) => hints.filter((hint) => hint.mailId === mailId);
+    await expect
+      .poll(() => ofMail(told.checks), { timeout: 20_000 })
+      .toEqual([
+        { mailId, state: "incoming", next: "plan" },
+        { mailId, state: "processing", next: "spam:rspamd" },
+        { mailId, state: "held", next: "retry" },
+      ]);
+    await expect
+      .poll(() => ofMail(told.relay), { timeout: 20_000 })
+      .toEqual([{ mailId, state: "ready", next: "hop" }]);
+    abort.abort();
+    await Promise.all(ended);
+  });
+
   it("goes on after its connection broke, and misses nothing (I6)", async () => {
     const proxy = await startMongoDbProxy(database().uri);
     const store = await openStore(proxy.uri, database().name);
