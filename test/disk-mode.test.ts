@@ -54,7 +54,10 @@ describe("disk mode", () => {
     const spooled = scans.map(({ what }) => basename(what)).filter((name) => mailFile.test(name));
     const records = fates.flatMap((fate) => fate.records);
     expect(records.length).toBeGreaterThanOrEqual(samples().length);
-    expect(idsOf(spooled)).toEqual(records.map(({ _id }) => _id).sort());
+    // Of the parts of a split mail one is scanned for all.
+    const scanned = records.filter(({ verdicts }) => verdicts.virus?.askedFor === undefined);
+    expect(records.length - scanned.length).toBe(1);
+    expect(idsOf(spooled)).toEqual(scanned.map(({ _id }) => _id).sort());
     const infected = fates.filter(({ sample }) => sample.name.startsWith("eicar"));
     const found = scans.filter(({ what, result }) => mailFile.test(what) && /FOUND$/.test(result));
     for (const { id = "none" } of infected) {
