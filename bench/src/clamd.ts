@@ -17,9 +17,8 @@ import {
   sizeText,
   type ComparisonCase,
 } from "./comparison.ts";
-import { countCpu } from "./cpu-use.ts";
 import { peerNeeds, programOf, provide, versionOf } from "./peers/needs.ts";
-import { interleave, type Subject } from "./rounds.ts";
+import { interleave, timedRound, type Subject } from "./rounds.ts";
 
 /**
  * Scans a second by the av-worker's clamd client, by a bare IDSESSION loop without any of its care (no
@@ -41,13 +40,7 @@ type Scans = () => Promise<number>;
 function subjectOf(name: string, { pid }: RunningClamd, scans: Scans): Subject {
   return {
     name,
-    round: async () => {
-      const cpuUsed = countCpu(() => ({ clamd: [pid] }));
-      const beganAt = performance.now();
-      const count = await scans();
-      const seconds = (performance.now() - beganAt) / 1_000;
-      return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
-    },
+    round: () => timedRound(() => ({ clamd: [pid] }), scans),
   };
 }
 

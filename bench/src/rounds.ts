@@ -1,3 +1,4 @@
+import { countCpu, type Processes } from "./cpu-use.ts";
 import { medianInterval, spreadOf, type Interval, type Spread } from "./spread.ts";
 
 /** One side of a comparison. */
@@ -29,6 +30,18 @@ export interface Ratio {
   values: number[];
   spread: Spread;
   interval: Interval | undefined;
+}
+
+/** A round by the clock: `work` tells how many mails it was. */
+export async function timedRound(
+  processes: () => Processes,
+  work: () => Promise<number>,
+): Promise<SubjectRound> {
+  const cpuUsed = countCpu(processes);
+  const beganAt = performance.now();
+  const count = await work();
+  const seconds = (performance.now() - beganAt) / 1_000;
+  return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
 }
 
 /** Rounds of all subjects in turn, so that what else the machine does meets them all. */

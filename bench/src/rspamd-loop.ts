@@ -1,7 +1,6 @@
 import { Agent, request } from "node:http";
 import type { RunningRspamd } from "@rs-agent/start/engines/rspamd.ts";
-import { countCpu } from "./cpu-use.ts";
-import type { Subject, SubjectRound } from "./rounds.ts";
+import { timedRound, type Subject, type SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 
 export interface RspamdLoad {
@@ -24,24 +23,22 @@ export async function bareRspamdSubject(load: RspamdLoad): Promise<Subject> {
   return { name: "rspamd alone", round: () => rspamdRound(load, count) };
 }
 
-async function rspamdRound({ rspamd, bytes }: RspamdLoad, count: number): Promise<SubjectRound> {
+function rspamdRound({ rspamd, bytes }: RspamdLoad, count: number): Promise<SubjectRound> {
   const agent = new Agent({ keepAlive: true, maxSockets: atOnce });
   const mails = Array.from({ length: count }, () => distinctMail(bytes));
-  const cpuUsed = countCpu(() => ({ rspamd: [rspamd.pid] }));
-  const beganAt = performance.now();
   const work = async () => {
     for (let mail = mails.pop(); mail !== undefined; mail = mails.pop()) {
       const reply = await check(agent, rspamd.port, mail);
       if (!/"action":"no action"/.test(reply)) throw new Error(`rspamd says: ${reply}`);
     }
   };
-  try {
-    await Promise.all(Array.from({ length: atOnce }, work));
-  } finally {
-    agent.destroy();
-  }
-  const seconds = (performance.now() - beganAt) / 1_000;
-  return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
+  return timedRound(
+    () => ({ rspamd: [rspamd.pid] }),
+    async () => {
+      await Promise.all(Array.from({ length: atOnce }, work)).finally(() => agent.destroy());
+      return count;
+    },
+  );
 }
 
 function check(agent: Agent, port: number, mail: Buffer): Promise<string> {

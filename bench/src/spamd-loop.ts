@@ -2,8 +2,7 @@ import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
 import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
-import { countCpu } from "./cpu-use.ts";
-import type { Subject, SubjectRound } from "./rounds.ts";
+import { timedRound, type Subject, type SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 
 /** A spamd with as many requests at once as it has children: that is what it can do. */
@@ -65,18 +64,20 @@ async function spamdSubject(name: string, load: SpamdLoad, ask: Ask): Promise<Su
   return { name, round: () => round(count) };
 }
 
-async function spamdRound(
+function spamdRound(
   { running, children, bytes }: SpamdLoad,
   count: number,
   ask: Ask,
 ): Promise<SubjectRound> {
   const mails = Array.from({ length: count }, () => distinctMail(bytes));
-  const cpuUsed = countCpu(() => ({ spamd: [running.pid] }));
-  const beganAt = performance.now();
   const work = async () => {
     for (let mail = mails.pop(); mail !== undefined; mail = mails.pop()) await ask(mail);
   };
-  await Promise.all(Array.from({ length: children }, work));
-  const seconds = (performance.now() - beganAt) / 1_000;
-  return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
+  return timedRound(
+    () => ({ spamd: [running.pid] }),
+    async () => {
+      await Promise.all(Array.from({ length: children }, work));
+      return count;
+    },
+  );
 }
