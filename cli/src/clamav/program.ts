@@ -2,7 +2,7 @@ import type { Readable, Writable } from "node:stream";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ping, reload, stats, version } from "@rs-agent/av-worker/clamd/command.ts";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
-import { createDeadline } from "@rs-agent/av-worker/clamd/deadline.ts";
+import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import { RsError, messageOf } from "@rs-agent/shared/errors.ts";
 import { exitCodes } from "./outcome.ts";
 import { scanAll } from "./scan.ts";

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { ask, version } from "@rs-agent/av-worker/clamd/command.ts";
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
-import { createDeadline } from "@rs-agent/av-worker/clamd/deadline.ts";
+import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
 import type { ScanInput } from "@rs-agent/av-worker/clamd/frames.ts";
 import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";

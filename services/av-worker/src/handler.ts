@@ -1,6 +1,6 @@
 import { lstat, readFile } from "node:fs/promises";
 import type { Ability, TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
-import { createDeadline } from "./clamd/deadline.ts";
+import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import type { ScanInput } from "./clamd/frames.ts";
 import type { ClamdPool, Scanned } from "./clamd/pool.ts";
 

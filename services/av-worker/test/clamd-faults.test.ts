@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { canaryMail } from "../src/canary-mails.ts";
-import { createDeadline } from "../src/clamd/deadline.ts";
+import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import type { ClamdPool, PoolOptions } from "../src/clamd/pool.ts";
 import { ClamdSession } from "../src/clamd/session.ts";
 import { addressOf, createPool } from "./clamd-pool.ts";

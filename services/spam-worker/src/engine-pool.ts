@@ -1,5 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { Clock } from "@rs-agent/shared/clock.ts";
+import { createDeadline, settledOrAborted } from "@rs-agent/shared/deadline.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Engine, SpamFinding, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
 import type { Ability } from "@rs-agent/shared/worker/handler.ts";
@@ -159,15 +160,11 @@ export class EnginePool {
   async #doubtSettled(withinMs: number, signal: AbortSignal): Promise<boolean> {
     const doubts = this.#members.flatMap(({ doubt }) => (doubt === undefined ? [] : [doubt]));
     if (doubts.length === 0) return false;
-    const settled = new AbortController();
-    const patience = wait(withinMs, false, { signal: AbortSignal.any([signal, settled.signal]) });
-    const isSettled = await Promise.race([
-      patience.catch(() => false),
-      ...doubts.map(({ promise }) => promise.then(() => true)),
-    ]);
-    settled.abort();
+    const patience = createDeadline(withinMs, signal);
+    await settledOrAborted(Promise.race(doubts.map(({ promise }) => promise)), patience.signal);
+    patience.end();
     signal.throwIfAborted();
-    return isSettled;
+    return !patience.signal.aborted;
   }
 
   /** An engine that was not reached has seen nothing of the mail: another may have it. */

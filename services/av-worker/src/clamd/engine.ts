@@ -1,9 +1,9 @@
+import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { ClamdAddress } from "./address.ts";
 import { ping } from "./command.ts";
-import { createDeadline } from "./deadline.ts";
 import type { ScanInput } from "./frames.ts";
 import { ClamdSession, type SessionLimits, type SessionOutcome } from "./session.ts";
 

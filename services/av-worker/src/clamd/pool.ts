@@ -1,10 +1,10 @@
+import { createDeadline, settledOrAborted } from "@rs-agent/shared/deadline.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Engine, UncheckedReason, VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
 import type { ClamdAddress } from "./address.ts";
 import { ClamdEngine, type CheckEngine, type EngineOptions, type EngineState } from "./engine.ts";
 import { isPathForClamd, type ScanInput } from "./frames.ts";
 import { findingOf, nameOf, unchecked } from "./replies.ts";
-import { createDeadline, settledOrAborted } from "./deadline.ts";
 import { defaultSessionLimits, type SessionOutcome } from "./session.ts";
 
 export interface PoolOptions extends EngineOptions {
