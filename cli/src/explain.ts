@@ -1,11 +1,5 @@
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
-import type {
-  CheckKind,
-  Engine,
-  SpamFinding,
-  SpamVerdict,
-  VirusVerdict,
-} from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind, Engine, SpamFinding, Verdict } from "@rs-agent/shared/mail/verdict.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { nextAction } from "./next-action.ts";
@@ -149,7 +143,7 @@ function withoutVerdict({ plan, finalAt }: MailRecord, check: CheckKind): string
   return finalAt === undefined ? "no verdict yet" : "not checked: the mail ended before";
 }
 
-function findingIn({ finding }: VirusVerdict | SpamVerdict, plan: Plan | undefined): string {
+function findingIn({ finding }: Verdict, plan: Plan | undefined): string {
   if (finding.kind === "unchecked") {
     return findingText(finding) + (finding.detail === undefined ? "" : ` (${finding.detail})`);
   }
@@ -200,7 +194,7 @@ function waitOf(
   return Math.max(queueMs, at.getTime() - workMs - since);
 }
 
-function circumstancesOf(verdict: VirusVerdict | SpamVerdict, waitedMs: number): string {
+function circumstancesOf(verdict: Verdict, waitedMs: number): string {
   const { engine, worker, workMs, blind, askedFor } = verdict;
   const unseen = blind === undefined || blind.length === 0 ? "" : `, blind for ${blind.join(", ")}`;
   const shared = askedFor === undefined ? "" : `, asked for ${askedFor}`;

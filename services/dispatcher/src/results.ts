@@ -4,9 +4,8 @@ import type { BodyRef, Enriched } from "@rs-agent/shared/mail/record.ts";
 import {
   isTransient,
   type CheckKind,
-  type SpamVerdict,
   type TaskKind,
-  type VirusVerdict,
+  type Verdict,
 } from "@rs-agent/shared/mail/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
 import { note, type HeldMail } from "./held-mail.ts";
@@ -21,7 +20,7 @@ export interface ResultDeps extends MailFlowDeps {
   /** Verdicts are written after a moment, together. */
   writeSoon: (held: HeldMail) => void;
   /** A check has ended: its verdict may be that of siblings too. */
-  onVerdict: (held: HeldMail, kind: CheckKind, verdict: VirusVerdict | SpamVerdict) => void;
+  onVerdict: (held: HeldMail, kind: CheckKind, verdict: Verdict) => void;
   onStrikes: (kind: TaskKind, count: number) => void;
 }
 
@@ -65,7 +64,7 @@ export function adoptVerdict(
   deps: ResultDeps,
   held: HeldMail,
   kind: CheckKind,
-  verdict: VirusVerdict | SpamVerdict,
+  verdict: Verdict,
 ): Promise<void> {
   noteVerdict(deps, held, kind, verdict);
   return advance(deps, held);
@@ -75,7 +74,7 @@ function noteVerdict(
   deps: Pick<ResultDeps, "writeSoon">,
   held: HeldMail,
   kind: CheckKind,
-  verdict: VirusVerdict | SpamVerdict,
+  verdict: Verdict,
 ): void {
   note(held, { set: { [`verdicts.${kind}`]: verdict } });
   deps.writeSoon(held);

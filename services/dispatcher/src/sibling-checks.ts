@@ -1,12 +1,5 @@
-import {
-  isTransient,
-  type CheckKind,
-  type SpamVerdict,
-  type VirusVerdict,
-} from "@rs-agent/shared/mail/verdict.ts";
+import { isTransient, type CheckKind, type Verdict } from "@rs-agent/shared/mail/verdict.ts";
 import { laneFor, type HeldMail } from "./held-mail.ts";
-
-type Verdict = VirusVerdict | SpamVerdict;
 
 export interface SiblingChecksDeps {
   monotonicMs: () => number;
@@ -97,8 +90,11 @@ export class SiblingChecks {
     this.#checks.set(key, check);
     void asker.left.promise.then(() => this.#onLeft(key, check));
     if (this.#checks.size <= maxChecks) return;
-    const answered = [...this.#checks].find(([, { answer }]) => answer !== undefined);
-    if (answered !== undefined) this.#checks.delete(answered[0]);
+    for (const [oldest, { answer }] of this.#checks) {
+      if (answer === undefined) continue;
+      this.#checks.delete(oldest);
+      return;
+    }
   }
 
   #onLeft(key: string, check: Check): void {

@@ -1,5 +1,5 @@
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
-import type { Engine, SpamVerdict, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine, Verdict } from "@rs-agent/shared/mail/verdict.ts";
 
 type CheckResult = Exclude<ResultHead, { task: "enrich" }>;
 
@@ -8,7 +8,7 @@ export function verdictOf(
   result: CheckResult,
   engine: Engine | undefined,
   at: Date,
-): VirusVerdict | SpamVerdict | undefined {
+): Verdict | undefined {
   if (result.output.kind === "failed") return undefined;
   return {
     finding: result.output,
@@ -20,5 +20,5 @@ export function verdictOf(
     queueMs: result.queueMs,
     workMs: result.workMs,
     at,
-  } as VirusVerdict | SpamVerdict;
+  } as Verdict;
 }

@@ -102,6 +102,7 @@ export type VirusVerdict = z.infer<typeof virusVerdictSchema>;
 
 export const spamVerdictSchema = z.looseObject({ finding: spamFindingSchema, ...circumstances });
 export type SpamVerdict = z.infer<typeof spamVerdictSchema>;
+export type Verdict = VirusVerdict | SpamVerdict;
 
 export const verdictsSchema = z.looseObject({
   virus: virusVerdictSchema.optional(),

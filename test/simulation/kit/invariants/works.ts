@@ -1,12 +1,10 @@
 import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { checkKinds, type CheckKind, type Verdicts } from "@rs-agent/shared/mail/verdict.ts";
+import { checkKinds, type CheckKind, type Verdict } from "@rs-agent/shared/mail/verdict.ts";
 import type { Entry } from "../database/replica-set.ts";
 import type { Work } from "../engines.ts";
 import type { World } from "../world.ts";
 import type { Leases } from "./leases.ts";
-
-type Verdict = NonNullable<Verdicts[CheckKind]>;
 
 /** I4 and the poison lane: what engines do, and which verdicts come of it. */
 export class Works {
