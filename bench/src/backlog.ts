@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { MongoClient, type Collection, type Document } from "mongodb";
 import { messageOf } from "@rs-agent/shared/errors.ts";
@@ -12,6 +11,7 @@ import { startMongoDb } from "@rs-agent/start/mongodb.ts";
 import { residentMb } from "@rs-agent/start/resident-memory.ts";
 import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
 import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
+import { readOptions } from "./options.ts";
 import { databaseText, refuseSlowServer, withDatabase } from "./our-system.ts";
 import { recordOf } from "./inserted-mails.ts";
 import {
@@ -28,16 +28,12 @@ import {
  * how many keys and documents its two steps look at, a claimed mail. The first number waiting is the
  * yardstick for the others. `node bench/src/backlog.ts [--waiting N,N…] [--rounds N] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    waiting: { type: "string", default: "1000,10000,100000" },
-    /** Claims measured at each number waiting. */
-    rounds: { type: "string", default: "9" },
-    json: { type: "boolean", default: false },
-  },
+const options = readOptions({
+  waiting: [1_000, 10_000, 100_000],
+  /** Claims measured at each number waiting. */
+  rounds: 9,
 });
-const levels = values.waiting.split(",").map(Number);
-const rounds = Number(values.rounds);
+const { waiting: levels, rounds } = options;
 const batch = 100;
 const most = 1.2;
 const claim = { states: ["incoming"], next: "plan", limit: batch } as const;
@@ -239,5 +235,5 @@ function print({ conditions, levels }: Report): void {
   process.stdout.write(`${renderConditions(conditions)}\n${table.toString()}\n`);
 }
 
-if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
 else print(report);

@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { startClamd } from "@rs-agent/start/engines/clamd.ts";
 import { onStage, renderConditions, type Conditions } from "./comparison.ts";
 import { watchMemory, type MemoryOfPart } from "./memory.ts";
+import { readOptions } from "./options.ts";
 import { startOurs } from "./our-system.ts";
 import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
 import { bigMail } from "./sample-mails.ts";
@@ -14,17 +14,14 @@ import { judgementText, type Judgement } from "./spread.ts";
  * Fifty mails of 40 MB by SMTP through clamd to the sink: all arrive, and no service's resident memory
  * is above 512 MB. `node bench/src/big.ts [--mails N] [--size BYTES] [--connections N] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    mails: { type: "string", default: "50" },
-    size: { type: "string", default: String(40 * 1024 ** 2) },
-    connections: { type: "string", default: "4" },
-    /** There is one round: memory that was given back once says nothing. */
-    rounds: { type: "string", default: "1" },
-    json: { type: "boolean", default: false },
-  },
+const options = readOptions({
+  mails: 50,
+  size: 40 * 1024 ** 2,
+  connections: 4,
+  /** There is one round: memory that was given back once says nothing. */
+  rounds: 1,
 });
-const count = Number(values.mails);
+const { mails: count, size: bytes, connections: sessions } = options;
 const mostMb = 512;
 /** One takes seconds: its way through clamd, the database and two times SMTP. */
 const silenceMs = 300_000;
@@ -43,7 +40,6 @@ const report = await onStage(
   async ({ runDir, sink, signal, keep, conditions }): Promise<Report> => {
     const clamd = keep(await startClamd({ dir: join(runDir, "clamd"), signal }));
     const ours = keep(await startOurs({ runDir: join(runDir, "ours"), sink, signal, clamd }));
-    const bytes = Number(values.size);
     const mail = bigMail(bytes);
     const pids = () =>
       Object.fromEntries(
@@ -53,7 +49,6 @@ const report = await onStage(
       );
     const watch = watchMemory(pids);
     const expected = sink.count + count;
-    const sessions = Number(values.connections);
     const mails = Array.from({ length: count }, () => mail);
     const [{ beganAt }, lastAt] = await Promise.all([
       deliverAll(ours.address, mails, sessions),
@@ -83,5 +78,5 @@ function print({ conditions, mails, bytes, seconds, memory }: Report): void {
   process.stdout.write(`${renderConditions(conditions)}\n${what}\n${table.toString()}\n`);
 }
 
-if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
 else print(report);

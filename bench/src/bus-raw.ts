@@ -52,16 +52,6 @@ export async function openRawPeer(): Promise<RawPeer> {
   };
 }
 
-/** One raw round with a peer of its own; messages answered per second. */
-export async function measureRaw(round: RawRound): Promise<number> {
-  const peer = await openRawPeer();
-  try {
-    return await peer.round(round);
-  } finally {
-    await peer.close();
-  }
-}
-
 async function measure(push: Push, pull: Pull, round: RawRound): Promise<number> {
   const frames = [round.head, round.mail];
   const startMs = performance.now();

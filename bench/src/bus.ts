@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { encodeMessages } from "@rs-agent/shared/bus/codec.ts";
 import { createCurveKey, formatSecretFile } from "@rs-agent/shared/bus/curve-key.ts";
@@ -20,6 +19,7 @@ import { newMailId, newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
 import { createLogger } from "@rs-agent/shared/logger.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import { openRawPeer, type RawPeer } from "./bus-raw.ts";
+import { readOptions } from "./options.ts";
 import {
   judge,
   judgementText,
@@ -35,6 +35,8 @@ import {
 export interface BusBenchOptions {
   /** Bytes of the mails. */
   sizes: readonly number[];
+  /** Null workers, each in a process of its own, that share what is in flight. */
+  workers: readonly number[];
   rounds: number;
   /** Milliseconds that a round should about take. */
   roundMs: number;
@@ -42,8 +44,9 @@ export interface BusBenchOptions {
   inFlight: number;
 }
 
-/** Per second, for one size of mail. */
+/** Per second, for one number of workers and one size of mail. */
 export interface BusFigures {
+  workers: number;
   size: number;
   bus: Spread;
   raw: Spread;
@@ -56,6 +59,7 @@ export interface BusFigures {
 
 const defaults: BusBenchOptions = {
   sizes: [200, 4 * 1024, 50 * 1024],
+  workers: [1, 4],
   rounds: 7,
   roundMs: 1_000,
   inFlight: 128,
@@ -67,20 +71,29 @@ const leastSmall = 0.7;
 const least = 0.9;
 
 /**
- * Tasks per second through the dispatcher's pool, ZeroMQ and a null worker in a process of its own,
+ * Tasks per second through the dispatcher's pool, ZeroMQ and null workers in processes of their own,
  * beside the raw PUSH/PULL round trip of the same bytes, and beside the same with CURVE keys. Rounds of
  * all three alternate, so that what else the machine does meets all.
  */
 export async function benchBus(options: BusBenchOptions = defaults): Promise<BusFigures[]> {
+  const figures: BusFigures[] = [];
+  for (const workers of options.workers) figures.push(...(await benchWorkers(workers, options)));
+  return figures;
+}
+
+async function benchWorkers(workers: number, options: BusBenchOptions): Promise<BusFigures[]> {
   const keys = makeKeys();
+  const crew = { workers, inFlight: options.inFlight };
   const subjects = {
-    bus: await openSubject(options.inFlight, {}, {}),
-    keyed: await openSubject(options.inFlight, keys.dispatcher, keys.worker),
+    bus: await openSubject(crew, {}, {}),
+    keyed: await openSubject(crew, keys.dispatcher, keys.worker),
   };
   const raw = await openRawPeer();
   try {
     const figures: BusFigures[] = [];
-    for (const size of options.sizes) figures.push(await compare(subjects, raw, size, options));
+    for (const size of options.sizes) {
+      figures.push({ workers, size, ...(await compare(subjects, raw, size, options)) });
+    }
     return figures;
   } finally {
     await raw.close();
@@ -94,6 +107,7 @@ export async function benchBus(options: BusBenchOptions = defaults): Promise<Bus
 export function renderBusFigures(figures: readonly BusFigures[]): string {
   const table = new Table({
     head: [
+      "workers",
       "mail",
       "tasks/s: median (min–max)",
       "raw round trips/s",
@@ -104,10 +118,11 @@ export function renderBusFigures(figures: readonly BusFigures[]): string {
     style: { head: [], border: [] },
   });
   const percent = (ratio: number) => `${(ratio * 100).toFixed(0)} %`;
-  for (const { size, bus, raw, ratio, keyed, keyedRatio } of figures) {
+  for (const { workers, size, bus, raw, ratio, keyed, keyedRatio } of figures) {
     const judged = `${spreadText(ratio, 2)}\n${judgementText(ratio)}`;
     const plain = [spreadText(bus), spreadText(raw), judged];
-    table.push([`${String(size)} B`, ...plain, spreadText(keyed), percent(keyedRatio)]);
+    const what = [String(workers), `${String(size)} B`];
+    table.push([...what, ...plain, spreadText(keyed), percent(keyedRatio)]);
   }
   return table.toString();
 }
@@ -135,7 +150,7 @@ function makeKeys() {
 }
 
 async function openSubject(
-  inFlight: number,
+  { workers, inFlight }: { workers: number; inFlight: number },
   dispatcherKeys: ProtectionSettings,
   workerKeys: Record<string, string>,
 ): Promise<Subject> {
@@ -155,10 +170,13 @@ async function openSubject(
     onCreditChange: () => onCredit(),
   });
   const script = fileURLToPath(new URL("null-worker.ts", import.meta.url));
-  const child = spawn(process.execPath, [script, pool.endpoint, String(inFlight)], {
-    stdio: ["pipe", "inherit", "inherit"],
-    env: { ...process.env, ...workerKeys },
-  });
+  const tasksOfOne = String(Math.ceil(inFlight / workers));
+  const children = Array.from({ length: workers }, () =>
+    spawn(process.execPath, [script, pool.endpoint, tasksOfOne], {
+      stdio: ["pipe", "inherit", "inherit"],
+      env: { ...process.env, ...workerKeys },
+    }),
+  );
   await new Promise<void>((resolve) => {
     onCredit = () => {
       if (pool.free("virus").tasks >= inFlight) resolve();
@@ -172,8 +190,9 @@ async function openSubject(
     async close() {
       await pool.close();
       protection.close();
-      child.stdin.end();
-      await once(child, "exit");
+      const exits = children.map((child) => once(child, "exit"));
+      for (const { stdin } of children) stdin.end();
+      await Promise.all(exits);
     },
   };
 }
@@ -215,7 +234,7 @@ async function compare(
   raw: RawPeer,
   size: number,
   options: BusBenchOptions,
-): Promise<BusFigures> {
+): Promise<Omit<BusFigures, "workers" | "size">> {
   const { rounds, roundMs, inFlight } = options;
   const mail = Buffer.alloc(size, "mail ");
   const task = taskOf(mail);
@@ -236,7 +255,6 @@ async function compare(
   const interval = medianInterval(ratios);
   const keyed = spreadOf(figures.keyed);
   return {
-    size,
     bus,
     raw: spreadOf(figures.raw),
     ratio: {
@@ -275,21 +293,20 @@ function headOf(task: TaskToPlace): Buffer {
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({
-    options: {
-      json: { type: "boolean", default: false },
-      rounds: { type: "string", default: String(defaults.rounds) },
-      "round-ms": { type: "string", default: String(defaults.roundMs) },
-      "in-flight": { type: "string", default: String(defaults.inFlight) },
-    },
+  const options = readOptions({
+    workers: defaults.workers,
+    rounds: defaults.rounds,
+    "round-ms": defaults.roundMs,
+    "in-flight": defaults.inFlight,
   });
   const figures = await benchBus({
     sizes: defaults.sizes,
-    rounds: Number(values.rounds),
-    roundMs: Number(values["round-ms"]),
-    inFlight: Number(values["in-flight"]),
+    workers: options.workers,
+    rounds: options.rounds,
+    roundMs: options["round-ms"],
+    inFlight: options["in-flight"],
   });
   process.stdout.write(
-    values.json ? `${JSON.stringify(figures)}\n` : `${renderBusFigures(figures)}\n`,
+    options.json ? `${JSON.stringify(figures)}\n` : `${renderBusFigures(figures)}\n`,
   );
 }

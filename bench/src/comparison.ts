@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { exit } from "@rs-agent/shared/lifecycle.ts";
 import { interrupted, stopSignal } from "@rs-agent/start/stop-signal.ts";
 import { mailSubject, type MailServer } from "./mail-server.ts";
+import { readOptions } from "./options.ts";
 import { folderOf } from "./peers/server-process.ts";
 import { interleave, ratioOf, type Ratio, type Subject, type SubjectFigures } from "./rounds.ts";
 import { startSmtpSink, type SmtpSink } from "./smtp-sink.ts";
@@ -55,21 +55,14 @@ export function comparisonOptions(defaults: {
   seconds: number;
   connections?: number;
 }): ComparisonOptions {
-  const { values } = parseArgs({
-    options: {
-      rounds: { type: "string", default: "7" },
-      seconds: { type: "string", default: String(defaults.seconds) },
-      connections: { type: "string", default: String(defaults.connections ?? 32) },
-      size: { type: "string", default: defaults.sizes.join(",") },
-      json: { type: "boolean", default: false },
-    },
-  });
+  const { sizes: size, seconds, connections = 32 } = defaults;
+  const options = readOptions({ rounds: 7, seconds, connections, size });
   return {
-    rounds: Number(values.rounds),
-    roundMs: Number(values.seconds) * 1_000,
-    sessions: Number(values.connections),
-    sizes: values.size.split(",").map(Number),
-    json: values.json,
+    rounds: options.rounds,
+    roundMs: options.seconds * 1_000,
+    sessions: options.connections,
+    sizes: options.size,
+    json: options.json,
   };
 }
 

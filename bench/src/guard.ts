@@ -34,7 +34,7 @@ const ofComparison = (bench: string) => (output: string) =>
   );
 
 const watched = [
-  { bench: "bus", options: ["--rounds", "3", "--round-ms", "300"], read: ofBus },
+  { bench: "bus", options: ["--workers", "1", "--rounds", "3", "--round-ms", "300"], read: ofBus },
   { bench: "clamd", options: ["--rounds", "3", "--seconds", "0.5"], read: ofComparison("clamd") },
   { bench: "life", options: ["--rounds", "3", "--mails", "300"], read: ofComparison("life") },
 ];

@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { ServiceLog } from "@rs-agent/start/service-log.ts";
 import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
 import { recordOf, rawMail, startNullSystem, untilSent } from "./inserted-mails.ts";
+import { readOptions } from "./options.ts";
 import { databaseText, withDatabase } from "./our-system.ts";
 import {
   judge,
@@ -22,19 +22,15 @@ import {
  * the next hop as the relay logs it; and the same from before its body was inserted.
  * `node bench/src/latency.ts [--rate N] [--seconds N] [--rounds N] [--size BYTES] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    rate: { type: "string", default: "10" },
-    /** Of a round. */
-    seconds: { type: "string", default: "20" },
-    rounds: { type: "string", default: "7" },
-    size: { type: "string", default: "4096" },
-    json: { type: "boolean", default: false },
-  },
+const options = readOptions({
+  rate: 10,
+  /** Of a round. */
+  seconds: 20,
+  rounds: 7,
+  size: 4_096,
 });
-const perSecond = Number(values.rate);
-const rounds = Number(values.rounds);
-const raw = rawMail(Number(values.size));
+const { rate: perSecond, rounds } = options;
+const raw = rawMail(options.size);
 const mostP50Ms = 15;
 const mostP99Ms = 60;
 
@@ -114,7 +110,7 @@ const report = await onStage(
   async ({ runDir, sink, signal, keep, conditions }): Promise<Report> => {
     const system = keep(await startNullSystem({ runDir, signal, nextHop: sink.address }));
     const relayLog = new ServiceLog(join(system.logsDir, "relay.log"));
-    const mailsPerRound = Math.max(1, Math.round(perSecond * Number(values.seconds)));
+    const mailsPerRound = Math.max(1, Math.round(perSecond * options.seconds));
     const seen: Report["rounds"] = [];
     await withDatabase(system.mongodb, async (database) => {
       await latencyRound(database, relayLog, Math.min(100, mailsPerRound));
@@ -165,5 +161,5 @@ function print({ conditions, p50Ms, p99Ms, maxMs, withBody, mailsPerRound }: Rep
   process.stdout.write(`${renderConditions(conditions)}\n${table.toString()}\n`);
 }
 
-if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
 else print(report);

@@ -1,11 +1,11 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RunningSystem } from "@rs-agent/start/system.ts";
 import { caseOf, onStage, printReport, say, sizeText } from "./comparison.ts";
 import { countCpu } from "./cpu-use.ts";
 import { driverBaseline } from "./driver-baseline.ts";
 import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";
+import { readOptions } from "./options.ts";
 import { databaseText, pidsOf, withDatabase } from "./our-system.ts";
 import { interleave, type Subject, type SubjectRound } from "./rounds.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
@@ -15,17 +15,8 @@ import type { SmtpSink } from "./smtp-sink.ts";
  * as next hop, beside the driver's own work for the same mails in the same run.
  * `node bench/src/life.ts [--mails N] [--rounds N] [--size BYTES] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    mails: { type: "string", default: "2000" },
-    rounds: { type: "string", default: "7" },
-    size: { type: "string", default: "4096" },
-    json: { type: "boolean", default: false },
-  },
-});
-const mails = Number(values.mails);
-const rounds = Number(values.rounds);
-const raw = rawMail(Number(values.size));
+const { mails, rounds, size, json } = readOptions({ mails: 2_000, rounds: 7, size: 4_096 });
+const raw = rawMail(size);
 const targets = [{ against: "driver alone", least: 0.6 }];
 const settleMs = 500;
 
@@ -65,4 +56,4 @@ const report = await onStage(async ({ runDir, sink, signal, keep, conditions }) 
     };
   });
 });
-printReport(report, values.json);
+printReport(report, json);

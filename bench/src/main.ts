@@ -4,7 +4,7 @@ import { interrupted } from "@rs-agent/start/stop-signal.ts";
 
 /** `npm run bench -- [name…] [--json] [the benchmark's own options]`: one after the other. */
 const benches: Record<string, string> = {
-  bus: "dispatcher pool, ZeroMQ and a worker without an engine, beside raw PUSH/PULL",
+  bus: "dispatcher pool, ZeroMQ and 1 or 4 workers without an engine, beside raw PUSH/PULL",
   life: "insert to relayed with workers without engines, beside the driver alone",
   latency: "insert to relayed at 10 mails a second: p50 and p99",
   none: "SMTP to SMTP without checks, beside amavisd-new without checks and postfix alone",

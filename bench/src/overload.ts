@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/start/system.ts";
 import { watchMemory, type MemoryOfPart } from "./memory.ts";
+import { readOptions } from "./options.ts";
 import { nullWorker, storePolicy, withDatabase } from "./our-system.ts";
 import { followRelay } from "./relayed-mail.ts";
 import { openArrivals, type ArrivalCounts } from "./smtp-arrivals.ts";
@@ -18,23 +18,17 @@ import { startSmtpSink } from "./smtp-sink.ts";
  * by itself. `node bench/src/overload.ts [--minutes N] [--factor N] [--engine-rate N]
  * [--max-waiting N] [--connections N] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    minutes: { type: "string", default: "10" },
-    factor: { type: "string", default: "10" },
-    /** Mails a second that the spam engine makes; spamd makes some 20. */
-    "engine-rate": { type: "string", default: "40" },
-    /** INGEST_MAX_WAITING; a minute's work of the engine by default. */
-    "max-waiting": { type: "string" },
-    connections: { type: "string", default: "100" },
-    json: { type: "boolean", default: false },
-  },
+const options = readOptions({
+  minutes: 10,
+  factor: 10,
+  /** Mails a second that the spam engine makes; spamd makes some 20. */
+  "engine-rate": 40,
+  /** INGEST_MAX_WAITING; a minute's work of the engine where none is given. */
+  "max-waiting": 0,
+  connections: 100,
 });
-const minutes = Number(values.minutes);
-const factor = Number(values.factor);
-const engineRate = Number(values["engine-rate"]);
-const maxWaiting = Number(values["max-waiting"] ?? engineRate * 60);
-const connections = Number(values.connections);
+const { minutes, factor, "engine-rate": engineRate, connections } = options;
+const maxWaiting = options["max-waiting"] || engineRate * 60;
 
 const engineConcurrency = 4;
 const capacitySeconds = 20;
@@ -251,7 +245,7 @@ function rawMail(): Buffer {
 }
 
 function say(text: string): void {
-  if (!values.json) process.stderr.write(`${text}\n`);
+  if (!options.json) process.stderr.write(`${text}\n`);
 }
 
 function print(report: Report): void {
@@ -284,6 +278,6 @@ function print(report: Report): void {
 }
 
 const report = await run();
-if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
 else print(report);
 if (!report.holds) process.exitCode = 1;

@@ -1,5 +1,4 @@
 import { availableParallelism } from "node:os";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RunningSystem } from "@rs-agent/start/system.ts";
@@ -7,6 +6,7 @@ import { onStage, renderConditions, say, type Conditions } from "./comparison.ts
 import { countCpu } from "./cpu-use.ts";
 import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";
 import { databaseText, pidsOf, storePolicy, withDatabase } from "./our-system.ts";
+import { readOptions } from "./options.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 import {
   judge,
@@ -23,18 +23,8 @@ import {
  * first insert to the last mail relayed. `node bench/src/scale.ts [--rounds N] [--seconds N]
  * [--work-ms N] [--workers N,N…] [--json]`
  */
-const { values } = parseArgs({
-  options: {
-    rounds: { type: "string", default: "7" },
-    seconds: { type: "string", default: "5" },
-    "work-ms": { type: "string", default: "20" },
-    workers: { type: "string", default: "1,2,4,8" },
-    json: { type: "boolean", default: false },
-  },
-});
-const rounds = Number(values.rounds);
-const workMs = Number(values["work-ms"]);
-const counts = values.workers.split(",").map(Number);
+const options = readOptions({ rounds: 7, seconds: 5, "work-ms": 20, workers: [1, 2, 4, 8] });
+const { rounds, "work-ms": workMs, workers: counts } = options;
 const raw = rawMail(4 * 1024);
 const least = 0.9;
 
@@ -61,7 +51,7 @@ interface Report {
 
 async function stepOf(system: RunningSystem, ends: Ends, workers: number): Promise<Step> {
   const idealPerSecond = (workers * 1_000) / workMs;
-  const count = Math.round(idealPerSecond * Number(values.seconds));
+  const count = Math.round(idealPerSecond * options.seconds);
   const seen: { perSecond: number; cpuPercent: number }[] = [];
   await round(system, ends, Math.min(count, 200));
   for (let n = 0; n < rounds; n += 1) {
@@ -122,5 +112,5 @@ function print({ conditions, steps }: Report): void {
   process.stdout.write(`${renderConditions(conditions)}\n${table.toString()}\n`);
 }
 
-if (values.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
 else print(report);
