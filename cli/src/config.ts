@@ -6,6 +6,7 @@ import { z } from "zod";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
+import { spamWorkerConfigSchema } from "@rs-agent/spam-worker/config.ts";
 
 /** Settings of `rs-agent`, under the names that the services have them. */
 export const cliConfigSchema = z.object({
@@ -26,7 +27,11 @@ export const peerConfigSchema = z.object({
   INGEST_SMTP: z.string().default("127.0.0.1:2525"),
   AV_CLAMD: z.string().optional(),
   SPAM_SPAMD: z.string().optional(),
+  SPAM_RSPAMD: z.string().optional(),
+  ...spamWorkerConfigSchema.pick({ SPAM_RSPAMD_REQUIRED: true, SPAM_RSPAMD_TASK_TIMEOUT_MS: true })
+    .shape,
 });
+export type PeerConfig = z.output<typeof peerConfigSchema>;
 
 /** @throws TerminalError CFG_INVALID naming each wrong setting */
 export function loadCliConfig(env: NodeJS.ProcessEnv): CliConfig {

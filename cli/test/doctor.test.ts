@@ -1,9 +1,10 @@
-import { expect, inject, test } from "vitest";
+import { expect, inject, onTestFinished, test } from "vitest";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { listensAt, optionsIn } from "../src/clamd-conf.ts";
 import { diagnoseLimits } from "../src/clamd-limits.ts";
 import { diagnoseReload, signatureBytesIn } from "../src/clamd-reload.ts";
 import type { Diagnosis } from "../src/commands/doctor.ts";
+import { http, reply, startFakeRspamd } from "../../services/spam-worker/test/fake-rspamd.ts";
 import { useCli } from "./run-cli.ts";
 
 const cli = useCli();
@@ -29,6 +30,25 @@ test("names what runs, what does not, and what to do", async () => {
   expect(parts.get("clamd")).toMatchObject({ ok: true });
   expect(parts.get("clamd")?.found).toMatch(/ClamAV \d/);
   expect(parts.get("spamd")).toMatchObject({ ok: true });
+  expect(parts.get("spamd")?.found).toMatch(/GTUBE is spam to it/);
+});
+
+test("a spam engine is asked what a worker asks before it takes work", async () => {
+  const blind = await startFakeRspamd(() => ({ chunks: [http(reply())], then: "close" }));
+  onTestFinished(() => blind.close());
+  const well = await diagnose("--rspamd", inject("rspamd"));
+  expect(well.parts.get("rspamd")).toMatchObject({ ok: true });
+  expect(well.parts.get("rspamd")?.found).toMatch(/rspamd \d/);
+  const { parts, code } = await diagnose("--rspamd", blind.address);
+  expect(code).toBe(1);
+  expect(parts.get("rspamd")).toMatchObject({ ok: false });
+  expect(parts.get("rspamd")?.found).toContain("GTUBE is ham to it");
+});
+
+test("an address that is none is said to be so", async () => {
+  const { parts } = await diagnose("--spamd", "nowhere", "--rspamd", "127.0.0.1:99999");
+  expect(parts.get("spamd")?.found).toContain("host:port or /path");
+  expect(parts.get("rspamd")?.found).toContain("host:port or /path");
 });
 
 test("engines that are away are named with what to do", async () => {

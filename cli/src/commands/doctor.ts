@@ -1,7 +1,10 @@
 import type { Command } from "commander";
 import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
-import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
+import type { SpamEngineClient } from "@rs-agent/spam-worker/engine-client.ts";
+import { createRspamdEngine } from "@rs-agent/spam-worker/rspamd/engine.ts";
+import { createSpamdEngine } from "@rs-agent/spam-worker/spamd/engine.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, RsError } from "@rs-agent/shared/errors.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
@@ -9,7 +12,7 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { clamdConfOf, type ClamdConf } from "../clamd-conf.ts";
 import { diagnoseLimits } from "../clamd-limits.ts";
 import { diagnoseReload, readReloadFacts } from "../clamd-reload.ts";
-import { peerConfigSchema } from "../config.ts";
+import { peerConfigSchema, type PeerConfig } from "../config.ts";
 import { engineText } from "../explain.ts";
 import { isAble, readSystem, routeText, type SeenSystem } from "../seen-system.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
@@ -28,6 +31,12 @@ export interface Diagnosis {
 }
 
 const engineTimeoutMs = 5_000;
+/** A spam engine has two mails to check, and others before them. */
+const canaryLimits = {
+  timeoutMs: 15_000,
+  connectTimeoutMs: engineTimeoutMs,
+  maxReplyBytes: 100_000,
+};
 
 export function addDoctor(program: Command, deps: CliDeps): void {
   program
@@ -36,6 +45,7 @@ export function addDoctor(program: Command, deps: CliDeps): void {
     .option("--clamd <address...>", "host:port or socket path (default: $AV_CLAMD)")
     .option("--clamd-conf <file>", "the clamd.conf of a single clamd, where it is not found")
     .option("--spamd <address...>", "host:port or socket path (default: $SPAM_SPAMD)")
+    .option("--rspamd <address...>", "host:port or socket path (default: $SPAM_RSPAMD)")
     .option("--json", "print JSON")
     .action(async (options: DoctorOptions) => {
       const peers = loadConfig(peerConfigSchema, deps.env);
@@ -43,6 +53,9 @@ export function addDoctor(program: Command, deps: CliDeps): void {
       const engines = await Promise.all([
         ...(options.clamd ?? listOf(peers.AV_CLAMD)).map((address) => diagnoseClamd(address, conf)),
         ...(options.spamd ?? listOf(peers.SPAM_SPAMD)).map(diagnoseSpamd),
+        ...(options.rspamd ?? listOf(peers.SPAM_RSPAMD)).map((address) =>
+          diagnoseRspamd(address, peers),
+        ),
       ]);
       const diagnoses = [...(await diagnoseSystem(deps)), ...engines.flat()];
       if (options.json === true) deps.output.json(diagnoses);
@@ -55,6 +68,7 @@ interface DoctorOptions {
   clamd?: string[];
   clamdConf?: string;
   spamd?: string[];
+  rspamd?: string[];
   json?: true;
 }
 
@@ -141,7 +155,7 @@ function diagnoseRoutes({ routes }: SeenSystem): Diagnosis[] {
 
 const engineAdvice = {
   virus: "; clamav-cli --host HOST --port PORT ping asks its clamd",
-  spam: "; rs-agent doctor --spamd HOST:PORT asks its spamd",
+  spam: "; rs-agent doctor --spamd HOST:PORT (or --rspamd) asks its engine",
   enrich: "",
 } as const;
 
@@ -206,16 +220,39 @@ async function diagnoseClamd(text: string, named: ClamdConf | undefined): Promis
   }
 }
 
-async function diagnoseSpamd(address: string): Promise<Diagnosis> {
-  const part = "spamd";
-  const client = createSpamdClient({
-    address,
-    timeoutMs: engineTimeoutMs,
-    connectTimeoutMs: engineTimeoutMs,
-    maxReplyBytes: 10_000,
-  });
-  const answer = await client.ping({ signal: AbortSignal.timeout(engineTimeoutMs) });
-  if (answer.kind === "answer") return { part, ok: true, found: `${address} answers PING` };
+function diagnoseSpamd(address: string): Promise<Diagnosis> {
   const advice = "start spamd (systemctl start spamd), or set SPAM_SPAMD; mail waits until then";
-  return { part, ok: false, found: `${address}: ${answer.detail}`, advice };
+  return diagnoseSpamEngine("spamd", advice, () =>
+    createSpamdEngine({ address, clock: systemClock, ...canaryLimits }),
+  );
+}
+
+function diagnoseRspamd(address: string, config: PeerConfig): Promise<Diagnosis> {
+  const advice = "start rspamd (systemctl start rspamd), or set SPAM_RSPAMD; mail waits until then";
+  const known = {
+    requiredPoints: config.SPAM_RSPAMD_REQUIRED,
+    taskTimeoutMs: config.SPAM_RSPAMD_TASK_TIMEOUT_MS,
+  };
+  return diagnoseSpamEngine("rspamd", advice, () =>
+    createRspamdEngine({ address, clock: systemClock, ...known, ...canaryLimits }),
+  );
+}
+
+/** Asks it what a spam-worker asks before it takes work. */
+async function diagnoseSpamEngine(
+  part: string,
+  advice: string,
+  connect: () => SpamEngineClient,
+): Promise<Diagnosis> {
+  try {
+    const engine = connect();
+    const { timeoutMs } = canaryLimits;
+    const asked = { signal: AbortSignal.timeout(2 * timeoutMs), timeoutMs };
+    const outcome = await engine.putCanariesThrough(asked).finally(() => engine.close());
+    if (outcome.kind === "unable") return { part, ok: false, found: outcome.reason, advice };
+    const found = `${engine.address}: ${engineText(outcome.engine)}; GTUBE is spam to it, a clean mail ham`;
+    return { part, ok: true, found };
+  } catch (error) {
+    return { part, ok: false, found: messageOf(error), advice };
+  }
 }
