@@ -236,14 +236,18 @@ export function noteEngineAway(
   }
 }
 
-/** The enricher cannot do now what policy demands: never sent without it (I10). */
+/**
+ * The enricher cannot do now what policy demands: never sent without it (I10). It is tried again, unless
+ * that is of no use before a person has acted.
+ */
 export async function holdUnable(
   deps: MailFlowDeps,
   held: HeldMail,
   reason: string,
+  { forPerson = false }: { forPerson?: boolean } = {},
 ): Promise<void> {
   const now = deps.clock.now();
-  const retryAt = new Date(now.getTime() + heldRetryMs);
+  const retryAt = forPerson ? undefined : new Date(now.getTime() + heldRetryMs);
   note(held, transitions.held(reason, retryAt, now, deps.actorId));
   await deps.finish(held);
 }

@@ -2,6 +2,7 @@ import type { EnrichOutput, EnrichTask } from "@rs-agent/shared/bus/wire.ts";
 import { readHeaderBlock } from "@rs-agent/shared/mail/header-block.ts";
 import type { Change, ChangeKind } from "@rs-agent/shared/mail/task-settings.ts";
 import {
+  neverAble,
   unable,
   type ApplyChange,
   type ChangeContext,
@@ -67,5 +68,7 @@ function tooLargeHeader(raw: Buffer, maxHeaderBytes: number): Unable | undefined
   if (raw.length <= maxHeaderBytes) return undefined;
   const start = raw.subarray(0, maxHeaderBytes + 4);
   const isClosed = start.indexOf("\r\n\r\n") >= 0 || start.indexOf("\r\n") === 0;
-  return isClosed ? undefined : unable(`the mail's header has more than ${maxHeaderBytes} bytes`);
+  return isClosed
+    ? undefined
+    : neverAble(`the mail's header has more than ${maxHeaderBytes} bytes`);
 }

@@ -33,7 +33,7 @@ describe("startEnricher", () => {
     const enricher = await startEnricher({ config, clock: systemClock, log });
     close.push(() => enricher.close());
     await enricher.ready;
-    await vi.waitFor(() => expect(pool.free("enrich").tasks).toBeGreaterThan(0), 5_000);
+    await vi.waitFor(() => expect(pool.free("enrich").tasks).toBeGreaterThan(0));
 
     const { mailId, attempt, sha256, size, settings, settingsHash, deadlineMs, smtp, verdicts } =
       taskFor(plainMail, [{ kind: "geoip" }]);
@@ -49,7 +49,7 @@ describe("startEnricher", () => {
       verdicts,
     };
     expect(pool.place("enrich", task, plainMail)).toBeDefined();
-    await vi.waitFor(() => expect(results).toHaveLength(1), 5_000);
+    await vi.waitFor(() => expect(results).toHaveLength(1));
     expect(results[0]?.head.output).toMatchObject({ kind: "enriched", bodyChanged: false });
     expect(results[0]?.bytes?.toString()).toMatch(/^X-Relay-Countries: US\r\nReceived:/);
   });

@@ -85,11 +85,15 @@ export async function enriched(
   return { ...output, final, text: final.toString("latin1") };
 }
 
-/** The reason for which a mail is held. */
-export async function unableReason(raw: Buffer, changes: Change[]): Promise<string> {
+/** What is said of a mail that is to be held. */
+export async function unableOutput(raw: Buffer, changes: Change[]) {
   const { output } = await enrich(raw, taskFor(raw, changes), deps, new AbortController().signal);
   if (output.kind !== "unable") throw new Error("the mail was enriched");
-  return output.reason;
+  return output;
+}
+
+export async function unableReason(raw: Buffer, changes: Change[]): Promise<string> {
+  return (await unableOutput(raw, changes)).reason;
 }
 
 const circumstances = {

@@ -46,3 +46,8 @@ export type ApplyChange<K extends ChangeKind> = (
 export function unable(reason: string): Unable {
   return { kind: "unable", reason: reason.slice(0, 1000) };
 }
+
+/** The mail is such that the change can never be made: a person must act. */
+export function neverAble(reason: string): Unable {
+  return { ...unable(reason), permanent: true };
+}

@@ -1,7 +1,7 @@
 import { RsError } from "@rs-agent/shared/errors.ts";
 import { loadSigningKey } from "../dkim/key.ts";
 import { signMail, verifyTopSignature, type SignatureRequest } from "../dkim/signer.ts";
-import { unable, type ApplyChange, type MailUnderChange } from "./change.ts";
+import { neverAble, unable, type ApplyChange, type MailUnderChange } from "./change.ts";
 
 /**
  * mailauth joins header lines in time that grows with their number squared, and checks every
@@ -23,8 +23,8 @@ export const sign: ApplyChange<"sign"> = async (
   { domain, selector, privateKey },
   context,
 ) => {
-  const tooMuch = excessOf(mail);
-  if (tooMuch !== undefined) return unable(`the mail cannot be signed: ${tooMuch}`);
+  const why = whyUnsignable(mail);
+  if (why !== undefined) return neverAble(`the mail cannot be signed: ${why}`);
   try {
     const key = await loadSigningKey(privateKey);
     const request = { domain, selector, key, now: context.now(), signal: context.signal };
@@ -46,7 +46,9 @@ async function signAndVerify(mail: MailUnderChange, request: SignatureRequest): 
   await verifyTopSignature([mail.header.build(), mail.rest], request);
 }
 
-function excessOf({ header }: MailUnderChange): string | undefined {
+function whyUnsignable({ header }: MailUnderChange): string | undefined {
+  // RFC 6376 §5.4: it must be among the signed ones.
+  if (header.named("from").length === 0) return "it has no From header";
   const block = header.build();
   if (block.length > maxHeaderBytes) return `its header has ${block.length} bytes`;
   if (linesIn(block) > maxHeaderLines) return `its header has more than ${maxHeaderLines} lines`;

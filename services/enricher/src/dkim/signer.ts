@@ -80,7 +80,7 @@ export async function signMail(
   });
   await pipeline(Readable.from(inChunks(parts, signal), { objectMode: true }), signer);
   const [line] = signer.signatureHeaders;
-  // mailauth throws nothing: an unusable key or a mail without From shows in `errors` alone.
+  // mailauth throws nothing: an unusable key shows in `errors` alone.
   if (signer.errors.length > 0 || line === undefined || signer.signatureHeaders.length !== 1) {
     const why = signer.errors.map(({ err }) => messageOf(err)).join("; ");
     throw new TerminalError("ENRICH_SIGNATURE_INVALID", `the mail cannot be signed: ${why}`);

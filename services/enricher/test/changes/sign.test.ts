@@ -17,6 +17,7 @@ import {
   plainMail,
   signChange,
   spamVerdict,
+  unableOutput,
   unableReason,
 } from "../mail-to-enrich.ts";
 
@@ -247,6 +248,13 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
   it("without From", async () => {
     const reason = await unableReason(mailOf("To: a@b", "", "x"), [signChange(ed25519)]);
     expect(reason).toContain("no From header");
+  });
+
+  it("for ever, where it is the mail itself; until it is in order, where it is the key", async () => {
+    const noFrom = await unableOutput(mailOf("To: a@b", "", "x"), [signChange(ed25519)]);
+    expect(noFrom.permanent).toBe(true);
+    const noKey = await unableOutput(plainMail, [signChange("file:/no/such/key.pem")]);
+    expect(noKey.permanent).toBeUndefined();
   });
 
   it("with a domain or selector that is none", async () => {
