@@ -30,7 +30,7 @@ export function watchedDatabase(
     },
     async renew(held, leaseMs) {
       const renewed = await mails.renew(held, leaseMs);
-      const kept = held.map(({ mailId }) => mailId).filter((id) => !renewed.stale.includes(id));
+      const kept = held.filter(({ mailId }) => !renewed.stale.includes(mailId));
       leases.onRenewed(process, kept, renewed.validUntilMs);
       return renewed;
     },

@@ -50,11 +50,15 @@ export class Leases {
     this.#beliefs.set(mailId, [...others, { holder, token, untilMs }]);
   }
 
-  /** A renewal is answered. */
-  onRenewed(holder: VirtualProcess, mailIds: readonly string[], validUntilMs: number): void {
-    for (const mailId of mailIds) {
+  /** A renewal is answered: it says nothing of a lease that was taken since it was asked for. */
+  onRenewed(
+    holder: VirtualProcess,
+    renewed: readonly { mailId: string; token: string }[],
+    validUntilMs: number,
+  ): void {
+    for (const { mailId, token } of renewed) {
       for (const belief of this.live(mailId)) {
-        if (belief.holder === holder) belief.untilMs = holder.trueMs(validUntilMs);
+        if (belief.token === token) belief.untilMs = holder.trueMs(validUntilMs);
       }
     }
   }
@@ -79,7 +83,10 @@ export class Leases {
     const { lease } = before;
     const leftMs = (lease?.until.getTime() ?? 0) - this.#world.set.now().getTime();
     if (by.sort === "person") {
-      if (leftMs > clockErrorMs) this.#broken(id, "a person wrote under a live lease");
+      // One who does several things with a mail leases it first, as a service does.
+      if (leftMs > clockErrorMs && lease?.owner !== by.name) {
+        this.#broken(id, `${by.name} wrote under a live lease of ${lease?.owner}`);
+      }
     } else if ("lease" in fields) {
       const first = `${id} ${after.lease?.token ?? ""}`;
       if (!this.#claimedMs.has(first)) this.#claimedMs.set(first, this.#world.time.nowMs);
