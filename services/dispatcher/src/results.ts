@@ -115,7 +115,9 @@ async function onEnrichResult(
   bytes: Buffer | undefined,
 ): Promise<void> {
   const { output } = head;
-  if (output.kind === "unable") return holdUnable(deps, held, output.reason);
+  if (output.kind === "unable") {
+    return holdUnable(deps, held, output.reason, { forPerson: output.permanent === true });
+  }
   if (output.kind === "failed") return;
   if (bytes === undefined) return holdUnable(deps, held, "the enricher sent no bytes");
   const enriched: Enriched = {

@@ -163,7 +163,12 @@ export const enrichOutputSchema = z.discriminatedUnion("kind", [
     notes: z.array(z.string().max(500)).max(20),
   }),
   /** The change that policy demands cannot be made now: the mail is held, not sent without it. */
-  z.looseObject({ kind: z.literal("unable"), reason: z.string().max(1000) }),
+  z.looseObject({
+    kind: z.literal("unable"),
+    reason: z.string().max(1000),
+    /** It is the mail itself, which no later try makes another one. */
+    permanent: z.boolean().optional(),
+  }),
 ]);
 export type EnrichOutput = z.infer<typeof enrichOutputSchema>;
 

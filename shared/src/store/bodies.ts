@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import { TerminalError } from "../errors.ts";
 import { newMailId, sha256Hex } from "../ids.ts";
 import type { BodyRef } from "../mail/record.ts";
-import { collectionOf, durable, inTime, reach, type StoredDocument } from "./connection.ts";
+import { collectionOf, durable, reach, type StoredDocument } from "./connection.ts";
 import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { insertAll } from "./mail-writes.ts";
 
@@ -48,7 +48,7 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
     maxBytes: 12_000_000,
     bytesOf: ({ size }) => Number(size),
     concurrency: 2,
-    commit: (group) => reach(() => insertAll(db, documents, group)),
+    commit: (group) => reach(() => insertAll(documents, group)),
   });
 
   const reads = createGroupCommit<BodyRef, Buffer | undefined>({
@@ -71,7 +71,7 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
       const { id, size, sha256 } = ref;
       if (ref.form === "document")
         await inserts.add({ _id: id, size, sha256, createdAt: clock.now(), raw });
-      else await reach(() => inTime(db, (signal) => upload(bucket, chunks, ref, raw, signal)));
+      else await reach(() => upload(bucket, chunks, ref, raw));
       return ref;
     },
 
@@ -104,7 +104,6 @@ async function upload(
   chunks: Collection<StoredDocument>,
   ref: BodyRef,
   raw: Buffer,
-  signal: AbortSignal,
 ): Promise<void> {
   // The driver's types want an ObjectId; the server takes any id.
   const id = ref.id as unknown as Parameters<typeof bucket.openUploadStreamWithId>[0];
@@ -113,11 +112,9 @@ async function upload(
     writeConcern: durable.writeConcern,
   });
   try {
-    await pipeline(Readable.from(slicesOf(raw)), stream, { signal });
+    await pipeline(Readable.from(slicesOf(raw)), stream);
   } catch (error) {
     await chunks.deleteMany({ files_id: ref.id }).catch(() => undefined);
-    // The pipeline has an error of its own for it.
-    signal.throwIfAborted();
     throw error;
   }
 }

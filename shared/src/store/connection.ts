@@ -5,7 +5,6 @@ import {
   MongoError,
   MongoExpiredSessionError,
   MongoNetworkError,
-  MongoNetworkTimeoutError,
   MongoNotConnectedError,
   MongoOperationTimeoutError,
   MongoServerSelectionError,
@@ -20,12 +19,10 @@ import {
 } from "mongodb";
 import { ConnectionString } from "mongodb-connection-string-url";
 import { RetryableError, TerminalError, messageOf } from "../errors.ts";
+import "./mended-driver.ts";
 
 /** A document as it lies in the database; what is read is validated before it is used. */
 export type StoredDocument = Document & { _id: string };
-
-/** The longest that a write waits for the majority before it counts as not written. */
-const majorityWithinMs = 10_000;
 
 /**
  * Promises rest on these: majority and journaled writes, majority reads from the primary. They are
@@ -34,7 +31,7 @@ const majorityWithinMs = 10_000;
 export const durable = {
   readPreference: ReadPreference.primary,
   readConcern: new ReadConcern("majority"),
-  writeConcern: new WriteConcern("majority", majorityWithinMs, true),
+  writeConcern: new WriteConcern("majority", 10_000, true),
   promoteBuffers: true,
   ignoreUndefined: true,
 } as const;
@@ -53,26 +50,6 @@ export function createClient(uri: string): MongoClient {
     });
   } catch {
     throw new TerminalError("CFG_INVALID", "MONGODB_URI is not a MongoDB connection string");
-  }
-}
-
-/**
- * Does a large write, and gives it up when it has taken longer than any answer may. The driver waits
- * for its socket to take the bytes, and where that ends meanwhile (its own time-out ends it) for ever.
- */
-export async function inTime<T>(
-  { client }: Pick<Db, "client">,
-  write: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const withinMs = client.options.socketTimeoutMS + majorityWithinMs;
-  const giveUp = new AbortController();
-  const timer = setTimeout(() => {
-    giveUp.abort(new MongoNetworkTimeoutError(`no answer within ${withinMs} ms`));
-  }, withinMs);
-  try {
-    return await write(giveUp.signal);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

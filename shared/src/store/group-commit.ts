@@ -4,7 +4,7 @@ export type Settled<R> = { value: R } | { error: unknown };
 export interface GroupCommitOptions<I, R> {
   /** Writes all items at once; one outcome each, in their order. A rejection is every item's. */
   commit: (items: I[]) => Promise<Settled<R>[]>;
-  /** How long the first of a group waits for company. */
+  /** How long the first of a group waits for company, unless there was none of late. */
   lingerMs: number;
   maxItems: number;
   /** Together with `bytesOf`: a group is closed at this size. */
@@ -29,6 +29,9 @@ interface Waiting<I, R> {
   reject: (error: unknown) => void;
 }
 
+/** Where nothing was given for so long, none is to be expected soon. */
+const quietMs = 25;
+
 /**
  * Puts single writes that come at about the same time into one bulk write: the round trip and the
  * sync of the log are then paid once. Used for bodies, new mails and guarded writes alike. The queue
@@ -41,6 +44,7 @@ export function createGroupCommit<I, R>(options: GroupCommitOptions<I, R>): Grou
   const keysUnderWay = new Set<string>();
   let underWay = 0;
   let linger: NodeJS.Timeout | undefined;
+  let lastMs = -Infinity;
 
   /** Commits what waits, as far as there is room for groups under way. */
   function flush(): void {
@@ -101,11 +105,16 @@ export function createGroupCommit<I, R>(options: GroupCommitOptions<I, R>): Grou
   return {
     add: (item) =>
       new Promise<R>((resolve, reject) => {
+        const nowMs = performance.now();
+        const isQuiet = nowMs - lastMs >= quietMs;
+        lastMs = nowMs;
         const bytes = options.bytesOf?.(item) ?? 0;
         waiting.push({ item, bytes, key: options.keyOf?.(item), resolve, reject });
         waitingBytes += bytes;
         if (waiting.length >= maxItems || waitingBytes >= maxBytes) commitGroup();
-        if (waiting.length > 0) linger ??= setTimeout(flush, lingerMs);
+        if (waiting.length === 0) return;
+        if (isQuiet) setImmediate(flush);
+        else linger ??= setTimeout(flush, lingerMs);
       }),
   };
 }

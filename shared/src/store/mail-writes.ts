@@ -1,18 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  MongoBulkWriteError,
-  type AnyBulkWriteOperation,
-  type BulkWriteOptions,
-  type Collection,
-  type Db,
-} from "mongodb";
+import { MongoBulkWriteError, type AnyBulkWriteOperation, type Collection } from "mongodb";
 import { RetryableError, TerminalError, messageOf } from "../errors.ts";
 import type { MailRecord } from "../mail/record.ts";
 import {
   isPassing,
   isPassingCode,
   isWithoutServer,
-  inTime,
   reach,
   type StoredDocument,
 } from "./connection.ts";
@@ -23,7 +16,6 @@ import { documentOf, newWriteId, updateOf } from "./mail-document.ts";
 import type { MailChange, MailStore } from "./mails.ts";
 
 export interface WriteDeps {
-  db: Pick<Db, "client">;
   mails: Collection<StoredDocument>;
   clock: DatabaseClock;
   lingerMs: number;
@@ -38,21 +30,18 @@ interface GuardedWrite {
 
 type Written = "written" | "stale";
 
-/** What the driver does with a signal it does for all operations; its types say so for reads only. */
-const unordered = (signal: AbortSignal) => ({ ordered: false, signal }) as BulkWriteOptions;
-
 const duplicateKey = 11_000;
 const attempts = 3;
 const retryAfterMs = 200;
 
 /** New mails, many in one unordered insert; an id that is there already is no error. */
-export function createInserts({ db, mails, lingerMs }: WriteDeps) {
+export function createInserts({ mails, lingerMs }: WriteDeps) {
   const group = createGroupCommit<StoredDocument, "inserted" | "present">({
     lingerMs,
     maxItems: 500,
     concurrency: 2,
     keyOf: ({ _id }) => _id,
-    commit: (documents) => reach(() => insertAll(db, mails, documents)),
+    commit: (documents) => reach(() => insertAll(mails, documents)),
   });
   return (mail: MailRecord) => group.add(documentOf(mail));
 }
@@ -63,12 +52,11 @@ export function createInserts({ db, mails, lingerMs }: WriteDeps) {
  * driver's second try nothing about its first.
  */
 export async function insertAll(
-  db: Pick<Db, "client">,
   collection: Collection<StoredDocument>,
   documents: StoredDocument[],
 ): Promise<Settled<"inserted" | "present">[]> {
   try {
-    await inTime(db, (signal) => collection.insertMany(documents, unordered(signal)));
+    await collection.insertMany(documents, { ordered: false });
     return documents.map(() => ({ value: "inserted" }));
   } catch (error) {
     const refused = new Map(
@@ -92,13 +80,13 @@ export async function insertAll(
  * Guarded writes of progress, many in one bulk (I3). A change has one mark for each claim, however often
  * its write is asked for: who does not know whether it was made may ask again.
  */
-export function createWrites({ db, mails, lingerMs }: WriteDeps, onStale: () => void) {
+export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void) {
   const group = createGroupCommit<GuardedWrite, Written>({
     lingerMs,
     maxItems: 500,
     concurrency: 2,
     keyOf: ({ mailId }) => mailId,
-    commit: (writes) => reach(() => writeAll(db, mails, writes)),
+    commit: (writes) => reach(() => writeAll(mails, writes)),
   });
   const marks = new WeakMap<MailChange, { claim: string; writeId: string }>();
   const markOf = (change: MailChange, claim: string) => {
@@ -121,7 +109,6 @@ export function createWrites({ db, mails, lingerMs }: WriteDeps, onStale: () => 
  * done where its mark is, stale where token and mark are gone, and otherwise tried again.
  */
 async function writeAll(
-  db: Pick<Db, "client">,
   mails: Collection<StoredDocument>,
   writes: GuardedWrite[],
 ): Promise<Settled<Written>[]> {
@@ -130,7 +117,7 @@ async function writeAll(
   let last: unknown;
   for (let attempt = 1; open.length > 0 && attempt <= attempts; attempt++) {
     if (attempt > 1) await delay(retryAfterMs * (attempt - 1));
-    const tried = await tryBulk(db, mails, open);
+    const tried = await tryBulk(mails, open);
     if (tried.kind === "all") {
       for (const write of open) settled.set(write, { value: "written" });
       open = [];
@@ -171,11 +158,7 @@ function ofHolder(change: MailChange): MailChange {
 type Tried =
   { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
 
-async function tryBulk(
-  db: Pick<Db, "client">,
-  mails: Collection<StoredDocument>,
-  writes: GuardedWrite[],
-): Promise<Tried> {
+async function tryBulk(mails: Collection<StoredDocument>, writes: GuardedWrite[]): Promise<Tried> {
   const operations = writes.map(({ mailId, token, change, writeId }) => {
     // The mark in the filter keeps a second try, ours or the driver's, from counting and noting twice
     // what the first did.
@@ -183,9 +166,7 @@ async function tryBulk(
     return { updateOne: { filter, update: updateOf(ofHolder(change), writeId) } };
   }) as AnyBulkWriteOperation<StoredDocument>[];
   try {
-    const { matchedCount } = await inTime(db, (signal) =>
-      mails.bulkWrite(operations, unordered(signal)),
-    );
+    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
     if (matchedCount === writes.length) return { kind: "all" };
     return { kind: "some", refused: [], error: undefined };
   } catch (error) {
@@ -218,7 +199,7 @@ async function readBack(
 
 /** Prolongs leases: one update for each token, since mails that were claimed together share theirs. */
 export async function renewLeases(
-  { db, mails, clock }: WriteDeps,
+  { mails, clock }: WriteDeps,
   held: readonly { mailId: string; token: string }[],
   leaseMs: number,
 ): ReturnType<MailStore["renew"]> {
@@ -234,9 +215,7 @@ export async function renewLeases(
     },
   }));
   return reach(async () => {
-    const { matchedCount } = await inTime(db, (signal) =>
-      mails.bulkWrite(operations, unordered(signal)),
-    );
+    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
     if (matchedCount === held.length) return { validUntilMs, stale: [] };
     const ids = held.map(({ mailId }) => mailId);
     const found = await mails

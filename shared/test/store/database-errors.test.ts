@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { RetryableError, type TerminalError } from "../../src/errors.ts";
 import type { Database } from "../../src/store/database.ts";
 import type { ClaimedMail } from "../../src/store/mails.ts";
+import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
 import {
   startMongoDbProxy,
-  type Fault,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { newMail, openStore, useDatabase } from "./test-database.ts";

@@ -7,10 +7,12 @@ interface Item {
 }
 
 /** Commits that wait until the test lets them end. */
-function commits(options: { concurrency?: number; maxItems?: number; maxBytes?: number } = {}) {
+function commits(
+  options: { concurrency?: number; maxItems?: number; maxBytes?: number; lingerMs?: number } = {},
+) {
   const under: { items: Item[]; end: (settled?: Settled<string>[]) => void }[] = [];
   const group = createGroupCommit<Item, string>({
-    lingerMs: 1,
+    lingerMs: options.lingerMs ?? 1,
     maxItems: options.maxItems ?? 100,
     concurrency: options.concurrency ?? 1,
     ...(options.maxBytes === undefined ? {} : { maxBytes: options.maxBytes }),
@@ -48,6 +50,22 @@ describe("group commit", () => {
     await expect.poll(keys).toEqual(["a", "bc"]);
     under[1]?.end();
     expect(await Promise.all(later)).toEqual(["b", "c"]);
+  });
+
+  it("does not wait for company where there was none of late", async () => {
+    const { add, under, keys } = commits({ lingerMs: 60_000 });
+    const first = add("a");
+    await expect.poll(keys).toEqual(["a"]);
+    const soonAfter = [add("b"), add("c")];
+    under[0]?.end();
+    await first;
+    await expect.poll(keys).toEqual(["a", "bc"]);
+    under[1]?.end();
+    await Promise.all(soonAfter);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    void add("d");
+    await expect.poll(keys).toEqual(["a", "bc", "d"]);
+    under[2]?.end();
   });
 
   it("closes a group at its number and at its bytes", async () => {
