@@ -13,7 +13,7 @@ export default defineConfig({
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     // Most of a test's time is spent waiting for others.
     maxWorkers: 2,
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
   },
 });

@@ -80,12 +80,12 @@ describe("the av-worker as a process", () => {
       BUS_DISPATCHERS: pool.endpoint,
       AV_CLAMD: inject("clamd"),
     });
-    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0), 15_000);
+    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0));
     expect(lines).toContainEqual(
       expect.objectContaining({ msg: "ready", bus: matching(/^tcp:/), clamd: [inject("clamd")] }),
     );
     for (const kind of ["clean", "eicar", "encrypted", "limit"] as const) place(pool, kind, kind);
-    await vi.waitFor(() => expect(results.size).toBe(4), 15_000);
+    await vi.waitFor(() => expect(results.size).toBe(4));
     const findings = [...results].map(([kind, { head }]) => [kind, head.output] as const);
     expect(Object.fromEntries(findings)).toMatchObject({
       clean: { kind: "clean" },
@@ -103,7 +103,7 @@ describe("the av-worker as a process", () => {
     const { pool } = await openPool();
     startProcess({ BUS_DISPATCHERS: pool.endpoint, AV_CLAMD: "127.0.0.1:1" });
     const why = matching(/127\.0\.0\.1:1: .*ECONNREFUSED/);
-    await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]), 15_000);
+    await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]));
     expect(pool.free("virus").tasks).toBe(0);
   });
 
@@ -112,20 +112,20 @@ describe("the av-worker as a process", () => {
     const clamd = await startFakeClamd();
     closers.push(() => clamd.close());
     startProcess({ BUS_DISPATCHERS: pool.endpoint, AV_CLAMD: clamd.address });
-    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0), 15_000);
+    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0));
     clamd.freeze();
     const kinds = ["clean", "eicar"] as const;
     for (const kind of kinds) place(pool, kind, kind);
     const why = matching(/did not answer PING within \d+ ms: it hangs, or loads its signatures/);
     // Long before the tasks' own deadline of 20 s.
-    await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]), 15_000);
+    await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ unable: why }]));
     expect(pool.free("virus").tasks).toBe(0);
     expect(results.size).toBe(0);
     clamd.thaw();
-    await vi.waitFor(() => expect(results.size).toBe(2), 15_000);
+    await vi.waitFor(() => expect(results.size).toBe(2));
     const findings = kinds.map((kind) => results.get(kind)?.head.output);
     expect(findings).toMatchObject([{ kind: "clean" }, { kind: "infected" }]);
-    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0), 15_000);
+    await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0));
     expect(lost).toEqual([]);
   });
 

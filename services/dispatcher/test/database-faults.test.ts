@@ -2,9 +2,9 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
 import {
   startMongoDbProxy,
-  type Fault,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { answers } from "./answers.ts";

@@ -69,10 +69,10 @@ it("the process serves its health on HEALTH_HTTP until it has drained", async ()
   const status = async (path: string) => (await fetch(`http://${address}${path}`)).status;
   expect([await status("/healthz"), await status("/readyz")]).toEqual([200, 200]);
   proxy.cut();
-  await vi.waitFor(async () => expect(await status("/readyz")).toBe(503), 20_000);
+  await vi.waitFor(async () => expect(await status("/readyz")).toBe(503));
   expect(await status("/healthz")).toBe(200);
   proxy.restore();
-  await vi.waitFor(async () => expect(await status("/readyz")).toBe(200), 20_000);
+  await vi.waitFor(async () => expect(await status("/readyz")).toBe(200));
   const metrics = await (await fetch(`http://${address}/metrics`)).text();
   expect(metrics).toMatch(/^rs_agent_info\{service="ingest",node="v24/m);
   child.kill("SIGTERM");

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from "vitest";
+import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
 import {
   startMongoDbProxy,
-  type Fault,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import {

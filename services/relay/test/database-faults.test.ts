@@ -2,16 +2,14 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
 import {
   startMongoDbProxy,
-  type Fault,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import type { Relay } from "../src/relay.ts";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { ownDatabase, runningRelay, runningSink, type Sink } from "./running-relay.ts";
-
-const patience = { timeout: 25_000, interval: 50 };
 
 let proxy: MongoDbProxy;
 let database: Database;
@@ -36,7 +34,7 @@ const newMails = (count: number) =>
 /** All are sent, each once, and nobody thinks otherwise. */
 async function expectSentOnce(ids: readonly string[]): Promise<void> {
   for (const id of ids) {
-    const mail = await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+    const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
     expect(mail.recipients[0]).toMatchObject({ outcome: "sent", attempts: 1 });
     expect(mail.unknown).toBeUndefined();
     expect(mail.history.map(({ event }) => event)).toEqual(["ready", "relay attempt"]);
@@ -59,7 +57,7 @@ describe("sends each mail once, and what comes after, where the database says", 
     ["nothing: its replies are lost", { kind: "lose reply", close: true }, 3],
     ["nothing for a while", { kind: "delay", ms: 1_500 }, 3],
   ];
-  it.each(faults)("%s", { timeout: 60_000 }, async (_, fault, times) => {
+  it.each(faults)("%s", async (_, fault, times) => {
     const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
     const ids = await newMails(8);
     await expectSentOnce(ids);
@@ -74,9 +72,9 @@ describe("is there again by itself, and has sent each mail once, after the datab
     ["without a primary", () => proxy.stepDown()],
     ["silent", () => proxy.silence()],
     ["restarted", () => proxy.reset()],
-  ])("%s", { timeout: 60_000 }, async (_, fail) => {
+  ])("%s", async (_, fail) => {
     const before = await newMails(5);
-    await vi.waitFor(() => expect(sink.delivered).toBeGreaterThan(0), patience);
+    await vi.waitFor(() => expect(sink.delivered).toBeGreaterThan(0));
     fail();
     await delay(2_500);
     proxy.restore();
@@ -94,25 +92,21 @@ describe("mail that only the timer caught (I6)", () => {
       "getMore" in body || JSON.stringify(body).includes("$changeStream"),
   };
 
-  it(
-    "is none while the change stream works, and all while it is lost",
-    { timeout: 60_000 },
-    async () => {
-      await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0), patience);
-      const told = await newMails(5);
-      await expectSentOnce(told);
-      // The stream has had its time to tell of them.
-      await delay(4_000);
-      expect(relay.counts.timerOnlyMails).toBe(0);
+  it("is none while the change stream works, and all while it is lost", async () => {
+    await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0));
+    const told = await newMails(5);
+    await expectSentOnce(told);
+    // The stream has had its time to tell of them.
+    await delay(4_000);
+    expect(relay.counts.timerOnlyMails).toBe(0);
 
-      const cut = proxy.strike({
-        ...isStream,
-        fault: { kind: "error", error: "bsonObjectTooLarge" },
-      });
-      await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1), patience);
-      const silent = await newMails(6);
-      await expectSentOnce([...told, ...silent]);
-      await vi.waitFor(() => expect(relay.counts.timerOnlyMails).toBe(6), patience);
-    },
-  );
+    const cut = proxy.strike({
+      ...isStream,
+      fault: { kind: "error", error: "bsonObjectTooLarge" },
+    });
+    await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1));
+    const silent = await newMails(6);
+    await expectSentOnce([...told, ...silent]);
+    await vi.waitFor(() => expect(relay.counts.timerOnlyMails).toBe(6));
+  });
 });

@@ -43,7 +43,7 @@ describe("delivery", () => {
     ]);
     const id = await readyMail(database, { route: routeTo(sink.port) }, mixed);
     await start();
-    const mail = await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+    const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
     expect(await sink.mails()).toEqual([mixed]);
     expect(mail.recipients).toMatchObject([{ outcome: "sent", status: "2.0.0", attempts: 1 }]);
     expect(mail.recipients[0]?.reply).toMatch(/^250 2\.0\.0 kept as /);
@@ -69,7 +69,7 @@ describe("delivery", () => {
     const enriched = enrichedAs(bytes, { headerBlock, restOffset, mailFrom: "srs@relay.example" });
     const id = await readyMail(database, { route: routeTo(sink.port), record: { enriched } });
     await start();
-    await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+    await vi.waitFor(() => mailIn(database, id, "sent"));
     expect(await sink.mails()).toEqual([bytes]);
     expect(mailFrom).toBe("srs@relay.example");
   });
@@ -82,7 +82,7 @@ describe("delivery", () => {
     const enriched = enrichedAs(changed, { body });
     const id = await readyMail(database, { route: routeTo(sink.port), record: { enriched } });
     await start();
-    await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+    await vi.waitFor(() => mailIn(database, id, "sent"));
     expect(await sink.mails()).toEqual([changed]);
   });
 
@@ -94,8 +94,8 @@ describe("delivery", () => {
     const wrong = await readyMail(database, { route, record: { enriched } });
     const good = await readyMail(database, { route });
     await start();
-    const mail = await vi.waitFor(() => mailIn(database, wrong, "dead"), 5_000);
-    await vi.waitFor(() => mailIn(database, good, "sent"), 5_000);
+    const mail = await vi.waitFor(() => mailIn(database, wrong, "dead"));
+    await vi.waitFor(() => mailIn(database, good, "sent"));
     expect(mail.reason).toMatch(/^STORE_BODY_CORRUPT: .*SHA-256/);
     expect(mail.recipients[0]?.outcome).toBe("dead");
     expect(sink.delivered).toBe(1);
@@ -108,7 +108,7 @@ describe("delivery", () => {
     const route = routeTo(sink.port);
     const id = await readyMail(database, { route, plan: { demandedSignature } });
     await start();
-    const mail = await vi.waitFor(() => mailIn(database, id, "held"), 5_000);
+    const mail = await vi.waitFor(() => mailIn(database, id, "held"));
     expect(mail.reason).toContain("d=sender.example s=s1");
     expect(mail.recipients[0]?.outcome).toBe("open");
     expect(sink.delivered).toBe(0);
@@ -122,7 +122,7 @@ describe("delivery", () => {
     for (const state of states) await readyMail(database, { route, record: { state } });
     const id = await readyMail(database, { route });
     await start();
-    await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+    await vi.waitFor(() => mailIn(database, id, "sent"));
     expect(sink.delivered).toBe(1);
   });
 
@@ -151,7 +151,7 @@ describe("delivery", () => {
       { outcome: "bounced", status: "5.1.1", reply: "550 5.1.1 no such user" },
       { outcome: "open", status: "4.2.1", reply: "450 4.2.1 try later", attempts: 1 },
     ]);
-    const done = await vi.waitFor(() => mailIn(database, id, "bounced"), 5_000);
+    const done = await vi.waitFor(() => mailIn(database, id, "bounced"));
     expect(done.recipients.map(({ outcome }) => outcome)).toEqual(["sent", "bounced", "sent"]);
     expect(done.recipients[2]?.attempts).toBe(2);
     expect(sink.delivered).toBe(2);
@@ -170,7 +170,7 @@ describe("delivery", () => {
     const to = ["one@rcpt.example", "full@rcpt.example", "two@rcpt.example"];
     const id = await readyMail(database, { route: routeTo(sink.port, { protocol: "lmtp" }), to });
     await start();
-    const mail = await vi.waitFor(() => mailIn(database, id, "bounced"), 5_000);
+    const mail = await vi.waitFor(() => mailIn(database, id, "bounced"));
     expect(mail.recipients).toMatchObject([
       { outcome: "sent" },
       { outcome: "bounced", status: "5.2.2", reply: "552 5.2.2 mailbox full" },
@@ -187,7 +187,7 @@ describe("delivery", () => {
     const odd = await readyMail(database, { route, to: ["bj\u00f6rn@rcpt.example", "<>", "b@x"] });
     await start();
     const statusOf = async (id: string) => {
-      const mail = await vi.waitFor(() => mailIn(database, id, "bounced"), 5_000);
+      const mail = await vi.waitFor(() => mailIn(database, id, "bounced"));
       return mail.recipients.map(({ outcome, status }) => `${outcome} ${status ?? ""}`);
     };
     expect(await statusOf(eightBit)).toEqual(["bounced 5.6.3"]);
@@ -201,7 +201,7 @@ describe("delivery", () => {
     const sink = await runningSink();
     await start();
     const id = await readyMail(database, { route: routeTo(sink.port) });
-    await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+    await vi.waitFor(() => mailIn(database, id, "sent"));
   });
 
   it("sends nothing while a person has paused the relay", async () => {
@@ -213,6 +213,6 @@ describe("delivery", () => {
     await relay.ready;
     expect((await database.mails.get(id))?.claims).toBeUndefined();
     await database.controls.resume("relay");
-    await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+    await vi.waitFor(() => mailIn(database, id, "sent"));
   });
 });

@@ -102,7 +102,7 @@ it("closes at once on a second SIGTERM: what was under way is marked, nothing is
   leaving.stderr.on("data", (chunk: Buffer) => (log += chunk.toString()));
   await begun.promise;
   leaving.kill("SIGTERM");
-  await vi.waitFor(() => expect(log).toContain("draining"), 5_000);
+  await vi.waitFor(() => expect(log).toContain("draining"));
   leaving.kill("SIGTERM");
   const [code] = (await once(leaving, "exit")) as [number];
   expect(code).toBe(75);

@@ -39,7 +39,7 @@ it("I8: a connection dropped after the final dot leaves the mark, and the mail i
   expect(waiting.unknown).toMatchObject({ attempt: 1, recipients: ["b@rcpt.example"] });
   expect(waiting.reason).toMatch(/^outcome unknown/);
   expect(waiting.lease).toBeUndefined();
-  const mail = await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+  const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(performance.now() - lostAtMs).toBeGreaterThan(1_000);
   expect(sink.delivered).toBe(2);
   expect(counts).toMatchObject({ unknown: 1, resentMails: 1, sent: 1 });
@@ -54,7 +54,7 @@ it("I8: a mail whose outcome is unknown is held for a person where its policy sa
   });
   const id = await readyMail(database, { route: routeTo(sink.port), relay: { onUnknown: "hold" } });
   await runningRelay(db, shortTimeouts);
-  const mail = await vi.waitFor(() => mailIn(database, id, "held"), 5_000);
+  const mail = await vi.waitFor(() => mailIn(database, id, "held"));
   expect(mail.reason).toMatch(/^outcome unknown/);
   expect(mail.unknown?.recipients).toEqual(["b@rcpt.example"]);
   expect(mail.recipients[0]?.outcome).toBe("open");
@@ -67,7 +67,7 @@ it("I8: a connection dropped before the body's first byte clears the mark: a pla
   });
   const id = await readyMail(database, { route: routeTo(sink.port) });
   const { counts } = await runningRelay(db);
-  const mail = await vi.waitFor(() => mailIn(database, id, "sent"), 5_000);
+  const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(mail.recipients[0]?.attempts).toBe(2);
   expect(counts).toMatchObject({ deferred: 1, unknown: 0, resentMails: 0 });
   expect(sink.delivered).toBe(1);
@@ -81,7 +81,7 @@ it("I8: a hop that never answers the final dot is given up after its time, outco
   });
   const id = await readyMail(database, { route: routeTo(sink.port), relay: { onUnknown: "hold" } });
   await runningRelay(db, shortTimeouts);
-  const mail = await vi.waitFor(() => mailIn(database, id, "held"), 5_000);
+  const mail = await vi.waitFor(() => mailIn(database, id, "held"));
   expect(mail.reason).toContain("no answer to the end of the mail within 1.2 s");
 });
 
@@ -108,7 +108,7 @@ it("I8: kill -9 between mark and reply: another relay resolves it by the policy 
   expect(left.unknown).toMatchObject({ attempt: 1, recipients: ["b@rcpt.example"] });
   expect(left.unknown?.resolveAt).toBeUndefined();
   const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: "1000" });
-  await vi.waitFor(() => mailIn(database, id, "sent"), 10_000);
+  await vi.waitFor(() => mailIn(database, id, "sent"));
   // Not before the dead relay's lease is over and the hop has had its longest time.
   expect(performance.now() - killedAtMs).toBeGreaterThan(1_200);
   expect(sink.delivered).toBe(2);
@@ -133,7 +133,7 @@ it("I8: a relay that is killed before it could mark anything costs its mail noth
   await once(victim, "exit");
   expect((await database.mails.get(id))?.unknown).toBeUndefined();
   const { counts } = await runningRelay(db);
-  await vi.waitFor(() => mailIn(database, id, "sent"), 10_000);
+  await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(sink.delivered).toBe(1);
   expect(counts.resentMails).toBe(0);
 });
@@ -155,11 +155,11 @@ it("I8: a relay that was stopped past its lease sends not one byte of the body w
   const [firstSession] = hop.sockets;
   paused.kill("SIGSTOP");
   const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: "700" });
-  await vi.waitFor(() => mailIn(database, id, "sent"), 10_000);
+  await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(counts.resentMails).toBe(1);
   firstSession?.write("354 go on\r\n");
   paused.kill("SIGCONT");
-  await vi.waitFor(() => expect(hop.sockets.has(firstSession as never)).toBe(false), 5_000);
+  await vi.waitFor(() => expect(hop.sockets.has(firstSession as never)).toBe(false));
   // One end of a mail: the second relay's.
   expect(hop.lines.filter((line) => line === ".")).toHaveLength(1);
   paused.kill("SIGTERM");

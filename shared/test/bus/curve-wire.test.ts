@@ -1,6 +1,5 @@
-import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
 import { expect, test, vi } from "vitest";
+import { freePort } from "../../../start/src/free-port.ts";
 import { createHandler, openPool, openWorker, untilFree, virusTask } from "./pool-and-worker.ts";
 import { makeKeyFolder, openKeyedPool, openKeyedWorker } from "./keyed-actors.ts";
 import { openWiretap } from "./wiretap.ts";
@@ -8,15 +7,6 @@ import { openWiretap } from "./wiretap.ts";
 const patience = { timeout: 20_000, interval: 20 };
 const askedFor = "marker-of-a-secret-mail";
 const found = "Marker.Of-A-Secret-Finding";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** One mail there and its finding back, over two taps; what these have caught of each direction. */
 async function capture(withKeys: boolean) {

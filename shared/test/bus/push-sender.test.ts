@@ -1,12 +1,13 @@
 import { Pull, Push } from "zeromq";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { freePort } from "../../../start/src/free-port.ts";
 import { decodeMessage, maxHeadBytes } from "../../src/bus/codec.ts";
 import { createBusProtection } from "../../src/bus/protection.ts";
 import { PushSender, type PushSenderOptions } from "../../src/bus/push-sender.ts";
 
-async function openPull(): Promise<{ pull: Pull; endpoint: string }> {
+async function openPull(address = "tcp://127.0.0.1:*"): Promise<{ pull: Pull; endpoint: string }> {
   const pull = new Pull({ linger: 0 });
-  await pull.bind("tcp://127.0.0.1:*");
+  await pull.bind(address);
   onTestFinished(() => pull.close());
   return { pull, endpoint: pull.lastEndpoint ?? "" };
 }
@@ -66,12 +67,11 @@ test("what waits is bounded in parts and in bytes (I7)", async () => {
 });
 
 test("nothing is given to a peer that is not there", async () => {
-  const { pull, endpoint } = await openPull();
-  await pull.unbind(endpoint);
+  const endpoint = `tcp://127.0.0.1:${await freePort()}`;
   const sender = openSender(endpoint);
   sender.send({ v: 1, place: 1 });
   expect(sender.connected).toBe(false);
-  await pull.bind(endpoint);
+  const { pull } = await openPull(endpoint);
   expect(await receive(pull, 1)).toEqual([{ place: 1, body: undefined }]);
   expect(sender.connected).toBe(true);
 });
