@@ -47,6 +47,7 @@ COPY --from=build /opt/rs-agent /opt/rs-agent
 # `rs-agent` and `clamav-cli` by name, also in `docker exec`.
 RUN ln -s /opt/rs-agent/cli/bin/rs-agent.mjs /usr/local/bin/rs-agent \
  && ln -s /opt/rs-agent/cli/bin/clamav-cli.mjs /usr/local/bin/clamav-cli
+ENV MALLOC_MMAP_THRESHOLD_=1048576
 ENV NODE_ENV=production HEALTH_HTTP=0.0.0.0:9100
 USER rs-agent
 WORKDIR /

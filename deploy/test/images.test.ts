@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { nodeOptions } from "@rs-agent/start/service-process.ts";
+import { allocatorEnv, nodeOptions } from "@rs-agent/start/service-process.ts";
 import { describe, expect, it } from "vitest";
 
 const root = dirname(dirname(import.meta.dirname));
@@ -16,6 +16,11 @@ describe.each(withServices)("%s", (file) => {
   it("runs Node with the options that npm start gives", () => {
     const options = argumentsOf("ENTRYPOINT").filter((argument) => /^--\w/.test(argument));
     expect(options).toEqual(nodeOptions);
+  });
+
+  it("has large buffers given back, as under npm start", () => {
+    for (const [name, value] of Object.entries(allocatorEnv))
+      expect(text).toMatch(new RegExp(`^ENV .*\\b${name}=${value}$`, "m"));
   });
 
   it("serves health on port 9100 and asks it there whether it is ready", () => {
