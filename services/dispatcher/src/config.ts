@@ -29,7 +29,7 @@ export const dispatcherConfigSchema = z
     CLAIM_BATCH: integer(1, 1_000).default(100),
     /** Mails and raw bytes that this dispatcher holds at once (I7). */
     MAX_HELD_MAILS: integer(1, 100_000).default(400),
-    MAX_HELD_BYTES: integer(1_000_000, 16_000_000_000).default(256_000_000),
+    MAX_HELD_BYTES: integer(1_000_000, 16_000_000_000).default(128_000_000),
     /** The largest mail that ingest takes: the bus carries no larger one. */
     MAX_MAIL_BYTES: integer(1_024, 1_073_741_824).default(50 * 1024 * 1024),
     /** A mail that finds no worker within this time is given back. */
