@@ -46,7 +46,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const meter = new LoadMeter(() => clock.monotonicMs());
   const activity = new Activity(metrics, meter);
   const policies = await openPolicies({
-    all: () => database.policies.all(),
+    store: database.policies,
     nextHop: config.RELAY_NEXT_HOP,
     log,
   });

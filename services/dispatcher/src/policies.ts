@@ -1,36 +1,43 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { messageOf } from "@rs-agent/shared/errors.ts";
-import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
+import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import type { PolicyStore } from "@rs-agent/shared/store/policies.ts";
 
 export interface PoliciesDeps {
-  all: () => Promise<PolicyDocument[]>;
+  store: Pick<PolicyStore, "all" | "version">;
   /** Where mail goes whose policy names no route. */
   nextHop: string | undefined;
   log: Logger;
 }
 
-/** The current policies, read again by a timer. What does not hold together keeps the old ones. */
+/**
+ * The current policies. A timer asks for their version and reads them only where that is another.
+ * What does not hold together keeps the old ones.
+ */
 export interface Policies {
   book(): PolicyBook;
   refresh(): Promise<void>;
 }
 
 /** @throws what the first reading throws: without any policy nothing can be decided */
-export async function openPolicies({ all, nextHop, log }: PoliciesDeps): Promise<Policies> {
+export async function openPolicies({ store, nextHop, log }: PoliciesDeps): Promise<Policies> {
   const options = nextHop === undefined ? {} : { nextHop };
-  let documents = await all();
-  let book = createPolicyBook(documents, options);
+  // The version first: what is stored between the two is read once more.
+  let version = await store.version();
+  let book = createPolicyBook(await store.all(), options);
   const refresh = async () => {
-    const read = await all();
-    if (JSON.stringify(read) === JSON.stringify(documents)) return;
-    documents = read;
+    const newest = await store.version();
+    if (newest === version) return;
     try {
+      const documents = await store.all();
       book = createPolicyBook(documents, options);
       log.info({ documents: documents.length }, "policies changed");
     } catch (error) {
+      // The database is away: asked again. What is wrong stays so until somebody changes it.
+      if (error instanceof RetryableError) throw error;
       log.error({ reason: messageOf(error) }, "policies are wrong, the old ones stay in force");
     }
+    version = newest;
   };
   return { book: () => book, refresh };
 }

@@ -4,14 +4,14 @@ import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effec
 import type { PolicyStore } from "@rs-agent/shared/store/policies.ts";
 
 export interface PoliciesDeps {
-  store: Pick<PolicyStore, "all" | "revision">;
+  store: Pick<PolicyStore, "all" | "version">;
   refreshMs: number;
   /** The database answered, or did not. */
   onHeard: (isThere: boolean) => void;
   log: Logger;
 }
 
-/** The policies in force, asked for again by a timer. */
+/** The policies in force. A timer asks for their version and reads them only where that is another. */
 export interface Policies {
   book(): PolicyBook;
   close(): void;
@@ -24,19 +24,25 @@ export interface Policies {
  */
 export async function openPolicies(deps: PoliciesDeps): Promise<Policies> {
   const { store, refreshMs, onHeard, log } = deps;
-  let revision = await store.revision();
+  // The version first: what is stored between the two is read once more.
+  let version = await store.version();
   let book = createPolicyBook(await store.all());
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
   const refresh = async (): Promise<void> => {
-    const newest = await store.revision();
+    const newest = await store.version();
     onHeard(true);
-    if (newest === revision) return;
-    const documents = await store.all();
-    revision = newest;
-    book = createPolicyBook(documents);
-    log.info({ revision, documents: documents.length }, "policies changed");
+    if (newest === version) return;
+    try {
+      const documents = await store.all();
+      book = createPolicyBook(documents);
+      log.info({ documents: documents.length }, "policies changed");
+    } catch (error) {
+      if (error instanceof RetryableError) throw error;
+      log.error({ reason: messageOf(error) }, "policies are wrong, the old ones stay in force");
+    }
+    version = newest;
   };
   const again = () => {
     if (closed) return;

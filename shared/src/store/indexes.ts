@@ -63,6 +63,11 @@ export const indexes: readonly Index[] = [
     serves: "GridFS reads",
   },
   {
+    collection: "policies",
+    key: { revision: -1 },
+    serves: "whether the policies are others than before",
+  },
+  {
     collection: "actors",
     key: { at: 1 },
     options: { expireAfterSeconds: 86_400 },

@@ -1,6 +1,7 @@
 import { ReadConcern, type ClientSession, type Db, type MongoClient } from "mongodb";
 import { z } from "zod";
 import { TerminalError } from "../errors.ts";
+import { newToken } from "../ids.ts";
 import { policyDocumentSchema, type PolicyDocument } from "../policy/document.ts";
 import { collectionOf, durable, reach } from "./connection.ts";
 
@@ -8,8 +9,13 @@ import { collectionOf, durable, reach } from "./connection.ts";
 export interface PolicyStore {
   /** All documents. @throws TerminalError CFG_POLICY_INVALID naming what does not fit the schema */
   all(): Promise<PolicyDocument[]>;
-  /** Rises with each `replace`, and is cheap to ask. 0: nothing was ever stored. */
+  /** Rises with each `replace`. 0: nothing was ever stored. */
   revision(): Promise<number>;
+  /**
+   * Another text whenever the documents may be others: after a `replace`, and also where the database
+   * was put back to an older state or the collection was exchanged. Two keys are looked up.
+   */
+  version(): Promise<string>;
   /**
    * Stores these documents in one step under a new revision, which it returns. Documents that are not
    * named are removed, unless `keepOthers`.
@@ -21,6 +27,7 @@ export interface PolicyStore {
 }
 
 const counterId = "policy-revision";
+const projection = { _id: 0, revision: 1 };
 
 export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
   const policies = collectionOf(db, "policies");
@@ -33,6 +40,17 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
 
   return {
     revision: () => reach(() => revision()),
+
+    version: () =>
+      reach(async () => {
+        const [counter, newest] = await Promise.all([
+          controls.findOne({ _id: counterId }),
+          policies
+            .find({ revision: { $gte: 0 } }, { sort: { revision: -1 }, limit: 1, projection })
+            .toArray(),
+        ]);
+        return JSON.stringify([counter?.revision, counter?.mark, newest[0]?.revision]);
+      }),
 
     all: () =>
       reach(async () => {
@@ -52,7 +70,8 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
             async () => {
               await controls.updateOne(
                 { _id: counterId },
-                { $inc: { revision: 1 } },
+                // Put back to an older state and changed again, a number comes twice; the mark does not.
+                { $inc: { revision: 1 }, $set: { mark: newToken() } },
                 { upsert: true, session },
               );
               stored = await revision(session);

@@ -179,6 +179,7 @@ async function exercise(
   await policies.replace([]);
   await policies.replace([], { keepOthers: true });
   await policies.revision();
+  await policies.version();
   await actors.report("a", "test", {});
   await actors.all();
   await actors.leave("a");

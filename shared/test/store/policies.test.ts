@@ -69,6 +69,49 @@ describe("policies", () => {
   });
 });
 
+describe("the version of the policies", () => {
+  const replaced = (names: string[]) => database().store.policies.replace(names.map(domain));
+  const version = () => database().store.policies.version();
+  const raw = (name: string) => database().db.collection<{ _id: string }>(name);
+
+  it("is the same as long as nothing changes, and another after each replacement", async () => {
+    await replaced(["a.example"]);
+    const first = await version();
+    expect(await version()).toBe(first);
+    await replaced(["a.example"]);
+    const second = await version();
+    expect(second).not.toBe(first);
+    await replaced([]);
+    expect(await version()).not.toBe(second);
+  });
+
+  it("is another where an older state was put back and changed again to the same revision", async () => {
+    await replaced(["a.example"]);
+    const counter = await raw("controls").findOne({ _id: "policy-revision" });
+    const documents = await raw("policies").find().toArray();
+    await replaced(["b.example"]);
+    const before = await version();
+    await raw("controls").replaceOne({ _id: "policy-revision" }, counter ?? {});
+    await raw("policies").deleteMany({});
+    await raw("policies").insertMany(documents);
+    expect(await version()).not.toBe(before);
+    await replaced(["c.example"]);
+    expect(await version()).not.toBe(before);
+  });
+
+  it("is another where the collection was exchanged or dropped behind our back", async () => {
+    await replaced(["a.example"]);
+    const old = await raw("policies").find().toArray();
+    await replaced(["b.example"]);
+    const before = await version();
+    await raw("policies").deleteMany({});
+    const emptied = await version();
+    await raw("policies").insertMany(old);
+    expect(new Set([before, emptied, await version()]).size).toBe(3);
+    await replaced([]);
+  });
+});
+
 describe("pauses", () => {
   it("last until they are resumed, and say by whom", async () => {
     const { controls } = database().store;
