@@ -114,6 +114,7 @@ function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): str
     const by = tenantId === undefined ? owner : `${owner} by the recipient's domain`;
     return `incoming mail: ${client} is in no tenant's network; ${by}`;
   }
+  if (origin.tenantId !== undefined) return `outgoing mail: the listener is that of ${tenant}`;
   if (origin.outgoing === true) return `outgoing mail of ${tenant}: the listener is marked so`;
   return `outgoing mail: ${client} is in a network of ${tenant}`;
 }

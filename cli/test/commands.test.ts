@@ -362,6 +362,14 @@ tenants:
     expect(out.replace(/\s+/g, " ")).toContain("wait 4h, then quarantine");
   });
 
+  test("test takes the tenant of a listener for outgoing mail, which policy must have", async () => {
+    const mail = ["--from", "a@acme.example", "--to", "b@x.example", "--ip", "203.0.113.5"];
+    const through = (tenant: string) =>
+      run("test", ...mail, "--outgoing", tenant, "--file", "p.yaml").then(({ out }) => out);
+    expect(await through("acme")).toMatch(/signature +d=acme.example s=s1/);
+    expect(await through("acne")).toMatch(/refused +no policy has the tenant acne: 451 4.3.5/);
+  });
+
   test.each([
     ["--ip", "10.1.1.1.1"],
     ["--to", "nobody"],

@@ -3,7 +3,11 @@ import { InvalidArgumentError, type Command } from "commander";
 import { domainOf } from "@rs-agent/shared/mail/smtp-envelope.ts";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
-import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import {
+  createPolicyBook,
+  type Direction,
+  type PolicyBook,
+} from "@rs-agent/shared/policy/effective.ts";
 import type { Plan, UncheckedRules } from "@rs-agent/shared/policy/plan.ts";
 import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
@@ -54,7 +58,8 @@ interface TestOptions {
   to: string;
   ip: string;
   headerFrom?: string;
-  outgoing?: true;
+  /** The listener's tenant, where it names one. */
+  outgoing?: true | string;
   file?: string;
   json?: true;
 }
@@ -67,7 +72,7 @@ function addTest(group: Command, deps: CliDeps): void {
     .requiredOption("--to <address>", "recipient", parseAddress)
     .requiredOption("--ip <address>", "the client's address", parseClient)
     .option("--header-from <address>", "the header From (default: the SMTP sender)")
-    .option("--outgoing", "the listener is one for outgoing mail")
+    .option("--outgoing [tenant]", "the listener is one for outgoing mail, of this tenant")
     .option("--file <file>", "of this file instead of the stored policy")
     .option("--json", "print the plan as JSON")
     .action(async (options: TestOptions) => {
@@ -76,7 +81,7 @@ function addTest(group: Command, deps: CliDeps): void {
       const book = createPolicyBook(documents, nextHop === undefined ? {} : { nextHop });
       const result = testPolicy(book, options);
       if (options.json === true) deps.output.json(withoutKeys(result));
-      else deps.output.print(formatTest(result, options));
+      else deps.output.print(formatTest(result));
     });
 }
 
@@ -109,33 +114,40 @@ interface Tested {
   direction: Plan["direction"];
   tenantId: string | undefined;
   isAccepted: boolean;
+  /** Why ingest would not take the mail. */
+  refusal?: string;
   plan: Plan;
 }
 
 function testPolicy(book: PolicyBook, options: TestOptions): Tested {
   const { from, to, ip, headerFrom = from } = options;
-  const way = book.directionOf(ip, options.outgoing === true);
+  const { outgoing } = options;
+  const tenant = typeof outgoing === "string" ? outgoing : undefined;
+  const way = book.directionOf(ip, outgoing !== undefined, tenant);
   const headerFromDomain = headerFrom.includes("@") ? domainOf(headerFrom) : headerFrom;
   const plan = book.planFor({ ...way, mailFrom: from, headerFromDomain, recipient: to });
+  const refusal = refusalOf(book, way.direction, to, tenant);
   return {
     direction: way.direction,
     tenantId: plan.tenantId,
-    isAccepted: book.acceptsRecipient(to, way.direction),
+    isAccepted: refusal === undefined,
+    ...(refusal !== undefined && { refusal }),
     plan,
   };
 }
 
-function formatTest(
-  { direction, tenantId, isAccepted, plan }: Tested,
-  options: TestOptions,
-): string {
-  const tenant = tenantId === undefined ? "no tenant" : `tenant ${tenantId}`;
-  if (!isAccepted) {
-    return field(
-      "refused",
-      `${direction} mail, and ${options.to} is in no tenant's domain: 550 5.7.1`,
-    );
+/** As ingest says it at MAIL and at RCPT (docs/ingest.md). */
+function refusalOf(book: PolicyBook, direction: Direction, to: string, tenant: string | undefined) {
+  if (tenant !== undefined && !book.hasTenant(tenant)) {
+    return `no policy has the tenant ${tenant}: 451 4.3.5`;
   }
+  if (book.acceptsRecipient(to, direction)) return undefined;
+  return `${direction} mail, and ${to} is in no tenant's domain: 550 5.7.1`;
+}
+
+function formatTest({ direction, tenantId, refusal, plan }: Tested): string {
+  const tenant = tenantId === undefined ? "no tenant" : `tenant ${tenantId}`;
+  if (refusal !== undefined) return field("refused", refusal);
   const signature = plan.demandedSignature;
   const { host, port, protocol, sourceAddress, tls } = plan.route;
   const source = sourceAddress === undefined ? "" : ` from ${sourceAddress}`;

@@ -142,6 +142,7 @@ function recordOf(
       via: listener.protocol,
       name: listener.name,
       ...(listener.outgoing && { outgoing: true }),
+      ...(listener.tenantId !== undefined && { tenantId: listener.tenantId }),
     },
     smtp: { mailFrom, rcptTo, client, params: { body: eightBit ? "8BITMIME" : "7BIT" } },
     recipients: rcptTo.map((address) => ({ address, outcome: "open", attempts: 0 })),

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { flag, integer, list, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
+import { tenantIdSchema } from "@rs-agent/shared/policy/document.ts";
 import { networkSchema } from "@rs-agent/shared/policy/networks.ts";
 
 /** `submission`: SMTP for outgoing mail. */
@@ -17,33 +18,46 @@ export interface ListenerSettings {
   kind: ListenerKind;
   protocol: "smtp" | "lmtp";
   outgoing: boolean;
+  /** Whose mail all of it is; absent: the client's network says so. */
+  tenantId?: string;
   /** Its clients are our own systems: they are greeted at once. */
   trusted: boolean;
   host: string;
   port: number;
 }
 
-/** `host:port` entries; IPv6 addresses in brackets. */
+const addressForm = /^(?:([^\s@]*)@)?(?:\[([0-9a-f:.]+)\]|([^\s:@]+)):(\d{1,5})$/i;
+
+/** `host:port` entries; IPv6 addresses in brackets. Those for submission may name their tenant. */
 function listeners(kind: ListenerKind) {
+  const form = kind === "submission" ? "host:port or tenant@host:port" : "host:port";
   return list().transform((entries, context) =>
     entries.flatMap((entry) => {
-      const parsed = /^(?:\[([0-9a-f:.]+)\]|([^\s:]+)):(\d{1,5})$/i.exec(entry);
-      const port = Number(parsed?.[3]);
-      if (parsed === null || port > 65_535) {
-        context.addIssue({ code: "custom", message: `${entry} is not host:port` });
+      const [, tenantId, v6, host, port = ""] = addressForm.exec(entry) ?? [];
+      const isTenant =
+        tenantId === undefined ||
+        (kind === "submission" && tenantIdSchema.safeParse(tenantId).success);
+      if (port === "" || Number(port) > 65_535 || !isTenant) {
+        context.addIssue({ code: "custom", message: `${entry} is not ${form}` });
         return [];
       }
-      return [listenerOf(kind, parsed[1] ?? parsed[2] ?? "", port)];
+      return [listenerOf(kind, v6 ?? host ?? "", Number(port), tenantId)];
     }),
   );
 }
 
-function listenerOf(kind: ListenerKind, host: string, port: number): ListenerSettings {
+function listenerOf(
+  kind: ListenerKind,
+  host: string,
+  port: number,
+  tenantId: string | undefined,
+): ListenerSettings {
   return {
-    name: `${kind}:${host}:${port}`,
+    name: `${kind}:${tenantId === undefined ? "" : `${tenantId}@`}${host}:${port}`,
     kind,
     protocol: kind === "lmtp" ? "lmtp" : "smtp",
     outgoing: kind === "submission",
+    ...(tenantId !== undefined && { tenantId }),
     trusted: kind !== "smtp",
     host,
     port,

@@ -37,5 +37,8 @@ export const refuse = {
   cutShort: () => new Refusal(421, "4.4.2", "the mail ended before its end, closing connection"),
   tooManyRecipients: () => new Refusal(452, "4.5.3", "too many recipients"),
   loop: () => new Refusal(554, "5.4.6", "mail loop: too many Received fields"),
+  /** Mail that would leave by default rules and unsigned waits at the client instead. */
+  unknownTenant: (tenantId: string) =>
+    new Refusal(451, "4.3.5", `no policy has the tenant ${tenantId} of this listener`),
   storeAway: () => new Refusal(451, "4.3.0", "cannot store mail now, try again later"),
 } as const;

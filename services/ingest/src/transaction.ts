@@ -52,6 +52,9 @@ export function beginTransaction(
   const mailFrom = envelopeAddress(address.address, refuse.badSender);
   if (mailFrom instanceof Refusal) return mailFrom;
   if (storeIsAway()) return refuse.storeAway();
+  const { outgoing, tenantId } = listener;
+  const book = policies.book();
+  if (tenantId !== undefined && !book.hasTenant(tenantId)) return refuse.unknownTenant(tenantId);
   if (isOverloaded()) return refuse.overloaded();
   if (!budget.hasRoomFor(declaredSize(address))) return refuse.tooMuchInFlight();
   const client = clientOf(session);
@@ -59,7 +62,7 @@ export function beginTransaction(
     listener,
     client,
     protocol: protocolOf(listener, session),
-    direction: policies.book().directionOf(client.address, listener.outgoing).direction,
+    direction: book.directionOf(client.address, outgoing, tenantId).direction,
     mailFrom,
     rcptTo: new Set(),
     acceptedRcpts: 0,

@@ -192,6 +192,18 @@ describe("a mail that is accepted", () => {
     client.close();
   });
 
+  it("is its listener's tenant's where that names one, whatever network the client is in", async () => {
+    const env = { INGEST_SUBMISSION: "northwind@127.0.0.1:0" };
+    const own = await startTestIngest({ env });
+    const client = await SmtpDialogue.open(own.submission);
+    const { mail: record } = await own.stored(await client.deliver(anna, [stranger], mail));
+    expect(record).toMatchObject({
+      direction: "outgoing",
+      origin: { name: "submission:northwind@127.0.0.1:0", outgoing: true, tenantId: "northwind" },
+    });
+    client.close();
+  });
+
   it("has the domain of its addresses in lower case and ASCII", async () => {
     const client = await SmtpDialogue.open(running.smtp, tenantClient);
     const { mail: record } = await running.stored(

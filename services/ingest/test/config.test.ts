@@ -31,6 +31,17 @@ describe("the settings of ingest", () => {
     ]);
   });
 
+  it("take the tenant of a listener for outgoing mail", () => {
+    const { INGEST_SUBMISSION: listeners } = load({
+      INGEST_SUBMISSION: "acme@127.0.0.1:2526, b-2@[::1]:2527, [::1]:2528",
+    });
+    expect(listeners.map(({ host, port, tenantId }) => [host, port, tenantId])).toEqual([
+      ["127.0.0.1", 2526, "acme"],
+      ["::1", 2527, "b-2"],
+      ["::1", 2528, undefined],
+    ]);
+  });
+
   it("take their name from MAIL_HOSTNAME where INGEST_HOSTNAME is not set", () => {
     expect(load({ MAIL_HOSTNAME: "mx.a.example" }).INGEST_HOSTNAME).toBe("mx.a.example");
   });
@@ -38,6 +49,9 @@ describe("the settings of ingest", () => {
   it.each([
     ["INGEST_SMTP", "2525"],
     ["INGEST_SMTP", "127.0.0.1:70000"],
+    ["INGEST_SMTP", "acme@127.0.0.1:2525"],
+    ["INGEST_SUBMISSION", "@127.0.0.1:2526"],
+    ["INGEST_SUBMISSION", "Acme Ltd@127.0.0.1:2526"],
     ["INGEST_XFORWARD_PEERS", "mx.example.org"],
     ["INGEST_SUBMISSION_CLIENTS", "0.0.0.0/0"],
     ["INGEST_TLS_CERT", "/cert.pem"],

@@ -272,6 +272,19 @@ describe("limits over all sessions", () => {
     hasty.close();
   });
 
+  it("puts mail off while no policy has the listener's tenant, and takes it as soon as one has", async () => {
+    const env = { INGEST_SUBMISSION: "acme@127.0.0.1:0" };
+    const running = await startTestIngest({ env });
+    const client = await SmtpDialogue.open(running.submission);
+    expect(await client.say(`MAIL FROM:<${anna}>`)).toMatch(/^451 4\.3\.5 .*tenant acme/);
+    const acme = { _id: "tenant:acme", tenantId: "acme", domains: ["acme.example"], networks: [] };
+    await running.database.policies.replace([northwind(), northwind(acme)]);
+    await vi.waitFor(async () => {
+      expect(await client.say(`MAIL FROM:<${anna}>`)).toMatch(/^250 /);
+    });
+    client.close();
+  });
+
   it("lets only listed clients use a submission listener", async () => {
     const running = await startTestIngest({
       env: { INGEST_SUBMISSION_CLIENTS: "127.0.0.9" },

@@ -149,6 +149,8 @@ export const mailSchema = z.looseObject({
     name: z.string().max(128),
     /** The listener was marked as one for outgoing mail. */
     outgoing: z.boolean().optional(),
+    /** And for that of this tenant alone. */
+    tenantId: z.string().max(128).optional(),
     /** A `scan-only` source: the mail is checked and never relayed. */
     scanOnly: z.boolean().optional(),
   }),

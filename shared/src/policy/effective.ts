@@ -17,7 +17,12 @@ export type { Direction } from "./plan.ts";
 /** What the policy needs to know of a mail; a `MailRecord` fits. */
 export interface MailForPolicy {
   smtp: Pick<SmtpEnvelope, "mailFrom" | "client">;
-  origin: { via: string; outgoing?: boolean | undefined; scanOnly?: boolean | undefined };
+  origin: {
+    via: string;
+    outgoing?: boolean | undefined;
+    tenantId?: string | undefined;
+    scanOnly?: boolean | undefined;
+  };
   header?: { fromDomain?: string | undefined } | undefined;
   /** Instead of `header.fromDomain`: the one From address, or its domain. */
   headerFrom?: string | undefined;
@@ -26,7 +31,7 @@ export interface MailForPolicy {
 
 export interface PlanQuery {
   direction: Direction;
-  /** Outgoing: the tenant of the client's network. Incoming mail's tenant is its recipient's. */
+  /** Outgoing: the listener's tenant or the client's. Incoming mail's tenant is its recipient's. */
   tenantId?: string | undefined;
   mailFrom: string;
   headerFromDomain?: string | undefined;
@@ -45,11 +50,16 @@ export interface PolicyGroup {
 export interface PolicyBook {
   /** The newest revision among all documents. */
   readonly revision: number;
-  /** By how the mail came in, never by an address that the sender wrote. */
+  /**
+   * By how the mail came in, never by an address that the sender wrote. A listener's own tenant goes
+   * before that of the client's network: its clients have proved who they are, wherever they are.
+   */
   directionOf(
     clientAddress: string,
     listenerOutgoing: boolean,
+    listenerTenant?: string,
   ): { direction: Direction; tenantId?: string };
+  hasTenant(tenantId: string): boolean;
   /** Incoming: only recipients in a tenant's domains, else we were an open relay. */
   acceptsRecipient(address: string, direction: Direction): boolean;
   planFor(query: PlanQuery): Plan;
@@ -109,11 +119,18 @@ class Book implements PolicyBook {
       .sort((a, b) => b.network.bits - a.network.bits);
   }
 
-  directionOf(clientAddress: string, listenerOutgoing: boolean) {
+  directionOf(clientAddress: string, listenerOutgoing: boolean, listenerTenant?: string) {
+    if (listenerOutgoing && listenerTenant !== undefined) {
+      return { direction: "outgoing" as const, tenantId: listenerTenant };
+    }
     const address = parseAddress(clientAddress);
     const home = address && this.#networks.find(({ network }) => contains(network, address));
     if (home !== undefined) return { direction: "outgoing" as const, tenantId: home.tenantId };
     return { direction: listenerOutgoing ? ("outgoing" as const) : ("incoming" as const) };
+  }
+
+  hasTenant(tenantId: string): boolean {
+    return this.#tenants.has(tenantId);
   }
 
   acceptsRecipient(address: string, direction: Direction): boolean {
@@ -152,7 +169,7 @@ class Book implements PolicyBook {
     const headerFromDomain = fromDomainOf(mail);
     const common = { mailFrom: smtp.mailFrom, headerFromDomain, recipient };
     if (origin.via === "dsn") return { ...common, ...this.#dsnWay(common), purpose: "dsn" };
-    const way = this.directionOf(smtp.client.address, origin.outgoing === true);
+    const way = this.directionOf(smtp.client.address, origin.outgoing === true, origin.tenantId);
     return { ...common, ...way, purpose: origin.scanOnly === true ? "scan-only" : "mail" };
   }
 

@@ -52,6 +52,16 @@ describe("direction", () => {
     },
   );
 
+  test("a listener with a tenant makes all of its mail that tenant's, wherever its client is", () => {
+    for (const client of ["203.0.113.5", "10.9.1.1", ""]) {
+      expect(book.directionOf(client, true, "acme")).toEqual({
+        direction: "outgoing",
+        tenantId: "acme",
+      });
+    }
+    expect([book.hasTenant("acme"), book.hasTenant("nobody")]).toEqual([true, false]);
+  });
+
   test("a listener for outgoing mail makes a stranger's mail outgoing, of no tenant", () => {
     expect(book.directionOf("203.0.113.5", true)).toEqual({ direction: "outgoing" });
   });
