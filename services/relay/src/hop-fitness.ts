@@ -1,4 +1,4 @@
-import type { HopAbilities } from "./hop-session.ts";
+import type { HopAbilities } from "./ehlo.ts";
 import type { OutgoingMail } from "./outgoing-bytes.ts";
 import type { RecipientResult } from "./transcript.ts";
 
@@ -26,7 +26,7 @@ function unfitMail(hop: HopAbilities, mail: OutgoingMail): RecipientResult | und
   if (hop.maxBytes !== undefined && mail.size > hop.maxBytes) {
     return refused("5.3.4", `the next hop takes ${hop.maxBytes} bytes, the mail has ${mail.size}`);
   }
-  if (mail.eightBit && !hop.eightBitMime) {
+  if (mail.eightBit && !hop.extensions.has("8BITMIME")) {
     return refused("5.6.3", "the mail has 8-bit bytes and the next hop takes no 8BITMIME");
   }
   return undefined;
@@ -41,7 +41,7 @@ function unfitAddress(
   if (address.trim() === "" || /[\x00-\x1f\x7f<>]/.test(address)) {
     return refused(`5.1.${place}`, "the address cannot be said in SMTP");
   }
-  if (!/^[\x20-\x7e]*$/.test(address) && !hop.smtpUtf8) {
+  if (!/^[\x20-\x7e]*$/.test(address) && !hop.extensions.has("SMTPUTF8")) {
     return refused("5.6.7", "the address is not US-ASCII and the next hop takes no SMTPUTF8");
   }
   return undefined;

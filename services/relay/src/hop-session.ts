@@ -4,18 +4,11 @@ import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { Timeouts } from "./config.ts";
 import type { Certificate } from "@rs-agent/shared/pem-files.ts";
 import type { Credential } from "./credentials.ts";
+import { EhloWatch, type HopAbilities } from "./ehlo.ts";
 import { OutgoingBody, type OutgoingMail } from "./outgoing-bytes.ts";
 import { ReplyParser, statusOf, replyClass, type Reply } from "./reply.ts";
 import { TransactionTimer } from "./transaction-timer.ts";
 import type { Transcript } from "./transcript.ts";
-
-/** What a hop says that it can do (EHLO, RFC 5321 §4.1.1.1). */
-export interface HopAbilities {
-  eightBitMime: boolean;
-  smtpUtf8: boolean;
-  /** Bytes (RFC 1870); undefined where it names no limit. */
-  maxBytes: number | undefined;
-}
 
 /** Why no session could be had. Says nothing about any mail: it is the route that failed. */
 export interface SessionFailure {
@@ -35,6 +28,8 @@ export interface SessionOptions {
   certificate: Certificate | undefined;
   /** Not even where it is offered: the last try of STARTTLS broke (opportunistic only). */
   withoutTls?: boolean;
+  /** TLS from the first byte; absent: on port 465 (RFC 8314 §3.3). */
+  implicitTls?: boolean;
   /** Ends the opening. */
   signal: AbortSignal;
 }
@@ -69,11 +64,16 @@ export class HopSession {
   #onReply: ((reply: Reply) => void) | undefined;
   #onLost: ((why: string) => void) | undefined;
 
-  constructor(connection: SMTPConnection, socket: Socket, options: SessionOptions) {
+  constructor(
+    connection: SMTPConnection,
+    socket: Socket,
+    abilities: HopAbilities,
+    options: SessionOptions,
+  ) {
     this.#connection = connection;
     this.#socket = socket;
     this.#timeouts = options.timeouts;
-    this.abilities = abilitiesOf(connection.lastServerResponse);
+    this.abilities = abilities;
     const { host, port, protocol } = options.route;
     this.protocol = protocol;
     this.name = `${host}[${socket.remoteAddress ?? "unknown"}]:${port}`;
@@ -129,8 +129,10 @@ export class HopSession {
       timer.onReply();
     };
     this.#onLost = (why) => resolve({ lost: why, usable: false });
+    // The client would read these words out of the greeting too.
+    const size = this.abilities.extensions.has("SIZE") ? mail.size : undefined;
     this.#connection.send(
-      { from: mailFrom, to: [...recipients], size: mail.size, use8BitMime: mail.eightBit },
+      { from: mailFrom, to: [...recipients], size, use8BitMime: mail.eightBit },
       body,
       (error) => resolve(this.#endOf(error, body)),
     );
@@ -179,11 +181,16 @@ export class HopSession {
 export async function openSession(
   options: SessionOptions,
 ): Promise<{ kind: "open"; session: HopSession } | { kind: "failed"; failure: SessionFailure }> {
-  const connection = new SMTPConnection(connectionOptions(options));
+  const ehlo = new EhloWatch();
+  const connection = new SMTPConnection({
+    ...connectionOptions(options),
+    logger: ehlo,
+    transactionLog: true,
+  });
   const error = await setUp(connection, options);
   const socket = connection._socket;
   if (error === undefined && socket && !socket.destroyed) {
-    return { kind: "open", session: new HopSession(connection, socket, options) };
+    return { kind: "open", session: new HopSession(connection, socket, ehlo.abilities, options) };
   }
   connection.close();
   const tlsBroke = connection.upgrading === true || codeOf(error) === "ETLS";
@@ -242,11 +249,11 @@ function authenticate(
 function connectionOptions(options: SessionOptions) {
   const { route, timeouts, ca, certificate } = options;
   const withoutTls = route.tls === "none" || options.withoutTls === true;
+  const implicitTls = options.implicitTls ?? route.port === 465;
   return {
     host: route.host,
     port: route.port,
-    // RFC 8314 §3.3: port 465 speaks TLS from the first byte.
-    secure: route.port === 465 && !withoutTls,
+    secure: implicitTls && !withoutTls,
     ignoreTLS: withoutTls,
     requireTLS: route.tls === "required",
     opportunisticTLS: route.tls === "opportunistic",
@@ -265,20 +272,6 @@ function connectionOptions(options: SessionOptions) {
     socketTimeout: Math.max(...Object.values(timeouts)) + 1_000,
     // No lingering half of a connection whose lease is over (I8).
     socketCloseTimeout: 0,
-  };
-}
-
-function abilitiesOf(ehlo: string | false): HopAbilities {
-  const words = new Map<string, string>();
-  for (const line of (ehlo || "").split(/\r?\n/).slice(1)) {
-    const found = /^250[ -](\S+)(?:\s+(.*))?$/.exec(line);
-    if (found?.[1] !== undefined) words.set(found[1].toUpperCase(), found[2] ?? "");
-  }
-  const maxBytes = Number(words.get("SIZE") ?? 0);
-  return {
-    eightBitMime: words.has("8BITMIME"),
-    smtpUtf8: words.has("SMTPUTF8"),
-    maxBytes: maxBytes > 0 ? maxBytes : undefined,
   };
 }
 

@@ -1,9 +1,13 @@
 import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { Enriched } from "@rs-agent/shared/mail/record.ts";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { mailIn, rawMail, readyMail, routeTo } from "./ready-mail.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
+import { scriptedHop } from "./scripted-hop.ts";
 
 async function installation(settings: Record<string, string> = {}) {
   const db = `relay-${randomUUID()}`;
@@ -194,6 +198,45 @@ describe("delivery", () => {
     expect(await statusOf(large)).toEqual(["bounced 5.3.4"]);
     expect(await statusOf(odd)).toEqual(["bounced 5.6.7", "bounced 5.1.3", "sent 2.0.0"]);
     expect(sink.delivered).toBe(1);
+  });
+
+  it("sends 8-bit mail and internationalised addresses to a hop that asks for a password", async () => {
+    const secretsDir = await mkdtemp(join(tmpdir(), "relay-test-secrets-"));
+    onTestFinished(() => rm(secretsDir, { recursive: true }));
+    await mkdir(join(secretsDir, "hop"));
+    await writeFile(join(secretsDir, "hop", "username"), "u");
+    await writeFile(join(secretsDir, "hop", "password"), "p");
+    const { database, start } = await installation({ RELAY_SECRETS_DIR: secretsDir });
+    const sink = await runningSink({ onAuth: (user, password) => user + password === "up" });
+    const route = routeTo(sink.port, { credential: "hop" });
+    const raw = Buffer.from("Subject: \xe4\r\n\r\n\xe4\r\n", "latin1");
+    const ids = [
+      await readyMail(database, { route }, raw),
+      await readyMail(database, { route, to: ["ä@rcpt.example"] }, raw),
+    ];
+    await start();
+    for (const id of ids) await vi.waitFor(() => mailIn(database, id, "sent"));
+    expect(await sink.mails()).toEqual([raw, raw]);
+  });
+
+  it("says quoted local parts to the hop as they came (RFC 5321 §4.1.2)", async () => {
+    const { database, start } = await installation();
+    const hop = await scriptedHop({});
+    const from = '"sender x"@sender.example';
+    const to = [
+      '"odd user"@acme.example',
+      '"a@b"@acme.example',
+      '"a\\"b, c; d"@acme.example',
+      '" "@acme.example',
+    ];
+    const id = await readyMail(database, { route: routeTo(hop.port), from, to });
+    await start();
+    const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
+    expect(hop.lines.filter((line) => /^(MAIL|RCPT)/.test(line))).toEqual([
+      `MAIL FROM:<${from}>`,
+      ...to.map((address) => `RCPT TO:<${address}>`),
+    ]);
+    expect(mail.recipients.map(({ address }) => address)).toEqual(to);
   });
 
   it("finds waiting mail by the timer alone when there is no change stream (I6)", async () => {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import { onTestFinished } from "vitest";
 
 /** What the hop does at a step: says this, byte for byte, and may hang up after it. */
@@ -11,6 +12,8 @@ export interface Line {
 export interface HopScript {
   /** Behind the name in the reply to EHLO or LHLO. */
   extensions?: readonly string[];
+  /** PEM. TLS from the first byte, or behind a STARTTLS that is answered with 220. */
+  tls?: { key: string; cert: string; fromFirstByte?: boolean; extensions?: readonly string[] };
   greeting?: Line;
   /**
    * Asked for each command line, and with "." at the end of the mail; undefined: as a hop that takes
@@ -41,8 +44,9 @@ export async function scriptedHop(script: HopScript): Promise<ScriptedHop> {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     socket.on("error", () => undefined);
-    say(socket, script.greeting ?? { say: "220 hop ESMTP\r\n" });
-    serve(socket, script, lines);
+    const begun = script.tls?.fromFirstByte === true ? secured(socket, script) : socket;
+    say(begun, script.greeting ?? { say: "220 hop ESMTP\r\n" });
+    serve(begun, script, lines);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -54,10 +58,16 @@ export async function scriptedHop(script: HopScript): Promise<ScriptedHop> {
   return { port: (server.address() as AddressInfo).port, lines, sockets };
 }
 
+function secured(socket: Socket, { tls }: HopScript): TLSSocket {
+  const secure = new TLSSocket(socket, { isServer: true, ...tls });
+  secure.on("error", () => undefined);
+  return secure;
+}
+
 function serve(socket: Socket, script: HopScript, lines: string[]): void {
   let rest = "";
   let inMail = false;
-  socket.on("data", (chunk) => {
+  const onData = (chunk: Buffer) => {
     if (inMail) script.onBody?.(socket);
     rest += chunk.toString("latin1");
     for (let end = rest.indexOf("\r\n"); end >= 0; end = rest.indexOf("\r\n")) {
@@ -67,19 +77,26 @@ function serve(socket: Socket, script: HopScript, lines: string[]): void {
       const verb = line === "." ? "." : line.slice(0, 4).toUpperCase();
       lines.push(line);
       const nth = lines.filter((seen) => seen.toUpperCase().startsWith(verb)).length;
-      const answer = script.answer?.(verb, nth) ?? { say: usual(verb, script) };
+      const answer = script.answer?.(verb, nth) ?? { say: usual(verb, script, socket) };
       inMail = verb === "DATA" && answer.say.startsWith("354");
       say(socket, answer);
+      if (script.tls === undefined || verb !== "STAR" || !answer.say.startsWith("220")) continue;
+      socket.off("data", onData);
+      serve(secured(socket, script), script, lines);
     }
-  });
+  };
+  socket.on("data", onData);
 }
 
-function usual(verb: string, { extensions = ["PIPELINING", "8BITMIME"] }: HopScript): string {
+function usual(verb: string, script: HopScript, socket: Socket): string {
+  const { extensions = ["PIPELINING", "8BITMIME"], tls } = script;
   if (verb === "EHLO" || verb === "LHLO") {
-    const words = ["hop", ...extensions];
+    const words = ["hop", ...((socket instanceof TLSSocket && tls?.extensions) || extensions)];
     return words.map((word, at) => `250${at === words.length - 1 ? " " : "-"}${word}\r\n`).join("");
   }
   if (verb === "DATA") return "354 go on\r\n";
+  if (verb === "AUTH") return "235 2.7.0 welcome\r\n";
+  if (verb === "STAR") return "220 2.0.0 go on\r\n";
   return verb === "QUIT" ? "221 bye\r\n" : "250 2.0.0 ok\r\n";
 }
 
