@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { childMailId, newToken } from "@rs-agent/shared/ids.ts";
-import { RsError } from "@rs-agent/shared/errors.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { width } from "../src/terminal.ts";
 import {
+  codeOf,
   deadMail,
+  expectNarrow,
   finalMail,
   infected,
   mailWith,
@@ -26,26 +26,12 @@ async function get(id: string): Promise<MailRecord> {
   return mail;
 }
 
-async function codeOf(running: Promise<unknown>): Promise<string> {
-  const error: unknown = await running.then(
-    () => new Error("it succeeded"),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof RsError)) throw error;
-  expect(error.message).not.toContain("\n");
-  return error.code;
-}
-
 /** What one command complained of, in one line. */
 async function refusalOf(args: string[]): Promise<string> {
   const { code, err } = await cli().run(args);
   expect(code).toBe(1);
   expect(err.trimEnd()).not.toContain("\n");
   return err;
-}
-
-function expectNarrow(text: string): void {
-  expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
 }
 
 describe("status", () => {
@@ -316,73 +302,6 @@ describe("interventions in the database", () => {
 
   test("interventions keep every recipient in one outcome (I1)", async () => {
     expect((await cli().store.mails.countOutcomes()).holds).toBe(true);
-  });
-});
-
-describe("policy", () => {
-  const yaml = `
-default:
-  changes:
-    sender-rewrite: { enabled: on, map: { "@old.example": new@acme.example } }
-    extra-headers: { enabled: on, headers: { X-Org: Acme } }
-tenants:
-  acme:
-    networks: [10.0.0.0/8]
-    domains: [acme.example]
-    keys: [{ domain: acme.example, selector: s1, privateKey: file:/k.pem }]
-    rules: { route: { nextHop: "mail.acme.example:25" } }
-`;
-  const files = { "p.yaml": yaml, "bad.yaml": "default:\n  spamm: off\n" };
-  const run = (...args: string[]) => cli().run(["policy", ...args], files);
-
-  test("apply stores what is right, show gives it back, and it can be applied again", async () => {
-    expect((await run("apply", "p.yaml", "--dry-run")).out).toContain("2 documents, not stored");
-    expect((await run("show")).out).toContain("no policy is stored");
-    expect((await run("apply", "p.yaml")).out).toBe("2 documents stored as revision 1\n");
-    const { out } = await run("show");
-    expect(out).toContain("@old.example");
-    const again = await cli().run(["policy", "apply", "-"], { "-": out });
-    expect(again.out).toBe("2 documents stored as revision 2\n");
-    expect((await run("show")).out).toBe(out);
-  });
-
-  test("apply stores nothing where a line is wrong", async () => {
-    const before = await cli().store.policies.revision();
-    expect(await codeOf(run("apply", "bad.yaml"))).toBe("CFG_POLICY_INVALID");
-    expect(await cli().store.policies.revision()).toBe(before);
-  });
-
-  test("test tells direction, policy, steps and route", async () => {
-    const mail = ["--from", "a@acme.example", "--to", "b@x.example"];
-    const { out } = await run("test", ...mail, "--ip", "10.1.1.1", "--file", "p.yaml");
-    expectNarrow(out);
-    expect(out).toMatch(/direction +outgoing, tenant acme/);
-    expect(out).toMatch(/signature +d=acme.example s=s1/);
-    expect(out).toMatch(/route +smtp mail.acme.example:25, TLS opportunistic/);
-    expect(out.replace(/\s+/g, " ")).toContain("wait 4h, then quarantine");
-  });
-
-  test("test takes the tenant of a listener for outgoing mail, which policy must have", async () => {
-    const mail = ["--from", "a@acme.example", "--to", "b@x.example", "--ip", "203.0.113.5"];
-    const through = (tenant: string) =>
-      run("test", ...mail, "--outgoing", tenant, "--file", "p.yaml").then(({ out }) => out);
-    expect(await through("acme")).toMatch(/signature +d=acme.example s=s1/);
-    expect(await through("acne")).toMatch(/refused +no policy has the tenant acne: 451 4.3.5/);
-  });
-
-  test.each([
-    ["--ip", "10.1.1.1.1"],
-    ["--to", "nobody"],
-    ["--from", "a b"],
-  ])("test refuses %s %s instead of judging it", async (option, value) => {
-    const right = { "--from": "a@acme.example", "--to": "b@x.example", "--ip": "10.1.1.1" };
-    const args = Object.entries({ ...right, [option]: value }).flat();
-    await expect(run("test", ...args, "--file", "p.yaml")).rejects.toThrow(/It must be an /);
-  });
-
-  test("test says that a stranger's mail to a stranger is refused", async () => {
-    const mail = ["--from", "a@acme.example", "--to", "b@x.example", "--ip", "203.0.113.1"];
-    expect((await run("test", ...mail, "--file", "p.yaml")).out).toMatch(/refused .* 550 5.7.1/s);
   });
 });
 

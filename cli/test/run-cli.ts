@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { MongoClient } from "mongodb";
-import { afterAll, beforeAll, inject } from "vitest";
+import { afterAll, beforeAll, expect, inject } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
+import { RsError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
@@ -10,7 +11,7 @@ import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { createProgram } from "../src/program.ts";
-import { createOutput } from "../src/terminal.ts";
+import { createOutput, width } from "../src/terminal.ts";
 
 export interface Ran {
   out: string;
@@ -81,6 +82,27 @@ export function useCli(): () => CliDatabase {
     if (opened === undefined) throw new Error("the database is not open yet");
     return opened;
   };
+}
+
+/** The code that a command fails with; what has none is thrown. */
+export async function codeOf(running: Promise<unknown>): Promise<string> {
+  const message = await messageFrom(running);
+  expect(message).not.toContain("\n");
+  return message.slice(0, message.indexOf(":"));
+}
+
+/** What a command that fails tells of it: code and message. */
+export async function messageFrom(running: Promise<unknown>): Promise<string> {
+  const error: unknown = await running.then(
+    () => new Error("it succeeded"),
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof RsError)) throw error;
+  return `${error.code}: ${error.message}`;
+}
+
+export function expectNarrow(text: string): void {
+  expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
 }
 
 export const sha256 = "a".repeat(64);

@@ -1,7 +1,6 @@
-import { parse } from "yaml";
 import { z } from "zod";
-import { messageOf } from "../errors.ts";
 import type { TaskKind } from "../mail/verdict.ts";
+import { readYaml } from "../yaml-source.ts";
 import { isCurveKey, keyError } from "./curve-key.ts";
 
 /** What a key of the bus may play. */
@@ -75,15 +74,12 @@ function mayPlay({ kinds, revoked }: ListedKey, kind: BusKind): boolean {
  * @throws TerminalError CFG_BUS_KEYS naming the file
  */
 export function parseAllowList(text: string, path: string): AllowList {
-  const parsed = allowListSchema.safeParse(readYaml(text, path));
+  const source = readYaml(text);
+  if (source.kind === "wrong") {
+    const wrongs = source.wrongs.map(({ line, col, message }) => `${line}:${col}: ${message}`);
+    throw keyError(path, wrongs.join("\n"));
+  }
+  const parsed = allowListSchema.safeParse(source.value);
   if (parsed.success) return new AllowList(parsed.data.keys);
   throw keyError(path, `is no allow list:\n${z.prettifyError(parsed.error)}`);
-}
-
-function readYaml(text: string, path: string): unknown {
-  try {
-    return parse(text, { prettyErrors: true });
-  } catch (error) {
-    throw keyError(path, messageOf(error), error);
-  }
 }

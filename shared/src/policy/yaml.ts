@@ -1,6 +1,7 @@
-import { LineCounter, parseDocument, stringify } from "yaml";
+import { stringify } from "yaml";
 import type { z } from "zod";
 import { TerminalError } from "../errors.ts";
+import { maxWrongs, readYaml, type Wrong } from "../yaml-source.ts";
 import { policyProblems } from "./consistency.ts";
 import { nameOf, policyDocumentSchema, type PolicyDocument } from "./document.ts";
 import { normalAddress, normalDomain } from "./mail-domain.ts";
@@ -29,24 +30,16 @@ interface Finding {
  * @throws TerminalError CFG_POLICY_INVALID
  */
 export function parsePolicyYaml(text: string, fileName: string): PolicyDocument[] {
-  const lines = new LineCounter();
-  const tree = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const broken = [...tree.errors, ...tree.warnings].map((error) => {
-    const { line, col } = lines.linePos(error.pos[0]);
-    return { line, col, message: error.message };
-  });
-  if (broken.length > 0) throw invalid(fileName, broken);
-  const { documents, findings } = readFile(tree.toJS());
-  if (findings.length > 0) {
-    throw invalid(
-      fileName,
-      findings.map(({ path, atKey, message }) => ({
-        ...lines.linePos(positionOf(tree, path, atKey)),
-        message,
-      })),
-    );
-  }
-  return documents;
+  const source = readYaml(text);
+  if (source.kind === "wrong") throw invalid(fileName, source.wrongs);
+  const { value, tree, lines } = source;
+  const { documents, findings } = readFile(value);
+  if (findings.length === 0) return documents;
+  const shown = findings.slice(0, maxWrongs).map(({ path, atKey, message }) => ({
+    ...lines.linePos(positionOf(tree, path, atKey)),
+    message,
+  }));
+  throw invalid(fileName, shown, findings.length - shown.length);
 }
 
 /**
@@ -170,10 +163,11 @@ function findingsOf(error: z.ZodError, place: (path: YamlPath) => YamlPath): Fin
   });
 }
 
-function invalid(fileName: string, found: { line: number; col: number; message: string }[]) {
+function invalid(fileName: string, found: readonly Wrong[], others = 0): TerminalError {
   const sorted = found.toSorted((a, b) => a.line - b.line || a.col - b.col);
   const lines = sorted.map(
     ({ line, col, message }) => `${fileName}:${String(line)}:${String(col)}: ${message}`,
   );
-  return new TerminalError("CFG_POLICY_INVALID", [...new Set(lines)].join("\n"));
+  const more = others === 0 ? [] : [`and ${String(others)} more`];
+  return new TerminalError("CFG_POLICY_INVALID", [...new Set(lines), ...more].join("\n"));
 }

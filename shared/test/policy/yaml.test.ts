@@ -109,7 +109,7 @@ describe("what is wrong is named with its place", () => {
     ],
     ["an empty file", "# nothing\n", "p.yaml:1:1: "],
     ["a file without policy", "tenants: {}\n", "p.yaml:1:1: holds no policy"],
-    ["a key twice", "default: {}\ndefault: {}\n", "p.yaml:2:1: Map keys must be unique"],
+    ["a key twice", "default: {}\ndefault: {}\n", "p.yaml:2:1: default stands twice in this section"],
     ["broken YAML", "default: {\n", "p.yaml:2:1: "],
   ])("%s", (_title, text, expected) => {
     const [first = "nothing was wrong"] = wrongs(text);
