@@ -1,4 +1,5 @@
 import { addressForHeader, dateTime, deliveryStatusAddress, printable } from "./dsn-text.ts";
+import { foldBytes } from "./header-block.ts";
 import { headerFields } from "./header-fields.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "./record.ts";
 import { dsnMailId } from "../ids.ts";
@@ -81,7 +82,7 @@ export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
   ];
   const parts = [
     part("text/plain; charset=utf-8", Buffer.from(wordsOf(request))),
-    part("message/delivery-status", Buffer.from(fieldsOf(request), "latin1")),
+    encodedPart("message/delivery-status", "7bit", Buffer.from(fieldsOf(request), "latin1")),
     part("text/rfc822-headers", returnedHeader(request.original)),
   ];
   const delimiter = Buffer.from(`\r\n--${boundary}\r\n`);
@@ -166,48 +167,39 @@ function wordsOf(request: DsnRequest): string {
   ].join("\r\n");
 }
 
-/** The second part, RFC 3464 §2: fields on the mail, then a group for each recipient. */
+/**
+ * The second part, RFC 3464 §2: fields on the mail, then a group for each recipient. It must be 7bit
+ * (§2.1), so every field is printable US-ASCII and folded, by force where a word is too long.
+ */
 function fieldsOf(request: DsnRequest): string {
   const { mail, failed, reportingMta, now } = request;
   const perMail = [
-    `Reporting-MTA: dns; ${printable(reportingMta)}`,
-    `X-RadicalSpam-Mail: ${printable(mail._id)}`,
-    `Arrival-Date: ${dateTime(mail.receivedAt)}`,
+    field("Reporting-MTA", `dns; ${printable(reportingMta)}`),
+    field("X-RadicalSpam-Mail", printable(mail._id)),
+    field("Arrival-Date", dateTime(mail.receivedAt)),
   ];
-  const perRecipient = failed.map((recipient) =>
-    [
-      `Final-Recipient: ${deliveryStatusAddress(recipient.address)}`,
-      `Action: failed`,
-      `Status: ${recipient.status}`,
-      ...(recipient.remoteMta === undefined
-        ? []
-        : [`Remote-MTA: dns; ${printable(recipient.remoteMta)}`]),
-      ...(recipient.reply === undefined
-        ? []
-        : [folded(`Diagnostic-Code: ${diagnosticType(recipient)}; ${printable(recipient.reply)}`)]),
-      `Last-Attempt-Date: ${dateTime(recipient.lastAttemptAt ?? now)}`,
-    ].join("\r\n"),
-  );
-  return [perMail.join("\r\n"), ...perRecipient, ""].join("\r\n\r\n").replace(/\r\n$/, "");
+  const perRecipient = failed.map((recipient) => {
+    const { address, status, remoteMta, reply, lastAttemptAt = now } = recipient;
+    const type = diagnosticType(recipient);
+    return [
+      field("Final-Recipient", deliveryStatusAddress(address)),
+      field("Action", "failed"),
+      field("Status", status),
+      ...(remoteMta === undefined ? [] : [field("Remote-MTA", `dns; ${printable(remoteMta)}`)]),
+      ...(reply === undefined ? [] : [field("Diagnostic-Code", `${type}; ${printable(reply)}`)]),
+      field("Last-Attempt-Date", dateTime(lastAttemptAt)),
+    ].join("");
+  });
+  return [perMail.join(""), ...perRecipient].join("\r\n");
+}
+
+function field(name: string, body: string): string {
+  return foldBytes(name, body).toString("latin1");
 }
 
 /** RFC 3464 §2.3.6: `smtp` is for what an SMTP server said. */
 function diagnosticType({ remoteMta }: FailedRecipient): string {
   return remoteMta === undefined ? "X-RadicalSpam" : "smtp";
-}
-
-/** Folds a field at blanks so that no line passes 78 characters where that can be had. */
-function folded(field: string): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of field.split(" ")) {
-    if (line !== "" && line.length + word.length >= 76) {
-      lines.push(line);
-      line = "";
-    }
-    line += line === "" ? (lines.length === 0 ? word : ` ${word}`) : ` ${word}`;
-  }
-  return [...lines, line].join("\r\n").slice(0, 4096);
 }
 
 /** The third part: whole fields only, as many as fit. */
@@ -222,9 +214,12 @@ function returnedHeader(original: Buffer): Buffer {
 
 /** One MIME part; quoted-printable where it would not be legal 7-bit mail as it is (RFC 6522 §4). */
 function part(contentType: string, content: Buffer): Buffer {
-  const plain = isSevenBit(content);
-  const body = plain ? content : Buffer.from(quotedPrintable.wrap(quotedPrintable.encode(content)));
-  const encoding = plain ? "7bit" : "quoted-printable";
+  if (isSevenBit(content)) return encodedPart(contentType, "7bit", content);
+  const quoted = quotedPrintable.wrap(quotedPrintable.encode(content));
+  return encodedPart(contentType, "quoted-printable", Buffer.from(quoted));
+}
+
+function encodedPart(contentType: string, encoding: string, body: Buffer): Buffer {
   const head = `Content-Type: ${contentType}\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n`;
   return Buffer.concat([Buffer.from(head), body]);
 }

@@ -122,6 +122,31 @@ it("is canonical 7-bit mail with short lines, whatever the failed mail's header 
   expect(report.returned).toBe(`Subject: \xe4\xf6 \x80\r\nX-Long: ${"x".repeat(5_000)}\r\n`);
 });
 
+it("keeps the delivery status 7bit, however long a word of the reply or an address is", () => {
+  const word = "x".repeat(1_500);
+  const url = `https://hop.example/why?${"y".repeat(300)}`;
+  const reply = `550 5.7.1 ${word} see ${url} for more`;
+  const address = `${"\u{1f600}".repeat(200)}@example.net`;
+  const failed = [
+    { address: "one@example.net", status: "5.7.1", reply, remoteMta: "mx.example.net" },
+    { address, status: "5.6.7", reply: word, remoteMta: word },
+  ];
+  const { raw } = createDsn({ ...request, failed });
+  const text = raw.toString("latin1");
+  const [status = ""] = text.split("Content-Type: message/delivery-status\r\n").slice(1);
+  expect(status).toMatch(/^Content-Transfer-Encoding: 7bit\r\n\r\n/);
+  const lengths = text.split("\r\n").map((line) => line.length);
+  expect(Math.max(...lengths)).toBeLessThanOrEqual(998);
+  const report = read(raw);
+  expect(report.defects).toEqual([]);
+  const said = report.groups[1]?.["Diagnostic-Code"];
+  expect(said?.replaceAll(/\s/g, "")).toBe(`smtp;${reply}`.replaceAll(" ", ""));
+  expect(said).toContain(url);
+  expect(report.groups[2]?.["Final-Recipient"]?.replaceAll(/\s/g, "")).toBe(
+    `utf-8;${"\\x{1F600}".repeat(200)}@example.net`,
+  );
+});
+
 it("lets nothing in a reply, an address or a Message-ID become a field of its own", () => {
   const evil = {
     ...request,
