@@ -99,9 +99,10 @@ export class HopSession {
     return this.#socket.localAddress;
   }
 
-  /** Calls back once, when the session is over for whatever reason. */
-  whenOver(listener: () => void): void {
+  /** Calls back once, when the session is over for whatever reason, unless it is called off. */
+  whenOver(listener: () => void): { off: () => void } {
     this.#connection.once("end", listener);
+    return { off: () => this.#connection.off("end", listener) };
   }
 
   /** Runs one transaction. Never rejects: what happened is in the transcript. One at a time. */
@@ -153,9 +154,10 @@ export class HopSession {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => this.destroy("no reply to RSET"), this.#timeouts.mailMs);
     this.#onLost = () => resolve(false);
-    this.whenOver(() => resolve(false));
+    const over = this.whenOver(() => resolve(false));
     this.#connection.reset((error) => resolve(error === null));
     const done = await promise;
+    over.off();
     clearTimeout(timer);
     this.#onLost = undefined;
     return done && this.alive;

@@ -11,12 +11,18 @@ export interface Lease {
   readonly signal: AbortSignal;
   /** To be asked before anything that cannot be undone; true until the deadline, whatever timers did. */
   isValid(): boolean;
+  /**
+   * The write that gives the mail back is under way: only its answer tells from now on whether the
+   * lease was ours. A renewal that comes after it on the server finds none, as it should be.
+   */
+  settle(): void;
   /** The mail is written and given back: nothing is renewed any more. */
   end(): void;
 }
 
 interface Entry extends Lease {
   validUntilMs: number;
+  settling: boolean;
   abort: AbortController;
 }
 
@@ -61,9 +67,13 @@ export class LeaseKeeper {
       mailId: mail._id,
       token,
       validUntilMs,
+      settling: false,
       abort,
       signal: abort.signal,
       isValid: () => !abort.signal.aborted && clock.monotonicMs() < entry.validUntilMs,
+      settle: () => {
+        entry.settling = true;
+      },
       end: () => {
         if (this.#held.get(mail._id) === entry) this.#held.delete(mail._id);
       },
@@ -92,8 +102,11 @@ export class LeaseKeeper {
       this.#failing = false;
       const lost = new Set(stale);
       for (const entry of held) {
-        if (lost.has(entry.mailId)) this.#lose(entry, "the lease is another's");
-        else if (entry.isValid()) entry.validUntilMs = validUntilMs;
+        if (lost.has(entry.mailId)) {
+          if (!entry.settling) this.#lose(entry, "the lease is another's");
+        } else if (entry.isValid()) {
+          entry.validUntilMs = validUntilMs;
+        }
       }
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error;

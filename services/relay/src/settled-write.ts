@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { messageOf, RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import type { MailChange, MailStore } from "@rs-agent/shared/store/mails.ts";
 import type { DeliveryDeps } from "./attempt.ts";
 import type { Lease } from "./leases.ts";
 
@@ -37,12 +37,15 @@ export async function untilAnswered<T>(
 
 /** Ends our part in the mail. */
 export async function writeAndEnd(
-  deps: Pick<DeliveryDeps, "database" | "log" | "closing" | "counts">,
+  deps: Pick<DeliveryDeps, "log" | "closing" | "counts"> & {
+    database: { mails: Pick<MailStore, "write"> };
+  },
   lease: Lease,
   change: MailChange,
 ): Promise<void> {
   const { mails } = deps.database;
   const act = () => mails.write(lease.mailId, lease.token, change);
+  lease.settle();
   const written = await untilAnswered(act, deps.log, deps.closing);
   lease.end();
   if (written !== "stale") return;

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { loadOutgoing } from "../src/outgoing-bytes.ts";
@@ -109,6 +110,23 @@ describe("one transaction", () => {
     expect(await on.reset()).toBe(true);
     const again = await transact(on, two);
     expect(again.bodyBegun).toBe(false);
+  });
+
+  it("resets a session any number of times and leaves nothing behind", async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on("warning", onWarning);
+    onTestFinished(() => void process.off("warning", onWarning));
+    const hop = await scriptedHop({
+      answer: (verb) => (verb === "RCPT" ? { say: "550 5.1.1 no\r\n" } : undefined),
+    });
+    const on = await session(routeTo(hop.port));
+    for (let refused = 0; refused < 30; refused += 1) {
+      await transact(on, ["b@rcpt.example"]);
+      expect(await on.reset()).toBe(true);
+    }
+    await nextTurn();
+    expect(warnings).toEqual([]);
   });
 
   it("I8: half a final reply is no reply: unknown", async () => {

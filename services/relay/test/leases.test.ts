@@ -1,19 +1,23 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { RetryableError } from "@rs-agent/shared/errors.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { pino } from "pino";
 import type { MailStore } from "@rs-agent/shared/store/mails.ts";
+import { createCounts } from "../src/counts.ts";
 import { LeaseKeeper } from "../src/leases.ts";
+import { writeAndEnd } from "../src/settled-write.ts";
 import { readyRecord, routeTo } from "./ready-mail.ts";
 
 function keeper(renew: MailStore["renew"], leaseMs = 300) {
   let skewMs = 0;
   const clock = { monotonicMs: () => performance.now() + skewMs };
   const bugs: unknown[] = [];
+  const logged: string[] = [];
+  const log = pino({ base: null }, { write: (line: string) => logged.push(line) });
   const leases = new LeaseKeeper({
     mails: { renew },
     clock,
-    log: createSilentLogger(),
+    log,
     leaseMs,
     onBug: (error) => bugs.push(error),
   });
@@ -27,7 +31,7 @@ function keeper(renew: MailStore["renew"], leaseMs = 300) {
       token: "t".repeat(32),
       validUntilMs: clock.monotonicMs() + leaseMs,
     });
-  return { leases, hold, clock, jump: (ms: number) => (skewMs += ms) };
+  return { leases, hold, clock, log, logged, jump: (ms: number) => (skewMs += ms) };
 }
 
 const away: MailStore["renew"] = () =>
@@ -72,6 +76,29 @@ it("I3: a lease that is another's by now is lost at once", async () => {
   first = lost.mailId;
   await vi.waitFor(() => expect(lost.signal.aborted).toBe(true), 2_000);
   expect(kept.isValid()).toBe(true);
+});
+
+it("says nothing of a renewal that crosses the write which gives the lease back", async () => {
+  const renewal = Promise.withResolvers<undefined>();
+  const asked = Promise.withResolvers<undefined>();
+  const { hold, clock, log, logged } = keeper(async (held) => {
+    asked.resolve(undefined);
+    await renewal.promise;
+    const stale = held.map(({ mailId }) => mailId);
+    return { validUntilMs: clock.monotonicMs() + 60_000, stale };
+  }, 60_000 / 20);
+  const [given, lost] = [hold(), hold()];
+  await asked.promise;
+  const write = async () => {
+    renewal.resolve(undefined);
+    await vi.waitFor(() => expect(lost.signal.aborted).toBe(true));
+    return "written" as const;
+  };
+  const counts = createCounts({ count: 0 });
+  const closing = new AbortController().signal;
+  await writeAndEnd({ database: { mails: { write } }, log, closing, counts }, given, { set: {} });
+  expect(given.signal.aborted).toBe(false);
+  expect(logged).toEqual([expect.stringContaining(lost.mailId)]);
 });
 
 it("a late renewal brings nothing back that has ended", async () => {
