@@ -13,7 +13,9 @@ export default defineConfig({
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     // Most of a test's time is spent waiting for others.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Each wait inside has patience of its own, which grows with the load (test/set-up/patience.ts).
+    testTimeout: 360_000,
+    hookTimeout: 360_000,
+    expect: { poll: { timeout: 240_000 } },
   },
 });

@@ -9,7 +9,6 @@ import { startClamd, type RunningClamd } from "../start/src/engines/clamd.ts";
 import { isAsExpected, resultOf } from "../start/src/result.ts";
 import { awaitFates, sendSamples, type SampleFate } from "../start/src/sample-run.ts";
 import { useWholeSystem } from "./support/use-system.ts";
-import { patience } from "./support/whole-system.ts";
 
 /** A scan as clamd logs it: `<path>: OK`, `instream(…): … FOUND`. */
 interface LoggedScan {
@@ -33,10 +32,10 @@ describe("disk mode", () => {
     await vi.waitFor(async () => {
       const reports = await database.actors.all();
       for (const kind of taskKinds) expect(spoolsIn(reports, kind)).toHaveLength(1);
-    }, patience);
+    });
     const sent = await sendSamples(samples(), system.smtp);
     fates = await awaitFates(sent, database.mails, { signal, report: () => undefined });
-  }, 90_000);
+  });
 
   afterAll(async () => {
     await clamd?.stop();
@@ -68,7 +67,7 @@ describe("disk mode", () => {
   it("nothing is left on disk at the end", async () => {
     await vi.waitFor(async () => {
       expect(await readdir(join(dir, "spool"))).toEqual([".spool-id"]);
-    }, patience);
+    });
   });
 });
 

@@ -6,7 +6,7 @@ import { people } from "../start/samples/samples.ts";
 import { handIn, textMail } from "./support/smtp-client.ts";
 import { stuckServices } from "./support/stuck-services.ts";
 import { useWholeSystem } from "./support/use-system.ts";
-import { mailIdIn, patience, type WholeSystem } from "./support/whole-system.ts";
+import { mailIdIn, type WholeSystem } from "./support/whole-system.ts";
 
 const drainMs = 20_000;
 
@@ -30,7 +30,7 @@ describe("SIGTERM under load", () => {
     async (name) => {
       const { system, database, db } = whole();
       const load = startLoad(whole());
-      await vi.waitFor(() => expect(load.accepted.length).toBeGreaterThan(15), patience);
+      await vi.waitFor(() => expect(load.accepted.length).toBeGreaterThan(15));
       const before = load.accepted.length;
       const pid = system.kill(name, "SIGTERM");
       const signalledAtMs = performance.now();
@@ -38,12 +38,12 @@ describe("SIGTERM under load", () => {
         const found = ends.find((one) => one.pid === pid);
         if (found === undefined) throw new Error(`${name} still runs`);
         return found;
-      }, patience);
+      });
       expect(performance.now() - signalledAtMs).toBeLessThan(drainMs + 2_000);
       expect(end).toMatchObject({ exitCode: 0, signal: undefined, wasReady: true });
       const held = { "lease.owner": new RegExp(`^${name}-.*-${String(pid)}$`) };
       expect(await db.collection("mails").find(held).toArray()).toEqual([]);
-      await vi.waitFor(() => expect(load.accepted.length).toBeGreaterThan(before + 10), patience);
+      await vi.waitFor(() => expect(load.accepted.length).toBeGreaterThan(before + 10));
       await load.stop();
       const mails = (await Promise.all(load.accepted.map((id) => whole().ended(id)))).flat();
       expect(mails.map(({ state }) => state)).toEqual(mails.map(() => "sent"));
@@ -98,7 +98,7 @@ describe.each(serviceNames)("%s with work that does not end", (name: ServiceName
     expect(tookMs).toBeGreaterThan(1_400);
     expect(tookMs).toBeLessThan(20_000);
     await stuck.expectHandedBack();
-  }, 90_000);
+  });
 
   it("exits 75 at once on a second SIGTERM", async () => {
     const stuck = await stuckServices[name]({ DRAIN_MS: "80000" });
@@ -111,5 +111,5 @@ describe.each(serviceNames)("%s with work that does not end", (name: ServiceName
     expect(await exited).toEqual([75, null]);
     expect(performance.now() - signalledAtMs).toBeLessThan(20_000);
     await stuck.expectHandedBack();
-  }, 90_000);
+  });
 });

@@ -56,7 +56,7 @@ domains:
       "relay",
     ]);
     expect(result.accept.p50Ms).toBeLessThan(result.endToEnd?.p50Ms ?? 0);
-  }, 180_000);
+  });
 
   it("sends straight into MongoDB, and the check finds what is taken away behind its back", async () => {
     const { system, db } = whole();
@@ -80,5 +80,5 @@ domains:
       robOne(),
     ]);
     expect(robbed.check).toMatchObject({ holds: false, findings: { lost: 1 } });
-  }, 180_000);
+  });
 });

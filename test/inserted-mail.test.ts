@@ -8,7 +8,6 @@ import { parseSources } from "@rs-agent/shared/store/source-config.ts";
 import { people, samples } from "../start/samples/samples.ts";
 import { textMail } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";
-import { patience } from "./support/whole-system.ts";
 
 const inbox = `inbox_${new ObjectId().toHexString()}`;
 const sources = JSON.stringify([
@@ -82,7 +81,7 @@ describe("mail that others put into MongoDB", () => {
   /** The record that a source's record became, once it has met its end. */
   const fate = async (mailId: string | undefined): Promise<MailRecord> => {
     const id = mailId ?? "";
-    await vi.waitFor(() => whole().record(id), patience);
+    await vi.waitFor(() => whole().record(id));
     const [mail] = await whole().ended(id);
     if (mail === undefined) throw new Error(`${id} is gone`);
     return mail;
@@ -150,11 +149,8 @@ describe("mail that others put into MongoDB", () => {
     ]);
     await db().collection("message").insertOne(record);
     const [id = ""] = ids(daemon, [record]);
-    await vi.waitFor(
-      async () => expect(await whole().record(id)).toMatchObject({ state: "split" }),
-      {
-        ...patience,
-      },
+    await vi.waitFor(async () =>
+      expect(await whole().record(id)).toMatchObject({ state: "split" }),
     );
     const children = await whole().ended(id);
     const outcomes = children.flatMap(({ recipients }) =>

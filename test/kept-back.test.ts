@@ -9,7 +9,6 @@ import { freePort } from "../start/src/free-port.ts";
 import { verifyByMailDkim } from "./support/mail-dkim.ts";
 import { accepted, handIn, textMail, type Handed } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";
-import { patience } from "./support/whole-system.ts";
 
 const noVirusCheck = `
 addresses:
@@ -252,7 +251,7 @@ addresses:
       const bounced = await database.mails.find({ state: "bounced", limit: 9 });
       if (bounced.length === 0) throw new Error("nothing has bounced yet");
       return bounced;
-    }, patience);
+    });
     expect(second).toMatchObject({
       recipients: [
         { outcome: "bounced", status: "5.4.6", reply: expect.stringMatching(/^554 /) as unknown },
@@ -264,7 +263,7 @@ addresses:
       expect(more).toEqual([]);
       expect(report).toMatchObject({ mailFrom: "", rcptTo: [people.jonas] });
       expect(report?.bytes.toString("latin1")).toContain("5.4.6");
-    }, patience);
+    });
     // The next hop has the report before the relay has written so.
     await vi.waitFor(async () => {
       expect(await database.mails.countOutcomes()).toMatchObject({
@@ -275,6 +274,6 @@ addresses:
         holds: true,
         dsn: { sent: 1, open: 0 },
       });
-    }, patience);
+    });
   });
 });

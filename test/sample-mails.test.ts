@@ -36,7 +36,7 @@ describe("the sample mails", () => {
     const sent = await sendSamples(samples(), system.smtp);
     const { signal } = new AbortController();
     fates = await awaitFates(sent, database.mails, { signal, report: () => undefined });
-  }, 90_000);
+  });
 
   const fateOf = (name: string) => {
     const fate = fates.find(({ sample }) => sample.name === name);

@@ -7,7 +7,6 @@ import { isAsExpected, resultOf } from "../start/src/result.ts";
 import { awaitFates, sendSamples } from "../start/src/sample-run.ts";
 import { textMail } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";
-import { patience } from "./support/whole-system.ts";
 
 const inbox = `inbox_${new ObjectId().toHexString()}`;
 const sources = JSON.stringify([
@@ -30,7 +29,7 @@ describe("with the change stream disabled", () => {
     const result = resultOf(fates, await database.mails.countOutcomes());
     expect(result.conservation).toMatchObject({ holds: true, open: 0 });
     expect(isAsExpected(result)).toBe(true);
-  }, 90_000);
+  });
 
   it("I6: inserted mail is found by the timer alone", async () => {
     const record = {
@@ -42,7 +41,7 @@ describe("with the change stream disabled", () => {
     await whole().client.db(inbox).collection("mail").insertOne(record);
     const [native] = parseSources(sources);
     const id = native === undefined ? "" : mailIdOf(native, record._id);
-    await vi.waitFor(() => whole().record(id), patience);
+    await vi.waitFor(() => whole().record(id));
     expect(await whole().ended(id)).toMatchObject([{ state: "sent" }]);
   });
 });

@@ -7,8 +7,6 @@ import { shortTimeouts } from "../../services/relay/test/relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "../../services/relay/test/running-relay.ts";
 import { runCli } from "./run-cli.ts";
 
-const patience = { timeout: 20_000, interval: 50 };
-
 /** A relay, a hop that hangs up after the first mail's final dot, and the command line. */
 async function installation() {
   const db = `cli-unknown-${randomUUID()}`;
@@ -28,7 +26,7 @@ async function installation() {
   const relay = { onUnknown: "hold" as const, retryMs: [100] };
   const id = await readyMail(database, { route: routeTo(sink.port), to, relay });
   const { counts } = await runningRelay(db, shortTimeouts);
-  await vi.waitFor(() => mailIn(database, id, "held"), patience);
+  await vi.waitFor(() => mailIn(database, id, "held"));
   const env = { MONGODB_URI: inject("mongodbUri"), MONGODB_DB: db };
   const run = (...args: string[]) => runCli(["unknown", ...args], env);
   return { database, sink, id, counts, run };
@@ -45,7 +43,7 @@ test("I8: a held mail is sent again by a person's word: same Message-ID, counted
   expect(out).toContain("a@sender.example → b@rcpt.example\n");
   expect(out).not.toContain("later@");
   await run("resend", id);
-  const mail = await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+  const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(mail.recipients.map(({ outcome }) => outcome)).toEqual(["sent", "sent"]);
   expect(mail).not.toHaveProperty("unknown");
   expect(eventsOf(mail)).toEqual(
@@ -60,7 +58,7 @@ test("I8: a held mail is sent again by a person's word: same Message-ID, counted
 test("I1: what a person found out is not sent again; who was deferred beside it gets the mail", async () => {
   const { database, sink, id, counts, run } = await installation();
   await run("settle", id, "--as", "sent", "--reply", "250 2.0.0 queued as 4XyZ");
-  const mail = await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+  const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(mail.recipients).toMatchObject([
     { outcome: "sent", attempts: 1, reply: "250 2.0.0 queued as 4XyZ" },
     { outcome: "sent", attempts: 2 },

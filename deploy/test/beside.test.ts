@@ -5,8 +5,6 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { startBeside, type BesideOptions, type Program } from "../agent/beside.ts";
 
-const patience = { timeout: 20_000, interval: 20 };
-
 /** A program that notes what happens to it, in the order in which it happens. */
 function noting(journal: string, name: string, onSigterm: string): Program {
   const script = `
@@ -41,7 +39,7 @@ describe("a worker beside its engine", () => {
     vi.waitFor(async () => {
       expect(await pidsOf("worker")).toHaveLength(1);
       expect(await pidsOf("engine")).toHaveLength(1);
-    }, patience);
+    });
   const start = (given: Partial<BesideOptions> = {}) =>
     startBeside({
       worker: noting(journal, "worker", "setTimeout(() => process.exit(0), 300)"),
@@ -74,7 +72,7 @@ describe("a worker beside its engine", () => {
       process.kill((await pidsOf("engine")).at(-1) ?? 0, "SIGKILL");
       await vi.waitFor(async () => {
         expect(await pidsOf("engine")).toHaveLength(lives + 1);
-      }, patience);
+      });
     }
     expect(await pidsOf("worker")).toHaveLength(1);
     pair.signal("SIGTERM");

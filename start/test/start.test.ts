@@ -12,7 +12,6 @@ import { startSystem } from "../src/system.ts";
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const main = join(root, "start", "src", "main.ts");
 const cli = join(root, "cli", "bin", "rs-agent.mjs");
-const limitMs = 120_000;
 
 let runDir: string;
 beforeEach(() => {
@@ -54,7 +53,7 @@ function start(...args: string[]): Promise<Ended> {
   return run(main, args);
 }
 
-describe("npm start", { timeout: limitMs }, () => {
+describe("npm start", () => {
   it("takes every sample mail to its fate and prints one JSON document (I1)", async () => {
     const { code, stdout, stderr } = await start("--exit", "--json");
     const result = JSON.parse(stdout) as StartResult;
@@ -73,7 +72,7 @@ describe("npm start", { timeout: limitMs }, () => {
     let text = "";
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-    await expect.poll(() => text, { timeout: limitMs }).toContain("Ctrl-C drains and stops.");
+    await expect.poll(() => text).toContain("Ctrl-C drains and stops.");
     expect(text).toContain("✓ quarantined");
     expect(text).toMatch(/SMTP listens on +127\.0\.0\.1:\d+/);
     const lastWords = text.slice(text.indexOf("SMTP listens")).replaceAll(/\/\S+/g, "");
@@ -104,7 +103,7 @@ describe("npm start", { timeout: limitMs }, () => {
     children.push(child);
     let text = "";
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-    await expect.poll(() => text, { timeout: limitMs }).toContain("waiting for");
+    await expect.poll(() => text).toContain("waiting for");
     child.kill("SIGINT");
     const [code] = (await once(child, "exit")) as [number];
     expect(code).toBe(130);
@@ -138,7 +137,7 @@ describe("npm start", { timeout: limitMs }, () => {
   });
 });
 
-describe("the system", { timeout: limitMs }, () => {
+describe("the system", () => {
   it("starts again what was killed, service or database, at the same address, and leaves nothing running", async () => {
     const trouble: string[] = [];
     const system = await startSystem({
@@ -157,7 +156,7 @@ describe("the system", { timeout: limitMs }, () => {
       expect(trouble).toHaveLength(2);
 
       process.kill(system.mongodb.pid ?? 0, "SIGKILL");
-      await expect.poll(() => trouble, { timeout: limitMs }).toHaveLength(4);
+      await expect.poll(() => trouble).toHaveLength(4);
       expect(trouble.slice(2)).toEqual([
         "mongodb ended by itself and is started again; mail waits",
         "mongodb runs again",

@@ -26,7 +26,7 @@ describe("the decisions of dispatcher, worker, relay and store, run on virtual t
     for (const outcome of ["sent", "quarantined", "discarded", "bounced", "dead"]) {
       expect(outcomes[outcome], outcome).toBeGreaterThan(100);
     }
-  }, 240_000);
+  });
 
   it.each(onceBroken)("keep them in schedule %i, in which they once did not", async (seed) => {
     expect((await simulate("--seeds", "1", "--from", String(seed))).found).toEqual([]);

@@ -25,7 +25,6 @@ import { SmtpDialogue } from "../../services/ingest/test/smtp-dialogue.ts";
 import { readyMail, readyRecord, routeTo } from "../../services/relay/test/ready-mail.ts";
 import { runningSink } from "../../services/relay/test/running-relay.ts";
 import { startFakeSpamd } from "../../services/spam-worker/test/fake-spamd.ts";
-import { patience } from "./whole-system.ts";
 
 /** Services as processes, each with work in hand that does not end. */
 
@@ -196,7 +195,7 @@ async function stuckWorker(
   });
   onTestFinished(() => pool.close());
   const { child, logged } = startService(name, { ...settings, BUS_DISPATCHERS: pool.endpoint });
-  await vi.waitFor(() => expect(pool.free(kind).tasks).toBeGreaterThan(0), patience);
+  await vi.waitFor(() => expect(pool.free(kind).tasks).toBeGreaterThan(0));
   hang();
   const mail = {
     mailId: "m1",
@@ -210,12 +209,12 @@ async function stuckWorker(
     verdicts: {},
   };
   expect(pool.place(kind, mail, raw)).toBeDefined();
-  await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ started: 1 }]), patience);
+  await vi.waitFor(() => expect(pool.workers()).toMatchObject([{ started: 1 }]));
   return {
     child,
     untilDraining: () => logged("draining"),
     async expectHandedBack() {
-      await vi.waitFor(() => expect(lost).toMatchObject([{ mailId: "m1" }]), patience);
+      await vi.waitFor(() => expect(lost).toMatchObject([{ mailId: "m1" }]));
       // Not as by a death: SIGTERM is no strike against the mail.
       expect(lost[0]).toMatchObject({ reason: "bye", started: true });
     },
@@ -251,6 +250,6 @@ function startService(name: ServiceName, env: Settings) {
       const line = lines.find((one) => one["msg"] === msg);
       if (line === undefined) throw new Error(`${name} has not said ${msg}`);
       return line;
-    }, patience);
+    });
   return { child, logged, ready: () => logged("ready") };
 }

@@ -8,7 +8,7 @@ export function useWholeSystem(
   let opened: WholeSystem | undefined;
   beforeAll(async () => {
     opened = await openWholeSystem(typeof options === "function" ? await options() : options);
-  }, 150_000);
+  });
   afterAll(() => opened?.close(), 60_000);
   return () => {
     if (opened === undefined) throw new Error("the system is not started yet");

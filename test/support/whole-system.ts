@@ -172,7 +172,7 @@ function wholeSystem(system: RunningSystem, parts: Parts): WholeSystem {
       await parts.storePolicy(yaml);
       await vi.waitFor(() => {
         if (log("dispatcher").filter(isChange).length === before) throw new Error("not read yet");
-      }, patience);
+      });
     },
     relayed,
     async relayedOf(mailId) {
@@ -187,7 +187,7 @@ function wholeSystem(system: RunningSystem, parts: Parts): WholeSystem {
         );
         if (open.length === 0) return records;
         throw new Error(open.map(({ _id, state, reason }) => [_id, state, reason].join()).join());
-      }, patience),
+      }),
     record,
     log,
     async close() {
@@ -196,9 +196,6 @@ function wholeSystem(system: RunningSystem, parts: Parts): WholeSystem {
     },
   };
 }
-
-/** How long anything may take that shall happen at all; generous, since the machine may be busy. */
-export const patience = { timeout: 60_000, interval: 50 };
 
 function head(bytes: Buffer): string {
   return bytes.toString("latin1", 0, 16_384);

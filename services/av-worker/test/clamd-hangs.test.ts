@@ -14,7 +14,6 @@ import { startFakeClamd } from "./fake-clamd.ts";
 
 const never = new AbortController().signal;
 const closers: (() => Promise<unknown> | void)[] = [];
-const patience = { timeout: 20_000, interval: 20 };
 const quick: Partial<PoolOptions> = { quietMs: 100, pongMs: 400 };
 
 afterEach(async () => {
@@ -67,11 +66,11 @@ describe("a clamd that answers nothing any more", () => {
     const pool = await checkedPool([fake.address]);
     fake.freeze();
     const scans = scansUnderWay(pool);
-    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0));
     expect(pool.reasons()).toEqual(silent);
     fake.thaw();
     await expectAllAnswered(scans);
-    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8));
     expect(pool.reasons()).toBe("");
   });
 
@@ -80,7 +79,7 @@ describe("a clamd that answers nothing any more", () => {
     const pool = await checkedPool([fake.address], { ...quick, recoveryWaitMs: 100 });
     fake.freeze();
     const scans = scansUnderWay(pool);
-    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0));
     const { finding } = await scan(pool, "clean", "late");
     expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
     expect(finding).toHaveProperty("detail", matching(/PING/));
@@ -103,7 +102,7 @@ describe("a clamd that answers nothing any more", () => {
       .finally(() => held.resolve(undefined));
     const look = setInterval(() => {
       if (pool.grant() === 8) asked++;
-    }, 50);
+    });
     await held.promise;
     clearInterval(look);
     expect((await long).finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
@@ -118,7 +117,7 @@ describe("a clamd that answers nothing any more", () => {
     const pool = await checkedPool([one.address, two.address]);
     one.freeze();
     const scans = scansUnderWay(pool);
-    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8));
     const later = await Promise.all([1, 2, 3].map((i) => scan(pool, "clean", `later-${i}`)));
     expect(later.map(({ address }) => address)).toEqual([1, 2, 3].map(() => two.address));
     one.thaw();
@@ -134,13 +133,13 @@ describe("a real clamd", () => {
     closers.push(() => void process.kill(clamd.pid, "SIGCONT"));
     const stoppedAtMs = performance.now();
     const scans = scansUnderWay(pool);
-    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0));
     // Three seconds of quiet, and five for a PONG.
     expect(performance.now() - stoppedAtMs).toBeGreaterThan(7_500);
     expect(pool.reasons()).toEqual(silent);
     process.kill(clamd.pid, "SIGCONT");
     await expectAllAnswered(scans);
-    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8));
   });
 
   it("with ConcurrentDatabaseReload no takes nothing while it loads, and no scan is lost or clean by it", async () => {
@@ -149,10 +148,10 @@ describe("a real clamd", () => {
     const pool = await checkedPool([clamd.address]);
     await reload(addressOf(clamd.address), never);
     const scans = scansUnderWay(pool);
-    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0));
     expect(pool.reasons()).toEqual(silent);
     await expectAllAnswered(scans);
-    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8));
   });
 
   it("with ConcurrentDatabaseReload yes goes on scanning while it loads", async () => {
@@ -165,7 +164,7 @@ describe("a real clamd", () => {
       expect(pool.grant()).toBe(8);
       const log = await readFile(clamd.logFile, "utf8");
       expect(log).toContain("Database correctly reloaded (6000");
-    }, patience);
+    });
   });
 
   it("that others keep at its MaxQueue says nothing: no work for it until it does again", async () => {
@@ -175,10 +174,10 @@ describe("a real clamd", () => {
     closers.push(() => others.forEach((other) => other.destroy()));
     await Promise.all(others.map((other) => once(other, "connect")));
     const scans = scansUnderWay(pool);
-    await vi.waitFor(() => expect(pool.grant()).toBe(0), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(0));
     for (const other of others) other.destroy();
     await expectAllAnswered(scans);
-    await vi.waitFor(() => expect(pool.grant()).toBe(8), patience);
+    await vi.waitFor(() => expect(pool.grant()).toBe(8));
   });
 });
 

@@ -69,7 +69,7 @@ describe("an av-worker whose keys cannot be used ends with exit code 78 and name
     ["for everybody to read", "open.key", "broken.yaml", "open.key"],
     ["without a list", "good.key", "none.yaml", "none.yaml"],
     ["with a list that is none", "good.key", "broken.yaml", "broken.yaml"],
-  ])("%s", { timeout: 30_000 }, async (_what, key, list, named) => {
+  ])("%s", async (_what, key, list, named) => {
     const env = {
       ...least,
       BUS_KEY_FILE: join(folder, key),

@@ -10,8 +10,6 @@ import {
 import { answers } from "./answers.ts";
 import { openBench, plainMail, type Bench } from "./in-process.ts";
 
-const patience = { timeout: 25_000, interval: 50 };
-
 let proxy: MongoDbProxy;
 let bench: Bench;
 beforeEach(async () => {
@@ -35,7 +33,7 @@ function ready(ids: readonly string[]): Promise<void> {
   return vi.waitFor(async () => {
     const mails = await Promise.all(ids.map((id) => bench.get(id)));
     expect(mails.map(({ state }) => state)).toEqual(ids.map(() => "ready"));
-  }, patience);
+  });
 }
 
 /** Each check of each mail was asked for once: nothing that was known was forgotten. */
@@ -48,7 +46,7 @@ describe("what a worker has found while the database is away", () => {
   it.each([
     ["cut off", (its: MongoDbProxy) => its.cut()],
     ["without a primary", (its: MongoDbProxy) => its.stepDown()],
-  ])("is kept and written when it is back: %s", { timeout: 60_000 }, async (_, fail) => {
+  ])("is kept and written when it is back: %s", async (_, fail) => {
     const said: string[] = [];
     const write = (line: string) => void said.push((JSON.parse(line) as { msg: string }).msg);
     await dispatcher({}, pino({ level: "info" }, { write }));
@@ -64,12 +62,12 @@ describe("what a worker has found while the database is away", () => {
     workers("spam", "enrich");
     const ids = await Promise.all([bench.mail(), bench.mail(), bench.mail()]);
     await found.promise;
-    await vi.waitFor(() => expect(bench.asked).toHaveLength(3), patience);
+    await vi.waitFor(() => expect(bench.asked).toHaveLength(3));
     fail(proxy);
     answer.resolve(undefined);
-    await vi.waitFor(() => expect(bench.asked).toHaveLength(9), patience);
+    await vi.waitFor(() => expect(bench.asked).toHaveLength(9));
     // The mails are done here, and nothing of it could be written in a first try.
-    await vi.waitFor(() => expect(said).toContain("the database is away, mail waits"), patience);
+    await vi.waitFor(() => expect(said).toContain("the database is away, mail waits"));
     expect((await bench.get(ids[0])).state).not.toBe("ready");
     proxy.restore();
     await ready(ids);
@@ -90,7 +88,6 @@ const onWrites: [string, Fault, number][] = [
 
 it.each(onWrites)(
   "checks each mail once, and passes all of them on: %s",
-  { timeout: 60_000 },
   async (_, fault, times) => {
     await dispatcher();
     workers("virus", "spam", "enrich");
@@ -102,34 +99,30 @@ it.each(onWrites)(
   },
 );
 
-it(
-  "drops the one write of 100 that is stale, and makes the others",
-  { timeout: 60_000 },
-  async () => {
-    await dispatcher({ VERDICT_WRITE_MS: "0" });
-    const answer = Promise.withResolvers<undefined>();
-    workers("enrich");
-    bench.worker("virus", { concurrency: 100 });
-    bench.worker("spam", {
-      concurrency: 100,
-      handle: async () => {
-        await answer.promise;
-        return answers.spam;
-      },
-    });
-    const ids = await Promise.all(Array.from({ length: 100 }, () => bench.mail()));
-    await vi.waitFor(() => expect(bench.asked).toHaveLength(200), patience);
-    const stolen = ids[41] ?? "";
-    const guard = { states: ["incoming", "processing"] as const, unleased: false };
-    const held = { set: { state: "held", reason: "a person's" }, unset: ["next", "dueAt"] };
-    expect(await bench.database.mails.writeAs(stolen, guard, held)).toBe("written");
-    answer.resolve(undefined);
-    await ready(ids.filter((id) => id !== stolen));
-    expect(await bench.get(stolen)).toMatchObject({ state: "held", reason: "a person's" });
-  },
-);
+it("drops the one write of 100 that is stale, and makes the others", async () => {
+  await dispatcher({ VERDICT_WRITE_MS: "0" });
+  const answer = Promise.withResolvers<undefined>();
+  workers("enrich");
+  bench.worker("virus", { concurrency: 100 });
+  bench.worker("spam", {
+    concurrency: 100,
+    handle: async () => {
+      await answer.promise;
+      return answers.spam;
+    },
+  });
+  const ids = await Promise.all(Array.from({ length: 100 }, () => bench.mail()));
+  await vi.waitFor(() => expect(bench.asked).toHaveLength(200));
+  const stolen = ids[41] ?? "";
+  const guard = { states: ["incoming", "processing"] as const, unleased: false };
+  const held = { set: { state: "held", reason: "a person's" }, unset: ["next", "dueAt"] };
+  expect(await bench.database.mails.writeAs(stolen, guard, held)).toBe("written");
+  answer.resolve(undefined);
+  await ready(ids.filter((id) => id !== stolen));
+  expect(await bench.get(stolen)).toMatchObject({ state: "held", reason: "a person's" });
+});
 
-it("reads a body again that could not be read", { timeout: 60_000 }, async () => {
+it("reads a body again that could not be read", async () => {
   await dispatcher();
   workers("virus", "spam", "enrich");
   const struck = proxy.strike({
@@ -156,42 +149,35 @@ describe("mail that only the timer caught (I6)", () => {
       const newest = await reported();
       expect(newest?.at.getTime()).toBeGreaterThan(fromMs);
       return newest;
-    }, patience);
+    });
     return report?.snapshot.timerOnlyMails;
   };
   const streamIsOpen = () =>
-    vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0), patience);
+    vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0));
 
-  it(
-    "is none while the change stream works, and all while it is cut",
-    { timeout: 60_000 },
-    async () => {
-      await dispatcher();
-      workers("virus", "spam", "enrich");
-      await streamIsOpen();
-      const told = await Promise.all(Array.from({ length: 5 }, () => bench.mail()));
-      await ready(told);
-      expect(await counted()).toBe(0);
+  it("is none while the change stream works, and all while it is cut", async () => {
+    await dispatcher();
+    workers("virus", "spam", "enrich");
+    await streamIsOpen();
+    const told = await Promise.all(Array.from({ length: 5 }, () => bench.mail()));
+    await ready(told);
+    expect(await counted()).toBe(0);
 
-      const isStream = { command: ["aggregate", "getMore"], collection: "mails", times: Infinity };
-      const cut = proxy.strike({
-        ...isStream,
-        when: ({ body }) => "getMore" in body || JSON.stringify(body).includes("$changeStream"),
-        fault: { kind: "error", error: "changeStreamFatalError" },
-      });
-      await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1), patience);
-      const silent = await Promise.all(Array.from({ length: 7 }, () => bench.mail()));
-      await ready(silent);
-      expect(await counted()).toBe(7);
+    const isStream = { command: ["aggregate", "getMore"], collection: "mails", times: Infinity };
+    const cut = proxy.strike({
+      ...isStream,
+      when: ({ body }) => "getMore" in body || JSON.stringify(body).includes("$changeStream"),
+      fault: { kind: "error", error: "changeStreamFatalError" },
+    });
+    await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1));
+    const silent = await Promise.all(Array.from({ length: 7 }, () => bench.mail()));
+    await ready(silent);
+    expect(await counted()).toBe(7);
 
-      cut.end();
-      const polls = proxy.seen("getMore", "mails");
-      await vi.waitFor(
-        () => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(polls + 1),
-        patience,
-      );
-      await ready(await Promise.all(Array.from({ length: 3 }, () => bench.mail())));
-      expect(await counted()).toBe(7);
-    },
-  );
+    cut.end();
+    const polls = proxy.seen("getMore", "mails");
+    await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(polls + 1));
+    await ready(await Promise.all(Array.from({ length: 3 }, () => bench.mail())));
+    expect(await counted()).toBe(7);
+  });
 });

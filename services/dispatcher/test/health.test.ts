@@ -12,8 +12,6 @@ import {
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { openBench, type Bench } from "./in-process.ts";
 
-const patience = { timeout: 25_000, interval: 50 };
-
 let bench: Bench;
 beforeEach(async () => {
   bench = await openBench();
@@ -47,7 +45,7 @@ async function ready(ids: readonly string[]): Promise<void> {
   await vi.waitFor(async () => {
     const mails = await Promise.all(ids.map((id) => bench.get(id)));
     expect(mails.map(({ state }) => state)).toEqual(ids.map(() => "ready"));
-  }, patience);
+  });
 }
 
 describe("while the database is away", () => {
@@ -55,15 +53,14 @@ describe("while the database is away", () => {
     ["cut off", (proxy: MongoDbProxy) => proxy.cut()],
     ["silent", (proxy: MongoDbProxy) => proxy.silence()],
     ["without a primary", (proxy: MongoDbProxy) => proxy.stepDown()],
-  ])("the dispatcher lives and is not ready: %s", { timeout: 60_000 }, async (_, fail) => {
+  ])("the dispatcher lives and is not ready: %s", async (_, fail) => {
     const proxy = await startMongoDbProxy(inject("mongodbUri"));
     onTestFinished(() => proxy.close());
     const options = "&serverSelectionTimeoutMS=1000&socketTimeoutMS=3000";
     const { get, value } = await dispatcher({}, `${proxy.uri}${options}`);
     expect((await get("/readyz")).status).toBe(200);
-    await vi.waitFor(
-      async () => expect(await value('rs_agent_workers_wanted{kind="spam"}')).toBe(0),
-      patience,
+    await vi.waitFor(async () =>
+      expect(await value('rs_agent_workers_wanted{kind="spam"}')).toBe(0),
     );
     fail(proxy);
     await vi.waitFor(async () => {
@@ -75,14 +72,14 @@ describe("while the database is away", () => {
           { part: "database", reason: expect.stringMatching(/^no answer for \d+ s/) as string },
         ],
       });
-    }, patience);
+    });
     expect((await get("/healthz")).status).toBe(200);
     // What was known last is still told, with its age.
     expect(await value("rs_agent_ready")).toBe(0);
     expect(await value('rs_agent_workers_wanted{kind="spam"}')).toBe(0);
     expect(await value("rs_agent_waiting_counted_seconds")).toBeGreaterThan(2);
     proxy.restore();
-    await vi.waitFor(async () => expect((await get("/readyz")).status).toBe(200), patience);
+    await vi.waitFor(async () => expect((await get("/readyz")).status).toBe(200));
   });
 });
 
@@ -102,7 +99,7 @@ describe("after a known number of mails", () => {
     await vi.waitFor(async () => {
       expect(await value('rs_agent_mails_finished_total{state="ready"}')).toBe(4);
       expect(await value('rs_agent_mails_finished_total{state="quarantined"}')).toBe(1);
-    }, patience);
+    });
     expect(await value('rs_agent_tasks_total{kind="virus",result="clean"}')).toBe(4);
     expect(await value('rs_agent_tasks_total{kind="virus",result="infected"}')).toBe(1);
     expect(await value('rs_agent_tasks_total{kind="spam",result="ham"}')).toBe(4);
@@ -126,7 +123,7 @@ describe("after a known number of mails", () => {
     await vi.waitFor(async () => {
       expect(await value('rs_agent_waiting_mails{task="virus"}')).toBe(5);
       expect(await value('rs_agent_workers_wanted{kind="virus"}')).toBe(1);
-    }, patience);
+    });
     expect(await value('rs_agent_waiting_mails{task="spam"}')).toBe(0);
     expect(await value('rs_agent_workers_wanted{kind="spam"}')).toBe(0);
     const oldest = await value('rs_agent_waiting_oldest_seconds{task="virus"}');
@@ -137,45 +134,41 @@ describe("after a known number of mails", () => {
     await vi.waitFor(async () => {
       expect(await value('rs_agent_waiting_mails{task="virus"}')).toBe(0);
       expect(await value('rs_agent_waiting_mails{task="relay"}')).toBe(5);
-    }, patience);
+    });
   });
 
-  it(
-    "a slow engine has more workers wanted, by each dispatcher the same",
-    { timeout: 60_000 },
-    async () => {
-      const both = [await dispatcher(), await dispatcher()];
-      const waits = new Set<() => void>();
-      let isSlow = true;
-      onTestFinished(() => {
-        for (const go of waits) go();
-      });
-      bench.worker("virus", {
-        concurrency: 1,
-        handle: async () => {
-          // Three seconds of one place for each mail.
-          if (isSlow) {
-            await new Promise<void>((resolve) => {
-              waits.add(resolve);
-              setTimeout(resolve, 3_000);
-            });
-          }
-          return { output: { kind: "clean" } };
-        },
-      });
-      const ids = await Promise.all(Array.from({ length: 12 }, () => bench.mail()));
-      // Twelve arrivals in less than half a minute, three seconds each, are more than one place does.
-      await vi.waitFor(async () => {
-        for (const { value } of both) {
-          expect(await value('rs_agent_workers_wanted{kind="virus"}')).toBeGreaterThan(1);
-        }
-      }, patience);
-      isSlow = false;
+  it("a slow engine has more workers wanted, by each dispatcher the same", async () => {
+    const both = [await dispatcher(), await dispatcher()];
+    const waits = new Set<() => void>();
+    let isSlow = true;
+    onTestFinished(() => {
       for (const go of waits) go();
-      for (const kind of ["spam", "enrich"] as const) bench.worker(kind);
-      await ready(ids);
-    },
-  );
+    });
+    bench.worker("virus", {
+      concurrency: 1,
+      handle: async () => {
+        // Three seconds of one place for each mail.
+        if (isSlow) {
+          await new Promise<void>((resolve) => {
+            waits.add(resolve);
+            setTimeout(resolve, 3_000);
+          });
+        }
+        return { output: { kind: "clean" } };
+      },
+    });
+    const ids = await Promise.all(Array.from({ length: 12 }, () => bench.mail()));
+    // Twelve arrivals in less than half a minute, three seconds each, are more than one place does.
+    await vi.waitFor(async () => {
+      for (const { value } of both) {
+        expect(await value('rs_agent_workers_wanted{kind="virus"}')).toBeGreaterThan(1);
+      }
+    });
+    isSlow = false;
+    for (const go of waits) go();
+    for (const kind of ["spam", "enrich"] as const) bench.worker(kind);
+    await ready(ids);
+  });
 });
 
 describe("a worker that dies over a mail", () => {
@@ -197,6 +190,6 @@ describe("a worker that dies over a mail", () => {
       expect(await value('rs_agent_workers_gone_total{kind="virus",reason="disconnect"}')).toBe(1);
       expect(await value('rs_agent_tasks_total{kind="virus",result="lost-disconnect"}')).toBe(1);
       expect(await value('rs_agent_strikes_total{kind="virus"}')).toBe(1);
-    }, patience);
+    });
   });
 });

@@ -5,7 +5,6 @@ import { describe, expect, it, vi } from "vitest";
 import { groupsFrozen, held, planned } from "../src/transitions.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
-const settings = { timeout: 20_000, interval: 50 };
 const virusOnly = `
 default:
   spam: off
@@ -22,7 +21,7 @@ async function claimed({ database }: Bench, state: MailState, next: string) {
     const claims = await database.mails.claim({ states: [state], next, limit: 1, owner, leaseMs });
     expect(claims).toHaveLength(1);
     return claims;
-  }, settings);
+  });
   if (claim === undefined) throw new Error("nothing was claimed");
   return claim;
 }
@@ -31,7 +30,7 @@ async function ready(bench: Bench, id: string): Promise<void> {
   await bench.dispatcher();
   bench.worker("virus");
   bench.worker("enrich");
-  await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+  await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
 }
 
 describe("I1: mail whose dispatcher was killed after a write of its own", () => {
@@ -65,7 +64,7 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     const groups = recipients.map((recipient) => [recipient]);
     await bench.database.mails.write(id, token, groupsFrozen(groups, new Date(), "dead"));
     await bench.dispatcher();
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"));
     expect(await bench.database.mails.children(id)).toHaveLength(2);
   });
 });

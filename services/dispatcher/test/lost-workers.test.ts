@@ -1,7 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { openBench, tenant } from "./in-process.ts";
 
-const settings = { timeout: 20_000, interval: 50 };
 const virusOnly = `
 default:
   spam: off
@@ -26,7 +25,7 @@ describe("a worker that is lost", () => {
     await begun.promise;
     await first.close();
     bench.worker("virus");
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
   });
 
   it("I2: that says `failed` makes the check unchecked, never clean; the mail waits", async () => {
@@ -48,12 +47,12 @@ describe("a worker that is lost", () => {
         kind: "unchecked",
         reason: "engine-error",
       });
-    }, settings);
+    });
     const waiting = await bench.get(id);
     expect(waiting).toMatchObject({ state: "processing", next: "virus" });
     expect(waiting.uncheckedSince).toMatchObject({ check: "virus", reason: "engine-error" });
     failing = false;
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
     const ready = await bench.get(id);
     expect(ready.verdicts.virus?.finding.kind).toBe("clean");
     expect(ready.uncheckedSince).toBeUndefined();
@@ -75,16 +74,13 @@ describe("mail without an able worker", () => {
           uncheckedSince: { check: "virus", reason: "engine-away" },
         });
       }
-    }, settings);
+    });
     bench.worker("virus");
     const seen = performance.now();
-    await vi.waitFor(() => expect(bench.asked.some((a) => a.startsWith("virus"))).toBe(true), {
-      timeout: 10_000,
-      interval: 10,
-    });
+    await vi.waitFor(() => expect(bench.asked.some((a) => a.startsWith("virus"))).toBe(true));
     expect(performance.now() - seen).toBeLessThan(5_000);
     for (const id of ids) {
-      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
     }
   });
 
@@ -99,10 +95,7 @@ ${tenant}`);
     await bench.dispatcher();
     bench.worker("enrich");
     const id = await bench.mail();
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"), {
-      timeout: 25_000,
-      interval: 100,
-    });
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"));
     expect((await bench.get(id)).verdicts.virus?.finding).toMatchObject({ kind: "unchecked" });
   });
 });

@@ -3,8 +3,6 @@ import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
 import { openBench } from "./in-process.ts";
 
-const settings = { timeout: 20_000, interval: 50 };
-
 it.each<[string, string, (good: BodyRef) => BodyRef]>([
   ["is nowhere", "STORE_BODY_MISSING", (good) => ({ ...good, id: "nowhere" })],
   [
@@ -25,10 +23,10 @@ it.each<[string, string, (good: BodyRef) => BodyRef]>([
     const last = await bench.mail();
     await bench.dispatcher();
     for (const kind of ["virus", "spam", "enrich"] as const) bench.worker(kind);
-    await vi.waitFor(async () => expect((await bench.get(bad)).state).toBe("dead"), settings);
+    await vi.waitFor(async () => expect((await bench.get(bad)).state).toBe("dead"));
     expect((await bench.get(bad)).reason).toContain(code);
     for (const id of [first, last]) {
-      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
     }
     expect((await bench.database.mails.countOutcomes()).holds).toBe(true);
     expect(bench.asked.filter((line) => line.endsWith(bad))).toEqual([]);

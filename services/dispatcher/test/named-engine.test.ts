@@ -4,8 +4,6 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
-const settings = { timeout: 20_000, interval: 50 };
-
 /** Whoever gets mail for bob may have any engine; mail for eve's domain is rspamd's. */
 const policy = `
 default:
@@ -40,7 +38,7 @@ async function openNamed() {
 const toRspamd = { recipients: ["eve@other.acme.example"] };
 const ready = async (bench: Bench, ids: readonly string[]) => {
   for (const id of ids) {
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
   }
 };
 
@@ -79,7 +77,7 @@ describe("a policy that names the spam engine", () => {
         detail: "no spam worker with rspamd is able",
       });
       expect(waiting.reason).toContain("no spam worker with rspamd is able");
-    }, settings);
+    });
     expect(warn).toHaveBeenCalledWith(
       { task: "spam", engine: "rspamd", workers: ["spam-spamd: spamd"] },
       "mail waits: no spam worker with rspamd is able",
@@ -92,9 +90,9 @@ describe("a policy that names the spam engine", () => {
     const { bench } = await openNamed();
     spamWorker(bench, "spamd");
     const id = await bench.mail(toRspamd);
-    await vi.waitFor(async () => expect((await bench.get(id)).next).toBe("spam:rspamd"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).next).toBe("spam:rspamd"));
     await bench.policy(policy.replace("engine: rspamd", "engine: spamd"));
     await ready(bench, [id]);
     expect((await bench.get(id)).verdicts.spam).toMatchObject({ engine: { name: "spamd" } });
-  }, 40_000);
+  });
 });

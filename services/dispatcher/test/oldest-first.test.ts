@@ -18,44 +18,35 @@ describe("a backlog", () => {
 });
 
 describe("while more mail comes than a check can make", () => {
-  it(
-    "the oldest is checked first, and all of it in the end (I7)",
-    { timeout: 60_000 },
-    async () => {
-      const bench = await openBench();
-      await bench.dispatcher({ PLACE_MS: "200" });
-      bench.worker("virus");
-      bench.worker("enrich");
-      bench.worker("spam", {
-        concurrency: 1,
-        handle: () => sleep(50).then(() => answers.spam),
-      });
-      const ids: string[] = [];
-      for (let count = 0; count < 150; count += 1) {
-        ids.push(await bench.mail());
-        await sleep(5);
-      }
-      await vi.waitFor(
-        async () => {
-          const states = (await bench.database.mails.waiting()).map(({ state }) => state);
-          expect(states.filter((state) => state !== "ready")).toEqual([]);
-        },
-        { timeout: 50_000, interval: 200 },
-      );
-      const asked = bench.asked.flatMap((line) =>
-        line.startsWith("spam ") ? [line.slice(5)] : [],
-      );
-      const places = asked.map((id) => ids.indexOf(id));
-      expect(new Set(places).size).toBe(150);
-      // By how many places the youngest mail that was asked before it is younger.
-      let youngest = 0;
-      const overtaken = places.map((place) => {
-        youngest = Math.max(youngest, place);
-        return youngest - place;
-      });
-      console.info(`overtaken by ${Math.max(...overtaken)} of 150 at the most`);
-      // What was in memory when the backlog began may go first, and claims try a random part.
-      expect(overtaken.toSorted((a, b) => a - b)[135]).toBeLessThan(30);
-    },
-  );
+  it("the oldest is checked first, and all of it in the end (I7)", async () => {
+    const bench = await openBench();
+    await bench.dispatcher({ PLACE_MS: "200" });
+    bench.worker("virus");
+    bench.worker("enrich");
+    bench.worker("spam", {
+      concurrency: 1,
+      handle: () => sleep(50).then(() => answers.spam),
+    });
+    const ids: string[] = [];
+    for (let count = 0; count < 150; count += 1) {
+      ids.push(await bench.mail());
+      await sleep(5);
+    }
+    await vi.waitFor(async () => {
+      const states = (await bench.database.mails.waiting()).map(({ state }) => state);
+      expect(states.filter((state) => state !== "ready")).toEqual([]);
+    });
+    const asked = bench.asked.flatMap((line) => (line.startsWith("spam ") ? [line.slice(5)] : []));
+    const places = asked.map((id) => ids.indexOf(id));
+    expect(new Set(places).size).toBe(150);
+    // By how many places the youngest mail that was asked before it is younger.
+    let youngest = 0;
+    const overtaken = places.map((place) => {
+      youngest = Math.max(youngest, place);
+      return youngest - place;
+    });
+    console.info(`overtaken by ${Math.max(...overtaken)} of 150 at the most`);
+    // What was in memory when the backlog began may go first, and claims try a random part.
+    expect(overtaken.toSorted((a, b) => a - b)[135]).toBeLessThan(30);
+  });
 });

@@ -6,7 +6,6 @@ import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
 
-const patience = { timeout: 90_000, interval: 100 };
 const script = fileURLToPath(new URL("dying-worker.ts", import.meta.url));
 
 /** Worker processes, one after the other: each is started when the one before has died. */
@@ -38,7 +37,7 @@ function workerProcesses(kind: TaskKind, endpoint: string, behaviours: (life: nu
 async function allReady(bench: Bench, ids: readonly string[]): Promise<void> {
   await vi.waitFor(async () => {
     for (const id of ids) expect((await bench.get(id)).state).toBe("ready");
-  }, patience);
+  });
 }
 
 describe("a worker that dies", () => {
@@ -50,7 +49,7 @@ describe("a worker that dies", () => {
     const ids = await Promise.all(Array.from({ length: 30 }, () => bench.mail()));
     const { begun, kill } = workerProcesses("virus", endpoint, (life) => (life < 3 ? "holds" : ""));
     for (const life of [0, 1]) {
-      await vi.waitFor(() => expect(begun[life]).toHaveLength(8), patience);
+      await vi.waitFor(() => expect(begun[life]).toHaveLength(8));
       kill();
     }
     await allReady(bench, ids);
@@ -60,7 +59,7 @@ describe("a worker that dies", () => {
     const twice = (begun[0] ?? []).filter((id) => begun[1]?.includes(id));
     for (const id of twice) expect((await bench.get(id)).strikes).toBeUndefined();
     expect(begun).toHaveLength(3);
-  }, 180_000);
+  });
 
   it.each(["virus", "spam", "enrich"] as const)(
     "of one mail in %s costs three workers; that mail is dead and nothing else is",
@@ -74,7 +73,7 @@ describe("a worker that dies", () => {
       const poison = await bench.mail({ raw: plainMail("kills the worker") });
       const innocents = await Promise.all(Array.from({ length: 10 }, () => bench.mail()));
       const { begun } = workerProcesses(kind, endpoint, () => "");
-      await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"), patience);
+      await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"));
       await allReady(bench, innocents);
       const dead = await bench.get(poison);
       expect(dead.reason).toBe(
@@ -94,7 +93,7 @@ describe("a worker that dies", () => {
     const poison = await bench.mail({ raw: plainMail("kills the worker") });
     const innocents = await Promise.all(Array.from({ length: 10 }, () => bench.mail()));
     const { begun } = workerProcesses("virus", endpoint, () => "unbegun");
-    await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"), patience);
+    await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"));
     await allReady(bench, innocents);
     const { reason, history } = await bench.get(poison);
     expect(reason).toMatch(/^3 workers or engines died or hung on it, the last one alone/);
@@ -104,5 +103,5 @@ describe("a worker that dies", () => {
     );
     expect(begun.flat()).not.toContain(poison);
     expect(begun).toHaveLength(10);
-  }, 180_000);
+  });
 });

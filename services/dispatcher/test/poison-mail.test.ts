@@ -5,7 +5,6 @@ import { answers } from "./answers.ts";
 import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
 import { superviseDispatcher } from "./supervised-dispatcher.ts";
 
-const settings = { timeout: 60_000, interval: 100 };
 const virusOnly = `
 default:
   spam: off
@@ -20,7 +19,7 @@ async function claimAndDie({ database }: Bench, mails: number, times: number): P
     await vi.waitFor(async () => {
       taken += (await database.mails.claim(claim)).length;
       expect(taken).toBe(mails);
-    }, settings);
+    });
   }
 }
 
@@ -33,7 +32,7 @@ async function claimAloneAndDie({ database }: Bench, times: number) {
       const states = ["incoming"] as const;
       const claim = { states, ...deadOwner, token, without: [] };
       expect(await database.mails.claimSuspect(claim)).toBeDefined();
-    }, settings);
+    });
     tokens.push(token);
   }
   return tokens;
@@ -42,7 +41,7 @@ async function claimAloneAndDie({ database }: Bench, times: number) {
 async function allReady(bench: Bench, ids: readonly string[]): Promise<void> {
   await vi.waitFor(async () => {
     for (const id of ids) expect((await bench.get(id)).state).toBe("ready");
-  }, settings);
+  });
 }
 
 describe("mail that dispatchers were killed with", () => {
@@ -68,7 +67,7 @@ describe("mail that dispatchers were killed with", () => {
     const mail = await bench.get(ids[0] ?? "");
     expect(mail.unended).toBeUndefined();
     expect(mail.alone).toBeUndefined();
-  }, 120_000);
+  });
 
   it("is a dead letter after two more that had begun nothing else, and no worker sees it", async () => {
     const bench = await openBench();
@@ -79,13 +78,13 @@ describe("mail that dispatchers were killed with", () => {
     await bench.dispatcher();
     bench.worker("virus");
     bench.worker("enrich");
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("dead"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("dead"));
     const dead = await bench.get(id);
     expect(dead.reason).toMatch(/^services ended over it: 3 had it among others, then alone disp/);
     expect(dead.recipients[0]?.outcome).toBe("dead");
     expect(dead.lease).toBeUndefined();
     expect(bench.asked).toEqual([]);
-  }, 120_000);
+  });
 
   it("is no dead letter where they live after all: their leases ran out in database outages", async () => {
     const bench = await openBench();
@@ -101,7 +100,7 @@ describe("mail that dispatchers were killed with", () => {
     bench.worker("virus");
     bench.worker("enrich");
     await allReady(bench, [id]);
-  }, 120_000);
+  });
 });
 
 it("the mail that kills every dispatcher that has it is dead after five, and nothing else is", async () => {
@@ -127,13 +126,10 @@ it("the mail that kills every dispatcher that has it is dead after five, and not
     },
   });
   bench.worker("enrich", { dispatchers: bind });
-  await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"), {
-    timeout: 150_000,
-    interval: 200,
-  });
+  await vi.waitFor(async () => expect((await bench.get(poison)).state).toBe("dead"));
   await allReady(bench, innocents);
   expect((await bench.get(poison)).reason).toMatch(
     /^services ended over it: 3 had it among others/,
   );
   expect(dispatcher.starts()).toBe(6);
-}, 240_000);
+});

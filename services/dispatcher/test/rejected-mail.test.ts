@@ -1,7 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { openBench } from "./in-process.ts";
 
-const settings = { timeout: 15_000, interval: 50 };
 const policy = `
 default:
   spam: off
@@ -26,7 +25,7 @@ describe("a finding that policy rejects", () => {
       recipients: ["far@away.example"],
       mailFrom: "ann@acme.example",
     });
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("bounced"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("bounced"));
     const reports = (await bench.database.mails.find({ to: "ann@acme.example", limit: 10 })).filter(
       ({ origin }) => origin.via === "dsn",
     );
@@ -40,7 +39,7 @@ describe("a finding that policy rejects", () => {
     await bench.dispatcher();
     bench.worker("virus", infected);
     const id = await bench.mail();
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"));
     expect(await bench.database.mails.find({ to: "sender@stranger.example", limit: 10 })).toEqual(
       [],
     );
@@ -52,7 +51,7 @@ describe("a finding that policy rejects", () => {
     await bench.dispatcher();
     bench.worker("virus", infected);
     const id = await bench.mail({ client: "127.0.0.2", recipients: ["far@away.example"] });
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"));
     expect(await bench.database.mails.find({ to: "sender@stranger.example", limit: 10 })).toEqual(
       [],
     );
@@ -68,7 +67,7 @@ describe("a finding that policy rejects", () => {
       recipients: ["far@away.example"],
       mailFrom: "",
     });
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("dead"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("dead"));
     expect((await bench.get(id)).reason).toContain("double-bounce");
     expect((await bench.get(id)).recipients[0]?.outcome).toBe("dead");
   });

@@ -1,7 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { openBench, tenant } from "./in-process.ts";
 
-const settings = { timeout: 20_000, interval: 50 };
 const virusOnly = `
 default:
   spam: off
@@ -17,7 +16,7 @@ describe("several dispatchers on one database", () => {
     bench.worker("enrich");
     const ids = await Promise.all(Array.from({ length: 60 }, () => bench.mail()));
     for (const id of ids) {
-      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
     }
     const virus = bench.asked.filter((each) => each.startsWith("virus"));
     expect(new Set(virus).size).toBe(60);
@@ -31,14 +30,14 @@ describe("several dispatchers on one database", () => {
     const held = await Promise.all(Array.from({ length: 20 }, () => bench.mail()));
     await vi.waitFor(async () => {
       expect((await bench.get(held[0] ?? "")).plan).toBeDefined();
-    }, settings);
+    });
     await first.drain(AbortSignal.timeout(5_000));
     for (const id of held) expect((await bench.get(id)).lease).toBeUndefined();
     await bench.dispatcher();
     bench.worker("virus");
     bench.worker("enrich");
     for (const id of held) {
-      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
     }
   });
 
@@ -50,7 +49,7 @@ describe("several dispatchers on one database", () => {
     bench.worker("enrich");
     const ids = await Promise.all(Array.from({ length: 10 }, () => bench.mail()));
     for (const id of ids) {
-      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+      await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
     }
   });
 });

@@ -6,7 +6,6 @@ import { hold, type HeldMail } from "../src/held-mail.ts";
 import { SiblingChecks } from "../src/sibling-checks.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
-const settings = { timeout: 15_000, interval: 50 };
 const recipients = ["a@acme.example", "b@other.acme.example"];
 
 /** Both recipients' mail is ready; the virus and spam verdicts of both parts. */
@@ -14,7 +13,7 @@ async function verdictsOf(bench: Bench, id: string) {
   await vi.waitFor(async () => {
     const children = await bench.database.mails.children(id);
     expect(children.map(({ state }) => state)).toEqual(["ready", "ready"]);
-  }, settings);
+  });
   return (await bench.database.mails.children(id)).map(({ verdicts }) => verdicts);
 }
 

@@ -2,7 +2,6 @@ import { childMailId } from "@rs-agent/shared/ids.ts";
 import { describe, expect, it, vi } from "vitest";
 import { openBench, tenant } from "./in-process.ts";
 
-const settings = { timeout: 15_000, interval: 50 };
 const differing = `
 default:
   spam: off
@@ -23,7 +22,7 @@ describe("a mail whose recipients' policies differ", () => {
     await vi.waitFor(async () => {
       const children = await bench.database.mails.children(id);
       expect(children.map(({ state }) => state)).toEqual(["ready", "ready"]);
-    }, settings);
+    });
     const parent = await bench.get(id);
     expect(parent).toMatchObject({ state: "split" });
     expect(parent.lease).toBeUndefined();
@@ -63,7 +62,7 @@ describe("a mail whose recipients' policies differ", () => {
     await vi.waitFor(async () => {
       const children = await bench.database.mails.children(id);
       expect(children.map(({ state }) => state)).toEqual(["ready", "ready"]);
-    }, settings);
+    });
     expect(await bench.database.mails.countOutcomes()).toMatchObject({ accepted: 3, holds: true });
   });
 
@@ -82,7 +81,7 @@ describe("a mail whose recipients' policies differ", () => {
     const held = { states: ["incoming"] as const, unleased: true };
     await bench.database.mails.writeAs(id, held, { set: { unknown } });
     await bench.dispatcher();
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"));
     const marks = (await bench.database.mails.children(id)).map((child) => child.unknown);
     expect(marks).toHaveLength(2);
     expect(marks).toEqual(expect.arrayContaining([unknown, undefined]));

@@ -1,8 +1,6 @@
 import { expect, it, vi } from "vitest";
 import { openBench, tenant } from "./in-process.ts";
 
-const settings = { timeout: 15_000, interval: 50 };
-
 async function heldMail(permanent: boolean) {
   const bench = await openBench();
   await bench.policy(`default: { virus: { enabled: false }, spam: { enabled: false } }\n${tenant}`);
@@ -10,7 +8,7 @@ async function heldMail(permanent: boolean) {
   const output = { kind: "unable" as const, reason: "it has no From", permanent };
   bench.worker("enrich", { handle: () => Promise.resolve({ output }) });
   const id = await bench.mail();
-  await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("held"), settings);
+  await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("held"));
   return bench.get(id);
 }
 

@@ -1,8 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { openBench, tenant } from "./in-process.ts";
 
-const settings = { timeout: 15_000, interval: 50 };
-
 /** The kinds that were asked for a mail, sorted. */
 function kindsFor(asked: readonly string[], id: string): string[] {
   return asked
@@ -34,7 +32,7 @@ describe("the tasks that run", () => {
         for (const kind of ["virus", "spam", "enrich"] as const) bench.worker(kind);
         const ids = await Promise.all([1, 2, 3].map(() => bench.mail()));
         for (const id of ids) {
-          await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"), settings);
+          await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("ready"));
           expect(kindsFor(bench.asked, id)).toEqual(["enrich", ...on].sort());
           const { verdicts } = await bench.get(id);
           expect(Object.keys(verdicts).sort()).toEqual([...on].sort());
@@ -52,7 +50,7 @@ describe("the tasks that run", () => {
     bench.worker("spam");
     bench.worker("enrich");
     const id = await bench.mail();
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("quarantined"));
     expect(kindsFor(bench.asked, id)).toEqual(["virus"]);
     const mail = await bench.get(id);
     expect(mail.recipients.map(({ outcome }) => outcome)).toEqual(["quarantined"]);
@@ -83,7 +81,7 @@ describe("the tasks that run", () => {
       },
     });
     const id = await bench.mail();
-    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("held"), settings);
+    await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("held"));
     expect(beside).toBe(0);
   });
 });

@@ -129,7 +129,6 @@ describe("a hostile mail under every change that a policy can ask for", () => {
 
   it.each(hostile)(
     "%s: enriched and signed, or unable with a reason, in bounded time and memory",
-    { timeout: 120_000 },
     async (name, make) => {
       const raw = canonicalize(Buffer.from(make(), "latin1"));
       const before = process.memoryUsage.rss();

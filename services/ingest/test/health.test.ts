@@ -33,7 +33,7 @@ it("counts what it accepted by direction, and what it refused by its reply", asy
     const dialogue = await SmtpDialogue.connect(smtp, tenantClient);
     expect((await dialogue.reply()).code).toBe(220);
     return dialogue;
-  }, 20_000);
+  });
   await own.say("EHLO client.test");
   expect(await own.deliver(anna, ["b@elsewhere.example"], data)).toMatch(/^250 /);
   own.close();

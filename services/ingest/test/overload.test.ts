@@ -17,7 +17,6 @@ import { SmtpDialogue } from "./smtp-dialogue.ts";
 
 const mail = "Subject: x\r\n\r\nHello\r\n";
 const putOff = "452 4.3.1 too much mail waits already, try again later";
-const patience = { timeout: 20_000 };
 
 describe("the rule", () => {
   const limits = { maxWaiting: 1_000, maxWaitingAgeMs: 60_000 };
@@ -47,7 +46,7 @@ describe("a look at the backlog", () => {
   it("that is never answered keeps nobody waiting, and no second one begins", async () => {
     const backlog = vi.fn(() => new Promise<Backlog>(() => undefined));
     const watch = watched(backlog);
-    await vi.waitFor(() => expect(backlog).toHaveBeenCalled(), patience);
+    await vi.waitFor(() => expect(backlog).toHaveBeenCalled());
     for (let turns = 0; turns < 20; turns += 1) await new Promise(setImmediate);
     expect(backlog).toHaveBeenCalledTimes(1);
     expect(watch.isOver).toBe(false);
@@ -69,10 +68,10 @@ describe("a look at the backlog", () => {
       await gate.promise;
       return { count: 0, untakenSince: undefined };
     });
-    await vi.waitFor(() => expect(asked).toBe(4), patience);
+    await vi.waitFor(() => expect(asked).toBe(4));
     expect(watch.isOver).toBe(true);
     gate.resolve(undefined);
-    await vi.waitFor(() => expect(watch.isOver).toBe(false), patience);
+    await vi.waitFor(() => expect(watch.isOver).toBe(false));
     gate = Promise.withResolvers();
     watch.close();
   });
@@ -107,7 +106,7 @@ describe("while too much mail waits", () => {
     }
   };
   const untilReply = (running: RunningIngest, reply: RegExp) =>
-    vi.waitFor(async () => expect(await deliver(running)).toMatch(reply), patience);
+    vi.waitFor(async () => expect(await deliver(running)).toMatch(reply));
 
   it("new mail hears 452, mail that has begun is taken, and it ends by itself (I7)", async () => {
     const { log, lines } = recordLog();
@@ -144,7 +143,7 @@ describe("while too much mail waits", () => {
       const [actor] = await running.database.actors.all();
       expect(actor?.snapshot["overload"]).toMatchObject({ since: expect.any(Date) as Date });
       return actor;
-    }, patience);
+    });
     expect(report?.snapshot["overload"]).toMatchObject({ oldestMs: expect.any(Number) as number });
     await takeAll(running);
     await untilReply(running, /^250 /);
@@ -158,7 +157,7 @@ describe("while too much mail waits", () => {
     const backlog = vi.spyOn(running.database.mails, "backlog");
     await untaken(running, 3, { state: "processing", next: "virus", dueAt });
     const looks = backlog.mock.calls.length;
-    await vi.waitFor(() => expect(backlog.mock.calls.length).toBeGreaterThan(looks + 2), patience);
+    await vi.waitFor(() => expect(backlog.mock.calls.length).toBeGreaterThan(looks + 2));
     expect(await deliver(running)).toMatch(/^250 /);
   });
 });

@@ -7,7 +7,6 @@ import { shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 import { scriptedHop, type HopScript } from "./scripted-hop.ts";
 
-const patience = { timeout: 20_000, interval: 50 };
 const to = ["one@rcpt.example", "two@rcpt.example", "three@rcpt.example"];
 
 /** A mail to three recipients, a relay, and a hop that does as its script says. */
@@ -22,8 +21,7 @@ async function toHop(
   const route = routeTo(hop.port, given);
   const id = await readyMail(database, { to, ...options, route });
   const { counts } = await runningRelay(db, shortTimeouts);
-  const until = (state: MailRecord["state"]) =>
-    vi.waitFor(() => mailIn(database, id, state), patience);
+  const until = (state: MailRecord["state"]) => vi.waitFor(() => mailIn(database, id, state));
   const reports = async () => {
     const found = await database.mails.find({ from: "", limit: 10 });
     return found.filter(({ origin }) => origin.via === "dsn" && origin.name === id);
@@ -54,7 +52,7 @@ it("I8: partial acceptance, then a drop after the dot: refused is bounced, only 
     const mail = await until("relaying");
     expect(mail.unknown?.resolveAt).toBeDefined();
     return mail;
-  }, patience);
+  });
   expect(outcomesOf(waiting)).toEqual(["open 1", "bounced 1", "open 1"]);
   expect(waiting.unknown?.recipients).toEqual([to[0], to[2]]);
   expect(await reports()).toHaveLength(1);
@@ -130,7 +128,7 @@ it("a hop that takes its time at every step gets the mail once, though the lease
   const { counts } = await runningRelay(db, { RELAY_LEASE_MS: "1000" });
   // Another one that would take it over at once, were its lease not renewed.
   const other = await runningRelay(db, { RELAY_LEASE_MS: "1000" });
-  const done = await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+  const done = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(outcomesOf(done)).toEqual(["sent 1", "sent 1", "sent 1"]);
   expect(done.timings?.relay?.workMs).toBeGreaterThan(2_000);
   expect(sink.delivered).toBe(1);

@@ -6,7 +6,6 @@ import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { relayProcess, shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 
-const patience = { timeout: 120_000, interval: 100 };
 const killer = "kills-the-relay@rcpt.example";
 
 async function installation() {
@@ -50,8 +49,8 @@ it("the mail that kills every relay in its transaction is dead after five, its o
     Array.from({ length: 20 }, () => readyMail(database, { route })),
   );
   const relay = supervised(db, { ...shortTimeouts, RELAY_LEASE_MS: "600", ACTOR_ID: "relay-1" });
-  const dead = await vi.waitFor(() => mailIn(database, poison, "dead"), patience);
-  for (const id of others) await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+  const dead = await vi.waitFor(() => mailIn(database, poison, "dead"));
+  for (const id of others) await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(dead.reason).toBe(
     "services ended over it: 3 had it among others, then alone relay-1, relay-1; " +
       "the outcome of its last attempt is unknown",
@@ -62,7 +61,7 @@ it("the mail that kills every relay in its transaction is dead after five, its o
   expect(events.filter((event) => event === "sent again")).toHaveLength(4);
   expect(events.filter((event) => event === "outcome unknown")).toHaveLength(5);
   expect(dead.unknown?.resolveAt).toBeDefined();
-}, 240_000);
+});
 
 const states = ["ready", "relaying"] as const;
 const died = { states, owner: "relay that dies", leaseMs: 200 };
@@ -72,13 +71,13 @@ async function claimAndDie({ mails }: Database, next: string, alone: number): Pr
   for (let time = 1; time <= 3; time++) {
     await vi.waitFor(async () => {
       expect(await mails.claim({ ...died, next, limit: 9 })).toHaveLength(1);
-    }, patience);
+    });
   }
   for (let time = 1; time <= alone; time++) {
     await vi.waitFor(async () => {
       const claim = { ...died, token: newToken(), without: [] };
       expect(await mails.claimSuspect(claim)).toBeDefined();
-    }, patience);
+    });
   }
 }
 
@@ -89,12 +88,12 @@ it("a mail that killed relays before its transaction is dead, and the hop sees n
   const id = await readyMail(database, { route });
   await claimAndDie(database, route.key, 2);
   const { counts } = await runningRelay(db);
-  const dead = await vi.waitFor(() => mailIn(database, id, "dead"), patience);
+  const dead = await vi.waitFor(() => mailIn(database, id, "dead"));
   expect(dead.recipients[0]?.outcome).toBe("dead");
   expect(dead.unknown).toBeUndefined();
   expect(counts.dead).toBe(1);
   expect(sink.sessions).toBe(0);
-}, 60_000);
+});
 
 it("a suspect that is sent is a suspect no more, whatever died before", async () => {
   const { db, database } = await installation();
@@ -103,11 +102,11 @@ it("a suspect that is sent is a suspect no more, whatever died before", async ()
   const id = await readyMail(database, { route });
   await claimAndDie(database, route.key, 1);
   await runningRelay(db);
-  const sent = await vi.waitFor(() => mailIn(database, id, "sent"), patience);
+  const sent = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(sent.unended).toBeUndefined();
   expect(sent.alone).toBeUndefined();
   expect(sink.delivered).toBe(1);
-}, 60_000);
+});
 
 it("a suspect finds out that a failed route works again, and is not taken over and over meanwhile", async () => {
   const { db, database } = await installation();
@@ -123,11 +122,11 @@ it("a suspect finds out that a failed route works again, and is not taken over a
     const mail = await database.mails.get(id);
     expect(mail?.recipients[0]?.attempts).toBe(1);
     expect(mail?.lease).toBeUndefined();
-  }, patience);
+  });
   // Nothing was begun: it is suspected of as much as before.
   const waiting = await database.mails.get(id);
   expect(waiting?.unended).toBe(4);
   expect(waiting?.alone).toHaveLength(1);
   await runningSink({ port, dir });
-  await vi.waitFor(() => mailIn(database, id, "sent"), patience);
-}, 90_000);
+  await vi.waitFor(() => mailIn(database, id, "sent"));
+});

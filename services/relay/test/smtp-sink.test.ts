@@ -54,7 +54,7 @@ describe.skipIf(!installed)("against postfix's smtp-sink", () => {
       const names = await readdir(dir);
       expect(names).toHaveLength(1);
       return names;
-    }, 3_000);
+    });
     const dump = await readFile(join(dir, name), "latin1");
     // It writes lone LF, and its own lines before.
     expect(dump).toContain(rawMail.toString("latin1").replaceAll("\r\n", "\n"));
@@ -99,7 +99,7 @@ async function smtpSink(options: readonly string[]): Promise<{ port: number }> {
     const probe = connect(port, "127.0.0.1");
     await once(probe, "connect");
     probe.destroy();
-  }, 3_000);
+  });
   return { port };
 }
 

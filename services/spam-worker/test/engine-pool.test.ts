@@ -107,7 +107,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     const { finding } = await pool.judge(mail, ask);
     expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
     broken = false;
-    await expect.poll(() => pool.concurrency(), { timeout: 5_000 }).toBe(1);
+    await expect.poll(() => pool.concurrency()).toBe(1);
   });
 
   const hang: Fault = { chunks: [], then: "hang" };
@@ -131,10 +131,10 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
       broken = true;
       const { finding } = await pool.judge(mail, { ...ask, timeoutMs: 300 });
       expect(finding).toMatchObject({ kind: "unchecked", reason });
-      await expect.poll(() => pool.concurrency(), { timeout: 10_000 }).toBe(0);
+      await expect.poll(() => pool.concurrency()).toBe(0);
       expect(pool.reasons()).toMatch(words);
       broken = false;
-      await expect.poll(() => pool.concurrency(), { timeout: 10_000 }).toBe(2);
+      await expect.poll(() => pool.concurrency()).toBe(2);
       expect(pool.reasons()).toBe("");
       expect((await pool.judge(mail, ask)).finding.kind).toBe("ham");
     },
@@ -146,7 +146,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     const { finding } = await pool.judge(mail, { ...ask, timeoutMs: 200 });
     expect(finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
     const canaries = () => fakes[0]?.requests.filter(isCanary).length;
-    await expect.poll(canaries, { timeout: 10_000 }).toBe(4);
+    await expect.poll(canaries).toBe(4);
     expect(pool.concurrency()).toBe(1);
   });
 

@@ -15,8 +15,6 @@ import {
   openKeyedWorker,
 } from "./keyed-actors.ts";
 
-const patience = { timeout: 20_000, interval: 20 };
-
 /** A `ready` for virus tasks that says this of itself. */
 function readyHead(parts: { from: string; mailbox: string; publicKey: string }): OutgoingHead {
   const incarnation = newToken();
@@ -59,11 +57,11 @@ test("an enricher that says to be an av-worker gets no task, whichever key it na
 
   const own = { from: "virus-9", mailbox: mailbox.endpoint, publicKey: enricher.publicKey };
   await push.send(framesOf(readyHead(own)));
-  await vi.waitFor(() => expect(pool.dropped().unlisted).toBe(1), patience);
+  await vi.waitFor(() => expect(pool.dropped().unlisted).toBe(1));
 
   await push.send(framesOf(readyHead({ ...own, publicKey: avWorker.publicKey })));
   const text = /worker's mailbox: it holds another key than the one listed/;
-  await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1));
   expect(pool.free("virus").tasks).toBe(0);
   expect(mailbox.messages).toEqual([]);
 });
@@ -76,7 +74,7 @@ test("the lax mailbox of these tests is heard from when it has the listed key", 
   const push = openKeyedPush(pool.endpoint, avWorker, dispatcher.publicKey);
   const { publicKey } = avWorker;
   await push.send(framesOf(readyHead({ from: "virus-9", mailbox: endpoint, publicKey })));
-  await vi.waitFor(() => expect(messages.length).toBeGreaterThan(0), patience);
+  await vi.waitFor(() => expect(messages.length).toBeGreaterThan(0));
 });
 
 test("a ready in another worker's name neither ends its session nor its tasks", async () => {
@@ -101,9 +99,9 @@ test("a ready in another worker's name neither ends its session nor its tasks", 
     const forged = { from: "virus-1", mailbox, publicKey: avWorker.publicKey };
     await push.send(framesOf(readyHead(forged)));
   }
-  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(0), patience);
+  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(0));
   finish.resolve(undefined);
-  await vi.waitFor(() => expect(results).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(results).toHaveLength(1));
   expect(lost).toEqual([]);
 });
 

@@ -12,8 +12,6 @@ import {
   openKeyedWorker,
 } from "./keyed-actors.ts";
 
-const patience = { timeout: 20_000, interval: 20 };
-
 test("a task goes to a worker and its result comes back, both by keys", async () => {
   const folder = makeKeyFolder();
   const { pool, results } = await openKeyedPool(folder);
@@ -21,7 +19,7 @@ test("a task goes to a worker and its result comes back, both by keys", async ()
   await untilFree(pool);
   const mail = Buffer.from("mail\r\n");
   pool.place("virus", virusTask(mail), mail);
-  await vi.waitFor(() => expect(results).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(results).toHaveLength(1));
   expect(pool.refused()).toBe(0);
 });
 
@@ -30,7 +28,7 @@ test("a key that is not listed is refused and told of once, on both sides", asyn
   const { publicKey } = folder.make("stranger");
   const { pool, lines } = await openKeyedPool(folder);
   const stranger = openKeyedWorker(folder, pool.endpoint, "stranger");
-  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(2), patience);
+  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(2));
   const told = linesLike(lines, /peer refused: its key is not listed/);
   expect(told).toEqual([expect.objectContaining({ level: 40, publicKey, address: "127.0.0.1" })]);
   expect(linesLike(stranger.lines, /does not take this worker: it refuses our key/)).toHaveLength(
@@ -38,7 +36,7 @@ test("a key that is not listed is refused and told of once, on both sides", asyn
   );
   expect(linesLike(stranger.lines, /others will refuse us: its key is not listed/)).toHaveLength(1);
   const [bus] = workerParts(stranger.worker).filter(({ name }) => name === "bus");
-  await vi.waitFor(() => expect(bus?.whyNot()).toContain("want the key of the other"), patience);
+  await vi.waitFor(() => expect(bus?.whyNot()).toContain("want the key of the other"));
   expect(pool.workers()).toEqual([]);
 });
 
@@ -47,8 +45,8 @@ test("a listed key that plays another kind gets no session, and is told which it
   const { pool, lines } = await openKeyedPool(folder);
   const worker = openKeyedWorker(folder, pool.endpoint, "enricher", { handler: createHandler() });
   const refused = /worker refused: its key is listed for enricher, not for av-worker/;
-  await vi.waitFor(() => expect(linesLike(lines, refused)).toHaveLength(1), patience);
-  await vi.waitFor(() => expect(pool.dropped().unlisted).toBeGreaterThan(1), patience);
+  await vi.waitFor(() => expect(linesLike(lines, refused)).toHaveLength(1));
+  await vi.waitFor(() => expect(pool.dropped().unlisted).toBeGreaterThan(1));
   expect(linesLike(lines, refused)).toHaveLength(1);
   expect(pool.workers()).toEqual([]);
   const own = /others will refuse us: its key is listed for enricher/;
@@ -63,13 +61,13 @@ test("without keys nobody gets in where there are some, nor with some where ther
   const keyedWorker = openKeyedWorker(folder, plain.pool.endpoint);
   const text = /does not take this worker: one of us has keys and the other has none/;
   for (const { lines } of [plainWorker, keyedWorker]) {
-    await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1), patience);
+    await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1));
   }
   for (const [{ lines }, told] of [
     [keyed, /peer refused: .*has no keys/],
     [plain, /peer refused: .*we have no keys/],
   ] as const) {
-    await vi.waitFor(() => expect(linesLike(lines, told)).toHaveLength(1), patience);
+    await vi.waitFor(() => expect(linesLike(lines, told)).toHaveLength(1));
   }
   expect([...keyed.pool.workers(), ...plain.pool.workers()]).toEqual([]);
 });
@@ -80,8 +78,8 @@ test("a dispatcher that holds another key than the worker's list has is not talk
   const { pool, lines } = await openKeyedPool(folder, "impostor");
   const worker = openKeyedWorker(folder, pool.endpoint);
   const text = /does not take this worker: it holds another key than the one listed/;
-  await vi.waitFor(() => expect(linesLike(worker.lines, text)).toHaveLength(1), patience);
-  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(2), patience);
+  await vi.waitFor(() => expect(linesLike(worker.lines, text)).toHaveLength(1));
+  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(2));
   expect(linesLike(lines, /peer refused: it expects another key than ours here/)).toHaveLength(1);
   expect(pool.workers()).toEqual([]);
 });
@@ -101,22 +99,18 @@ test("a revoked worker's session ends within seconds, its tasks go to others, an
   const mail = Buffer.from("mail\r\n");
   pool.place("virus", virusTask(mail), mail);
   openKeyedWorker(folder, pool.endpoint, "av-2", { env: { ACTOR_ID: "virus-2" } });
-  await vi.waitFor(() => expect(pool.workers()).toHaveLength(2), patience);
+  await vi.waitFor(() => expect(pool.workers()).toHaveLength(2));
 
   const [entry] = folder.list.filter(({ name }) => name === "av-worker");
   if (entry !== undefined) entry.revoked = new Date().toISOString();
   folder.write();
-  await vi.waitFor(() => expect(lost).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(lost).toHaveLength(1));
   expect(lost).toEqual([expect.objectContaining({ workerId: "virus-1", reason: "revoked" })]);
   expect(linesLike(lines, /session ends: its key is revoked/)).toHaveLength(1);
-  await vi.waitFor(
-    () => expect(linesLike(lines, /peer refused: its key is revoked/)).toHaveLength(1),
-    patience,
+  await vi.waitFor(() =>
+    expect(linesLike(lines, /peer refused: its key is revoked/)).toHaveLength(1),
   );
-  await vi.waitFor(
-    () => expect(linesLike(old.lines, /it refuses our key/)).toHaveLength(1),
-    patience,
-  );
+  await vi.waitFor(() => expect(linesLike(old.lines, /it refuses our key/)).toHaveLength(1));
   expect(pool.workers().map(({ id }) => id)).toEqual(["virus-2"]);
 });
 
@@ -125,7 +119,7 @@ test("a key that is put on the list gets in without a restart of anybody", async
   const { publicKey } = folder.make("late");
   const { pool } = await openKeyedPool(folder);
   openKeyedWorker(folder, pool.endpoint, "late");
-  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(0), patience);
+  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(0));
   folder.list.push({ name: "late", publicKey, kinds: ["av-worker"] });
   folder.write();
   await untilFree(pool);
@@ -147,7 +141,7 @@ test("a dispatcher's key is exchanged: both are talked to while both are listed,
   folder.write();
   await vi.waitFor(() => {
     expect(worker.state().dispatchers.map(({ phase }) => phase)).toEqual(["refused", "open"]);
-  }, patience);
+  });
   expect(linesLike(lines, /dispatcher's key is revoked/)).toHaveLength(1);
   expect(after.pool.free("virus").tasks).toBeGreaterThan(0);
 });
@@ -176,7 +170,7 @@ test("a list that cannot be read any more leaves the former one in force, and is
   list.push({ name: "twice", publicKey: folder.keys.enricher.publicKey, kinds: ["av-worker"] });
   folder.write();
   const complaint = /allow list cannot be read again/;
-  await vi.waitFor(() => expect(linesLike(lines, complaint)).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(linesLike(lines, complaint)).toHaveLength(1));
   expect(linesLike(lines, complaint)[0]).toMatchObject({
     reason: expect.stringMatching(/allow\.yaml: .*is there twice/s) as string,
   });
@@ -196,10 +190,10 @@ test("a mailbox that cannot be reached is named once on both sides", async () =>
   const env = { BUS_ADVERTISE: mailbox };
   const worker = openKeyedWorker(folder, pool.endpoint, "av-worker", { env });
   const text = /worker's mailbox: nobody is reached there \(BUS_ADVERTISE/;
-  await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1));
   expect(linesLike(lines, text)[0]).toMatchObject({ mailbox, worker: "virus-1" });
   const unanswered = /it cannot reach this mailbox, or refuses it/;
-  await vi.waitFor(() => expect(linesLike(worker.lines, unanswered)).toHaveLength(1), patience);
-  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(2), patience);
+  await vi.waitFor(() => expect(linesLike(worker.lines, unanswered)).toHaveLength(1));
+  await vi.waitFor(() => expect(pool.refused()).toBeGreaterThan(2));
   expect(linesLike(lines, text)).toHaveLength(1);
 });

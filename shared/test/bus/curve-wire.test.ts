@@ -4,7 +4,6 @@ import { createHandler, openPool, openWorker, untilFree, virusTask } from "./poo
 import { makeKeyFolder, openKeyedPool, openKeyedWorker } from "./keyed-actors.ts";
 import { openWiretap } from "./wiretap.ts";
 
-const patience = { timeout: 20_000, interval: 20 };
 const askedFor = "marker-of-a-secret-mail";
 const found = "Marker.Of-A-Secret-Finding";
 
@@ -26,7 +25,7 @@ async function capture(withKeys: boolean) {
   await untilFree(pool);
   const mail = Buffer.from(`Subject: ${askedFor}\r\n\r\n`);
   pool.place("virus", virusTask(mail), mail);
-  await vi.waitFor(() => expect(results).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(results).toHaveLength(1));
   return { toWorker: mailbox.captured(), toDispatcher: resultSocket.captured() };
 }
 

@@ -123,12 +123,9 @@ export function spawnWorker(dispatcher: string, behaviour: "hold" | "hang" | "bu
 
 /** Settles when the pool may place this many tasks. */
 export async function untilFree(pool: WorkerPool, tasks = 1): Promise<void> {
-  await vi.waitFor(
-    () => {
-      if (pool.free("virus").tasks < tasks) throw new Error("no credit yet");
-    },
-    { timeout: 20_000, interval: 10 },
-  );
+  await vi.waitFor(() => {
+    if (pool.free("virus").tasks < tasks) throw new Error("no credit yet");
+  });
 }
 
 export function virusTask(mail: Buffer, parts: Partial<TaskToPlace> = {}): TaskToPlace {

@@ -33,10 +33,10 @@ test("kill -9 of a worker: each of its tasks is lost once, and says whether work
   const child = spawnWorker(pool.endpoint, "hold");
   await untilFree(pool, 4);
   const placed = Array.from({ length: 4 }, () => pool.place("virus", virusTask(mail), mail));
-  await vi.waitFor(() => expect(pool.workers()[0]?.started).toBe(2), { timeout: 5_000 });
+  await vi.waitFor(() => expect(pool.workers()[0]?.started).toBe(2));
   child.kill("SIGKILL");
   await once(child, "exit");
-  await vi.waitFor(() => expect(lost).toHaveLength(4), { timeout: 5_000 });
+  await vi.waitFor(() => expect(lost).toHaveLength(4));
   expect(lost.map(({ taskId }) => taskId)).toEqual(placed.map((each) => each?.taskId));
   expect(new Set(lost.map(({ reason }) => reason))).toEqual(new Set(["disconnect"]));
   expect(lost.map(({ started }) => started)).toEqual([true, true, false, false]);
@@ -48,12 +48,12 @@ test("a worker whose event loop hangs gets no new task after 3 s, and is back wh
   spawnWorker(pool.endpoint, "hang");
   await untilFree(pool, 4);
   pool.place("virus", virusTask(mail), mail);
-  await vi.waitFor(() => expect(pool.workers()[0]?.state).toBe("silent"), { timeout: 8_000 });
+  await vi.waitFor(() => expect(pool.workers()[0]?.state).toBe("silent"));
   expect(pool.workers()[0]).toMatchObject({ started: 1 });
   expect(pool.workers()[0]?.heardAgoMs).toBeGreaterThanOrEqual(3_000);
   expect(pool.free("virus")).toEqual({ tasks: 0, bytes: 0 });
   expect(pool.place("virus", virusTask(mail), mail)).toBeUndefined();
-  await vi.waitFor(() => expect(results).toHaveLength(1), { timeout: 8_000 });
+  await vi.waitFor(() => expect(results).toHaveLength(1));
   await untilFree(pool, 4);
   expect(lost).toEqual([]);
 });
@@ -64,7 +64,7 @@ test("a worker that stays silent ends, and its tasks go to others", async () => 
   await untilFree(pool, 4);
   pool.place("virus", virusTask(mail), mail);
   child.kill("SIGSTOP");
-  await vi.waitFor(() => expect(lost).toHaveLength(1), { timeout: 8_000 });
+  await vi.waitFor(() => expect(lost).toHaveLength(1));
   expect(lost[0]?.reason).toBe("silent");
   child.kill("SIGCONT");
   await untilFree(pool, 4);
@@ -75,7 +75,7 @@ test("a worker that announces synchronous work keeps its session through it", as
   spawnWorker(pool.endpoint, "busy");
   await untilFree(pool, 4);
   pool.place("virus", virusTask(mail), mail);
-  await vi.waitFor(() => expect(results).toHaveLength(1), { timeout: 10_000 });
+  await vi.waitFor(() => expect(results).toHaveLength(1));
   expect(lost).toEqual([]);
 });
 
@@ -98,7 +98,7 @@ test("after a dispatcher's restart its workers are back within 2 s", async () =>
   const { endpoint } = first.pool;
   await vi.waitFor(() => expect(first.pool.workers()[0]?.started).toBe(1));
   await first.pool.close();
-  const second = await vi.waitFor(() => openPool({ bind: endpoint }), { timeout: 5_000 });
+  const second = await vi.waitFor(() => openPool({ bind: endpoint }));
   const restartedMs = performance.now();
   await untilFree(second.pool, 4);
   expect(performance.now() - restartedMs).toBeLessThan(2_000);
@@ -188,17 +188,15 @@ test("a worker that nobody answers says which mailbox which dispatcher cannot re
     protection: { ...createBusProtection(undefined), allows: () => false },
   });
   const { worker, lines } = openWorker(pool.endpoint);
-  await vi.waitFor(
-    () =>
-      expect(lines).toContainEqual(
-        expect.objectContaining({
-          level: 40,
-          dispatcher: pool.endpoint,
-          mailbox: worker.mailbox,
-          msg: expect.stringMatching(/cannot reach this mailbox/) as string,
-        }),
-      ),
-    { timeout: 5_000 },
+  await vi.waitFor(() =>
+    expect(lines).toContainEqual(
+      expect.objectContaining({
+        level: 40,
+        dispatcher: pool.endpoint,
+        mailbox: worker.mailbox,
+        msg: expect.stringMatching(/cannot reach this mailbox/) as string,
+      }),
+    ),
   );
   expect(pool.dropped().unprotected).toBeGreaterThan(0);
 });

@@ -65,7 +65,7 @@ describe("the change stream of mails", () => {
       await mails.insert(newMail({ state: "ready", next: "beacon" }));
     };
     const areHeard = () => told.checks.length > 0 && told.relay.length > 0;
-    await expect.poll(() => beacon().then(areHeard), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => beacon().then(areHeard)).toBe(true);
 
     const mail = newMail({ next: "plan" });
     await mails.insert(mail);
@@ -81,15 +81,13 @@ describe("the change stream of mails", () => {
     const mailId = mail._id;
     const ofMail = (hints: MailHint[]) => hints.filter((hint) => hint.mailId === mailId);
     await expect
-      .poll(() => ofMail(told.checks), { timeout: 20_000 })
+      .poll(() => ofMail(told.checks))
       .toEqual([
         { mailId, state: "incoming", next: "plan" },
         { mailId, state: "processing", next: "spam:rspamd" },
         { mailId, state: "held", next: "retry" },
       ]);
-    await expect
-      .poll(() => ofMail(told.relay), { timeout: 20_000 })
-      .toEqual([{ mailId, state: "ready", next: "hop" }]);
+    await expect.poll(() => ofMail(told.relay)).toEqual([{ mailId, state: "ready", next: "hop" }]);
     abort.abort();
     await Promise.all(ended);
   });
@@ -109,9 +107,7 @@ describe("the change stream of mails", () => {
     proxy.cut();
     await database().store.mails.insert(newMail({ next: "during the cut" }));
     proxy.restore();
-    await expect
-      .poll(() => hints.some(({ next }) => next === "during the cut"), { timeout: 20_000 })
-      .toBe(true);
+    await expect.poll(() => hints.some(({ next }) => next === "during the cut")).toBe(true);
     expect(lost).toBe(0);
     abort.abort();
     await ended;
@@ -145,10 +141,10 @@ describe("a change stream of which the server says", () => {
       await store.close();
       await proxy.close();
     });
-    await expect.poll(() => proxy.seen("getMore", "mails"), { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect.poll(() => proxy.seen("getMore", "mails")).toBeGreaterThan(0);
     const fault = { kind: "error", error } as const;
     const struck = proxy.strike({ command: "getMore", collection: "mails", fault });
-    await expect.poll(() => struck.hits, { timeout: 20_000 }).toBe(1);
+    await expect.poll(() => struck.hits).toBe(1);
     return told;
   }
 
@@ -156,10 +152,10 @@ describe("a change stream of which the server says", () => {
     "%s is opened at the present, and says so once it is open (I6)",
     async (error) => {
       const told = await watchedUnder(error);
-      await expect.poll(() => told, { timeout: 20_000 }).toContain("lost");
+      await expect.poll(() => told).toContain("lost");
       // What is written now is told of: nothing falls between the rescan and the stream.
       await database().store.mails.insert(newMail({ next: "after" }));
-      await expect.poll(() => told, { timeout: 20_000 }).toEqual(["lost", "after"]);
+      await expect.poll(() => told).toEqual(["lost", "after"]);
     },
   );
 
@@ -171,7 +167,7 @@ describe("a change stream of which the server says", () => {
   ] as const)("%s goes on where it was, and misses nothing (I6)", async (error) => {
     const told = await watchedUnder(error);
     await database().store.mails.insert(newMail({ next: "meanwhile" }));
-    await expect.poll(() => told, { timeout: 20_000 }).toEqual(["meanwhile"]);
+    await expect.poll(() => told).toEqual(["meanwhile"]);
   });
 
   it("keeps trying while the server has no stream to give", async () => {

@@ -15,7 +15,7 @@ async function claimAndDie(next: string, times: number): Promise<void> {
     await vi.waitFor(async () => {
       const claimed = await store.mails.claim({ states, next, limit: 9, owner: "dead", leaseMs });
       expect(claimed.length).toBeGreaterThan(0);
-    }, 10_000);
+    });
   }
 }
 
@@ -27,7 +27,7 @@ async function claimAlone(next: string, without: string[] = []) {
     const found = await store.mails.claimSuspect(claim);
     if (found === undefined) throw new Error("no suspect is due yet");
     return found;
-  }, 10_000);
+  });
   return { ...claimed, owner: "lane" };
 }
 
@@ -110,7 +110,7 @@ describe("claims that end without a word", () => {
         });
         expect(found).toHaveLength(1);
         return found;
-      }, 10_000);
+      });
       await store.mails.write(mail._id, claimed?.token ?? "", back);
     }
     expect(await store.mails.get(mail._id)).toMatchObject({ unended: 1, claims: 6 });
@@ -150,7 +150,7 @@ describe("claims that end without a word", () => {
       if (found !== undefined) claimed.add(found.mail._id);
       expect(await mails.findOne({ _id: id })).toMatchObject({ state: "dead" });
       expect(claimed).toEqual(new Set([other]));
-    }, 10_000);
+    });
     await mails.deleteMany({ next: "s6" });
   });
 

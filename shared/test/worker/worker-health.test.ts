@@ -11,8 +11,6 @@ import {
   virusTask,
 } from "../bus/pool-and-worker.ts";
 
-const patience = { timeout: 20_000 };
-
 function notReady(worker: WorkerHandle) {
   return readinessOf({ service: "av-worker", parts: workerParts(worker) }).notReady;
 }
@@ -28,24 +26,23 @@ test("a worker is ready with an able engine and a dispatcher, and not while the 
     }),
   });
   expect(notReady(worker).map(({ part }) => part)).toEqual(["engine", "bus"]);
-  await vi.waitFor(() => expect(notReady(worker)).toEqual([]), patience);
+  await vi.waitFor(() => expect(notReady(worker)).toEqual([]));
   isAway = true;
-  await vi.waitFor(
-    () => expect(notReady(worker)).toEqual([{ part: "engine", reason: "clamd: ECONNREFUSED" }]),
-    patience,
+  await vi.waitFor(() =>
+    expect(notReady(worker)).toEqual([{ part: "engine", reason: "clamd: ECONNREFUSED" }]),
   );
   isAway = false;
-  await vi.waitFor(() => expect(notReady(worker)).toEqual([]), patience);
+  await vi.waitFor(() => expect(notReady(worker)).toEqual([]));
 });
 
 test("a worker says which dispatcher it cannot reach, ready or not", async () => {
   const nobody = "tcp://127.0.0.1:1";
   const reason = `${nobody} cannot be reached from here`;
   const { worker: alone } = openWorker(nobody);
-  await vi.waitFor(() => expect(notReady(alone)).toEqual([{ part: "bus", reason }]), patience);
+  await vi.waitFor(() => expect(notReady(alone)).toEqual([{ part: "bus", reason }]));
   const { pool } = await openPool();
   const { worker } = openWorker([nobody, pool.endpoint], { env: { ACTOR_ID: "virus-2" } });
-  await vi.waitFor(() => expect(notReady(worker)).toEqual([]), patience);
+  await vi.waitFor(() => expect(notReady(worker)).toEqual([]));
   const { warnings } = readinessOf({ service: "av-worker", parts: workerParts(worker) });
   expect(warnings).toEqual([{ part: "bus", reason }]);
 });
@@ -55,7 +52,7 @@ test("a worker says which mailbox address of its own which dispatcher cannot rea
   const mailbox = "tcp://127.0.0.1:1";
   const { worker } = openWorker(pool.endpoint, { env: { BUS_ADVERTISE: mailbox } });
   const reason = `${pool.endpoint} has not answered: it cannot reach this mailbox, ${mailbox}, or refuses it`;
-  await vi.waitFor(() => expect(notReady(worker)).toEqual([{ part: "bus", reason }]), patience);
+  await vi.waitFor(() => expect(notReady(worker)).toEqual([{ part: "bus", reason }]));
 });
 
 test("a worker counts its answers and shows what it has in hand", async () => {
@@ -76,12 +73,11 @@ test("a worker counts its answers and shows what it has in hand", async () => {
   const mail = Buffer.from("Subject: hello\r\n\r\nbody\r\n");
   for (const mailId of ["a", "b", "bad"]) pool.place("virus", virusTask(mail, { mailId }), mail);
   const of = 'kind="virus"';
-  await vi.waitFor(
-    async () => expect(await metrics.text()).toContain(`rs_agent_worker_tasks{${of}} 3\n`),
-    patience,
+  await vi.waitFor(async () =>
+    expect(await metrics.text()).toContain(`rs_agent_worker_tasks{${of}} 3\n`),
   );
   go.resolve(undefined);
-  await vi.waitFor(() => expect(results).toHaveLength(2), patience);
+  await vi.waitFor(() => expect(results).toHaveLength(2));
   await vi.waitFor(async () => {
     const text = await metrics.text();
     for (const line of [
@@ -96,5 +92,5 @@ test("a worker counts its answers and shows what it has in hand", async () => {
     ]) {
       expect(text).toContain(`${line}\n`);
     }
-  }, patience);
+  });
 });
