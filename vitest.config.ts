@@ -3,13 +3,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["**/test/**/*.test.ts"],
-    globalSetup: [
-      "test/set-up/mongodb.ts",
-      "test/set-up/clamd.ts",
-      "test/set-up/spamd.ts",
-      "test/set-up/rspamd.ts",
-    ],
-    setupFiles: ["test/set-up/properties.ts", "test/set-up/patience.ts"],
+    globalSetup: ["test/set-up/servers.ts"],
+    setupFiles: ["test/set-up/properties.ts", "test/set-up/patience.ts", "test/set-up/clean-up.ts"],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     // Most of a test's time is spent waiting for others.
     maxWorkers: 2,

@@ -33,13 +33,12 @@ describe("SIGTERM under load", () => {
       await vi.waitFor(() => expect(load.accepted.length).toBeGreaterThan(15));
       const before = load.accepted.length;
       const pid = system.kill(name, "SIGTERM");
-      const signalledAtMs = performance.now();
       const end = await vi.waitFor(() => {
         const found = ends.find((one) => one.pid === pid);
         if (found === undefined) throw new Error(`${name} still runs`);
         return found;
       });
-      expect(performance.now() - signalledAtMs).toBeLessThan(drainMs + 2_000);
+      // 75 is the exit code where DRAIN_MS was over.
       expect(end).toMatchObject({ exitCode: 0, signal: undefined, wasReady: true });
       const held = { "lease.owner": new RegExp(`^${name}-.*-${String(pid)}$`) };
       expect(await db.collection("mails").find(held).toArray()).toEqual([]);

@@ -71,7 +71,7 @@ describe("what must not leave", () => {
           $set: {
             state: "processing",
             next: "virus",
-            dueAt: new Date(0),
+            dueAt: new Date(),
             "recipients.$[].outcome": "open",
             ...changes,
           },

@@ -10,6 +10,7 @@ import { openDatabase } from "@rs-agent/shared/store/database.ts";
 import { expect, inject, it, onTestFinished, vi } from "vitest";
 import { startMaildirServer } from "../start/src/maildir-server.ts";
 import { startSystem, type RunningSystem, type ServiceName } from "../start/src/system.ts";
+import { mongodbUri } from "./support/test-mongodb.ts";
 
 const mails = 200;
 /** Every service dies, the ones that hold leases most often. */
@@ -113,7 +114,7 @@ it("I1: loses no recipient of 200 mails while each service is killed, ten times 
   const runDir = await mkdtemp(join(tmpdir(), "rs-agent-kill-"));
   onTestFinished(() => rm(runDir, { recursive: true, force: true }));
   const db = `kill_${randomBytes(4).toString("hex")}`;
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
   onTestFinished(() => database.close());
   await database.policies.replace(parsePolicyYaml(policy, "kill-smoke.yaml"));

@@ -3,7 +3,7 @@ import { hostname, userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { z } from "zod";
-import { loadConfig } from "@rs-agent/shared/config.ts";
+import { databaseName, loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 import { spamWorkerConfigSchema } from "@rs-agent/spam-worker/config.ts";
@@ -12,7 +12,7 @@ import { spamWorkerConfigSchema } from "@rs-agent/spam-worker/config.ts";
 export const cliConfigSchema = z.object({
   MONGODB_URI: z.string(),
   ...mongoDbFileSettings,
-  MONGODB_DB: z.string().min(1).default("rs_agent"),
+  MONGODB_DB: databaseName(),
   /** Who is named in the records for what is done. */
   RS_AGENT_USER: z.string().min(1).max(128).optional(),
   /** Our name in reports on undelivered mail, as the services have it. */

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { MongoClient } from "mongodb";
-import { afterAll, beforeAll, expect, inject } from "vitest";
+import { afterAll, beforeAll, expect } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
 import { RsError } from "@rs-agent/shared/errors.ts";
@@ -12,6 +12,7 @@ import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { createProgram } from "../src/program.ts";
 import { createOutput, width } from "../src/terminal.ts";
+import { mongodbUri } from "../../test/support/test-mongodb.ts";
 
 export interface Ran {
   out: string;
@@ -59,7 +60,7 @@ export function useCli(): () => CliDatabase {
   let opened: CliDatabase | undefined;
   beforeAll(async () => {
     const env = {
-      MONGODB_URI: inject("mongodbUri"),
+      MONGODB_URI: mongodbUri(),
       MONGODB_DB: `cli_${randomBytes(6).toString("hex")}`,
     };
     const log = createSilentLogger();

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { expect, inject, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Moment } from "../../start/src/maildir-server.ts";
 import { mailIn, readyMail, routeTo } from "../../services/relay/test/ready-mail.ts";
 import { shortTimeouts } from "../../services/relay/test/relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "../../services/relay/test/running-relay.ts";
 import { runCli } from "./run-cli.ts";
+import { mongodbUri } from "../../test/support/test-mongodb.ts";
 
 /** A relay, a hop that hangs up after the first mail's final dot, and the command line. */
 async function installation() {
@@ -27,7 +28,7 @@ async function installation() {
   const id = await readyMail(database, { route: routeTo(sink.port), to, relay });
   const { counts } = await runningRelay(db, shortTimeouts);
   await vi.waitFor(() => mailIn(database, id, "held"));
-  const env = { MONGODB_URI: inject("mongodbUri"), MONGODB_DB: db };
+  const env = { MONGODB_URI: mongodbUri(), MONGODB_DB: db };
   const run = (...args: string[]) => runCli(["unknown", ...args], env);
   return { database, sink, id, counts, run };
 }

@@ -20,6 +20,18 @@ export function logLevel() {
   return z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info");
 }
 
+/** MONGODB_DB: what every MongoDB takes for a database's name ("Naming Restrictions" of its manual). */
+export function databaseName() {
+  return z
+    .string()
+    .regex(
+      /^[^/\\. "$*<>:|?\0]+$/,
+      "a database's name has no blank and none of / \\ . \" $ * < > : | ?",
+    )
+    .refine((name) => Buffer.byteLength(name) < 64, "a database's name has at most 63 bytes")
+    .default("rs_agent");
+}
+
 /** A comma-separated list; blanks around entries do not count, empty entries are dropped. */
 export function list() {
   return z.string().transform((text) =>

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { loadConfig } from "@rs-agent/shared/config.ts";
+import { databaseName, loadConfig } from "@rs-agent/shared/config.ts";
 import { spamEngineSchema } from "@rs-agent/shared/mail/task-settings.ts";
 import { nextHopSchema } from "@rs-agent/shared/policy/next-hop.ts";
 
@@ -17,7 +17,7 @@ const engines = z
 export const startConfigSchema = z.object({
   /** A MongoDB of yours; unset: a private one. */
   MONGODB_URI: z.string().optional(),
-  MONGODB_DB: z.string().default("rs_agent"),
+  MONGODB_DB: databaseName(),
   /** Engines of yours; unset: private ones. */
   AV_CLAMD: engines.optional(),
   SPAM_SPAMD: engines.optional(),

@@ -6,28 +6,33 @@ import { startMongoDb } from "../../start/src/mongodb.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** A real MongoDB-protocol server for this run; each test takes a database of its own name. */
-    mongodbUri: string;
+    /** Real MongoDB-protocol servers, one for each of the processes that run test files. */
+    mongodbUris: string[];
   }
 }
 
 /**
- * Gives all tests one private server, or the one that TEST_MONGODB_URI names. Ends only its own
- * child and removes only its own data.
+ * Gives each process of tests a private server, or all of them the one that TEST_MONGODB_URI names: a file that keeps
+ * its database busy slows no neighbour down. Ends only its own children and removes only its own data.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_MONGODB_URI ?? "";
   if (given !== "") {
-    project.provide("mongodbUri", given);
+    project.provide("mongodbUris", [given]);
     return () => Promise.resolve();
   }
   const dataDir = await mkdtemp(join(tmpdir(), "rs-agent-test-mongodb-"));
   const report = (text: string) => process.stderr.write(`MongoDB: ${text}\n`);
-  const server = await startMongoDb({ dataDir, report });
-  report(`${server.server}; ${server.durability}`);
-  project.provide("mongodbUri", server.uri);
+  const start = (nth: number) => startMongoDb({ dataDir: join(dataDir, String(nth)), report });
+  // The first sees to the program; the others find it.
+  const servers = [await start(0)];
+  const others = Array.from({ length: project.vitest.config.maxWorkers - 1 }, (_, at) => at + 1);
+  servers.push(...(await Promise.all(others.map(start))));
+  report(servers.map(({ server, durability }) => `${server}; ${durability}`)[0] ?? "");
+  const uris = servers.map(({ uri }) => uri);
+  project.provide("mongodbUris", uris);
   return async () => {
-    await server.stop();
+    await Promise.all(servers.map((server) => server.stop()));
     await rm(dataDir, { recursive: true, force: true });
   };
 }

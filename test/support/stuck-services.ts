@@ -19,12 +19,13 @@ import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts"
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
 import type { ServiceName } from "@rs-agent/start/system.ts";
-import { expect, inject, onTestFinished, vi } from "vitest";
+import { expect, onTestFinished, vi } from "vitest";
 import { startFakeClamd } from "../../services/av-worker/test/fake-clamd.ts";
 import { SmtpDialogue } from "../../services/ingest/test/smtp-dialogue.ts";
 import { readyMail, readyRecord, routeTo } from "../../services/relay/test/ready-mail.ts";
 import { runningSink } from "../../services/relay/test/running-relay.ts";
 import { startFakeSpamd } from "../../services/spam-worker/test/fake-spamd.ts";
+import { mongodbUri } from "./test-mongodb.ts";
 
 /** Services as processes, each with work in hand that does not end. */
 
@@ -222,7 +223,7 @@ async function stuckWorker(
 }
 
 async function ownDatabase(): Promise<{ database: Database; env: Settings }> {
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const db = `drain_${randomBytes(5).toString("hex")}`;
   const database = await openDatabase({ uri, db, clock, log });
   onTestFinished(() => database.close());

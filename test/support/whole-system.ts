@@ -21,6 +21,7 @@ import {
 import { inject, vi } from "vitest";
 import { parse, stringify } from "yaml";
 import { parseLog, type LogLine } from "./service-logs.ts";
+import { mongodbUri } from "./test-mongodb.ts";
 
 export interface WholeSystemOptions extends Pick<
   SystemOptions,
@@ -96,7 +97,7 @@ type Parts = Awaited<ReturnType<typeof openParts>>;
 
 async function openParts() {
   const runDir = await mkdtemp(join(tmpdir(), "rs-agent-e2e-"));
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const name = `e2e_${randomBytes(5).toString("hex")}`;
   const log = createSilentLogger();
   const database = await openDatabase({ uri, db: name, clock: systemClock, log });

@@ -1,4 +1,4 @@
-import { flag, integer, logLevel } from "@rs-agent/shared/config.ts";
+import { databaseName, flag, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { hostname } from "node:os";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
@@ -9,7 +9,7 @@ export const dispatcherConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
     ...mongoDbFileSettings,
-    MONGODB_DB: z.string().default("rs_agent"),
+    MONGODB_DB: databaseName(),
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(["plain", "hash", "off"]).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),

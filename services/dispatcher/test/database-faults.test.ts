@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
@@ -9,11 +9,12 @@ import {
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { answers } from "./answers.ts";
 import { openBench, plainMail, type Bench } from "./in-process.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 let proxy: MongoDbProxy;
 let bench: Bench;
 beforeEach(async () => {
-  proxy = await startMongoDbProxy(inject("mongodbUri"));
+  proxy = await startMongoDbProxy(mongodbUri());
   // First: it ends after all that runs behind it.
   onTestFinished(() => proxy.close());
   bench = await openBench();

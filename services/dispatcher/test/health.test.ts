@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { watchDatabase } from "@rs-agent/shared/health/database-part.ts";
 import type { HealthPart } from "@rs-agent/shared/health/health-part.ts";
@@ -11,6 +11,7 @@ import {
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { openBench, type Bench } from "./in-process.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 let bench: Bench;
 beforeEach(async () => {
@@ -18,7 +19,7 @@ beforeEach(async () => {
 });
 
 /** Metrics of a dispatcher of the bench, and its health on a port. */
-async function dispatcher(env: Record<string, string> = {}, uri = inject("mongodbUri")) {
+async function dispatcher(env: Record<string, string> = {}, uri = mongodbUri()) {
   const metrics = new Metrics();
   const parts: HealthPart[] = [];
   const started = await bench.dispatcher(
@@ -54,7 +55,7 @@ describe("while the database is away", () => {
     ["silent", (proxy: MongoDbProxy) => proxy.silence()],
     ["without a primary", (proxy: MongoDbProxy) => proxy.stepDown()],
   ])("the dispatcher lives and is not ready: %s", async (_, fail) => {
-    const proxy = await startMongoDbProxy(inject("mongodbUri"));
+    const proxy = await startMongoDbProxy(mongodbUri());
     onTestFinished(() => proxy.close());
     const options = "&serverSelectionTimeoutMS=1000&socketTimeoutMS=3000";
     const { get, value } = await dispatcher({}, `${proxy.uri}${options}`);

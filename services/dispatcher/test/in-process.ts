@@ -10,10 +10,11 @@ import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts"
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import type { Ability, TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
-import { inject, onTestFinished } from "vitest";
+import { onTestFinished } from "vitest";
 import { answerOf } from "./answers.ts";
 import { dispatcherConfigSchema } from "../src/config.ts";
 import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 /** Dispatcher and workers in this process, on a database of their own, over the real bus. */
 export interface Bench {
@@ -64,7 +65,7 @@ tenants:
 `;
 
 export async function openBench(): Promise<Bench> {
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const db = `dispatcher_${randomBytes(5).toString("hex")}`;
   const database = await openDatabase({ uri, db, clock, log });
   onTestFinished(() => database.close());

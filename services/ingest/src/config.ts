@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { isIP } from "node:net";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 import { z } from "zod";
-import { flag, integer, list, logLevel } from "@rs-agent/shared/config.ts";
+import { databaseName, flag, integer, list, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { tenantIdSchema } from "@rs-agent/shared/policy/document.ts";
@@ -73,7 +73,7 @@ export const ingestConfigSchema = z
   .object({
     MONGODB_URI: z.string(),
     ...mongoDbFileSettings,
-    MONGODB_DB: z.string().default("rs_agent"),
+    MONGODB_DB: databaseName(),
     LOG_LEVEL: logLevel(),
     LOG_ADDRESSES: z.enum(addressLogModes).default("plain"),
     DRAIN_MS: integer(0, 3_600_000).default(30_000),

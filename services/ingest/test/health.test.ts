@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { afterEach, expect, inject, it, onTestFinished, vi } from "vitest";
+import { afterEach, expect, it, onTestFinished, vi } from "vitest";
 import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
@@ -13,6 +13,7 @@ import {
   tenantClient,
 } from "./running-ingest.ts";
 import { SmtpDialogue } from "./smtp-dialogue.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 afterEach(closeTestIngests);
 
@@ -51,7 +52,7 @@ it("counts what it accepted by direction, and what it refused by its reply", asy
 });
 
 it("the process serves its health on HEALTH_HTTP until it has drained", async () => {
-  const proxy = await startMongoDbProxy(inject("mongodbUri"));
+  const proxy = await startMongoDbProxy(mongodbUri());
   onTestFinished(() => proxy.close());
   const child = spawnIngest({
     MONGODB_URI: `${proxy.uri}&serverSelectionTimeoutMS=1000`,

@@ -3,12 +3,12 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { inject } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { northwind } from "./running-ingest.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 
@@ -30,7 +30,7 @@ export interface IngestProcess {
 }
 
 export async function startIngestProcess(env: Record<string, string> = {}): Promise<IngestProcess> {
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const db = `ingest_${newToken().slice(0, 12)}`;
   const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
   await database.policies.replace([northwind()]);

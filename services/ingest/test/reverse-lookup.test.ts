@@ -39,7 +39,8 @@ describe("the name of a client", () => {
     await once(silent, "listening");
     const begun = Date.now();
     expect(await nameOf("192.0.2.7", [`127.0.0.1:${silent.address().port}`])).toEqual([]);
-    expect(Date.now() - begun).toBeLessThan(5_000);
+    // Without a limit of ours the resolver asks four times, for 5 s and longer each.
+    expect(Date.now() - begun).toBeLessThan(15_000);
     silent.close();
   });
 

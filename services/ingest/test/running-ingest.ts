@@ -1,4 +1,3 @@
-import { inject } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { newToken } from "@rs-agent/shared/ids.ts";
@@ -9,6 +8,7 @@ import { policyDocumentSchema } from "@rs-agent/shared/policy/document.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { ingestConfigSchema } from "../src/config.ts";
 import { startIngest, type IngestHandle } from "../src/ingest.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 export const hostname = "mx.ingest.test";
 export const anna = "anna@northwind.example";
@@ -40,7 +40,7 @@ const closers: (() => Promise<void>)[] = [];
 
 /** Starts ingest on free ports with a database of its own and one tenant, `northwind.example`. */
 export async function startTestIngest(options: RunningIngestOptions = {}): Promise<RunningIngest> {
-  const uri = options.uri ?? inject("mongodbUri");
+  const uri = options.uri ?? mongodbUri();
   const log = options.log ?? createSilentLogger();
   const db = `ingest_${newToken().slice(0, 12)}`;
   const open = () => openDatabase({ uri, db, clock: systemClock, log });

@@ -3,17 +3,18 @@ import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
-import { expect, inject, it, onTestFinished, vi } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { relayConfigSchema } from "../src/config.ts";
 import { startRelay } from "../src/relay.ts";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { ownDatabase, quickSettings, runningSink } from "./running-relay.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 it("does not forget an outcome while the database is away, and sends nothing twice", async () => {
   const db = `relay-${randomUUID()}`;
   const database = await ownDatabase(db);
-  const proxy = await startMongoDbProxy(inject("mongodbUri"));
+  const proxy = await startMongoDbProxy(mongodbUri());
   onTestFinished(() => proxy.close());
 
   const arrived = Promise.withResolvers<undefined>();

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
 import {
@@ -10,13 +10,14 @@ import {
 import type { Relay } from "../src/relay.ts";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { ownDatabase, runningRelay, runningSink, type Sink } from "./running-relay.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 let proxy: MongoDbProxy;
 let database: Database;
 let relay: Relay;
 let sink: Sink;
 beforeEach(async () => {
-  proxy = await startMongoDbProxy(inject("mongodbUri"));
+  proxy = await startMongoDbProxy(mongodbUri());
   // First: it ends after all that runs behind it.
   onTestFinished(() => proxy.close());
   const db = `relay-${randomUUID()}`;

@@ -70,9 +70,16 @@ it("bounces when the mail's time in the queue is over", async () => {
   const sink = await runningSink({
     answer: ({ step }) => (step === "mail" ? "451 4.7.1 greylisted" : undefined),
   });
-  const relay = { maxQueueMs: 500, retryMs: [200] };
-  const id = await readyMail(database, { route: routeTo(sink.port), relay });
-  await runningRelay(db);
+  const id = await readyMail(database, { route: routeTo(sink.port), relay: { retryMs: [200] } });
+  const { counts } = await runningRelay(db);
+  await vi.waitFor(() => expect(counts.deferred).toBeGreaterThanOrEqual(2));
+  // Its time is over from now on.
+  const states = ["ready"] as const;
+  const shorter = { set: { "plan.relay.maxQueueMs": 1 } };
+  await vi.waitFor(async () => {
+    const written = await database.mails.writeAs(id, { states, unleased: true }, shorter);
+    expect(written).toBe("written");
+  });
   const mail = await vi.waitFor(() => mailIn(database, id, "bounced"));
   expect(mail.recipients[0]).toMatchObject({
     outcome: "bounced",
@@ -177,9 +184,9 @@ it("does not let a route that cannot be reached slow another one", async () => {
   for (let count = 0; count < 100; count += 1) {
     await readyMail(database, { route: routeTo(gone.port) });
   }
-  await runningRelay(db);
+  const { counts } = await runningRelay(db);
   const id = await readyMail(database, { route: routeTo(sink.port) });
-  const startedMs = performance.now();
   await vi.waitFor(() => mailIn(database, id, "sent"));
-  expect(performance.now() - startedMs).toBeLessThan(2_000);
+  // Of the hundred, one at a time asks whether the hop is there again.
+  expect(counts.deferred).toBeLessThan(50);
 });

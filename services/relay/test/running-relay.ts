@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { inject, onTestFinished } from "vitest";
+import { onTestFinished } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
@@ -15,10 +15,11 @@ import {
 } from "../../../start/src/maildir-server.ts";
 import { relayConfigSchema } from "../src/config.ts";
 import { startRelay, type Relay } from "../src/relay.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 /** A database of the test's own, closed with the test. */
 export async function ownDatabase(name = `relay-${randomUUID()}`): Promise<Database> {
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const log = createSilentLogger();
   const database = await openDatabase({ uri, db: name, clock: systemClock, log });
   onTestFinished(() => database.close());
@@ -28,7 +29,7 @@ export async function ownDatabase(name = `relay-${randomUUID()}`): Promise<Datab
 /** Settings under which a test need not wait. */
 export function quickSettings(db: string, settings: Record<string, string> = {}) {
   return {
-    MONGODB_URI: inject("mongodbUri"),
+    MONGODB_URI: mongodbUri(),
     MONGODB_DB: db,
     RELAY_HOSTNAME: "relay.example",
     RELAY_POLL_MS: "50",

@@ -1,10 +1,11 @@
 import { MongoClient } from "mongodb";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { systemClock, type Clock } from "../../src/clock.ts";
 import { RetryableError, TerminalError } from "../../src/errors.ts";
 import { createSilentLogger } from "../../src/logger.ts";
 import { hostsOf } from "../../src/store/connection.ts";
 import { createStores, openDatabase } from "../../src/store/database.ts";
+import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { newMail, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -22,10 +23,8 @@ describe("openDatabase", () => {
 
   it("is a retryable error where no server answers", async () => {
     const uri = "mongodb://ann:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200";
-    const before = performance.now();
     const opening = openDatabase({ uri, db: "x", clock: systemClock, log });
     await expect(opening).rejects.toThrow(RetryableError);
-    expect(performance.now() - before).toBeLessThan(4_000);
     await expect(opening).rejects.toMatchObject({
       code: "STORE_UNREACHABLE",
       message: expect.not.stringContaining("secret") as string,
@@ -43,8 +42,15 @@ describe("openDatabase", () => {
   });
 
   it("names what the server refuses, in one line", async () => {
-    const { uri } = database();
-    const opening = openDatabase({ uri, db: "a/b", clock: systemClock, log });
+    const proxy = await startMongoDbProxy(database().uri);
+    onTestFinished(() => proxy.close());
+    proxy.strike({
+      command: "createIndexes",
+      times: 99,
+      fault: { kind: "error", error: "invalidNamespace" },
+    });
+    const { uri } = proxy;
+    const opening = openDatabase({ uri, db: "a", clock: systemClock, log });
     await expect(opening).rejects.toMatchObject({
       code: "CFG_INVALID",
       message: expect.stringMatching(

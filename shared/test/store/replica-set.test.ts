@@ -1,5 +1,6 @@
-import { describe, expect, inject, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { makeReplicaSet, stageOf } from "../../src/store/replica-set.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 describe("the replica set of one node", () => {
   it.each([
@@ -21,7 +22,7 @@ describe("the replica set of one node", () => {
 
   it("is left as it is where it takes writes", async () => {
     const options = { name: "rs0", member: "127.0.0.1:27017", withinMs: 20_000 };
-    expect(await makeReplicaSet({ ...options, uri: inject("mongodbUri") })).toBe("was there");
+    expect(await makeReplicaSet({ ...options, uri: mongodbUri() })).toBe("was there");
   });
 
   it("names the database as unreachable where nobody answers", async () => {

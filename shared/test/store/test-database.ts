@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { MongoClient, type Db } from "mongodb";
-import { afterAll, beforeAll, inject } from "vitest";
+import { afterAll, beforeAll } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { newMailId } from "../../src/ids.ts";
 import { createSilentLogger } from "../../src/logger.ts";
 import type { BodyRef, MailRecord } from "../../src/mail/record.ts";
 import { openDatabase, type Database } from "../../src/store/database.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 /** A database of this test file's own, opened as services open it, and a driver beside it. */
 export interface TestDatabase {
@@ -21,7 +22,7 @@ export interface TestDatabase {
 export function useDatabase(): () => TestDatabase {
   let opened: TestDatabase | undefined;
   beforeAll(async () => {
-    const uri = inject("mongodbUri");
+    const uri = mongodbUri();
     const name = `store_${randomBytes(6).toString("hex")}`;
     const client = new MongoClient(uri, { promoteBuffers: true, ignoreUndefined: true });
     const store = await openStore(uri, name);

@@ -35,7 +35,7 @@ export const providers: Record<ProviderName, (context: ProviderContext) => Promi
   "secantusd-py": async (context) => {
     const found = await findPythonServer(context);
     if ("missing" in found) return found;
-    const source = "SecantusDB from pip: for trying out and tests, not for production";
+    const source = "from pip, not for production";
     return { program: { kind: "secantus", file: found.file, args: syncOnCommit, source } };
   },
 };

@@ -1,0 +1,27 @@
+import { inject } from "vitest";
+
+let isUsed = false;
+
+/** The server of the process in which this test file runs; each test takes a database of its own name. */
+export function mongodbUri(): string {
+  const uris = inject("mongodbUris");
+  const nth = Number(process.env.VITEST_POOL_ID ?? 1) - 1;
+  const uri = uris[nth % uris.length];
+  if (uri === undefined) throw new Error("the set-up of the tests gives no database");
+  isUsed = true;
+  return uri;
+}
+
+/** Drops what the file's tests have left, so that it costs the next file nothing. Not on a server that is shared. */
+export async function dropDatabases(): Promise<void> {
+  if (!isUsed || inject("mongodbUris").length === 1) return;
+  const { MongoClient } = await import("mongodb");
+  const client = new MongoClient(mongodbUri());
+  try {
+    const { databases } = await client.db("admin").admin().listDatabases({ nameOnly: true });
+    const left = databases.filter(({ name }) => !["admin", "config", "local"].includes(name));
+    for (const { name } of left) await client.db(name).dropDatabase();
+  } finally {
+    await client.close();
+  }
+}
