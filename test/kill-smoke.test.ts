@@ -11,6 +11,7 @@ import { expect, inject, it, onTestFinished, vi } from "vitest";
 import { startMaildirServer } from "../start/src/maildir-server.ts";
 import { startSystem, type RunningSystem, type ServiceName } from "../start/src/system.ts";
 import { mongodbUri } from "./support/test-mongodb.ts";
+import { machineMs } from "./support/machine.ts";
 
 const mails = 200;
 /** Every service dies, the ones that hold leases most often. */
@@ -40,8 +41,8 @@ domains:
 
 /** Leases and time-outs so short that the test need not wait minutes for what a killed process held. */
 const shortTimes = {
-  LEASE_MS: "5000",
-  RELAY_LEASE_MS: "3000",
+  LEASE_MS: machineMs(5_000),
+  RELAY_LEASE_MS: machineMs(3_000),
   RELAY_TIMEOUT_CONNECT_MS: "3000",
   RELAY_TIMEOUT_GREETING_MS: "3000",
   RELAY_TIMEOUT_MAIL_MS: "3000",

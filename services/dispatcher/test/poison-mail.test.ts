@@ -4,6 +4,7 @@ import { freePort } from "../../../start/src/free-port.ts";
 import { answers } from "./answers.ts";
 import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
 import { superviseDispatcher } from "./supervised-dispatcher.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 
 const virusOnly = `
 default:
@@ -112,7 +113,7 @@ it("the mail that kills every dispatcher that has it is dead after five, and not
   const innocents = await Promise.all(Array.from({ length: 20 }, () => bench.mail()));
   const dispatcher = superviseDispatcher(bench, {
     BUS_BIND: bind,
-    LEASE_MS: "5000",
+    LEASE_MS: machineMs(5_000),
     ACTOR_ID: "dispatcher-1",
   });
   bench.worker("virus", {

@@ -9,6 +9,7 @@ import { ConnectionString } from "mongodb-connection-string-url";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { openBench, type Bench } from "./in-process.ts";
 import { superviseDispatcher } from "./supervised-dispatcher.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 
 const marker = Buffer.from("ends the dispatcher that reads it");
 
@@ -45,7 +46,7 @@ async function supervised(bench: Bench, id: string, sources: string) {
   const dispatcher: ReturnType<typeof superviseDispatcher> = superviseDispatcher(bench, {
     MONGODB_URI: uri,
     ACTOR_ID: id,
-    LEASE_MS: "8000",
+    LEASE_MS: machineMs(8_000),
     PLACE_MS: "100",
     SOURCES: sources,
   });

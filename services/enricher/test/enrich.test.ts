@@ -18,6 +18,7 @@ import {
   unableReason,
   virusVerdict,
 } from "./mail-to-enrich.ts";
+import { countCpu } from "../../../test/support/cpu-time.ts";
 
 const key = pemOf("ed25519");
 const headerChanges: Change[] = [
@@ -146,9 +147,9 @@ describe("enrich", () => {
 
   it("handles a body that is one line of 20 MB in time that grows linearly", async () => {
     const raw = mailOf("From: a@b", "", "A".repeat(20 * 1024 * 1024));
-    const startedAt = performance.now();
+    const cpuMs = countCpu();
     await enriched(raw, [signChange(key)]);
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(cpuMs()).toBeLessThan(10_000);
   });
 
   it("holds a mail whose header is larger than the limit, before reading its fields", async () => {

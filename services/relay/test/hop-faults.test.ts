@@ -6,6 +6,7 @@ import { mailIn, readyMail, routeTo, type ReadyMailOptions } from "./ready-mail.
 import { shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 import { scriptedHop, type HopScript } from "./scripted-hop.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 
 const to = ["one@rcpt.example", "two@rcpt.example", "three@rcpt.example"];
 
@@ -125,9 +126,9 @@ it("a hop that takes its time at every step gets the mail once, though the lease
   };
   const sink = await runningSink({ answer: slowly });
   const id = await readyMail(database, { to, route: routeTo(sink.port) });
-  const { counts } = await runningRelay(db, { RELAY_LEASE_MS: "1000" });
+  const { counts } = await runningRelay(db, { RELAY_LEASE_MS: machineMs(1_000) });
   // Another one that would take it over at once, were its lease not renewed.
-  const other = await runningRelay(db, { RELAY_LEASE_MS: "1000" });
+  const other = await runningRelay(db, { RELAY_LEASE_MS: machineMs(1_000) });
   const done = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(outcomesOf(done)).toEqual(["sent 1", "sent 1", "sent 1"]);
   expect(done.timings?.relay?.workMs).toBeGreaterThan(2_000);

@@ -5,6 +5,7 @@ import { expect, it, onTestFinished, vi } from "vitest";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { relayProcess, shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 
 const killer = "kills-the-relay@rcpt.example";
 
@@ -48,7 +49,11 @@ it("the mail that kills every relay in its transaction is dead after five, its o
   const others = await Promise.all(
     Array.from({ length: 20 }, () => readyMail(database, { route })),
   );
-  const relay = supervised(db, { ...shortTimeouts, RELAY_LEASE_MS: "600", ACTOR_ID: "relay-1" });
+  const relay = supervised(db, {
+    ...shortTimeouts,
+    RELAY_LEASE_MS: machineMs(600),
+    ACTOR_ID: "relay-1",
+  });
   const dead = await vi.waitFor(() => mailIn(database, poison, "dead"));
   for (const id of others) await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(dead.reason).toBe(

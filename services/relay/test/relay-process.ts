@@ -2,16 +2,17 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import { quickSettings } from "./running-relay.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 
 /** So short that a test can see the end of the time in which nobody sends again (I8). */
 export const shortTimeouts = {
-  RELAY_TIMEOUT_CONNECT_MS: "300",
-  RELAY_TIMEOUT_GREETING_MS: "300",
-  RELAY_TIMEOUT_MAIL_MS: "300",
-  RELAY_TIMEOUT_RCPT_MS: "300",
-  RELAY_TIMEOUT_DATA_MS: "300",
-  RELAY_TIMEOUT_BLOCK_MS: "300",
-  RELAY_TIMEOUT_FINAL_MS: "1200",
+  RELAY_TIMEOUT_CONNECT_MS: machineMs(300),
+  RELAY_TIMEOUT_GREETING_MS: machineMs(300),
+  RELAY_TIMEOUT_MAIL_MS: machineMs(300),
+  RELAY_TIMEOUT_RCPT_MS: machineMs(300),
+  RELAY_TIMEOUT_DATA_MS: machineMs(300),
+  RELAY_TIMEOUT_BLOCK_MS: machineMs(300),
+  RELAY_TIMEOUT_FINAL_MS: machineMs(1_200),
 };
 
 /**

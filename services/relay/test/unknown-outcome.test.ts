@@ -6,6 +6,7 @@ import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { relayProcess, shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 import { scriptedHop } from "./scripted-hop.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 
 async function installation() {
   const db = `relay-${randomUUID()}`;
@@ -98,7 +99,7 @@ it("I8: kill -9 between mark and reply: another relay resolves it by the policy 
   });
   const route = routeTo(sink.port);
   const id = await readyMail(database, { route });
-  const victim = relayProcess(db, { ...shortTimeouts, RELAY_LEASE_MS: "1000" });
+  const victim = relayProcess(db, { ...shortTimeouts, RELAY_LEASE_MS: machineMs(1_000) });
   await arrived.promise;
   victim.kill("SIGKILL");
   await once(victim, "exit");
@@ -107,7 +108,7 @@ it("I8: kill -9 between mark and reply: another relay resolves it by the policy 
   const left = await mailIn(database, id, "relaying");
   expect(left.unknown).toMatchObject({ attempt: 1, recipients: ["b@rcpt.example"] });
   expect(left.unknown?.resolveAt).toBeUndefined();
-  const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: "1000" });
+  const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: machineMs(1_000) });
   await vi.waitFor(() => mailIn(database, id, "sent"));
   // Not before the dead relay's lease is over and the hop has had its longest time.
   expect(performance.now() - killedAtMs).toBeGreaterThan(1_200);
@@ -127,7 +128,7 @@ it("I8: a relay that is killed before it could mark anything costs its mail noth
     }),
   });
   const id = await readyMail(database, { route: routeTo(sink.port) });
-  const victim = relayProcess(db, { RELAY_LEASE_MS: "800" });
+  const victim = relayProcess(db, { RELAY_LEASE_MS: machineMs(800) });
   await asked.promise;
   victim.kill("SIGKILL");
   await once(victim, "exit");
@@ -150,11 +151,11 @@ it("I8: a relay that was stopped past its lease sends not one byte of the body w
   });
   const route = routeTo(hop.port);
   const id = await readyMail(database, { route });
-  const paused = relayProcess(db, { RELAY_LEASE_MS: "700", LOG_LEVEL: "silent" });
+  const paused = relayProcess(db, { RELAY_LEASE_MS: machineMs(700), LOG_LEVEL: "silent" });
   await asked.promise;
   const [firstSession] = hop.sockets;
   paused.kill("SIGSTOP");
-  const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: "700" });
+  const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: machineMs(700) });
   await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(counts.resentMails).toBe(1);
   firstSession?.write("354 go on\r\n");

@@ -10,6 +10,7 @@ import {
   readHeaderBlock,
   unfoldedBody,
 } from "../../src/mail/header-block.ts";
+import { countCpu } from "../../../test/support/cpu-time.ts";
 
 const bytes = (text: string) => Buffer.from(text, "latin1");
 const text = (data: Buffer) => data.toString("latin1");
@@ -50,13 +51,13 @@ describe("readHeaderBlock", () => {
     const raw = bytes(
       "X-Field: value\r\n".repeat(50_000) + "A:\r\n\tb\r\n".repeat(25_000) + "\r\n",
     );
-    const startedAt = performance.now();
+    const cpuMs = countCpu();
     const block = readHeaderBlock(raw);
     block.removeWhere(({ name }) => name === "a");
     block.rewrite(() => foldField("X-Field", "other"));
     block.prepend(foldField("New", "1"));
     const built = block.build();
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(cpuMs()).toBeLessThan(2_000);
     expect(built.length).toBe(8 + 50_000 * 16 + 2);
   });
 });

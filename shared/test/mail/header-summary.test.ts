@@ -1,7 +1,7 @@
-import { performance } from "node:perf_hooks";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { headerSummary } from "../../src/mail/header-summary.ts";
+import { countCpu } from "../../../test/support/cpu-time.ts";
 
 const summaryOf = (header: string) =>
   headerSummary(Buffer.from(`${header.replaceAll("\n", "\r\n")}\r\n\r\nFrom: body@x.example\r\n`));
@@ -95,9 +95,9 @@ describe("headerSummary", () => {
     (unit) => {
       const raw = Buffer.alloc(10_000_000, unit);
       raw.write("From: ");
-      const begun = performance.now();
+      const cpuMs = countCpu();
       headerSummary(raw);
-      expect(performance.now() - begun).toBeLessThan(5_000);
+      expect(cpuMs()).toBeLessThan(5_000);
     },
   );
 });
