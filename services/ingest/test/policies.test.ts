@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { describe, expect, inject, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
 import { openPolicies } from "../src/policies.ts";
+import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 const tenant = (domain: string): PolicyDocument => ({
   _id: "tenant:acme",
@@ -19,7 +20,7 @@ const tenant = (domain: string): PolicyDocument => ({
 async function open() {
   const log = createSilentLogger();
   const db = `ingest_${randomBytes(5).toString("hex")}`;
-  const uri = inject("mongodbUri");
+  const uri = mongodbUri();
   const database = await openDatabase({ uri, db, clock: systemClock, log });
   const store = database.policies;
   await store.replace([tenant("old.example")]);
