@@ -26,6 +26,7 @@ export const needs = {
   spamd: { program: "spamd", packages: ["spamassassin", "spamd"], units: ["spamd.service"] },
   rspamd: { program: "rspamd", packages: ["rspamd"], units: ["rspamd.service"] },
   smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
+  saslUsers: { program: "saslpasswd2", packages: ["sasl2-bin"], units: ["saslauthd.service"] },
   mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
   zip: { program: "zip", packages: ["zip"] },
   python: { program: "python3", packages: ["python3"] },
