@@ -222,6 +222,12 @@ describe("docker-compose.yml", () => {
     }
   });
 
+  it("lets out into the world only those who have to ask or send there", () => {
+    const inFront = services.filter(([, { networks }]) => networksOf(networks).includes("front"));
+    const names = inFront.map(([name]) => name).filter((name) => ours.includes(name));
+    expect(names.sort()).toEqual(["ingest", "relay", "spam-worker"]);
+  });
+
   it("has no way out of the networks in which the bus and the database are", () => {
     for (const name of ["bus", "database"]) expect(compose.networks[name]?.internal).toBe(true);
     const inDatabase = services.filter(([, { networks }]) =>

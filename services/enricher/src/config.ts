@@ -12,8 +12,8 @@ export const enricherConfigSchema = workerConfigSchema.extend({
   /** A country database in MaxMind's format (.mmdb), read again when it changes. */
   ENRICH_GEOIP_DATABASE: z.string().default(() => fileURLToPath(import.meta.resolve(bundledGeoip))),
   /**
-   * Names under which this site writes Authentication-Results (authserv-id of RFC 8601):
-   * comma-separated; theirs are stripped from mail that brings them.
+   * Names under which systems of this site write Authentication-Results (authserv-id of RFC 8601):
+   * comma-separated; such fields are stripped from mail that brings them. We write none.
    */
   ENRICH_AUTHSERV_ID: list()
     .pipe(z.array(z.string().max(255)).min(1))

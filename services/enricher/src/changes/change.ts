@@ -20,7 +20,7 @@ export interface MailUnderChange {
 /** What a change may know beside the mail and its own settings. */
 export interface ChangeContext {
   readonly task: EnrichTask;
-  /** The names under which this site writes Authentication-Results (RFC 8601 §2.5). */
+  /** The names under which systems of this site write Authentication-Results (RFC 8601 §2.5). */
   readonly authservIds: readonly string[];
   readonly countries: Countries;
   readonly now: () => Date;
