@@ -10,7 +10,7 @@ import { people } from "../start/samples/samples.ts";
 import { startFrontPostfix, type FrontPorts, type FrontPostfix } from "./support/front-postfix.ts";
 import { verifyByMailDkim } from "./support/mail-dkim.ts";
 import { useWholeSystem } from "./support/use-system.ts";
-import { mailIdIn, patience, type Relayed } from "./support/whole-system.ts";
+import { mailIdIn, type Relayed } from "./support/whole-system.ts";
 
 const { anna, ben, jonas } = people;
 const [name = "", domain = ""] = anna.split("@");
@@ -113,7 +113,7 @@ describe.runIf(process.getuid?.() === 0)("behind a Postfix set up as docs/postfi
         throw new Error(`${subject}: ${to.join()} so far\n${await postfix.log()}`);
       expect(to).toEqual([...recipients].sort());
       return all;
-    }, patience);
+    });
 
   async function recordOf({ bytes }: Relayed) {
     return whole().record(mailIdIn(bytes) ?? "");
