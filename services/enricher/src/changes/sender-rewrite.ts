@@ -6,19 +6,20 @@ import {
   foldBytes,
   type BlockField,
 } from "@rs-agent/shared/mail/header-block.ts";
+import { senderLookup, type SenderLookup } from "@rs-agent/shared/mail/sender-map.ts";
+import { addressPlaces } from "./address-places.ts";
 import { unable, type ApplyChange } from "./change.ts";
 
 type Mailbox = addressparser.Address;
-type Lookup = (address: string) => string | undefined;
 
 /**
  * Writes another sender by the policy's map: the SMTP sender, From and Sender by the same map, so
- * that they agree. Names keep their bytes, encoded words included; the null sender stays null.
+ * that they agree. All but the addresses keeps its bytes; the null sender stays null.
  */
 export const rewriteSender: ApplyChange<"sender-rewrite"> = (mail, { map }, { task }) => {
   const wrong = Object.values(map).find((address) => !isAddress.test(address));
   if (wrong !== undefined) return unable(`sender-rewrite maps to ${wrong}, which is no address`);
-  const newAddress = lookupIn(map);
+  const newAddress = senderLookup(map);
   const mailFrom = newAddress(mail.mailFrom ?? task.smtp.mailFrom);
   if (mailFrom !== undefined) mail.mailFrom = mailFrom;
   mail.header.rewrite((field) =>
@@ -27,41 +28,60 @@ export const rewriteSender: ApplyChange<"sender-rewrite"> = (mail, { map }, { ta
   return undefined;
 };
 
+const lineLimit = 998;
 const isAddress = /^[^\s\x00-\x1f\x7f@<>]+@[^\s\x00-\x1f\x7f@<>]+$/;
 
-/** The whole address goes before its domain; neither heeds case. */
-function lookupIn(map: Readonly<Record<string, string>>): Lookup {
-  const entries = Object.entries(map).map(([from, to]) => [from.toLowerCase(), to] as const);
-  const addresses = new Map(entries);
-  return (address) => {
-    const at = address.lastIndexOf("@");
-    if (at < 0) return undefined;
-    const key = address.toLowerCase();
-    return addresses.get(key) ?? addresses.get(key.slice(at));
-  };
+/**
+ * The field with mapped addresses; undefined where none is mapped. Only the addresses are replaced:
+ * names, comments and folds keep their bytes. Where the parser would not read the result as it read
+ * the field, the field is built anew from what it read.
+ */
+function rewritten(field: BlockField, newAddress: SenderLookup): Buffer | undefined {
+  const bytes = fieldBody(field);
+  const encoding = isUtf8(bytes) ? "utf8" : "latin1";
+  const body = bytes.toString(encoding);
+  const present = addressesIn(body);
+  const wanted = present.map((address) => newAddress(address) ?? address);
+  if (wanted.every((address, at) => address === present[at])) return undefined;
+  const spliced = withNewAddresses(body, newAddress);
+  const isRight = addressesIn(spliced).join("\n") === wanted.join("\n");
+  const text = fieldBytes(field).toString("latin1", 0, field.bodyStart - field.start - 1);
+  const name = text.trimEnd();
+  const isShort = spliced.split("\r\n").every((line) => line.length + name.length < lineLimit);
+  if (isRight && isShort) return Buffer.from(`${name}:${spliced}`, encoding);
+  const whole = isRight ? spliced : rebuilt(body, newAddress);
+  return foldBytes(name, Buffer.from(whole, encoding).toString("latin1"));
 }
 
 /**
- * The field with mapped addresses; undefined where none is mapped. Addresses are parsed from the
- * undecoded text: words decoded first could bring commas and angle brackets of their own.
+ * Addresses are parsed from the undecoded text: words decoded first could bring commas and angle
+ * brackets of their own.
  */
-function rewritten(field: BlockField, newAddress: Lookup): Buffer | undefined {
-  const body = fieldBody(field);
-  const encoding = isUtf8(body) ? "utf8" : "latin1";
-  let mappedCount = 0;
-  const mailbox = ({ name, address }: Mailbox): string => {
-    const mapped = newAddress(address);
-    if (mapped !== undefined) mappedCount += 1;
-    return mailboxText(name, mapped ?? address);
-  };
-  const entries = addressparser(body.toString(encoding)).map((entry) =>
+function addressesIn(body: string): string[] {
+  return addressparser(body, { flatten: true }).map(({ address }) => address);
+}
+
+function withNewAddresses(body: string, newAddress: SenderLookup): string {
+  let changed = "";
+  let at = 0;
+  for (const { start, end, text, comments } of addressPlaces(body)) {
+    const mapped = addressesIn(text).map(newAddress)[0];
+    if (mapped === undefined) continue;
+    changed += body.slice(at, start) + [mapped, ...comments].join(" ");
+    at = end;
+  }
+  return changed + body.slice(at);
+}
+
+function rebuilt(body: string, newAddress: SenderLookup): string {
+  const mailbox = ({ name, address }: Mailbox): string =>
+    mailboxText(name, newAddress(address) ?? address);
+  const entries = addressparser(body).map((entry) =>
     entry.group === undefined
       ? mailbox(entry)
       : `${phrase(entry.name)}: ${entry.group.flatMap(mailboxesOf).map(mailbox).join(", ")};`,
   );
-  if (mappedCount === 0) return undefined;
-  const name = fieldBytes(field).toString("latin1", 0, field.bodyStart - field.start - 1);
-  return foldBytes(name.trimEnd(), Buffer.from(entries.join(", "), encoding).toString("latin1"));
+  return entries.join(", ");
 }
 
 function mailboxesOf(entry: Address): Mailbox[] {
