@@ -221,7 +221,7 @@ function changes(mail: MailRecord): string {
   const asked = plan?.enrich?.settings.changes.map(({ kind }) => kind) ?? [];
   const isSaid = disposition === undefined || disposition === state;
   const decided = isSaid ? [] : [field("disposition", disposition)];
-  if (asked.length === 0) return decided.join("\n");
+  if (asked.length === 0 && enriched === undefined) return decided.join("\n");
   if (enriched === undefined) {
     const why = finalAt === undefined ? "not made yet" : "not made";
     return [...decided, field("changes", `${asked.join(", ")}: ${why}`)].join("\n");
@@ -231,7 +231,7 @@ function changes(mail: MailRecord): string {
     signature === undefined ? "not signed" : `signed d=${signature.domain} s=${signature.selector}`;
   return [
     ...decided,
-    field("changes", `${asked.join(", ")}; ${signed}; ${bytes(size)} to be sent`),
+    field("changes", `${asked.join(", ") || "none"}; ${signed}; ${bytes(size)} to be sent`),
     field("", `by ${worker}, ${timesText(waitOf(mail, "enrich", enriched), workMs)}`),
     ...(mailFrom === undefined ? [] : [field("", `SMTP sender rewritten to ${mailFrom}`)]),
     ...notes.map((note) => field("", note)),

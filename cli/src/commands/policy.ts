@@ -124,8 +124,14 @@ function testPolicy(book: PolicyBook, options: TestOptions): Tested {
   const { outgoing } = options;
   const tenant = typeof outgoing === "string" ? outgoing : undefined;
   const way = book.directionOf(ip, outgoing !== undefined, tenant);
-  const headerFromDomain = headerFrom.includes("@") ? domainOf(headerFrom) : headerFrom;
-  const plan = book.planFor({ ...way, mailFrom: from, headerFromDomain, recipient: to });
+  const isAddress = headerFrom.includes("@");
+  const plan = book.planFor({
+    ...way,
+    mailFrom: from,
+    headerFromDomain: isAddress ? domainOf(headerFrom) : headerFrom,
+    ...(isAddress && { headerFromAddresses: [headerFrom] }),
+    recipient: to,
+  });
   const refusal = refusalOf(book, way.direction, to, tenant);
   return {
     direction: way.direction,
@@ -161,7 +167,7 @@ function formatTest({ direction, tenantId, refusal, plan }: Tested): string {
     field("changes", plan.enrich?.settings.changes.map(({ kind }) => kind).join(", ") ?? "none"),
     field(
       "signature",
-      signature === undefined ? "none" : `d=${signature.domain} s=${signature.selector}`,
+      signature === undefined ? noSignature(plan) : `d=${signature.domain} s=${signature.selector}`,
     ),
     field("route", `${protocol} ${host}:${String(port)}${source}, TLS ${tls}`),
     field(
@@ -170,6 +176,11 @@ function formatTest({ direction, tenantId, refusal, plan }: Tested): string {
         `${formatDuration(relay.maxQueueMs)}; outcome unknown: ${relay.onUnknown}`,
     ),
   ].join("\n");
+}
+
+function noSignature({ enrich }: Plan): string {
+  const hasOtherKeys = enrich?.settings.noKey === true;
+  return hasOtherKeys ? "none: the tenant has no key for the From that leaves" : "none";
 }
 
 function virusText({ virus }: Plan): string {

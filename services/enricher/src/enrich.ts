@@ -9,6 +9,7 @@ import {
   type MailUnderChange,
   type Unable,
 } from "./changes/change.ts";
+import { leavingFrom } from "./changes/leaving-from.ts";
 import { changes } from "./changes/table.ts";
 import { outputOf } from "./output.ts";
 
@@ -42,6 +43,7 @@ export async function enrich(
     const failure = await apply(change.kind, mail, change, { ...deps, task, signal });
     if (failure !== undefined) return { output: failure };
   }
+  if (task.settings.noKey === true) mail.notes.push(`not signed: ${whyNoKey(mail)}`);
   return outputOf(mail, restOffset, signal);
 }
 
@@ -53,6 +55,12 @@ function apply<K extends ChangeKind>(
   context: ChangeContext,
 ): ReturnType<ApplyChange<K>> {
   return changes[kind](mail, change as Extract<Change, { kind: K }>, context);
+}
+
+function whyNoKey({ header }: MailUnderChange): string {
+  const from = leavingFrom(header);
+  if ("why" in from) return from.why;
+  return `the tenant has no key for ${from.domain}, the domain of the From that leaves`;
 }
 
 /** A loaded plan has its one signature last; what comes by the bus is looked at again. */

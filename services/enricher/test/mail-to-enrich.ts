@@ -2,7 +2,11 @@ import { generateKeyPairSync } from "node:crypto";
 import type { EnrichOutput, EnrichTask } from "@rs-agent/shared/bus/wire.ts";
 import { newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
 import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
-import { settingsHashOf, type Change } from "@rs-agent/shared/mail/task-settings.ts";
+import {
+  settingsHashOf,
+  type Change,
+  type EnrichSettings,
+} from "@rs-agent/shared/mail/task-settings.ts";
 import type { SpamVerdict, Verdicts, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
 import { enrich, type EnrichDeps } from "../src/enrich.ts";
 
@@ -74,8 +78,10 @@ export async function enriched(
   changes: Change[],
   more: Parameters<typeof taskFor>[2] = {},
   using: Partial<EnrichDeps> = {},
+  settings: Partial<EnrichSettings> = {},
 ): Promise<EnrichedMail> {
   const task = taskFor(raw, changes, more);
+  Object.assign(task.settings, settings);
   const result = await enrich(raw, task, { ...deps, ...using }, new AbortController().signal);
   const { output, bytes = Buffer.alloc(0) } = result;
   if (output.kind === "unable") throw new Error(output.reason);

@@ -1,7 +1,7 @@
 import libmime from "libmime";
 import addressparser from "nodemailer/lib/addressparser";
 import { headerFields, unfolded } from "./header-fields.ts";
-import { domainOfAddress } from "../policy/mail-domain.ts";
+import { onlyDomainOf } from "../policy/mail-domain.ts";
 
 /** What the record keeps of the header, and what policy asks of it. */
 export interface HeaderSummary {
@@ -15,11 +15,18 @@ export interface HeaderSummary {
    * than the reader's mail program may show.
    */
   fromDomain?: string;
+  /**
+   * The addresses of the one From field as they stand, for a policy that rewrites them. Absent where
+   * there is no From or more than one, or where they are more or longer than any honest ones.
+   */
+  fromAddresses?: string[];
 }
 
 /** Bytes of a field that are looked at; no honest From or Message-ID is longer. */
 const fieldLimit = 16_384;
 const showLimit = 998;
+const maxFromAddresses = 10;
+const maxAddressLength = 320;
 
 /** Reads Message-ID and From; what is missing or unreadable is absent, nothing throws. */
 export function headerSummary(raw: Buffer): HeaderSummary {
@@ -32,21 +39,25 @@ export function headerSummary(raw: Buffer): HeaderSummary {
     froms.push({ text: unfolded(raw, field, fieldLimit), whole });
   }
   const [first] = froms;
-  const fromDomain = froms.length === 1 && first?.whole ? onlyDomainOf(first.text) : undefined;
+  const addresses = froms.length === 1 && first?.whole ? addressesIn(first.text) : [];
+  const fromDomain = onlyDomainOf(addresses);
   return {
     ...(messageId ? { messageId: bounded(messageId) } : {}),
     ...(first?.text ? { from: bounded(libmime.decodeWords(first.text)) } : {}),
     ...(fromDomain === undefined ? {} : { fromDomain }),
+    ...(isStorable(addresses) ? { fromAddresses: addresses } : {}),
   };
 }
 
 /** Addresses are parsed first: decoded words could hold commas and angle brackets of their own. */
-function onlyDomainOf(from: string): string | undefined {
-  const domains = addressparser(from, { flatten: true }).map(({ address }) =>
-    domainOfAddress(address),
-  );
-  const [domain] = domains;
-  return domain && domains.every((other) => other === domain) ? domain : undefined;
+function addressesIn(from: string): string[] {
+  return addressparser(from, { flatten: true }).map(({ address }) => address);
+}
+
+function isStorable(addresses: readonly string[]): boolean {
+  const isBounded = (address: string) =>
+    address.length <= maxAddressLength && address.isWellFormed();
+  return addresses.length > 0 && addresses.length <= maxFromAddresses && addresses.every(isBounded);
 }
 
 /** Well-formed, and short enough for the record. */

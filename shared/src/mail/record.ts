@@ -165,6 +165,8 @@ export const mailSchema = z.looseObject({
       from: z.string().max(998).optional(),
       /** The only domain of the one From field, in ASCII and lower case: decides on our signature. */
       fromDomain: z.string().max(255).optional(),
+      /** The addresses of that field, for a policy that rewrites them. */
+      fromAddresses: z.array(z.string().max(320)).max(10).optional(),
     })
     .optional(),
   direction: z.enum(["incoming", "outgoing"]).optional(),

@@ -80,6 +80,8 @@ export const enrichSettingsSchema = z.looseObject({
   changes: z.array(changeSchema).max(20),
   /** Shown in X-Spam-Status and decides X-Spam-Flag; points. */
   spamThreshold: z.number(),
+  /** Policy signs, but the tenant has no key for the From that leaves: said in the notes. */
+  noKey: z.boolean().optional(),
 });
 export type EnrichSettings = z.infer<typeof enrichSettingsSchema>;
 

@@ -17,8 +17,10 @@ export interface PlanParts {
   tenantId: string | undefined;
   direction: Direction;
   rules: CompleteRules;
-  /** The key for this mail's From domain, where our signature is due. */
+  /** The key for the domain of the From that leaves, where our signature is due. */
   key: SigningKey | undefined;
+  /** Our signature would be due, but the tenant has keys for other domains only. */
+  noKey: boolean;
   /** `dsn`: our own report: signed, never checked. `scan-only`: checked, never changed. */
   purpose: "mail" | "dsn" | "scan-only";
 }
@@ -28,6 +30,7 @@ export function compilePlan(parts: PlanParts): Plan {
   const { rules, purpose, direction, tenantId } = parts;
   const changes = purpose === "scan-only" ? [] : changesOf(parts);
   const signature = changes.find((change) => change.kind === "sign");
+  const noKey = purpose === "mail" && parts.noKey && rules.changes.sign.enabled;
   const isChecked = purpose !== "dsn";
   return {
     policyIds: parts.policyIds,
@@ -37,7 +40,9 @@ export function compilePlan(parts: PlanParts): Plan {
     order: rules.order,
     ...(isChecked && rules.virus.enabled && { virus: virusPart(rules.virus) }),
     ...(isChecked && rules.spam.enabled && { spam: spamPart(rules.spam) }),
-    ...(changes.length > 0 && { enrich: enrichPart(changes, rules.spam.threshold) }),
+    ...((changes.length > 0 || noKey) && {
+      enrich: enrichPart(changes, rules.spam.threshold, noKey),
+    }),
     ...(signature !== undefined && {
       demandedSignature: { domain: signature.domain, selector: signature.selector },
     }),
@@ -88,8 +93,12 @@ function uncheckedOf(rules: CompleteRules["virus"]["unchecked"]): UncheckedRules
   return Object.fromEntries(entries) as UncheckedRules;
 }
 
-function enrichPart(changes: Change[], spamThreshold: number): NonNullable<Plan["enrich"]> {
-  const settings = { changes, spamThreshold };
+function enrichPart(
+  changes: Change[],
+  spamThreshold: number,
+  noKey: boolean,
+): NonNullable<Plan["enrich"]> {
+  const settings = { changes, spamThreshold, ...(noKey && { noKey }) };
   return { settings, settingsHash: settingsHashOf(settings) };
 }
 

@@ -270,7 +270,8 @@ function dispose(plan: Plan, ruling: Ruling & { kind: "ruled" }): Step {
 
 function enrichOrReady(input: StepInput, disposition: Deliverable): Step {
   const { plan, verdicts, enriched } = input;
-  const isAsked = plan.enrich !== undefined && plan.enrich.settings.changes.length > 0;
+  const { changes, noKey } = plan.enrich?.settings ?? { changes: [] };
+  const isAsked = changes.length > 0 || noKey === true;
   const isCurrent =
     enriched !== undefined &&
     enriched.settingsHash === plan.enrich?.settingsHash &&

@@ -1,13 +1,14 @@
 import { LRUCache } from "lru-cache";
 import { TerminalError } from "../errors.ts";
 import { settingsHashOf } from "../mail/task-settings.ts";
-import { domainOf, type SmtpEnvelope } from "../mail/smtp-envelope.ts";
+import { senderLookup } from "../mail/sender-map.ts";
+import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
 import { builtInNextHop, builtInRules } from "./built-in.ts";
 import { compilePlan, type PlanParts } from "./compile.ts";
 import { mergedRules, type CompleteRules } from "./complete-rules.ts";
 import { ownersOf, policyProblems } from "./consistency.ts";
 import type { PolicyDocument, TenantDocument } from "./document.ts";
-import { domainOfAddress, normalAddress, normalDomain } from "./mail-domain.ts";
+import { domainOfAddress, normalAddress, normalDomain, onlyDomainOf } from "./mail-domain.ts";
 import { contains, parseAddress, parseNetwork, type Network } from "./networks.ts";
 import { parseNextHop } from "./next-hop.ts";
 import type { Direction, Plan } from "./plan.ts";
@@ -23,7 +24,8 @@ export interface MailForPolicy {
     tenantId?: string | undefined;
     scanOnly?: boolean | undefined;
   };
-  header?: { fromDomain?: string | undefined } | undefined;
+  header?:
+    { fromDomain?: string | undefined; fromAddresses?: readonly string[] | undefined } | undefined;
   /** Instead of `header.fromDomain`: the one From address, or its domain. */
   headerFrom?: string | undefined;
   recipients: readonly { address: string; outcome?: string | undefined }[];
@@ -35,6 +37,8 @@ export interface PlanQuery {
   tenantId?: string | undefined;
   mailFrom: string;
   headerFromDomain?: string | undefined;
+  /** The From addresses where they are known: a sender rewrite may name them one by one. */
+  headerFromAddresses?: readonly string[] | undefined;
   recipient: string;
   /** Default `mail`. `dsn`: our own report, signed and never checked. `scan-only`: never changed. */
   purpose?: PlanParts["purpose"] | undefined;
@@ -104,6 +108,7 @@ class Book implements PolicyBook {
   /** Narrowest first: in overlapping networks the more special one decides. */
   readonly #networks: readonly { network: Network; tenantId: string }[];
   readonly #plans = new LRUCache<string, { plan: Plan; effect: string }>({ max: maxPlans });
+  readonly #rules = new LRUCache<string, CompleteRules>({ max: maxPlans });
 
   constructor(documents: readonly PolicyDocument[], nextHop: string) {
     const tenants = documents.filter((document) => document.scope === "tenant");
@@ -166,8 +171,7 @@ class Book implements PolicyBook {
 
   #queryFor(mail: MailForPolicy, recipient: string): PlanQuery {
     const { origin, smtp } = mail;
-    const headerFromDomain = fromDomainOf(mail);
-    const common = { mailFrom: smtp.mailFrom, headerFromDomain, recipient };
+    const common = { mailFrom: smtp.mailFrom, ...headerFromOf(mail), recipient };
     if (origin.via === "dsn") return { ...common, ...this.#dsnWay(common), purpose: "dsn" };
     const way = this.directionOf(smtp.client.address, origin.outgoing === true, origin.tenantId);
     return { ...common, ...way, purpose: origin.scanOnly === true ? "scan-only" : "mail" };
@@ -184,8 +188,10 @@ class Book implements PolicyBook {
   #plan(query: PlanQuery): { plan: Plan; effect: string } {
     const { direction, purpose = "mail" } = query;
     const { tenant, documents } = this.#chain(query);
-    const key = this.#keyFor(query, tenant);
     const ids = documents.map(({ _id }) => _id);
+    const rules = this.#rulesOf(documents, direction);
+    const key = this.#keyFor(query, tenant, rules);
+    const noKey = key === undefined && direction === "outgoing" && (tenant?.keys ?? []).length > 0;
     const name = JSON.stringify([direction, purpose, tenant?._id, key?.domain, ids]);
     const known = this.#plans.get(name);
     if (known !== undefined) return known;
@@ -194,8 +200,9 @@ class Book implements PolicyBook {
       revision: newest(documents),
       tenantId: tenant?.tenantId,
       direction,
-      rules: this.#rules(documents, direction),
+      rules,
       key,
+      noKey,
       purpose,
     });
     const made = { plan, effect: settingsHashOf({ ...plan, policyIds: [], revision: 0 }) };
@@ -203,9 +210,14 @@ class Book implements PolicyBook {
     return made;
   }
 
-  #rules(documents: readonly PolicyDocument[], direction: Direction): CompleteRules {
+  #rulesOf(documents: readonly PolicyDocument[], direction: Direction): CompleteRules {
+    const name = JSON.stringify([direction, ...documents.map(({ _id }) => _id)]);
+    const known = this.#rules.get(name);
+    if (known !== undefined) return known;
     const layers = documents.map(({ rules }) => rules);
-    return mergedRules(builtInRules(direction, this.#nextHop), layers, direction);
+    const rules = mergedRules(builtInRules(direction, this.#nextHop), layers, direction);
+    this.#rules.set(name, rules);
+    return rules;
   }
 
   /** The documents that apply, most general first, and the tenant whose mail it is. */
@@ -224,11 +236,14 @@ class Book implements PolicyBook {
     return { tenant, documents: ids.flatMap((id) => this.#documents.get(id) ?? []) };
   }
 
-  /** Our signature: only on outgoing mail of the tenant that owns the From domain, and on reports. */
-  #keyFor({ direction, purpose, headerFromDomain }: PlanQuery, tenant: TenantDocument | undefined) {
-    const domain = normalDomain(headerFromDomain ?? "");
+  /**
+   * Our signature: only on outgoing mail of the tenant that owns the domain of the From that leaves,
+   * and on reports.
+   */
+  #keyFor(query: PlanQuery, tenant: TenantDocument | undefined, rules: CompleteRules) {
+    const domain = leavingFromDomain(query, rules);
     const owner = this.#owners.get(domain ?? "");
-    const isOurs = purpose === "dsn" || (direction === "outgoing" && owner === tenant);
+    const isOurs = query.purpose === "dsn" || (query.direction === "outgoing" && owner === tenant);
     if (!isOurs) return undefined;
     return owner?.keys?.find((key) => key.domain === domain);
   }
@@ -238,9 +253,34 @@ function newest(documents: readonly PolicyDocument[]): number {
   return documents.reduce((highest, { revision }) => Math.max(highest, revision), 0);
 }
 
+type HeaderFrom = Pick<PlanQuery, "headerFromDomain" | "headerFromAddresses">;
+
 /** One address or one domain, nothing else: text around it could hide the real author. */
-function fromDomainOf({ header, headerFrom }: MailForPolicy): string | undefined {
-  if (header?.fromDomain !== undefined) return normalDomain(header.fromDomain);
-  if (headerFrom === undefined || !/^[^\s<>",;:]+$/.test(headerFrom)) return undefined;
-  return normalDomain(headerFrom.includes("@") ? domainOf(headerFrom) : headerFrom);
+function headerFromOf({ header, headerFrom }: MailForPolicy): HeaderFrom {
+  const { fromDomain, fromAddresses } = header ?? {};
+  if (fromDomain !== undefined || fromAddresses !== undefined) {
+    return {
+      headerFromDomain: normalDomain(fromDomain ?? ""),
+      headerFromAddresses: fromAddresses,
+    };
+  }
+  if (headerFrom === undefined || !/^[^\s<>",;:]+$/.test(headerFrom)) return {};
+  if (!headerFrom.includes("@")) return { headerFromDomain: normalDomain(headerFrom) };
+  return {
+    headerFromDomain: domainOfAddress(headerFrom),
+    headerFromAddresses: [headerFrom],
+  };
+}
+
+/**
+ * The domain of the From that leaves (I10): behind the sender rewrite, where the rules have one that
+ * will be made. A record of before has no addresses; its domain alone finds what the map says for
+ * `@domain`, and the enricher holds what would leave under another one.
+ */
+function leavingFromDomain(query: PlanQuery, { changes }: CompleteRules): string | undefined {
+  const { headerFromDomain = "", headerFromAddresses = [`@${headerFromDomain}`], purpose } = query;
+  const { enabled, map } = changes["sender-rewrite"];
+  if (!enabled || (purpose ?? "mail") !== "mail") return normalDomain(headerFromDomain);
+  const newAddress = senderLookup(map);
+  return onlyDomainOf(headerFromAddresses.map((address) => newAddress(address) ?? address));
 }

@@ -15,6 +15,12 @@ export function domainOfAddress(address: string): string | undefined {
   return normalDomain(domainOf(address));
 }
 
+/** The domain that all of these addresses have; undefined where there is not one and only one. */
+export function onlyDomainOf(addresses: readonly string[]): string | undefined {
+  const [domain, ...others] = addresses.map(domainOfAddress);
+  return others.every((other) => other === domain) ? domain : undefined;
+}
+
 /**
  * An address in the form that policies are found by: lower case, domain in ASCII. Local parts are
  * compared without case although RFC 5321 section 2.4 lets a host tell them apart: nobody means

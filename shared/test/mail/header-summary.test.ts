@@ -12,6 +12,7 @@ describe("headerSummary", () => {
       messageId: "<1@a.example>",
       from: "Anna <anna@A.Example>",
       fromDomain: "a.example",
+      fromAddresses: ["anna@A.Example"],
     });
   });
 
@@ -20,6 +21,7 @@ describe("headerSummary", () => {
       messageId: "<2@a.example>",
       from: "Anna <anna@a.example>",
       fromDomain: "a.example",
+      fromAddresses: ["anna@a.example"],
     });
   });
 
@@ -29,6 +31,7 @@ describe("headerSummary", () => {
     expect(summary).toEqual({
       from: "x@evil.example, Zoë <zoe@a.example>",
       fromDomain: "a.example",
+      fromAddresses: ["zoe@a.example"],
     });
   });
 
@@ -49,10 +52,28 @@ describe("headerSummary", () => {
     expect(summaryOf("From: a@a.example, b@A.example").fromDomain).toBe("a.example");
   });
 
+  it("names the addresses of one From field, whatever their domains are", () => {
+    const { fromDomain, fromAddresses } = summaryOf("From: team: a@a.example, B <b@b.example>;");
+    expect([fromDomain, fromAddresses]).toEqual([undefined, ["a@a.example", "b@b.example"]]);
+  });
+
+  it.each([
+    ["two From fields", "From: a@a.example\nFrom: b@a.example"],
+    [
+      "eleven authors",
+      `From: ${Array.from({ length: 11 }, (_, at) => `a${at}@a.example`).join(", ")}`,
+    ],
+    ["an address longer than any", `From: ${"a".repeat(320)}@a.example`],
+    ["no From", "Subject: x"],
+  ])("names no addresses for %s", (_case, header) => {
+    expect(summaryOf(header).fromAddresses).toBeUndefined();
+  });
+
   it("writes a domain with non-ASCII labels in its ASCII form", () => {
     expect(summaryOf("From: Jürgen <j@münchen.example>")).toEqual({
       from: "Jürgen <j@münchen.example>",
       fromDomain: "xn--mnchen-3ya.example",
+      fromAddresses: ["j@münchen.example"],
     });
   });
 

@@ -253,6 +253,19 @@ describe("enrichment", () => {
     }
   });
 
+  test("a mail that is not signed for want of a key is enriched, if only to say so", () => {
+    const { enrich } = plan;
+    if (enrich === undefined) throw new Error("the plan has no changes");
+    const settings = { changes: [], spamThreshold: 5 };
+    const stepOf = (more: { noKey?: boolean }) =>
+      step({
+        plan: { ...plan, enrich: { ...enrich, settings: { ...settings, ...more } } },
+        verdicts,
+      });
+    expect(stepOf({ noKey: true }).kind).toBe("enrich");
+    expect(stepOf({}).kind).toBe("ready");
+  });
+
   test("the hash over the verdicts does not depend on when or by whom they were found", () => {
     const again = { ...verdicts.virus, at: hoursAgo(1), worker: "x", queueMs: 9 } as never;
     expect(verdictsHashOf({ ...verdicts, virus: again }, "tag")).toBe(

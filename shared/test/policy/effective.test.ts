@@ -1,5 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { createPolicyBook, type MailForPolicy } from "../../src/policy/effective.ts";
+import {
+  createPolicyBook,
+  type MailForPolicy,
+  type PlanQuery,
+} from "../../src/policy/effective.ts";
 import { bookOf, changesOf, planOf, sampleYaml } from "./sample-policy.ts";
 
 const book = bookOf(sampleYaml);
@@ -311,6 +315,56 @@ describe("our signature", () => {
 
   test("is not made for a domain of the tenant that has no key", () => {
     expect(signed({ client: "10.0.0.1", fromDomain: "acme.test", to })).toBeUndefined();
+  });
+
+  test("goes by the From that leaves behind a sender rewrite", () => {
+    const rewriting = bookOf(`${sampleYaml}
+default:
+  changes: { sender-rewrite: { map: { "@acme.test": new@acme.example, x@acme.example: x@acme.test } } }
+`);
+    const signatureOf = (address: string, of: Partial<PlanQuery> = {}) =>
+      rewriting.planFor({
+        direction: "outgoing",
+        tenantId: "acme",
+        mailFrom: "a@acme.example",
+        headerFromDomain: address.slice(address.indexOf("@") + 1),
+        headerFromAddresses: [address],
+        recipient: "a@x.example",
+        ...of,
+      }).demandedSignature?.domain;
+    expect(signatureOf("a@ACME.test")).toBe("acme.example");
+    expect(signatureOf("a@acme.example")).toBe("acme.example");
+    expect(signatureOf("x@acme.example")).toBeUndefined();
+    expect(signatureOf("a@acme.test", { headerFromAddresses: undefined })).toBe("acme.example");
+    // Our own report is signed and never changed otherwise.
+    expect(signatureOf("x@acme.example", { purpose: "dsn" })).toBe("acme.example");
+  });
+
+  test("is missed, and the enricher says so, where the tenant has keys for other domains only", () => {
+    const noKey = (part: Parameters<typeof mail>[0]) => onlyPlan(mail(part)).enrich?.settings.noKey;
+    expect(noKey({ client: "10.0.0.1", fromDomain: "acme.test", to })).toBe(true);
+    expect(noKey({ client: "10.0.0.1", to })).toBe(true);
+    expect(noKey({ client: "10.0.0.1", fromDomain: "acme.example", to })).toBeUndefined();
+    expect(noKey({ fromDomain: "acme.test", to: ["x@acme.example"] })).toBeUndefined();
+    expect(planOf("default: {}", "outgoing").enrich?.settings.noKey).toBeUndefined();
+  });
+
+  test("is missed by word alone where no change is on", () => {
+    const off = "default: { changes: { verdict-headers: off, disclaimer: off } }";
+    const yaml = sampleYaml.replace(
+      "changes: { disclaimer: { enabled: on, text: From Acme } }",
+      "{}",
+    );
+    const query = {
+      direction: "outgoing",
+      tenantId: "acme",
+      mailFrom: "",
+      recipient: "a@x.example",
+    } as const;
+    const plan = bookOf(`${off}\n${yaml}`).planFor(query);
+    expect(plan.enrich?.settings).toEqual({ changes: [], spamThreshold: 5, noKey: true });
+    const unsigning = off.replace("changes: {", "changes: { sign: off,");
+    expect(bookOf(`${unsigning}\n${yaml}`).planFor(query).enrich).toBeUndefined();
   });
 
   test("stands on our own report, which is never checked and never changed otherwise", () => {

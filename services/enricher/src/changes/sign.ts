@@ -1,6 +1,8 @@
 import { RsError } from "@rs-agent/shared/errors.ts";
+import { normalDomain } from "@rs-agent/shared/policy/mail-domain.ts";
 import { loadSigningKey } from "../dkim/key.ts";
 import { signMail, verifyTopSignature, type SignatureRequest } from "../dkim/signer.ts";
+import { leavingFrom } from "./leaving-from.ts";
 import { neverAble, unable, type ApplyChange, type MailUnderChange } from "./change.ts";
 
 /**
@@ -15,15 +17,16 @@ const maxForeignSignatures = 20;
 const isFieldName = /^[\x21-\x39\x3b-\x7e]+$/;
 
 /**
- * Signs with the domain's key and proves the signature over the final bytes (I10). Whatever stands
- * in the way makes the mail wait for a person: it never leaves unsigned.
+ * Signs with the domain's key and proves the signature over the final bytes (I10). The domain is that
+ * of the From that leaves, as the plan foresaw it. Whatever stands in the way makes the mail wait for
+ * a person: it never leaves unsigned.
  */
 export const sign: ApplyChange<"sign"> = async (
   mail,
   { domain, selector, privateKey },
   context,
 ) => {
-  const why = whyUnsignable(mail);
+  const why = whyUnsignable(mail, domain);
   if (why !== undefined) return neverAble(`the mail cannot be signed: ${why}`);
   try {
     const key = await loadSigningKey(privateKey);
@@ -46,9 +49,13 @@ async function signAndVerify(mail: MailUnderChange, request: SignatureRequest): 
   await verifyTopSignature([mail.header.build(), mail.rest], request);
 }
 
-function whyUnsignable({ header }: MailUnderChange): string | undefined {
+function whyUnsignable({ header }: MailUnderChange, domain: string): string | undefined {
   // RFC 6376 §5.4: it must be among the signed ones.
-  if (header.named("from").length === 0) return "it has no From header";
+  const from = leavingFrom(header);
+  if ("why" in from) return from.why;
+  if (from.domain !== normalDomain(domain)) {
+    return `its From leaves with the domain ${from.domain}, and the policy's key is of ${domain}`;
+  }
   const block = header.build();
   if (block.length > maxHeaderBytes) return `its header has ${block.length} bytes`;
   if (linesIn(block) > maxHeaderLines) return `its header has more than ${maxHeaderLines} lines`;

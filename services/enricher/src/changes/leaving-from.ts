@@ -1,0 +1,24 @@
+import type { HeaderBlock } from "@rs-agent/shared/mail/header-block.ts";
+import { headerSummary } from "@rs-agent/shared/mail/header-summary.ts";
+
+/** A From field's name behind the UTF-8 byte order mark, each byte one character. */
+const markedFrom = "\u00ef\u00bb\u00bffrom";
+
+/**
+ * The one domain of the From that leaves, read as the planner read it; or why there is none. I10:
+ * our signature is of this domain and of no other.
+ */
+export function leavingFrom(header: HeaderBlock): { domain: string } | { why: string } {
+  const { fromDomain } = headerSummary(header.build());
+  if (fromDomain !== undefined) return { domain: fromDomain };
+  const count = header.named("from").length;
+  if (count > 1) return { why: `it has ${count} From headers` };
+  if (count === 1) return { why: "its From has no domain, or more than one" };
+  // RFC 5322 §2.2: a field name is printable US-ASCII, so this one is none.
+  const isMarked = header.named(markedFrom).length > 0;
+  return {
+    why: isMarked
+      ? "a UTF-8 byte order mark (EF BB BF) stands before its From, which so is no From header"
+      : "it has no From header",
+  };
+}
