@@ -1,4 +1,6 @@
-import { isIP, type Socket } from "node:net";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { isLoopbackHost } from "@rs-agent/shared/policy/next-hop.ts";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { Timeouts } from "./config.ts";
@@ -240,12 +242,19 @@ function authenticate(
   done: (error: Error | undefined) => void,
 ): void {
   if (credential === undefined) return done(undefined);
-  if (!connection.secure && !isLoopback(route.host)) {
-    return done(new Error("credentials are not sent over a connection without TLS"));
+  // Who stands between us and the hop would hear the password (RFC 4954 §9).
+  if (!isVerified(connection) && !isLoopbackHost(route.host)) {
+    const why = "the password is told only over TLS with a valid certificate (tls: required)";
+    return done(Object.assign(new Error(why), { code: "EUNVERIFIED" }));
   }
   connection.login({ user: credential.user, pass: credential.password }, (error) =>
     done(error ?? undefined),
   );
+}
+
+/** Over TLS, with a certificate that is valid for the host, whatever the route asks for. */
+function isVerified({ _socket }: SMTPConnection): boolean {
+  return _socket instanceof TLSSocket && _socket.authorized;
 }
 
 function connectionOptions(options: SessionOptions) {
@@ -289,14 +298,12 @@ function failureOf(error: unknown, tlsBroke: boolean): SessionFailure {
   if (code === "EDNS") return { status: "4.4.3", reply: detail };
   if (tlsBroke) return { status: "4.7.5", reply: detail };
   if (code === "EAUTH") return { status: "4.7.8", reply: detail };
+  // RFC 5248: encryption required for the requested authentication mechanism.
+  if (code === "EUNVERIFIED") return { status: "4.7.11", reply: detail };
   return { status: "4.4.1", reply: detail };
 }
 
 function codeOf(error: unknown): string {
   const code = (error as { code?: unknown } | undefined)?.code;
   return typeof code === "string" ? code : "";
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }

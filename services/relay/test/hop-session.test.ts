@@ -302,3 +302,66 @@ describe("opening a session", () => {
     expect(opened.kind === "failed" && opened.failure.reply).toContain("535 5.7.8");
   });
 });
+
+describe("a password", () => {
+  // A name that is not a loopback one, for the loopback address.
+  const host = "0.0.0.0";
+  const credential = { user: "u", password: "p" };
+  const hopWith = (script: HopScript) =>
+    scriptedHop({ extensions: ["STARTTLS", "AUTH PLAIN LOGIN"], ...script });
+  const open = async (port: number, route: Partial<Route>, more: Partial<SessionOptions> = {}) => {
+    const opened = await openSession(optionsFor(routeTo(port, route), { credential, ...more }));
+    if (opened.kind === "open") onTestFinished(() => opened.session.destroy("the test is over"));
+    return opened;
+  };
+  const untold = { kind: "failed", failure: { status: "4.7.11" } };
+
+  it("is not told without TLS: by the route, where STARTTLS is not offered, refused, or breaks", async () => {
+    const refused: HopScript["answer"] = (verb) =>
+      verb === "STAR" ? { say: "454 4.7.0 no\r\n" } : undefined;
+    const broken: HopScript["answer"] = (verb) =>
+      verb === "STAR" ? { say: "220 go\r\nthis is no TLS\r\n" } : undefined;
+    const cases = [
+      { tls: "none", hop: await hopWith({}) },
+      { tls: "opportunistic", hop: await hopWith({ extensions: ["AUTH PLAIN"] }) },
+      { tls: "opportunistic", hop: await hopWith({ answer: refused }) },
+      { tls: "opportunistic", hop: await hopWith({ answer: broken }) },
+    ] as const;
+    for (const { tls, hop } of cases) {
+      expect(await open(hop.port, { host, tls })).toMatchObject(untold);
+      expect(hop.lines.filter((line) => line.startsWith("AUTH"))).toEqual([]);
+    }
+  });
+
+  it("is not told to a certificate that is not valid for the host", async () => {
+    const right = selfSigned(host);
+    const other = selfSigned("hop.example");
+    const cases = [
+      { tls: right, ca: undefined },
+      { tls: other, ca: [other.cert] },
+    ];
+    for (const { tls, ca } of cases) {
+      for (const fromFirstByte of [false, true]) {
+        const hop = await hopWith({ tls: { ...tls, fromFirstByte } });
+        const options = { ca, implicitTls: fromFirstByte };
+        expect(await open(hop.port, { host, tls: "opportunistic" }, options)).toMatchObject(untold);
+        expect(hop.lines.filter((line) => line.startsWith("AUTH"))).toEqual([]);
+      }
+    }
+  });
+
+  it("is told to a valid one, and on this machine itself", async () => {
+    const tls = selfSigned(host);
+    for (const fromFirstByte of [false, true]) {
+      for (const mode of ["opportunistic", "required"] as const) {
+        const hop = await hopWith({ tls: { ...tls, fromFirstByte } });
+        const options = { ca: [tls.cert], implicitTls: fromFirstByte };
+        const opened = await open(hop.port, { host, tls: mode }, options);
+        expect(opened).toMatchObject({ kind: "open", session: { secure: true } });
+        expect(hop.lines.some((line) => line.startsWith("AUTH PLAIN"))).toBe(true);
+      }
+    }
+    const near = await hopWith({});
+    expect(await open(near.port, { tls: "none" })).toMatchObject({ kind: "open" });
+  });
+});

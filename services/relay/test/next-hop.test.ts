@@ -114,27 +114,3 @@ it("reads the credential anew for each connection, and fails the route where it 
   const refused = await outside.acquire(forEver);
   expect(refused.kind === "failed" && refused.failure.reply).toContain("it is no file name");
 });
-
-it("never says a password to a hop without TLS that is not on this host", async () => {
-  const { openSession } = await import("../src/hop-session.ts");
-  const asked: string[] = [];
-  const sink = await runningSink({
-    onAuth: (user) => {
-      asked.push(user);
-      return true;
-    },
-  });
-  // A name that is not a loopback one, for the loopback address.
-  const route = routeTo(sink.port, { host: "0.0.0.0" });
-  const result = await openSession({
-    route,
-    hostname: "relay.example",
-    timeouts,
-    ca: undefined,
-    credential: { user: "u", password: "p" },
-    certificate: undefined,
-    signal: forEver,
-  });
-  expect(result.kind === "failed" && result.failure.reply).toContain("without TLS");
-  expect(asked).toEqual([]);
-});

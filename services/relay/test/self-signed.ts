@@ -1,13 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A certificate for this name, signed by itself, and its key, as PEM. */
+/** A certificate for this name or address, signed by itself, and its key, as PEM. */
 export function selfSigned(name: string): { key: string; cert: string } {
   const dir = mkdtempSync(join(tmpdir(), "relay-test-tls-"));
   const [key, cert] = [join(dir, "key"), join(dir, "cert")];
-  const names = ["-subj", `/CN=${name}`, "-addext", `subjectAltName=DNS:${name}`];
+  const subject = `${isIP(name) === 0 ? "DNS" : "IP"}:${name}`;
+  const names = ["-subj", `/CN=${name}`, "-addext", `subjectAltName=${subject}`];
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
   execFileSync("openssl", ["req", "-x509", ...newKey, "-keyout", key, "-out", cert, ...names], {
     stdio: "ignore",

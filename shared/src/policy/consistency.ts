@@ -3,6 +3,7 @@ import { mergedRules, type CompleteRules } from "./complete-rules.ts";
 import { nameOf, tenantIdSchema, type PolicyDocument, type TenantDocument } from "./document.ts";
 import { domainOfAddress, normalAddress, normalDomain } from "./mail-domain.ts";
 import { networkKey, parseNetwork } from "./networks.ts";
+import { isLoopbackHost, parseNextHop } from "./next-hop.ts";
 import { stepsProblem } from "./steps.ts";
 
 /** One wrong thing: in which document, where in it, and what would be right. */
@@ -15,13 +16,15 @@ export interface PolicyProblem {
 /**
  * What is wrong with documents that are each well-formed: ids that do not fit, things that two
  * tenants claim, rules for domains that nobody owns, and plans whose steps are out of order (I5).
- * Without `tenantsComplete` (some tenants could not be read) nothing is said of who owns a domain.
+ * Without `tenantsComplete` (some tenants could not be read) nothing is said of who owns a domain;
+ * with `inForce` nothing of what an earlier release let pass and the services see to themselves.
  */
 export function policyProblems(
   documents: readonly PolicyDocument[],
-  options: { tenantsComplete?: boolean } = {},
+  options: { tenantsComplete?: boolean; inForce?: boolean } = {},
 ): PolicyProblem[] {
-  const { tenantsComplete = true } = options;
+  const { tenantsComplete = true, inForce = false } = options;
+  const judge = inForce ? ruleProblems : newRuleProblems;
   const tenants = documents.filter((document) => document.scope === "tenant");
   const owners = ownersOf(tenants);
   const byId = new Map(documents.map((document) => [document._id as string, document]));
@@ -32,7 +35,7 @@ export function policyProblems(
     ...tenants.flatMap(keyProblems),
     ...(tenantsComplete ? documents.flatMap((document) => ownerProblems(document, owners)) : []),
     ...documents.flatMap((document) =>
-      planProblems(document, documentsUnder(document, byId, owners)),
+      planProblems(document, documentsUnder(document, byId, owners), judge),
     ),
   ];
 }
@@ -138,13 +141,17 @@ function documentsUnder(
 }
 
 /** What this document makes wrong in the plans that it leads to; inherited faults are not its own. */
-function planProblems(document: PolicyDocument, under: readonly PolicyDocument[]): PolicyProblem[] {
+function planProblems(
+  document: PolicyDocument,
+  under: readonly PolicyDocument[],
+  judge: (rules: CompleteRules) => RuleProblem[],
+): PolicyProblem[] {
   const { _id: documentId, rules } = document;
   const inherited = under.map((one) => one.rules);
   const problems = (["incoming", "outgoing"] as const).flatMap((direction) => {
     const start = builtInRules(direction, builtInNextHop);
-    const before = ruleProblems(mergedRules(start, inherited, direction));
-    const after = ruleProblems(mergedRules(start, [...inherited, rules], direction));
+    const before = judge(mergedRules(start, inherited, direction));
+    const after = judge(mergedRules(start, [...inherited, rules], direction));
     const isNew = (one: RuleProblem) => !before.some(({ message }) => message === one.message);
     return after.filter(isNew).map(({ path, message }) => ({
       documentId,
@@ -162,6 +169,24 @@ function planProblems(document: PolicyDocument, under: readonly PolicyDocument[]
 interface RuleProblem {
   path: string[];
   message: string;
+}
+
+/** Of rules that are to be applied. */
+function newRuleProblems(rules: CompleteRules): RuleProblem[] {
+  const credential = credentialProblem(rules.route);
+  return [
+    ...ruleProblems(rules),
+    ...(credential === undefined ? [] : [{ path: ["route", "tls"], message: credential }]),
+  ];
+}
+
+/** Who stands between us and the hop must not be told the password (RFC 4954 §9). */
+function credentialProblem(route: CompleteRules["route"]): string | undefined {
+  const { credential, tls, nextHop } = route;
+  if (credential === undefined || tls === "required") return undefined;
+  if (isLoopbackHost(parseNextHop(nextHop)?.host ?? "")) return undefined;
+  const why = tls === "none" ? "in plain text" : "to whatever certificate is shown";
+  return `${tls} with a credential would tell the password ${why}; it must be required`;
 }
 
 function ruleProblems(rules: CompleteRules): RuleProblem[] {

@@ -88,7 +88,7 @@ export function createPolicyBook(
   options: BookOptions = {},
 ): PolicyBook {
   const nextHop = options.nextHop ?? builtInNextHop;
-  const problems = policyProblems(documents).map(
+  const problems = policyProblems(documents, { inForce: true }).map(
     ({ documentId, path, message }) => `${[documentId, ...path].join(" ")}: ${message}`,
   );
   if (parseNextHop(nextHop) === undefined) problems.push(`next hop ${nextHop}: must be host:port`);

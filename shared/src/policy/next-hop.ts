@@ -1,4 +1,5 @@
-import { isIPv6 } from "node:net";
+import { isIP, isIPv6 } from "node:net";
+import ipaddr from "ipaddr.js";
 import { z } from "zod";
 
 const shape =
@@ -25,4 +26,10 @@ export function parseNextHop(text: string): NextHop | undefined {
   const port = Number(groups.port);
   if (groups.bracketed !== undefined && !isIPv6(host)) return undefined;
   return port >= 1 && port <= 65_535 ? { host, port } : undefined;
+}
+
+/** Whether what is sent there never leaves this machine, by its name or address alone. */
+export function isLoopbackHost(host: string): boolean {
+  if (host.toLowerCase() === "localhost") return true;
+  return isIP(host) !== 0 && ipaddr.process(host).range() === "loopback";
 }

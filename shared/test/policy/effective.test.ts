@@ -422,7 +422,7 @@ describe("route and hashes", () => {
       "nextHop: 'a.example:25', tls: none",
       "nextHop: 'a.example:25', protocol: lmtp",
       "nextHop: 'a.example:25', helo: x.example",
-      "nextHop: 'a.example:25', credential: smart",
+      "nextHop: 'a.example:25', tls: required, credential: smart",
       "nextHop: 'a.example:26'",
       "nextHop: '[::1]:25'",
       `nextHop: '${"a".repeat(60)}.${"b".repeat(60)}.${"c".repeat(60)}:25'`,

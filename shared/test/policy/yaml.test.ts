@@ -109,7 +109,11 @@ describe("what is wrong is named with its place", () => {
     ],
     ["an empty file", "# nothing\n", "p.yaml:1:1: "],
     ["a file without policy", "tenants: {}\n", "p.yaml:1:1: holds no policy"],
-    ["a key twice", "default: {}\ndefault: {}\n", "p.yaml:2:1: default stands twice in this section"],
+    [
+      "a key twice",
+      "default: {}\ndefault: {}\n",
+      "p.yaml:2:1: default stands twice in this section",
+    ],
     ["broken YAML", "default: {\n", "p.yaml:2:1: "],
   ])("%s", (_title, text, expected) => {
     const [first = "nothing was wrong"] = wrongs(text);
@@ -196,6 +200,51 @@ domains:
     expect(() =>
       createPolicyBook([{ _id: "default", scope: "default", revision: 1, rules }]),
     ).toThrow(/default rules steps: strip follows the signature/);
+  });
+});
+
+describe("a credential is told to nobody but the hop that proves who it is", () => {
+  const defaults = (route: string) => wrongs(`default:\n  route: { ${route} }\n`);
+  const credential = "credential: hop";
+
+  test("opportunistic TLS with a credential is refused, stated or by default", () => {
+    expect(defaults(`nextHop: mx.example:25, tls: opportunistic, ${credential}`)).toEqual([
+      "p.yaml:2:41: opportunistic with a credential would tell the password to whatever " +
+        "certificate is shown; it must be required (incoming mail)",
+    ]);
+    expect(defaults(`nextHop: mx.example:465, ${credential}`)).toEqual([
+      expect.stringMatching(/^p\.yaml:2:10: opportunistic with a credential /),
+    ]);
+  });
+
+  test("so is none", () => {
+    const [first] = defaults(`nextHop: "[2001:db8::1]:25", tls: none, ${credential}`);
+    expect(first).toMatch(/^p\.yaml:2:46: none with a credential .* in plain text/);
+  });
+
+  test("it is found where the rules of two documents meet, and once", () => {
+    const text = `${tenant}default: { route: { nextHop: mx.example:25, tls: required, ${credential} } }
+domains:
+  t.example: { incoming: { route: { tls: opportunistic } } }
+addresses: { a@t.example: {} }
+`;
+    expect(wrongs(text)).toEqual([
+      expect.stringMatching(/^p\.yaml:4:42: opportunistic .*\(incoming mail\)$/),
+    ]);
+  });
+
+  test("verified TLS and this machine itself are right", () => {
+    expect(defaults(`nextHop: mx.example:25, tls: required, ${credential}`)).toEqual([]);
+    for (const host of ["127.0.0.2", "localhost", '"[::1]', '"[::ffff:127.0.0.1]']) {
+      const quote = host.startsWith('"') ? '"' : "";
+      expect(defaults(`nextHop: ${host}:25${quote}, tls: none, ${credential}`)).toEqual([]);
+    }
+  });
+
+  test("a policy that is in force with it goes on: the relay sees to it that nothing is told", () => {
+    const route = { nextHop: "mx.example:25", tls: "opportunistic", credential: "hop" } as const;
+    const document = { _id: "default", scope: "default", revision: 1, rules: { route } } as const;
+    expect(createPolicyBook([document]).revision).toBe(1);
   });
 });
 
