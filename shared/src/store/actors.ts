@@ -2,6 +2,7 @@ import type { Db } from "mongodb";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { collectionOf, reach } from "./connection.ts";
+import { upserting } from "./inserts.ts";
 
 /** What a service last said of itself. */
 const actorReportSchema = z
@@ -29,11 +30,8 @@ export function createActorStore(db: Db, clock: Clock): ActorStore {
   return {
     report: (id, service, snapshot) =>
       reach(async () => {
-        await actors.replaceOne(
-          { _id: id },
-          { service, at: clock.now(), snapshot },
-          { upsert: true },
-        );
+        const said = { service, at: clock.now(), snapshot };
+        await upserting(() => actors.replaceOne({ _id: id }, said, { upsert: true }));
       }),
     leave: (id) =>
       reach(async () => {

@@ -4,6 +4,7 @@ import { newToken } from "../ids.ts";
 import { mailIdOf } from "./adoption.ts";
 import { collectionOf, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import { upserting } from "./inserts.ts";
 import { notBefore } from "./mail-claims.ts";
 import { deathsAlone, unendedBeforeAlone } from "./poison.ts";
 import type { SourceConfig } from "./source-config.ts";
@@ -91,7 +92,9 @@ export function createAdoptionNotes(db: Db, clock: DatabaseClock): AdoptionNotes
         async set(ids) {
           isSent = true;
           const note: AdoptionNote = { source: source.name, owner, ids, alone, until: leaseEnd() };
-          await reach(() => notes.updateOne({ _id: token }, { $set: note }, { upsert: true }));
+          await reach(() =>
+            upserting(() => notes.updateOne({ _id: token }, { $set: note }, { upsert: true })),
+          );
           renewal ??= setInterval(() => {
             // What is not renewed only looks ended for a while.
             const later = { $set: { until: leaseEnd() } };

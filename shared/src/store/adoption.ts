@@ -23,7 +23,7 @@ export interface AdoptionDeps {
   clock: DatabaseClock;
   log: Logger;
   mails: Pick<MailStore, "insert">;
-  bodies: Pick<BodyStore, "put" | "delete">;
+  bodies: Pick<BodyStore, "put">;
 }
 
 /** What became of one record. `pending`: its file is not there yet; a later pass looks again. */
@@ -78,7 +78,8 @@ export async function adoptRecord(
   const now = deps.clock.now();
   const traced = Buffer.concat([traceOf(record, mailId, hostname, now), raw]);
   const ref = await deps.bodies.put(traced);
-  await insertWithBody(deps, mailOf({ source, record, mailId, ref, raw, now }));
+  // Body first, mail second. Where another adopter was quicker, our body is nobody's and will be swept.
+  await deps.mails.insert(mailOf({ source, record, mailId, ref, raw, now }));
   return { kind: "adopted", mailId };
 }
 
@@ -136,11 +137,6 @@ function mailOf(from: {
   };
 }
 
-/** Body first, mail second; where another adopter was quicker, our body is nobody's. */
-async function insertWithBody({ mails, bodies }: AdoptionDeps, mail: MailRecord): Promise<void> {
-  if ((await mails.insert(mail)) === "present") await bodies.delete(mail.body);
-}
-
 /** A dead letter whose body is the record itself, as canonical Extended JSON. */
 async function bury(
   deps: AdoptionDeps,
@@ -149,7 +145,7 @@ async function bury(
   mailId: string,
   why: string,
 ): Promise<Adopted> {
-  const { clock, bodies, log } = deps;
+  const { clock, mails, bodies, log } = deps;
   const reason = `record of source ${source.name}: ${why}`.slice(0, 1000);
   const whole = BSON.EJSON.stringify(document, undefined, 1, { relaxed: false });
   const body = await bodies.put(Buffer.from(whole, "utf8"));
@@ -165,7 +161,7 @@ async function bury(
     },
   };
   const letter = deadLetterOf(salvage, mailId, reason, clock.now());
-  await insertWithBody(deps, { ...letter, origin: { via: "source", name: source.name } });
+  await mails.insert({ ...letter, origin: { via: "source", name: source.name } });
   log.error({ mailId, source: source.name, reason }, "a source record is a dead letter");
   return { kind: "dead", mailId, reason };
 }

@@ -1,16 +1,15 @@
-import { pipeline } from "node:stream/promises";
-import { Readable } from "node:stream";
-import { GridFSBucket, type Collection, type Db, type Document } from "mongodb";
+import { ObjectId, type Collection, type Db, type Document } from "mongodb";
 import type { Clock } from "../clock.ts";
-import { TerminalError } from "../errors.ts";
+import { RetryableError, TerminalError } from "../errors.ts";
 import { newMailId, sha256Hex } from "../ids.ts";
 import type { BodyRef } from "../mail/record.ts";
 import { collectionOf, durable, reach, type StoredDocument } from "./connection.ts";
 import { createGroupCommit, type Settled } from "./group-commit.ts";
-import { insertAll } from "./mail-writes.ts";
+import { insertAll, type Mark } from "./inserts.ts";
 
 /**
- * Raw mails, and the second bodies of mails whose body the enricher changed. All methods throw
+ * Raw mails, and the second bodies of mails whose body the enricher changed. Nobody who puts a body
+ * removes it: one that no record points to in the end is swept (body-removal.ts). All methods throw
  * RetryableError STORE_UNREACHABLE while the database is away.
  */
 export interface BodyStore {
@@ -24,8 +23,6 @@ export interface BodyStore {
    * @throws TerminalError STORE_BODY_MISSING, STORE_BODY_CORRUPT
    */
   get(ref: BodyRef): Promise<Buffer>;
-  /** Removes bytes; what is gone already is no error. */
-  delete(ref: Pick<BodyRef, "id" | "form">): Promise<void>;
 }
 
 /** Larger raw mail is a GridFS file: a document may have 16 MB, and a bulk of them must stay movable. */
@@ -33,22 +30,25 @@ const largestDocumentBytes = 8 * 1024 * 1024;
 const chunkBytes = 1024 * 1024;
 export const bucketName = "bodies";
 
+/** The id is random and ours, so what lies under it is what we have put. */
+const ownBytes: Mark = { projection: { sha256: 1 }, of: ({ sha256 }) => sha256 as unknown };
+const ownFile: Mark = {
+  projection: { "metadata.sha256": 1 },
+  of: ({ metadata }) => (metadata as { sha256?: unknown } | undefined)?.sha256,
+};
+const ownChunk: Mark = { projection: { n: 1 }, of: ({ n }) => n as unknown };
+
 export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodyStore {
   const documents = collectionOf(db, "bodies");
-  const bucket = new GridFSBucket(db, {
-    bucketName,
-    chunkSizeBytes: chunkBytes,
-    ...durable,
-  });
   const files = collectionOf(db, `${bucketName}.files`);
-  const chunks = collectionOf(db, `${bucketName}.chunks`);
+  const chunks = db.collection<Chunk>(`${bucketName}.chunks`, durable);
   const inserts = createGroupCommit<StoredDocument, "inserted" | "present">({
     lingerMs,
     maxItems: 500,
     maxBytes: 12_000_000,
     bytesOf: ({ size }) => Number(size),
     concurrency: 2,
-    commit: (group) => reach(() => insertAll(documents, group)),
+    commit: (group) => reach(() => insertAll(documents, group, ownBytes)),
   });
 
   const reads = createGroupCommit<BodyRef, Buffer | undefined>({
@@ -69,9 +69,10 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
         sha256: sha256Hex(raw),
       };
       const { id, size, sha256 } = ref;
+      const createdAt = clock.now();
       if (ref.form === "document")
-        await inserts.add({ _id: id, size, sha256, createdAt: clock.now(), raw });
-      else await reach(() => upload(bucket, chunks, ref, raw));
+        mustBeOurs(await inserts.add({ _id: id, size, sha256, createdAt, raw }), id);
+      else await reach(() => upload(files, chunks, ref, { raw, createdAt }));
       return ref;
     },
 
@@ -85,42 +86,57 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
           throw new TerminalError("STORE_BODY_CORRUPT", `body ${ref.id} is not what was stored`);
         return raw;
       }),
-
-    delete: ({ id, form }) =>
-      reach(async () => {
-        if (form === "document") {
-          await documents.deleteOne({ _id: id });
-          return;
-        }
-        // The file first: chunks without a file are nobody's and are swept.
-        await files.deleteOne({ _id: id });
-        await chunks.deleteMany({ files_id: id });
-      }),
   };
 }
 
-async function upload(
-  bucket: GridFSBucket,
-  chunks: Collection<StoredDocument>,
-  ref: BodyRef,
-  raw: Buffer,
-): Promise<void> {
-  // The driver's types want an ObjectId; the server takes any id.
-  const id = ref.id as unknown as Parameters<typeof bucket.openUploadStreamWithId>[0];
-  const stream = bucket.openUploadStreamWithId(id, ref.id, {
-    metadata: { sha256: ref.sha256 },
-    writeConcern: durable.writeConcern,
-  });
-  try {
-    await pipeline(Readable.from(slicesOf(raw)), stream);
-  } catch (error) {
-    await chunks.deleteMany({ files_id: ref.id }).catch(() => undefined);
-    throw error;
-  }
+/** One of a GridFS file, as the driver's own bucket makes it. */
+interface Chunk {
+  _id: ObjectId;
+  files_id: string;
+  n: number;
+  data: Buffer;
 }
 
-function* slicesOf(raw: Buffer): Generator<Buffer> {
-  for (let at = 0; at < raw.length; at += chunkBytes) yield raw.subarray(at, at + chunkBytes);
+/**
+ * A GridFS file, the chunks first: a file that is there is whole. Not by the driver's stream, which
+ * takes the refusal of its own second try for an error and removes what it has written.
+ */
+async function upload(
+  files: Collection<StoredDocument>,
+  chunks: Collection<Chunk>,
+  { id, sha256 }: BodyRef,
+  { raw, createdAt }: { raw: Buffer; createdAt: Date },
+): Promise<void> {
+  for (let n = 0; n * chunkBytes < raw.length; n++) {
+    const data = raw.subarray(n * chunkBytes, (n + 1) * chunkBytes);
+    const chunk = { _id: new ObjectId(), files_id: id, n, data };
+    await insertOwn(chunks, chunk, ownChunk);
+  }
+  const file = {
+    _id: id,
+    length: raw.length,
+    chunkSize: chunkBytes,
+    uploadDate: createdAt,
+    filename: id,
+    metadata: { sha256 },
+  };
+  await insertOwn(files, file, ownFile);
+}
+
+async function insertOwn<Stored extends { _id: unknown }>(
+  collection: Collection<Stored>,
+  document: Stored,
+  mark: Mark,
+): Promise<void> {
+  const [settled] = await insertAll(collection, [document], mark);
+  if (settled === undefined || "error" in settled) throw settled?.error;
+  mustBeOurs(settled.value, String(document._id));
+}
+
+/** Of 103 random bits: it does not happen, and must not be taken for stored if it does. */
+function mustBeOurs(found: "inserted" | "present", id: string): void {
+  if (found === "present")
+    throw new RetryableError("STORE_WRITE_UNCERTAIN", `another body lies under the new id ${id}`);
 }
 
 /** One query for all that are asked for at about the same time, as after a claim. */
@@ -140,7 +156,7 @@ async function readDocuments(
 /** The bytes of a GridFS file, or undefined where it is not there or has holes. */
 async function readChunks(
   files: Collection<StoredDocument>,
-  chunks: Collection<StoredDocument>,
+  chunks: Collection<Chunk>,
   { id, size }: BodyRef,
 ): Promise<Buffer | undefined> {
   if ((await files.findOne({ _id: id }, { projection: { _id: 1 } })) === null) return undefined;

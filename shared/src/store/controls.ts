@@ -2,6 +2,7 @@ import type { Db } from "mongodb";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { collectionOf, reach } from "./connection.ts";
+import { upserting } from "./inserts.ts";
 
 /** Steps that a person can pause. */
 export const pausableSteps = ["plan", "virus", "spam", "enrich", "relay"] as const;
@@ -44,7 +45,9 @@ export function createControlStore(db: Db, clock: Clock): ControlStore {
     pause: (step, by) =>
       reach(async () => {
         const set = { [`steps.${step}`]: { step, by, at: clock.now() } };
-        await controls.updateOne({ _id: pausesId }, { $set: set }, { upsert: true });
+        await upserting(() =>
+          controls.updateOne({ _id: pausesId }, { $set: set }, { upsert: true }),
+        );
       }),
     resume: (step) =>
       reach(async () => {

@@ -103,7 +103,7 @@ export function createStores(deps: {
     sources: createSourceStore({ client, db, clock, log, mails, bodies }),
     actors: createActorStore(db, clock),
     controls: createControlStore(db, clock),
-    retention: createRetention({ db, clock, log, bodies }),
+    retention: createRetention({ db, clock, log }),
   };
 }
 

@@ -4,6 +4,7 @@ import type { Logger } from "../logger.ts";
 import { mailSchema } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import { upserting } from "./inserts.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 import { unendedBeforeAlone } from "./poison.ts";
@@ -168,7 +169,7 @@ export async function bury(
     if (matchedCount === 0) return;
   } else {
     const { _id, ...fields } = letter;
-    await mails.updateOne({ _id }, { $setOnInsert: fields }, { upsert: true });
+    await upserting(() => mails.updateOne({ _id }, { $setOnInsert: fields }, { upsert: true }));
     await mails.deleteOne({ _id: document._id, ...guard });
   }
   log.error({ mailId: id, reason }, "a record that cannot be read is a dead letter now");

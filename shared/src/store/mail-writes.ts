@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { MongoBulkWriteError, type AnyBulkWriteOperation, type Collection } from "mongodb";
-import { RetryableError, TerminalError, messageOf } from "../errors.ts";
-import type { MailRecord } from "../mail/record.ts";
+import type { AnyBulkWriteOperation, Collection } from "mongodb";
+import { RetryableError, messageOf } from "../errors.ts";
+import type { BodyRef, MailRecord } from "../mail/record.ts";
 import {
   isPassing,
   isPassingCode,
@@ -11,6 +11,7 @@ import {
 } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { createGroupCommit, type Settled } from "./group-commit.ts";
+import { insertAll, refusalOf, writeErrorsOf, type Mark } from "./inserts.ts";
 import { notBefore, validUntil } from "./mail-claims.ts";
 import { documentOf, newWriteId, updateOf } from "./mail-document.ts";
 import type { MailChange, MailStore } from "./mails.ts";
@@ -30,9 +31,14 @@ interface GuardedWrite {
 
 type Written = "written" | "stale";
 
-const duplicateKey = 11_000;
 const attempts = 3;
 const retryAfterMs = 200;
+
+/** No two who store a mail under one id have put the same body; the children of a split share its. */
+const ownBody: Mark = {
+  projection: { "body.id": 1 },
+  of: ({ body }) => (body as Partial<BodyRef> | undefined)?.id,
+};
 
 /** New mails, many in one unordered insert; an id that is there already is no error. */
 export function createInserts({ mails, lingerMs }: WriteDeps) {
@@ -41,39 +47,9 @@ export function createInserts({ mails, lingerMs }: WriteDeps) {
     maxItems: 500,
     concurrency: 2,
     keyOf: ({ _id }) => _id,
-    commit: (documents) => reach(() => insertAll(mails, documents)),
+    commit: (documents) => reach(() => insertAll(mails, documents, ownBody)),
   });
   return (mail: MailRecord) => group.add(documentOf(mail));
-}
-
-/**
- * Inserts what is not there. After an error the database is asked what it has (majority), since a
- * write-concern error or a lost answer says nothing about each document, and one that comes of the
- * driver's second try nothing about its first.
- */
-export async function insertAll(
-  collection: Collection<StoredDocument>,
-  documents: StoredDocument[],
-): Promise<Settled<"inserted" | "present">[]> {
-  try {
-    await collection.insertMany(documents, { ordered: false });
-    return documents.map(() => ({ value: "inserted" }));
-  } catch (error) {
-    const refused = new Map(
-      writeErrorsOf(error).map((refusal) => [refusal.index, refusal] as const),
-    );
-    const ids = documents.map(({ _id }) => _id);
-    const there = await collection
-      .find({ _id: { $in: ids } }, { projection: { _id: 1 } })
-      .toArray();
-    const present = new Set(there.map(({ _id }) => _id));
-    return documents.map(({ _id }, index) => {
-      const refusal = refused.get(index);
-      if (present.has(_id))
-        return { value: refusal?.code === duplicateKey ? "present" : "inserted" };
-      return { error: refusalOf(refusal, error) };
-    });
-  }
 }
 
 /**
@@ -247,29 +223,14 @@ export function writeAsPerson(
   const writeId = newWriteId();
   const update = updateOf({ ...change, releaseLease }, writeId);
   return reach(async () => {
-    const matched = await mails.updateOne(filter, update).then(
-      ({ matchedCount }) => matchedCount,
-      async (error: unknown) => {
-        if (!isPassing(error) || isWithoutServer(error)) throw error;
-        if ((await mails.findOne({ _id: mailId, writeId } as object)) === null) throw error;
-        return 1;
-      },
-    );
-    return matched === 1 ? "written" : "refused";
+    const isDone = async () => (await mails.findOne({ _id: mailId, writeId } as object)) !== null;
+    try {
+      const { matchedCount } = await mails.updateOne(filter, update);
+      // What the driver's first try has done does not match its second any more.
+      return matchedCount === 1 || (await isDone()) ? "written" : "refused";
+    } catch (error) {
+      if (!isPassing(error) || isWithoutServer(error) || !(await isDone())) throw error;
+      return "written";
+    }
   });
-}
-
-function writeErrorsOf(error: unknown): { index: number; code: number; errmsg?: string }[] {
-  if (!(error instanceof MongoBulkWriteError)) return [];
-  return [error.writeErrors].flat().map(({ index, code, errmsg }) => ({
-    index,
-    code,
-    ...(errmsg === undefined ? {} : { errmsg }),
-  }));
-}
-
-function refusalOf(refusal: { code: number; errmsg?: string } | undefined, error: unknown): Error {
-  if (refusal !== undefined && !isPassingCode(refusal.code))
-    return new TerminalError("STORE_WRITE_REFUSED", refusal.errmsg ?? messageOf(error));
-  return new RetryableError("STORE_WRITE_UNCERTAIN", messageOf(error), { cause: error });
 }

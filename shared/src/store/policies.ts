@@ -4,6 +4,7 @@ import { TerminalError } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import { policyDocumentSchema, type PolicyDocument } from "../policy/document.ts";
 import { collectionOf, durable, reach } from "./connection.ts";
+import { upserting } from "./inserts.ts";
 
 /** The collection `policies`. All methods throw RetryableError STORE_UNREACHABLE while the database is away. */
 export interface PolicyStore {
@@ -65,28 +66,30 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
     replace: (documents, { keepOthers = false } = {}) =>
       reach(async () => {
         let stored = 0;
-        await client.withSession((session) =>
-          session.withTransaction(
-            async () => {
-              await controls.updateOne(
-                { _id: counterId },
-                // Put back to an older state and changed again, a number comes twice; the mark does not.
-                { $inc: { revision: 1 }, $set: { mark: newToken() } },
-                { upsert: true, session },
-              );
-              stored = await revision(session);
-              const ids = documents.map(({ _id }) => _id);
-              if (!keepOthers)
-                await policies.deleteMany({ _id: { $gte: "", $nin: ids } }, { session });
-              for (const { _id, ...fields } of documents)
-                await policies.replaceOne(
-                  { _id },
-                  { ...fields, revision: stored },
-                  { upsert: true, session },
-                );
-            },
-            { writeConcern: durable.writeConcern, readConcern: new ReadConcern("snapshot") },
-          ),
+        const store = async (session: ClientSession) => {
+          await controls.updateOne(
+            { _id: counterId },
+            // Put back to an older state and changed again, a number comes twice; the mark does not.
+            { $inc: { revision: 1 }, $set: { mark: newToken() } },
+            { upsert: true, session },
+          );
+          stored = await revision(session);
+          const ids = documents.map(({ _id }) => _id);
+          if (!keepOthers) await policies.deleteMany({ _id: { $gte: "", $nin: ids } }, { session });
+          for (const { _id, ...fields } of documents)
+            await policies.replaceOne(
+              { _id },
+              { ...fields, revision: stored },
+              { upsert: true, session },
+            );
+        };
+        const concerns = {
+          writeConcern: durable.writeConcern,
+          readConcern: new ReadConcern("snapshot"),
+        };
+        // As a whole: nothing of a transaction that was refused is there.
+        await upserting(() =>
+          client.withSession((session) => session.withTransaction(() => store(session), concerns)),
         );
         return stored;
       }),

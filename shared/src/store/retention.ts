@@ -2,7 +2,7 @@ import type { Collection, Db } from "mongodb";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import { bodyRefSchema, type BodyRef } from "../mail/record.ts";
-import type { BodyStore } from "./bodies.ts";
+import { createBodyRemoval, type BodyRemoval } from "./body-removal.ts";
 import { collectionOf, reach, type StoredDocument } from "./connection.ts";
 import { createOrphanSweep } from "./orphans.ts";
 import { mendUnseen } from "./unseen-mails.ts";
@@ -31,7 +31,6 @@ export interface RetentionDeps {
   db: Db;
   clock: Clock;
   log: Logger;
-  bodies: Pick<BodyStore, "delete">;
 }
 
 type Mails = Collection<StoredDocument>;
@@ -41,11 +40,12 @@ const batchesPerSweep = 20;
 
 export function createRetention(deps: RetentionDeps): Retention {
   const mails = collectionOf(deps.db, "mails");
-  const sweepOrphans = createOrphanSweep({ ...deps, mails });
+  const removal = createBodyRemoval({ ...deps, mails });
+  const sweepOrphans = createOrphanSweep({ ...deps, mails, removal });
   return {
     sweep: () =>
       reach(async () => {
-        const expired = await removeExpired(deps, mails);
+        const expired = await removeExpired(deps, mails, removal);
         const orphans = await sweepOrphans();
         const unseen = await mendUnseen({ ...deps, mails });
         return { mails: expired.mails, bodies: expired.bodies + orphans, unseen };
@@ -55,11 +55,13 @@ export function createRetention(deps: RetentionDeps): Retention {
 
 /**
  * Removes mails behind their `expireAt`: the mail first, then its body if no sibling needs it. The
- * TTL index would do the first part alone, an hour later; what then stays is an orphan.
+ * TTL index would do the first part alone, an hour later; what then stays is an orphan, as is the body
+ * of a mail that was to go within minutes.
  */
 async function removeExpired(
   deps: RetentionDeps,
   mails: Mails,
+  removal: BodyRemoval,
 ): Promise<{ mails: number; bodies: number }> {
   const removed = { mails: 0, bodies: 0 };
   for (let round = 0; round < batchesPerSweep; round++) {
@@ -72,7 +74,7 @@ async function removeExpired(
     removed.mails += (await mails.deleteMany({ _id: { $in: ids }, ...expired })).deletedCount;
     const parents = await removeEmptySplits(mails, found);
     removed.mails += parents.length;
-    removed.bodies += await removeUnneeded(deps, mails, [...found, ...parents].flatMap(bodiesOf));
+    removed.bodies += await removeBodies(removal, [...found, ...parents].flatMap(bodiesOf));
     if (found.length < batch) break;
   }
   return removed;
@@ -98,29 +100,13 @@ async function removeEmptySplits(
   return parents;
 }
 
-async function removeUnneeded(
-  { bodies }: RetentionDeps,
-  mails: Mails,
-  refs: BodyRef[],
-): Promise<number> {
-  const byId = new Map(refs.map((ref) => [ref.id, ref]));
-  const needed = await neededBodies(mails, [...byId.keys()]);
-  const unneeded = [...byId.values()].filter(({ id }) => !needed.has(id));
-  for (const ref of unneeded) await bodies.delete(ref);
-  return unneeded.length;
-}
-
-/** Those of the body ids to which a mail points, as its own or its changed body. */
-export async function neededBodies(mails: Mails, ids: readonly string[]): Promise<Set<string>> {
-  const among = { $in: [...ids] };
-  const [own, changed] = await Promise.all([
-    mails.find({ "body.id": among }, { projection: { "body.id": 1 } }).toArray(),
-    mails.find({ "enriched.body.id": among }, { projection: { "enriched.body.id": 1 } }).toArray(),
-  ]);
-  const needed = new Set<string>();
-  for (const { body } of own) needed.add((body as BodyRef).id);
-  for (const { enriched } of changed) needed.add((enriched as { body: BodyRef }).body.id);
-  return needed;
+async function removeBodies(removal: BodyRemoval, refs: BodyRef[]): Promise<number> {
+  let removed = 0;
+  for (const form of ["document", "gridfs"] as const) {
+    const ids = refs.filter((ref) => ref.form === form).map(({ id }) => id);
+    removed += await removal.remove(form, [...new Set(ids)]);
+  }
+  return removed;
 }
 
 function bodiesOf({ body, enriched }: StoredDocument): BodyRef[] {

@@ -4,6 +4,7 @@ import { messageOf } from "../errors.ts";
 import { mailIdOf, type Adopted } from "./adoption.ts";
 import { collectionOf, durable, isPassing } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import { upserting } from "./inserts.ts";
 import type { SourceConfig } from "./source-config.ts";
 
 /** A record that may wait for adoption, of which nothing is known yet but its `_id`. */
@@ -91,7 +92,9 @@ export function sourceRecords(
 
     async passed(id) {
       if (source.mark || !(id instanceof ObjectId)) return;
-      await checkpoints.updateOne({ _id: source.name }, { $max: { last: id } }, { upsert: true });
+      await upserting(() =>
+        checkpoints.updateOne({ _id: source.name }, { $max: { last: id } }, { upsert: true }),
+      );
     },
   };
 }

@@ -63,11 +63,18 @@ export function claimSuspect(
       ({ matchedCount }) => matchedCount,
       (error: unknown) => buryUnclaimable(deps, filter, error),
     );
-    if (matched === 0) return undefined;
+    // What the driver's first try has leased does not match its second any more.
+    const isOurs = matched > 0 || (await isLeased(mails, found._id, token));
+    if (!isOurs) return undefined;
     const document = await readSuspect(mails, found._id, token);
     const [mail] = await readClaimed(deps, [document], token, validUntil(clock, sentMs, leaseMs));
     return mail;
   });
+}
+
+async function isLeased(mails: ClaimDeps["mails"], id: string, token: string): Promise<boolean> {
+  const options = { projection: { _id: 1 } };
+  return (await mails.findOne({ _id: id, "lease.token": token }, options)) !== null;
 }
 
 /**

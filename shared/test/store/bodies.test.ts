@@ -57,15 +57,4 @@ describe("bodies", () => {
       await expect(got).rejects.toMatchObject({ code: "STORE_BODY_CORRUPT" });
     }
   });
-
-  it("leave nothing behind when they are deleted, once or twice", async () => {
-    const { store, db } = database();
-    for (const size of [10, 9_000_000]) {
-      const ref = await store.bodies.put(Buffer.alloc(size));
-      await store.bodies.delete(ref);
-      await store.bodies.delete(ref);
-      await expect(store.bodies.get(ref)).rejects.toMatchObject({ code: "STORE_BODY_MISSING" });
-      expect(await db.collection("bodies.chunks").countDocuments({ files_id: ref.id })).toBe(0);
-    }
-  });
 });

@@ -101,9 +101,12 @@ describe("a body, where the database says", () => {
     },
   );
 
+  let larger = 9 * 1024 * 1024;
+
   it.each(twice)("%s (%i times): a large one is whole or not there", async (_, times, fault) => {
     const struck = proxy.strike({ command: "insert", collection: "bodies.chunks", times, fault });
-    const raw = Buffer.alloc(9 * 1024 * 1024, "x");
+    // No other has this length.
+    const raw = Buffer.alloc(++larger, "x");
     const ref = await orRetryable(store.bodies.put(raw));
     expect(struck.hits).toBeGreaterThan(0);
     if (ref === "open") {
@@ -111,7 +114,6 @@ describe("a body, where the database says", () => {
       expect(await files.countDocuments({ length: raw.length })).toBe(0);
     } else {
       expect((await database().store.bodies.get(ref)).equals(raw)).toBe(true);
-      await database().store.bodies.delete(ref);
     }
   });
 });

@@ -100,8 +100,14 @@ describe("reads and writes", () => {
     await mails.waiting();
     await mails.routesWaiting("ready");
     await policies.all();
-    await bodies.delete(body);
-    await bodies.delete(large);
+    const old = { createdAt: new Date(0), uploadDate: new Date(0) };
+    for (const { id } of [await bodies.put(Buffer.from("old")), large])
+      for (const collection of ["bodies", "bodies.files"])
+        await database()
+          .db.collection(collection)
+          .updateOne({ _id: id as never }, { $set: old });
+    // What the first sweep finds, the second removes.
+    await retention.sweep();
     await retention.sweep();
     await client.close();
 

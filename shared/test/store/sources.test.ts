@@ -120,12 +120,12 @@ describe("adoption", () => {
       const { store, uri, name, db } = database();
       const records = Array.from({ length: 30 }, () => nativeRecord());
       await collectionOf(source).insertMany(records);
-      const bodiesBefore = await db.collection("bodies").countDocuments();
       const other = await openStore(uri, name);
       await Promise.all([store, other, store].map((each) => each.sources.adopt(source, adopting)));
       await other.close();
       expect(await db.collection("mails").countDocuments()).toBe(30);
-      expect((await db.collection("bodies").countDocuments()) - bodiesBefore).toBe(30);
+      // Who was too late leaves its body to the sweep: it does not know what it may remove.
+      for (const record of records) await store.bodies.get((await mailOf(source, record)).body);
     },
   );
 

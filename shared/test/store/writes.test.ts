@@ -35,8 +35,8 @@ describe("inserts", () => {
     const other = await openStore(uri, name);
     const mail = newMail();
     const results = await Promise.all(
-      [store, store, other, other, store].map((each) =>
-        each.mails.insert({ ...mail, reason: String(each === other) }),
+      [store, store, other, other, store].map((each, place) =>
+        each.mails.insert({ ...mail, body: { ...mail.body, id: `body-${place}` } }),
       ),
     );
     expect(results.filter((result) => result === "inserted")).toHaveLength(1);
@@ -45,11 +45,13 @@ describe("inserts", () => {
     await other.close();
   });
 
-  it("leaves a mail that is there as it is", async () => {
+  it("leaves a mail that is there as it is, and tells by the body whether it is another's", async () => {
     const { store } = database();
     const mail = newMail();
     await store.mails.insert(mail);
-    expect(await store.mails.insert({ ...mail, reason: "another" })).toBe("present");
+    expect(await store.mails.insert({ ...mail, reason: "again" })).toBe("inserted");
+    const body = { ...mail.body, id: "another" };
+    expect(await store.mails.insert({ ...mail, body, reason: "another" })).toBe("present");
     expect((await store.mails.get(mail._id))?.reason).toBeUndefined();
   });
 

@@ -142,6 +142,16 @@ export const bugs = {
         },
       })),
   },
+  "present-by-refusal": {
+    is: "a refused insert is another's mail, and the body that was put for it is removed",
+    breaks: ["I1"],
+    driver: ({ set }) => ({
+      onRefused: (process, collection, doc) => {
+        if (collection !== "mails" || doc["parentId"] !== undefined) return;
+        set.delete("bodies", { _id: (doc["body"] as { id: string }).id }, process);
+      },
+    }),
+  },
 } satisfies Record<string, Bug>;
 
 export type BugName = keyof typeof bugs;

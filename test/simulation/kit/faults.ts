@@ -17,6 +17,8 @@ export interface FaultProfile {
   lostRequests: number;
   lostAnswers: number;
   partlyDone: number;
+  /** The driver's first try of a write is done late, beside its second. */
+  doneTwice: number;
   slowDatabase: number;
   /** Processes that die or stand still at one of their requests, messages or replies. */
   killsAtRequest: number;
@@ -59,11 +61,13 @@ export function chooseFaults(random: Random): FaultProfile {
   const every = (probability: number, leastMs: number) =>
     random.chance(probability) ? random.between(leastMs, 8 * leastMs) : Infinity;
   const isCalm = random.chance(0.03);
+  const retries = random.fork("retries");
   return {
     healMs: isCalm ? 0 : random.between(2_000, 18_000),
     lostRequests: some(0.3, 0.1),
     lostAnswers: some(0.3, 0.15),
     partlyDone: some(0.2, 0.1),
+    doneTwice: retries.chance(0.25) ? retries.next() * 0.2 : 0,
     slowDatabase: random.chance(0.15) ? random.between(2, 400) : 1,
     killsAtRequest: some(0.3, 0.03),
     pausesAtRequest: some(0.3, 0.02),
@@ -98,11 +102,13 @@ export class Nemesis {
   readonly #world: World;
   readonly #profile: FaultProfile;
   readonly #random: Random;
+  readonly #retries: Random;
   #healed: boolean;
 
   constructor(world: World, profile: FaultProfile) {
     this.#world = world;
     this.#profile = profile;
+    this.#retries = world.random.fork("retries");
     this.#random = world.random.fork("faults");
     this.#healed = profile.healMs === 0;
   }
@@ -249,6 +255,9 @@ export class Nemesis {
       backMs: random.around(0.4) * profile.slowDatabase,
       kind: this.#kindOf(process),
     };
+    if (fate.kind === "ok" && this.#retries.chance(profile.doneTwice)) {
+      Object.assign(fate, { kind: "twice", firstTakes: this.#retries.next() });
+    }
     if (random.chance(profile.killsAtRequest)) fate.killsAsker = true;
     const { nowMs } = this.#world.time;
     if (this.#world.set.deposedUntilMs > nowMs && random.chance(0.3)) fate.isDeposed = true;

@@ -41,9 +41,9 @@ export function ingestProgram(truths: readonly Truth[]): Program {
 async function accept(world: World, database: Database, truth: Truth): Promise<void> {
   try {
     const body = await database.bodies.put(truth.raw);
-    await database.mails.insert(recordOf(truth, body, database.clock.now()));
+    const found = await database.mails.insert(recordOf(truth, body, database.clock.now()));
     world.note("accepted", truth.id);
-    world.invariants.conservation.onAcknowledged(truth.id);
+    world.invariants.conservation.onAcknowledged(truth.id, found);
   } catch (error) {
     if (!(error instanceof RsError)) throw error;
     world.note("not accepted", truth.id);

@@ -1,6 +1,7 @@
 import {
   MongoBulkWriteError,
   MongoNetworkError,
+  MongoServerError,
   MongoServerSelectionError,
   MongoWriteConcernError,
   type BulkWriteResult,
@@ -19,8 +20,12 @@ export interface Fate {
   /**
    * `lost`: it never came there; `unanswered`: done, but the connection broke; `partly`: of a bulk
    * only the first half was done before that. The client hears of a network error each time.
+   * `twice`: of a write that the driver repeats, the first try is done late, beside the second, whose
+   * answer it is that the client hears.
    */
-  kind: "ok" | "lost" | "unanswered" | "partly";
+  kind: "ok" | "lost" | "unanswered" | "partly" | "twice";
+  /** With `twice`: the part of the operations that the first try does before the second comes to them. */
+  firstTakes?: number;
   /** A read goes to a primary that has been deposed and does not know. */
   isDeposed?: boolean;
   /** The asking process dies when the server has done it, before it hears of that. */
@@ -37,6 +42,8 @@ export interface DriverDeps {
   isHasty?: (process: VirtualProcess, filter: Fields) => boolean;
   /** A planted bug: what is asked instead of this filter. */
   filterOf?: (process: VirtualProcess, filter: Fields) => Fields;
+  /** A planted bug: hears of each document that was refused, since its id is there. */
+  onRefused?: (process: VirtualProcess, collection: string, doc: Fields) => void;
 }
 
 /** As set on every handle of ours (connection.ts). */
@@ -69,11 +76,23 @@ export class Connection {
     });
   }
 
-  /** A write that counts once the majority has it. `steps` are done in order, some may be cut off. */
-  write<T>(what: string, steps: ((write: Write<T>) => void)[], value: T, hasty = false) {
-    return this.#call<T>(what, (answer, { kind }) => {
-      const write: Write<T> = { value };
+  /**
+   * A write that counts once the majority has it. `steps` are done in order, some may be cut off.
+   * `once`: the driver does not repeat it, as all that may touch many documents.
+   */
+  write<T extends object>(
+    what: string,
+    steps: ((write: Write<T>) => void)[],
+    value: T,
+    how: { hasty?: boolean; once?: boolean } = {},
+  ) {
+    const { hasty = false, once = false } = how;
+    return this.#call<T>(what, (answer, { kind, firstTakes = 0 }) => {
+      const write: Write<T> = { value: { ...value } };
       const done = kind === "partly" ? steps.slice(0, steps.length >> 1) : steps;
+      const first: Write<T> = { value: { ...value } };
+      const taken = kind === "twice" && !once ? Math.round(firstTakes * done.length) : 0;
+      for (const step of done.slice(0, taken)) step(first);
       for (const step of done) step(write);
       const outcome = () => {
         if (write.refused === undefined) return write.value;
@@ -135,7 +154,8 @@ export class Connection {
         if (fate.isDeposed !== true) this.#term = set.term;
         serve((outcome) => {
           if (fate.killsAsker === true) process.end();
-          answer(fate.kind === "ok" ? outcome : () => this.#broken(what));
+          const isHeard = fate.kind === "ok" || fate.kind === "twice";
+          answer(isHeard ? outcome : () => this.#broken(what));
         }, fate);
       };
       time.after(fate.toMs, undefined, () => arrive(time.nowMs + selectionMs));
@@ -161,6 +181,7 @@ function wrapped(what: string, error: MongoError): Error {
 function bulkError(what: string, code: number, message: string, write: Write<unknown>): Error {
   const { refused = [] } = write;
   if (!isBulk(what)) {
+    if (refused.length > 0) return new MongoServerError({ code, errmsg: message });
     const writeConcernError = { code, errmsg: message } as never;
     return new MongoWriteConcernError({ ok: 1, writeConcernError });
   }

@@ -27,6 +27,8 @@ interface BulkOperation {
   updateMany?: { filter: Fields; update: Fields };
 }
 
+const duplicate = { code: 11_000, errmsg: "E11000 duplicate key" };
+
 class VirtualCollection {
   readonly #connection: Connection;
   readonly #set: ReplicaSet;
@@ -77,8 +79,11 @@ class VirtualCollection {
     const by = this.#connection.process;
     const value = { insertedCount: 0 };
     const steps = docs.map((doc, index) => (write: Write<typeof value>) => {
-      if (this.#set.insert(this.#name, doc, by)) value.insertedCount += 1;
-      else (write.refused ??= []).push({ index, code: 11_000, errmsg: "E11000 duplicate key" });
+      if (this.#set.insert(this.#name, doc, by)) write.value.insertedCount += 1;
+      else {
+        (write.refused ??= []).push({ index, ...duplicate });
+        this.#connection.deps.onRefused?.(by, this.#name, doc);
+      }
     });
     return this.#connection.write(`insert ${this.#name}`, steps, value);
   }
@@ -95,11 +100,24 @@ class VirtualCollection {
     const filter = this.#filter(given);
     const by = this.#connection.process;
     const value = { matchedCount: 0 };
-    const step = () => {
-      value.matchedCount = this.#set.update(this.#name, filter, update, { ...options, by });
+    const step = this.#upserting<typeof value>(filter, options.upsert, (write) => {
+      write.value.matchedCount = this.#set.update(this.#name, filter, update, { ...options, by });
+    });
+    const how = { hasty: this.#isHasty(filter), once: options.many };
+    return this.#connection.write(`update ${this.#name}`, [step], value, how);
+  }
+
+  /** Where the first try of an upsert has inserted what the second looked for in vain, that is refused. */
+  #upserting<T>(filter: Fields, upsert = false, step: (write: Write<T>) => void) {
+    let isInserted = false;
+    return (write: Write<T>) => {
+      if (isInserted) {
+        write.refused = [{ index: 0, ...duplicate }];
+        return;
+      }
+      isInserted = upsert && this.#set.findLocal(this.#name, filter).length === 0;
+      step(write);
     };
-    const hasty = this.#isHasty(filter);
-    return this.#connection.write(`update ${this.#name}`, [step], value, hasty);
   }
 
   bulkWrite(operations: BulkOperation[]): Promise<{ matchedCount: number }> {
@@ -111,28 +129,30 @@ class VirtualCollection {
       const many = operation.updateMany !== undefined;
       const filter = this.#filter(one.filter);
       try {
-        value.matchedCount += this.#set.update(this.#name, filter, one.update, { many, by });
+        const matched = this.#set.update(this.#name, filter, one.update, { many, by });
+        write.value.matchedCount += matched;
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         (write.refused ??= []).push({ index, code: error.code, errmsg: error.message });
       }
     });
-    return this.#connection.write(`bulk ${this.#name}`, steps, value);
+    const once = operations.some(({ updateMany }) => updateMany !== undefined);
+    return this.#connection.write(`bulk ${this.#name}`, steps, value, { once });
   }
 
   replaceOne(filter: Fields, doc: Fields, { upsert = false } = {}) {
     const value = { matchedCount: 0 };
     const by = this.#connection.process;
-    const step = () => {
-      value.matchedCount = this.#set.replace(this.#name, filter, doc, { upsert, by });
-    };
+    const step = this.#upserting<typeof value>(filter, upsert, (write) => {
+      write.value.matchedCount = this.#set.replace(this.#name, filter, doc, { upsert, by });
+    });
     return this.#connection.write(`replace ${this.#name}`, [step], value);
   }
 
   deleteOne(filter: Fields) {
     const value = { deletedCount: 0 };
-    const step = () => {
-      value.deletedCount = this.#set.delete(this.#name, filter, this.#connection.process);
+    const step = (write: Write<typeof value>) => {
+      write.value.deletedCount = this.#set.delete(this.#name, filter, this.#connection.process);
     };
     return this.#connection.write(`delete ${this.#name}`, [step], value);
   }

@@ -15,9 +15,10 @@ export class Conservation {
     this.#deliveries = deliveries;
   }
 
-  /** Ingest has answered 250. */
-  onAcknowledged(mailId: string): void {
+  /** Ingest has answered 250. Nobody else stores mail under its ids. */
+  onAcknowledged(mailId: string, found: "inserted" | "present"): void {
     this.#acknowledged.add(mailId);
+    if (found === "present") this.#broken(mailId, "its own record is taken for another's");
     if (!this.#world.set.majority("mails").has(mailId)) {
       this.#broken(mailId, "acknowledged, and the majority does not have it");
     }
@@ -89,6 +90,16 @@ export class Conservation {
         origin.name === mailId &&
         this.#world.rawOf(body.id).includes(address),
     );
+  }
+
+  /** Bodies are removed with, or long after, the last record that points to them. */
+  onBodyRemoved(bodyId: string): void {
+    const { set } = this.#world;
+    const mails = [...mailsIn(set.local("mails")), ...mailsIn(set.majority("mails"))];
+    const owner = mails.find(
+      ({ body, enriched }) => body.id === bodyId || enriched?.body?.id === bodyId,
+    );
+    if (owner !== undefined) this.#broken(owner._id, "the body to which it points is removed");
   }
 
   atEnd(): void {

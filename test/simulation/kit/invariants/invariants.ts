@@ -40,6 +40,9 @@ export class Invariants {
     this.#fates = new Fates(world, this.deliveries, this.works);
     world.set.onApplied = (entry) => {
       if (entry.collection === "mails") this.#onApplied(entry);
+      if (entry.collection === "bodies" && entry.kind === "delete") {
+        this.conservation.onBodyRemoved(entry.id);
+      }
     };
     world.set.onCommitted = (entry) => {
       if (entry.collection === "mails") this.conservation.onCommitted(entry);

@@ -1,0 +1,86 @@
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { MongoClient } from "mongodb";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { startMongoDb, type PrivateMongoDb } from "../../../start/src/mongodb.ts";
+import { createSilentLogger } from "../../src/logger.ts";
+import { createClient } from "../../src/store/connection.ts";
+import { createStores, type Database } from "../../src/store/database.ts";
+import { newMail, openStore } from "./test-database.ts";
+
+/*
+ * The driver gives a connection up that is silent for `socketTimeoutMS`, and sends the write again on
+ * another one. Where the server stood still meanwhile and goes on, it has both tries before it.
+ */
+
+const name = "second_try";
+let folder = "";
+let server: PrivateMongoDb;
+let client: MongoClient;
+let opened: Database;
+let store: Pick<Database, "mails">;
+let connections = 0;
+const idle = 4;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rs-agent-test-second-try-"));
+  // A server of its own: it is stopped, and others must not wait for that.
+  server = await startMongoDb({ dataDir: folder, report: () => undefined });
+  opened = await openStore(server.uri, name);
+  // Nothing but the write itself finds out that the server stands still.
+  const options = `socketTimeoutMS=1500&heartbeatFrequencyMS=300000&minPoolSize=${idle}`;
+  client = createClient(`${server.uri}&${options}`);
+  client.on("connectionReady", () => (connections += 1));
+  client.on("connectionClosed", () => (connections -= 1));
+  const { clock } = opened;
+  store = createStores({ client, name, clock, log: createSilentLogger(), lingerMs: 2 });
+});
+
+afterAll(async () => {
+  process.kill(server.pid, "SIGCONT");
+  await client.close();
+  await opened.close();
+  await server.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Does something while the server stands still, until the driver sends it for a second time. */
+async function whileItStandsStill<T>(work: () => Promise<T>): Promise<T> {
+  // Idle connections, so that the second try goes out at once.
+  await client.connect();
+  await vi.waitFor(() => expect(connections).toBeGreaterThanOrEqual(idle));
+  process.kill(server.pid, "SIGSTOP");
+  try {
+    const first = once(client, "connectionCheckedOut");
+    const done = work();
+    await first;
+    await Promise.race([once(client, "connectionCheckedOut"), done]);
+    process.kill(server.pid, "SIGCONT");
+    return await done;
+  } finally {
+    process.kill(server.pid, "SIGCONT");
+  }
+}
+
+it("I1: a server that stood still runs both tries of a write: what is there is known as ours", async () => {
+  for (let round = 1; round <= 6; round++) {
+    const bodies = await Promise.all(
+      Array.from({ length: 30 }, (_, place) =>
+        opened.bodies.put(Buffer.from(`Subject: ${round} ${place}\r\n\r\n`)),
+      ),
+    );
+    const mails = bodies.map((body) => newMail({ body }));
+    const insertAll = () => Promise.all(mails.map((mail) => store.mails.insert(mail)));
+    const found = await whileItStandsStill(insertAll).catch(() =>
+      // On a busy machine the second try may have been too late as well: the answer is open then.
+      vi.waitFor(insertAll),
+    );
+    expect(found.filter((each) => each !== "inserted")).toEqual([]);
+    for (const { _id, body } of mails) {
+      expect((await opened.mails.get(_id))?.body.id).toBe(body.id);
+      await opened.bodies.get(body);
+    }
+  }
+}, 120_000);

@@ -1,0 +1,120 @@
+import { setImmediate } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { newMailId } from "@rs-agent/shared/ids.ts";
+import { createSilentLogger } from "@rs-agent/shared/logger.ts";
+import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { createStores } from "@rs-agent/shared/store/database.ts";
+import { connectDriver } from "./kit/database/driver.ts";
+import { ReplicaSet } from "./kit/database/replica-set.ts";
+import { Random } from "./kit/random.ts";
+import { VirtualProcess, VirtualTime } from "./kit/virtual-time.ts";
+
+/** The stores on a virtual driver whose every write is tried twice: the first try does its part beside the second. */
+function storesWith(firstTakes: number) {
+  const time = new VirtualTime();
+  const set = new ReplicaSet(time, () => 0.1);
+  const process = new VirtualProcess(time, "service", "dispatcher", new Random(1, "service"));
+  const fateOf = () => ({ toMs: 0.1, backMs: 0.1, kind: "twice", firstTakes }) as const;
+  const client = connectDriver({ time, set, fateOf, streamDelayMs: () => 1 }, process);
+  const log = createSilentLogger();
+  return {
+    time,
+    set,
+    ...createStores({ client, name: "db", clock: process.clock, log, lingerMs: 0 }),
+  };
+}
+
+const now = new Date(Date.UTC(2026, 0, 1));
+
+function newMail(body: BodyRef, given: Partial<MailRecord> = {}): MailRecord {
+  const client = { address: "192.0.2.1", name: "", helo: "" };
+  return {
+    _id: newMailId(),
+    v: recordVersion,
+    state: "incoming",
+    next: "plan",
+    dueAt: now,
+    origin: { via: "smtp", name: "test" },
+    smtp: { mailFrom: "ann@example.org", rcptTo: ["bob@example.net"], client },
+    recipients: [{ address: "bob@example.net", outcome: "open", attempts: 0 }],
+    receivedAt: now,
+    body,
+    verdicts: {},
+    history: [],
+    ...given,
+  };
+}
+
+describe.each([0.5, 1])("a write whose first try does %d of it beside the second", (part) => {
+  let stores: ReturnType<typeof storesWith>;
+  let isOver = false;
+  let running: Promise<void>;
+
+  beforeEach(() => {
+    stores = storesWith(part);
+    isOver = false;
+    const run = async () => {
+      while (!isOver) {
+        await stores.time.run(() => isOver, Infinity);
+        await setImmediate();
+      }
+    };
+    running = run();
+  });
+
+  afterEach(async () => {
+    isOver = true;
+    await running;
+  });
+
+  const put = () => stores.bodies.put(Buffer.from("Subject: x\r\n\r\n"));
+
+  it("I1: new mails are ours, and so are their bodies", async () => {
+    const mails = (await Promise.all(Array.from({ length: 6 }, put))).map((body) => newMail(body));
+    const found = await Promise.all(mails.map((mail) => stores.mails.insert(mail)));
+    expect(new Set(found)).toEqual(new Set(["inserted"]));
+    expect(stores.set.majority("mails").size).toBe(6);
+    for (const { body } of mails) await stores.bodies.get(body);
+  });
+
+  it("a mail that another has stored under this id is present, and stays", async () => {
+    const mail = newMail(await put());
+    await stores.mails.insert(mail);
+    expect(await stores.mails.insert({ ...mail, body: await put() })).toBe("present");
+    expect((await stores.mails.get(mail._id))?.body).toEqual(mail.body);
+  });
+
+  it("progress is written once, and counts as written", async () => {
+    const mail = newMail(await put());
+    await stores.mails.insert(mail);
+    const states = ["incoming"] as const;
+    const claim = { states, next: "plan", limit: 1, owner: "me", leaseMs: 5_000 };
+    const [claimed] = await stores.mails.claim(claim);
+    const change = { set: { state: "processing" }, history: { at: now, event: "planned" } };
+    expect(await stores.mails.write(mail._id, claimed?.token ?? "", change)).toBe("written");
+    expect((await stores.mails.get(mail._id))?.history).toHaveLength(1);
+  });
+
+  it("a person's change is written, not refused", async () => {
+    const mail = newMail(await put());
+    await stores.mails.insert(mail);
+    const change = { set: { state: "held" } };
+    const guard = { states: ["incoming"], unleased: false } as const;
+    expect(await stores.mails.writeAs(mail._id, guard, change)).toBe("written");
+  });
+
+  it("a suspect that is claimed is in hand", async () => {
+    const mail = newMail(await put(), { unended: 3 });
+    await stores.mails.insert(mail);
+    const claim = { states: ["incoming"], owner: "me", leaseMs: 5_000, without: [] } as const;
+    const claimed = await stores.mails.claimSuspect({ ...claim, token: "t".repeat(32) });
+    expect(claimed?.mail._id).toBe(mail._id);
+  });
+
+  it("what is stored for the first time by an upsert is stored", async () => {
+    await stores.controls.pause("plan", "ann");
+    expect(await stores.controls.paused()).toEqual(["plan"]);
+    await stores.actors.report("dispatcher-1", "dispatcher", { held: 1 });
+    expect(stores.set.majority("actors").get("dispatcher-1")?.snapshot).toEqual({ held: 1 });
+  });
+});
