@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -6,8 +7,8 @@ export default defineConfig({
     globalSetup: ["test/set-up/servers.ts"],
     setupFiles: ["test/set-up/properties.ts", "test/set-up/patience.ts", "test/set-up/clean-up.ts"],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
-    // Most of a test's time is spent waiting for others.
-    maxWorkers: 2,
+    // Most of a test's time is spent waiting for others: more of them than cores.
+    maxWorkers: Math.max(3, availableParallelism() + 1),
     // Each wait inside has patience of its own, which grows with the load (test/set-up/patience.ts).
     testTimeout: 360_000,
     hookTimeout: 360_000,
