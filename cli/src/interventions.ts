@@ -13,6 +13,7 @@ import type { CheckKind } from "@rs-agent/shared/mail/verdict.ts";
 import { laneOf } from "@rs-agent/shared/mail/lane.ts";
 import { findingText, nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { printable } from "./terminal.ts";
 
 /**
  * What a person may do with a mail, as pure functions: the record in, the guarded change out. None
@@ -81,9 +82,18 @@ function by(person: string, one: NamedFinding, at: Date): Override {
   return { ...one, by: person, at };
 }
 
-/** As a shell takes it; the name of a finding comes from a signature and may hold anything. */
+/**
+ * As a terminal shows it and a shell takes it; the name of a finding comes from a signature and may
+ * hold anything.
+ */
 export function quoted(text: string): string {
-  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  return `'${printable(text).replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** Whether a person who copied it from the screen, where lines wrap, means this finding. */
+function isNamed(finding: string, named: readonly string[]): boolean {
+  const bare = (text: string) => printable(text).replace(/\s+/g, "");
+  return named.some((name) => bare(name) === bare(finding));
 }
 
 /**
@@ -97,12 +107,12 @@ export function release(mail: MailRecord, named: readonly string[], actor: Actor
   const list = blockingFindings(mail, actor.now)
     .map(({ finding }) => `--override ${quoted(finding)}`)
     .join(" ");
-  const unknown = named.find((name) => !standing.some(({ finding }) => finding === name));
+  const unknown = named.find((name) => !standing.some(({ finding }) => isNamed(finding, [name])));
   if (unknown !== undefined || (named.length === 0 && standing.length > 0)) {
     const said = unknown === undefined ? "a release names its finding" : `it has no '${unknown}'`;
     throw refused(mail, `${said}; what keeps it back: ${list === "" ? "no finding" : list}`);
   }
-  const chosen = standing.filter(({ finding }) => named.includes(finding));
+  const chosen = standing.filter(({ finding }) => isNamed(finding, named));
   const overrides: Override[] = [
     ...(mail.overrides ?? []),
     ...chosen.map((one) => by(actor.by, one, actor.now)),

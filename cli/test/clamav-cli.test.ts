@@ -9,6 +9,7 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
+import { startFakeClamd } from "../../services/av-worker/test/fake-clamd.ts";
 import { canaryMail } from "@rs-agent/av-worker/canary-mails.ts";
 import { readPathReply } from "../src/clamav/path-reply.ts";
 import { runClamavCli } from "../src/clamav/program.ts";
@@ -190,15 +191,52 @@ describe("readPathReply", () => {
     );
   });
 
+  it("calls whatever ends with FOUND found, if it is not a heuristic's alone (I2)", () => {
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 6 }), (parts) => {
+        const { outcome } = readPathReply(`${parts.join("")} FOUND`, "/a");
+        expect(outcome.result).toBe("infected");
+      }),
+    );
+  });
+
   it("takes the file that clamd names, and the class of what it found", () => {
     expect(readPathReply("/a/x: y.eml: Worm FOUND", "/a")).toEqual({
       path: "/a/x: y.eml",
       outcome: { result: "infected", names: ["Worm"] },
     });
+    expect(readPathReply("/a: Odd: name FOUND", "/a")).toEqual({
+      path: "/a",
+      outcome: { result: "infected", names: ["Odd: name"] },
+    });
+    expect(readPathReply("/a/z: Odd: Heuristics.Encrypted.Zip FOUND", "/a").outcome).toEqual({
+      result: "infected",
+      names: ["Heuristics.Encrypted.Zip"],
+    });
     expect(readPathReply("/a/z: Heuristics.Encrypted.Zip FOUND", "/a").outcome).toMatchObject({
       result: "not-checked",
       reason: "encrypted",
     });
+  });
+});
+
+describe("a name that would steer a terminal", () => {
+  it("is shown escaped, and whole in JSON", async () => {
+    const name = "a\x1b[31mred: \u202eb\r\n";
+    const fake = await startFakeClamd({
+      fault: ({ id }) => ({
+        raw: Buffer.from(`${id}: stream: ${name} FOUND\0`, "utf8").toString("latin1"),
+      }),
+    });
+    const at = ["--port", String(fake.port)];
+    const shown = await run([...at, "scan", "--no-summary", "-"], clean);
+    const json = await run([...at, "--json", "scan", "-"], clean);
+    await fake.close();
+    expect(shown).toMatchObject({
+      code: 1,
+      stdout: "stdin: a\\x1b[31mred: \\u{202e}b\\x0d\\x0a FOUND\n",
+    });
+    expect(JSON.parse(json.stdout)).toMatchObject({ files: [{ names: [name] }] });
   });
 });
 

@@ -63,6 +63,20 @@ describe("release", () => {
     },
   );
 
+  test.each([
+    ["infected: Odd  name\r\n with\x1b[31m 'quotes'", "infected: Odd name with [31m 'quotes'"],
+    [`infected: ${"N".repeat(250)}`, `infected: ${"N".repeat(60)}\n    ${"N".repeat(190)}`],
+    ["infected: 蠕虫 \u202e🐛", "infected: 蠕虫 🐛"],
+  ])("of %j is done by what the screen shows of it", (finding, shown) => {
+    const names = [finding.slice("infected: ".length)];
+    const verdicts = { virus: { ...infected, finding: { kind: "infected" as const, names } } };
+    const mail = quarantinedMail({ verdicts });
+    const { change } = release(mail, [shown], actor);
+    expect(change.set?.overrides).toMatchObject([{ check: "virus", finding }]);
+    expect(stepOf(after(mail, change))).toEqual({ kind: "check", tasks: ["spam"] });
+    expect(() => release(mail, [`${shown}x`], actor)).toThrow("what keeps it back: --override");
+  });
+
   test("of mail that policy holds for a finding is possible, of sent mail not", () => {
     const held = mailWith({ state: "held", verdicts: { virus: infected } });
     expect(release(held, ["infected: Eicar-Signature"], actor).states).toEqual(["held"]);

@@ -113,12 +113,17 @@ function stepsOf({ verdicts, timings, enriched }: MailRecord): string[] {
   return steps;
 }
 
+/** The name of a signature must not steer a terminal. */
+function printable(name: string): string {
+  return name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
+}
+
 function findingText(finding: Finding): string {
   switch (finding.kind) {
     case "clean":
       return "clean";
     case "infected":
-      return `found ${(finding.names[0] ?? "").replace(/\.UNOFFICIAL$/, "")}`;
+      return `found ${printable(finding.names[0] ?? "").replace(/\.UNOFFICIAL$/, "")}`;
     case "ham":
     case "spam":
       return `${finding.kind} (${finding.score.toFixed(1)})`;

@@ -1,20 +1,24 @@
-import { findingOf, parseFound, quote } from "@rs-agent/av-worker/clamd/replies.ts";
+import { findingOf, isFoundReply, quote } from "@rs-agent/av-worker/clamd/replies.ts";
 import { outcomeOf, type FileOutcome } from "./outcome.ts";
 
 /**
  * One reply to CONTSCAN of `asked`: `OK` counts for exactly that path, `FOUND` for whatever file
- * in it clamd names, everything else is an error.
+ * in it clamd names, everything else is an error. Where a colon in a path or in a name makes it
+ * unclear which of the two ends where, the path is the longer one, and the finding stays one.
  */
 export function readPathReply(
   reply: string,
   asked: string,
 ): { path: string; outcome: FileOutcome } {
   if (reply === `${asked}: OK`) return { path: asked, outcome: { result: "clean" } };
-  const cut = reply.lastIndexOf(": ");
-  const path = reply.slice(0, Math.max(cut, 0));
-  const text = reply.slice(cut + 2);
-  if (cut > 0 && parseFound(text) !== undefined) {
-    return { path, outcome: outcomeOf(findingOf(reply, path)) };
+  if (isFoundReply(reply)) {
+    const cut = reply.startsWith(`${asked}: `) ? asked.length : reply.lastIndexOf(": ");
+    if (cut <= 0) return { path: asked, outcome: outcomeOf(findingOf(reply, asked)) };
+    const path = reply.slice(0, cut);
+    const finding = findingOf(reply, path);
+    const isUnclear = path !== asked && path.includes(": ");
+    if (finding.kind !== "unchecked" || !isUnclear) return { path, outcome: outcomeOf(finding) };
+    return { path, outcome: { result: "infected", names: [finding.detail ?? finding.reason] } };
   }
   if (reply.startsWith(`${asked}: `) && reply.endsWith(" ERROR")) {
     const detail = reply.slice(asked.length + 2, -" ERROR".length);

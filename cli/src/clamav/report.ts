@@ -55,7 +55,7 @@ function words(outcome: ScannedFile["outcome"]): string {
     case "clean":
       return "OK";
     case "infected":
-      return `${outcome.names.join(", ")} FOUND`;
+      return `${outcome.names.map(printable).join(", ")} FOUND`;
     case "not-checked": {
       const detail = outcome.detail === undefined ? "" : `: ${printable(outcome.detail)}`;
       return `NOT CHECKED (${outcome.reason}${detail})`;
@@ -67,10 +67,12 @@ function words(outcome: ScannedFile["outcome"]): string {
   }
 }
 
-/** A file's name must not steer a terminal. */
+/** The name of a file or of a signature must not steer a terminal. */
 function printable(text: string): string {
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => {
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    const hex = code.toString(16);
+    return code < 0x100 ? `\\x${hex.padStart(2, "0")}` : `\\u{${hex}}`;
   });
 }
 

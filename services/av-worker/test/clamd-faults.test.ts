@@ -56,7 +56,8 @@ describe("a clamd that misbehaves on one mail", () => {
       close: true,
     }),
     "a reply without an end": ({ id }) => ({ raw: `${id}: stream: ${"O".repeat(300_000)}` }),
-    "FOUND without a name": ({ id }) => ({ raw: `${id}: stream:  FOUND\0` }),
+    "FOUND without an id": () => ({ raw: "stream: Virus FOUND\0" }),
+    "FOUND in lower case": ({ id }) => ({ raw: `${id}: stream: Virus found\0` }),
     "that it is out of memory": ({ id }) => ({
       raw: `${id}: stream: Can't allocate memory ERROR\0`,
     }),

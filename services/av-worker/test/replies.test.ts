@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { virusFindingSchema } from "@rs-agent/shared/mail/verdict.ts";
 import { findingOf, isAnswer, parseSessionReply } from "../src/clamd/replies.ts";
 import { ReplyReader } from "../src/clamd/reply-reader.ts";
 import { parseVersion } from "../src/clamd/version.ts";
@@ -28,7 +29,10 @@ describe("findingOf", () => {
     ["stream:  OK", "engine-error"],
     ["Stream: OK", "engine-error"],
     ["/etc/passwd: OK", "engine-error"],
-    ["stream: FOUND", "engine-error"],
+    ["stream: FOUND ", "engine-error"],
+    ["stream: Virus found", "engine-error"],
+    ["stream: Virus FOUND. ERROR", "engine-error"],
+    ["stream: NOTFOUND", "engine-error"],
     ["stream: Empty file", "engine-error"],
     ["OK", "engine-error"],
     ["", "engine-error"],
@@ -36,9 +40,61 @@ describe("findingOf", () => {
     expect(findingOf(reply, "stream")).toMatchObject({ kind: "unchecked", reason });
   });
 
-  it("takes a name that only resembles a heuristic for a virus", () => {
-    const { kind } = findingOf("stream: Heuristics.EncryptedX FOUND", "stream");
-    expect(kind).toBe("infected");
+  it.each([
+    "Heuristics.EncryptedX",
+    "Odd: Heuristics.Encrypted.Zip",
+    // Somebody's signature: clamd marks it, and marks no heuristic of its own.
+    "Heuristics.Encrypted.Zip.UNOFFICIAL",
+    "Heuristics.Limits.Exceeded.MaxFileSize.UNOFFICIAL",
+  ])("takes %j, which only resembles a heuristic, for a virus", (name) => {
+    expect(findingOf(`stream: ${name} FOUND`, "stream")).toEqual({
+      kind: "infected",
+      names: [name],
+    });
+  });
+
+  it.each([
+    "Odd Name With Blanks",
+    " two  blanks ",
+    "Trojan: Win32: x",
+    "Wurm.Bäcker-蠕虫-🐛",
+    "stream: OK",
+    "1: stream: OK",
+    "X FOUND",
+    "Can't allocate memory ERROR",
+    "a\x1b[31mred\r\n\tx",
+    "Odd(name:1)",
+    "(44d88612fea8a8f36de82e1278abb02f)",
+  ])("keeps the name %j as it is (I2)", (name) => {
+    const finding = { kind: "infected", names: [name] };
+    expect(findingOf(`stream: ${name} FOUND`, "stream")).toEqual(finding);
+    const extended = `stream: ${name}(44d88612fea8a8f36de82e1278abb02f:68) FOUND`;
+    expect(findingOf(extended, "stream")).toEqual(finding);
+    const inFile = "/var/spool/a mail: OK";
+    expect(findingOf(`${inFile}: ${name} FOUND`, inFile)).toEqual(finding);
+  });
+
+  it.each(["stream: FOUND", "stream:  FOUND", "stream:    FOUND", "FOUND"])(
+    "calls what %j found unnamed (I2)",
+    (reply) => {
+      expect(findingOf(reply, "stream")).toEqual({ kind: "infected", names: ["unnamed"] });
+    },
+  );
+
+  it("keeps all that clamd said where it found something in another object (I2)", () => {
+    const names = ["/other: Virus"];
+    expect(findingOf("/other: Virus FOUND", "stream")).toEqual({ kind: "infected", names });
+    expect(isAnswer("/other: Virus FOUND", "stream")).toBe(true);
+  });
+
+  it("cuts a name to 256 characters, none of them in half", () => {
+    const nameOf = (name: string) => {
+      const finding = findingOf(`stream: ${name} FOUND`, "stream");
+      return finding.kind === "infected" ? finding.names[0] : undefined;
+    };
+    expect(nameOf("N".repeat(8_000))).toBe("N".repeat(256));
+    expect(nameOf("🐛".repeat(200))).toBe("🐛".repeat(128));
+    expect(nameOf(`x${"🐛".repeat(200)}`)).toBe(`x${"🐛".repeat(127)}`);
   });
 });
 
@@ -58,6 +114,23 @@ describe("any bytes from clamd", () => {
         const isClean = findingOf(reply, name).kind === "clean";
         expect(isClean).toBe(reply === `${name}: OK`);
         if (isClean) expect(isAnswer(reply, name)).toBe(true);
+      }),
+    );
+  });
+
+  it("are a finding whenever they end with FOUND, one that the records can hold (I2)", () => {
+    const names = fc.oneof(nearReplies, fc.string({ unit: "binary", maxLength: 600 }));
+    fc.assert(
+      fc.property(names, fc.constantFrom("stream", "/tmp/x", "/tmp/x: OK"), (name, asked) => {
+        const reply = `${asked}: ${name} FOUND`;
+        const finding = findingOf(reply, asked);
+        expect(finding.kind).toBe("infected");
+        expect(isAnswer(reply, asked)).toBe(true);
+        expect(virusFindingSchema.parse(finding)).toEqual(finding);
+        if (finding.kind !== "infected") return;
+        const [kept = ""] = finding.names;
+        expect(kept.isWellFormed()).toBe(true);
+        if (kept !== "unnamed") expect(name.startsWith(kept)).toBe(true);
       }),
     );
   });

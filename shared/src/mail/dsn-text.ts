@@ -9,6 +9,11 @@ export function printable(text: string): string {
     .trim();
 }
 
+/** Foreign words on one line of a report's text: nothing in them can steer a terminal. */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
+}
+
 /** An address as it stands between angle brackets in a header field: nothing can end them early. */
 export function addressForHeader(address: string): string {
   return printable(address).replace(/[<> ]/g, "?");

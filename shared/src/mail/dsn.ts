@@ -1,4 +1,10 @@
-import { addressForHeader, dateTime, deliveryStatusAddress, printable } from "./dsn-text.ts";
+import {
+  addressForHeader,
+  dateTime,
+  deliveryStatusAddress,
+  oneLine,
+  printable,
+} from "./dsn-text.ts";
 import { foldBytes } from "./header-block.ts";
 import { headerFields } from "./header-fields.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "./record.ts";
@@ -152,12 +158,17 @@ function wordsOf(request: DsnRequest): string {
   const each = failed.map(
     ({ address, status, reply, remoteMta }) =>
       `<${address.replace(/\s+/g, " ")}>: ${status}${remoteMta === undefined ? "" : `, ${remoteMta} said`}` +
-      (reply === undefined ? "" : `\r\n    ${reply.replace(/\r?\n/g, "\r\n    ")}`),
+      (reply === undefined
+        ? ""
+        : reply
+            .split(/\r?\n/)
+            .map((line) => `\r\n    ${oneLine(line)}`)
+            .join("")),
   );
   return [
     `This is the mail system at ${reportingMta}.`,
     ``,
-    `Your mail could not be delivered to the recipients below: ${request.reason}.`,
+    `Your mail could not be delivered to the recipients below: ${oneLine(request.reason)}.`,
     `It is not tried again. The header of your mail is returned at the end of this report.`,
     ``,
     ...each,

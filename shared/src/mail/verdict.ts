@@ -45,11 +45,14 @@ export const uncheckedFindingSchema = z.looseObject({
 });
 export type UncheckedFinding = z.infer<typeof uncheckedFindingSchema>;
 
+/** The longest name of what was found; an engine's longer one is cut. */
+export const maxNameLength = 256;
+
 export const virusFindingSchema = z.discriminatedUnion("kind", [
   z.looseObject({ kind: z.literal("clean") }),
   z.looseObject({
     kind: z.literal("infected"),
-    names: z.array(z.string().max(256)).min(1).max(100),
+    names: z.array(z.string().max(maxNameLength)).min(1).max(100),
   }),
   uncheckedFindingSchema,
 ]);

@@ -166,6 +166,18 @@ it("lets nothing in a reply, an address or a Message-ID become a field of its ow
   expect(names).not.toContain("Bcc");
 });
 
+it("lets nothing in a reason or a reply steer the reader's terminal", () => {
+  const odd = {
+    ...request,
+    failed: [{ address: "b@example.net", status: "5.7.1", reply: "550 a\x1b[2J\n550 \u202eb" }],
+    reason: "infected: Wurm\x1b[31m.B\u00e4cker\r\n\u009bx",
+  };
+  const text = read(createDsn(odd).raw).text.replaceAll("\r\n", "\n");
+  expect(text).toContain("the recipients below: infected: Wurm [31m.B\u00e4cker x.\n");
+  expect(text).toContain("\n    550 a [2J\n    550  b\n");
+  expect(text).not.toMatch(/[^\P{C}\n]/u);
+});
+
 it("gives the same failure the same id, and another failure another one", () => {
   const { id } = createDsn(request);
   const [first, second] = request.failed;

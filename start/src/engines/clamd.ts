@@ -201,7 +201,7 @@ async function findsEicar(port: number): Promise<"yes" | "no"> {
   size.writeUInt32BE(eicar.length);
   const stream = Buffer.concat([Buffer.from("zINSTREAM\0"), size, eicar, Buffer.alloc(4)]);
   const reply = await ask(port, stream);
-  return /^stream: \S+ FOUND\0$/.test(reply) ? "yes" : "no";
+  return /^stream: [^]+ FOUND\0$/.test(reply) ? "yes" : "no";
 }
 
 /** One command on a connection of its own; "" for every failure. */

@@ -1,9 +1,11 @@
-import type { ScanInput } from "./frames.ts";
-import type {
-  UncheckedFinding,
-  UncheckedReason,
-  VirusFinding,
+import { cutText } from "@rs-agent/shared/cut-text.ts";
+import {
+  maxNameLength,
+  type UncheckedFinding,
+  type UncheckedReason,
+  type VirusFinding,
 } from "@rs-agent/shared/mail/verdict.ts";
+import type { ScanInput } from "./frames.ts";
 
 /**
  * What clamd's answers mean (clamd(8)). Pure. One rule above all (I2): `clean` comes from exactly
@@ -22,49 +24,59 @@ export function parseSessionReply(line: string): { id: number; text: string } | 
 }
 
 /**
- * The finding that a reply to INSTREAM, SCAN or CONTSCAN states; `name` as in `nameOf`.
+ * The finding that a reply to INSTREAM, SCAN or CONTSCAN states; `name` as in `nameOf`. Whatever ends
+ * with FOUND is one: signatures come from many hands, and some write names that read like clamd's own
+ * words.
  */
 export function findingOf(reply: string, name: string): VirusFinding {
   if (reply === `${name}: OK`) return { kind: "clean" };
+  if (isFoundReply(reply)) return classOf(foundIn(reply, name));
   if (reply === "INSTREAM size limit exceeded. ERROR") {
     return unchecked("too-large", "larger than clamd's StreamMaxLength");
   }
-  const prefix = `${name}: `;
-  const found = reply.startsWith(prefix) ? parseFound(reply.slice(prefix.length)) : undefined;
-  if (found === undefined) return unchecked("engine-error", `clamd answered ${quote(reply)}`);
-  return classOf(found);
+  return unchecked("engine-error", `clamd answered ${quote(reply)}`);
 }
 
 /** True for the three kinds of reply that a scan can have: OK, FOUND, or an error in words. */
 export function isAnswer(reply: string, name: string): boolean {
-  if (reply === `${name}: OK` || isErrorReply(reply)) return true;
-  const prefix = `${name}: `;
-  return reply.startsWith(prefix) && parseFound(reply.slice(prefix.length)) !== undefined;
+  return reply === `${name}: OK` || isFoundReply(reply) || isErrorReply(reply);
+}
+
+export function isFoundReply(reply: string): boolean {
+  return reply === "FOUND" || reply.endsWith(" FOUND");
 }
 
 export function isErrorReply(reply: string): boolean {
   return reply.endsWith(" ERROR");
 }
 
-/** The name in `<name> FOUND`, without the `(hash:size)` that ExtendedDetectionInfo adds. */
-export function parseFound(text: string): string | undefined {
-  const match = /^([\x21-\x7e]{1,256}?)(?:\([0-9a-f]{32,128}:\d+\))? FOUND$/.exec(text);
-  return match?.[1];
+/**
+ * What clamd found, in its own words, without the `(hash:size)` that ExtendedDetectionInfo adds in
+ * some versions. Where another object is named than was asked for, all of the words are the name.
+ */
+function foundIn(reply: string, name: string): string {
+  const prefix = `${name}: `;
+  const text = reply.startsWith(prefix) ? reply.slice(prefix.length) : reply;
+  const match = /^([^]*?)(?:\([0-9a-f]{32,128}:\d+\))? ?FOUND$/.exec(text);
+  return match?.[1] ?? text;
 }
 
 /** A heuristic that says "I could not look inside" is no virus, and not clean either. */
 function classOf(name: string): VirusFinding {
   if (isOf(name, "Heuristics.Limits.Exceeded")) return unchecked("limit", name);
   if (isOf(name, "Heuristics.Encrypted")) return unchecked("encrypted", name);
-  return { kind: "infected", names: [name] };
+  const cut = cutText(name, maxNameLength);
+  return { kind: "infected", names: [cut.trim() === "" ? "unnamed" : cut] };
 }
 
+/** clamd marks the names of signatures that are not ClamAV's own: no heuristic has that ending. */
 function isOf(name: string, family: string): boolean {
+  if (name.endsWith(".UNOFFICIAL")) return false;
   return name === family || name.startsWith(`${family}.`);
 }
 
 export function unchecked(reason: UncheckedReason, detail: string): UncheckedFinding {
-  return { kind: "unchecked", reason, detail: detail.slice(0, 1000) };
+  return { kind: "unchecked", reason, detail: cutText(detail, 1000) };
 }
 
 /** An unexpected reply for a log line or a detail: shortened, control characters escaped. */

@@ -3,7 +3,7 @@ import { messageOf } from "@rs-agent/shared/errors.ts";
 import { connectTo, type ClamdAddress } from "./address.ts";
 import { framesOf, type ScanInput } from "./frames.ts";
 import { ReplyReader } from "./reply-reader.ts";
-import { isAnswer, isErrorReply, nameOf, parseSessionReply, quote } from "./replies.ts";
+import { isAnswer, nameOf, parseSessionReply, quote } from "./replies.ts";
 
 /** The longest path (4,096 bytes), the longest name, and some. */
 const maxReplyChars = 16 * 1024;
@@ -196,14 +196,15 @@ export class ClamdSession {
       this.#break("engine-error", `clamd answered ${quote(line)}`);
       return;
     }
-    if (!scan.sent && !isErrorReply(reply.text)) {
+    if (!scan.sent && reply.text === `${nameOf(scan.input)}: OK`) {
       this.#break("engine-error", `clamd answered ${quote(line)} before it had the whole mail`);
       return;
     }
     this.#sentOrSending.delete(reply.id);
     scan.settle({ kind: "answered", reply: reply.text });
-    // After an error in the middle of a stream clamd has lost its place in ours, and closes.
-    if (!scan.sent) this.#finish({ kind: "torn-down" }, "clamd refused another stream");
+    // After an answer in the middle of a stream clamd has lost its place in ours, and closes.
+    if (!scan.sent)
+      this.#finish({ kind: "torn-down" }, "clamd answered in the middle of another stream");
     if (this.inFlight === 0) this.#idleTimer.refresh();
   }
 

@@ -35,12 +35,25 @@ function virusFields({ finding, engine, blind }: VirusVerdict): Field[] {
   if (finding.kind === "unchecked") return [["X-Virus-Status", `Unchecked (${finding.reason})`]];
   const status =
     finding.kind === "infected"
-      ? `Infected (${finding.names.map(plain).join(", ")})`
+      ? `Infected (${finding.names.map(virusName).join(", ")})`
       : blind === undefined || blind.length === 0
         ? "Clean"
         : `Clean (blind: ${blind.map(plain).join(", ")})`;
   const scanned: Field[] = engine === undefined ? [] : [["X-Virus-Scanned", engineText(engine)]];
   return [...scanned, ["X-Virus-Status", status]];
+}
+
+/**
+ * A signature's author chose it: what is no ASCII stays, as encoded words, and what would steer a
+ * reader's terminal, end the comment or pose as an encoded word does not.
+ */
+function virusName(name: string): string {
+  const text = name
+    .replace(/[\p{C}\p{Z}]+/gu, " ")
+    .replace(/[(),\\]/g, "_")
+    .replaceAll("=?", "=_")
+    .trim();
+  return text === "" ? "unnamed" : text;
 }
 
 /** `clamd 1.4.3 (signatures 27500 of 2026-06-01)`. */

@@ -1,3 +1,4 @@
+import libmime from "libmime";
 import { describe, expect, it } from "vitest";
 import { authservIdOf } from "../../src/changes/strip.ts";
 import { enriched, mailOf, plainMail, spamVerdict, virusVerdict } from "../mail-to-enrich.ts";
@@ -72,8 +73,25 @@ describe("verdict-headers", () => {
   it("names a virus whose release a person ordered, and cannot be made to write a field", async () => {
     const finding = { kind: "infected" as const, names: ["Eicar\r\nBcc: x", "B) \xe4"] };
     expect(await headers({ verdicts: virusVerdict(finding) })).toContain(
-      "X-Virus-Status: Infected (Eicar Bcc: x, B_)",
+      "X-Virus-Status: Infected (Eicar Bcc: x, B_ =?UTF-8?Q?=C3=A4=29?=",
     );
+  });
+
+  it.each([
+    ["Odd: name; OK", "Infected (Odd: name; OK)"],
+    ["Wurm.Bäcker-蠕虫", "Infected (Wurm.Bäcker-蠕虫)"],
+    ["=?utf-8?Q?a=0Ab?=", "Infected (=_utf-8?Q?a=0Ab?=)"],
+    ["\u202eexe.\x1b[31m\u009b", "Infected (exe. [31m)"],
+    ["\u0000\u200b", "Infected (unnamed)"],
+    ["🐛".repeat(128), `Infected (${"🐛".repeat(128)})`],
+  ])("tells a reader the name %j, in ASCII lines that no reader mistakes", async (name, told) => {
+    const verdicts = { verdicts: virusVerdict({ kind: "infected", names: [name] }) };
+    const { text } = await enriched(plainMail, [{ kind: "verdict-headers" }], verdicts);
+    const header = text.slice(0, text.indexOf("Received:"));
+    expect(header).toMatch(/^[\x20-\x7e\r\n\t]*$/);
+    expect(header.split("\r\n").filter((line) => line.length > 998)).toEqual([]);
+    const [, status = ""] = /^X-Virus-Status: (.*)$/m.exec(header.replace(/\r\n[ \t]/g, " ")) ?? [];
+    expect(libmime.decodeWords(status.trim())).toBe(told);
   });
 
   it("marks checks that gave no verdict, never as clean (I2)", async () => {
