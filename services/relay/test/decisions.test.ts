@@ -181,7 +181,10 @@ describe("a budget", () => {
 });
 
 describe("the outcome's log line", () => {
-  function lines(mode: "plain" | "hash" | "off"): Record<string, unknown>[] {
+  function lines(
+    mode: "plain" | "hash" | "off",
+    reply = "550 <b@rcpt.example> no",
+  ): Record<string, unknown>[] {
     const written: string[] = [];
     const log = pino({}, { write: (line: string) => written.push(line) });
     const mail = readyRecord({ route, from: "A@sender.example", to: ["b@rcpt.example"] });
@@ -195,7 +198,7 @@ describe("the outcome's log line", () => {
           address: "b@rcpt.example",
           status: "bounced",
           dsn: "5.1.1",
-          reply: "550 <b@rcpt.example> no",
+          reply,
         },
       ],
       after(mail, 1_500),
@@ -220,6 +223,8 @@ describe("the outcome's log line", () => {
     for (const mode of ["hash", "off"] as const) {
       const text = JSON.stringify(lines(mode));
       expect(text).not.toContain("@");
+      const [quoted] = lines(mode, '550 <"odd b\\" user"@rcpt.example> no');
+      expect(quoted?.reply).toBe("550 <-> no");
     }
     expect(lines("hash")[0]?.to).toMatch(/^[0-9a-f]{16}$/);
   });

@@ -58,5 +58,5 @@ export function senderOf(mail: MailRecord): string {
 
 /** Replies repeat addresses; where those may not be logged, neither may these. */
 function withoutAddresses(reply: string): string {
-  return reply.replace(/[^\s<>,;:]{1,64}@[^\s<>,;:]{1,255}/g, "-");
+  return reply.replace(/(?:"(?:[^"\\]|\\.){0,64}"|[^\s<>,;:]{1,64})@[^\s<>,;:]{1,255}/g, "-");
 }

@@ -1,7 +1,7 @@
 import { builtInNextHop, builtInRules } from "./built-in.ts";
 import { mergedRules, type CompleteRules } from "./complete-rules.ts";
 import { nameOf, tenantIdSchema, type PolicyDocument, type TenantDocument } from "./document.ts";
-import { domainOfAddress, normalAddress, normalDomain } from "./mail-domain.ts";
+import { domainOfAddress, normalAddress, normalDomain, withoutExtension } from "./mail-domain.ts";
 import { networkKey, parseNetwork } from "./networks.ts";
 import { isLoopbackHost, parseNextHop } from "./next-hop.ts";
 import { stepsProblem } from "./steps.ts";
@@ -136,8 +136,16 @@ function documentsUnder(
     "default",
     ...(domain === undefined ? [] : [owners.get(domain)?._id ?? ""]),
     ...(document.scope === "address" ? [`domain:${domain ?? ""}`] : []),
+    ...addressUnder(document, owners.get(domain ?? "")),
   ];
   return ids.flatMap((id) => byId.get(id) ?? []);
+}
+
+/** The id of the address without its extension, where this is one with. */
+function addressUnder(document: PolicyDocument, owner: TenantDocument | undefined): string[] {
+  if (document.scope !== "address") return [];
+  const base = withoutExtension(nameOf(document), owner?.recipientDelimiter ?? "");
+  return base === undefined ? [] : [`address:${base}`];
 }
 
 /** What this document makes wrong in the plans that it leads to; inherited faults are not its own. */

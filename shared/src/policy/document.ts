@@ -35,6 +35,11 @@ export const tenantFields = {
   networks: z.array(networkSchema).max(1_000).optional(),
   /** Domains whose incoming mail is accepted, and whose outgoing mail may be signed. */
   domains: z.array(domainSchema).max(100_000).optional(),
+  /** Each of its characters ends the name in a local part; an address's rules hold for what follows, too. */
+  recipientDelimiter: z
+    .string()
+    .regex(/^[+\-=_.#~^]{1,8}$/, { error: 'must be one or more of + - = _ . # ~ ^, such as "+"' })
+    .optional(),
   keys: z.array(keySchema).max(100_000).optional(),
   rules,
 };

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { TerminalError } from "../errors.ts";
 import { settingsHashOf } from "../mail/task-settings.ts";
+import { routesElsewhere } from "../mail/local-part.ts";
 import { senderLookup } from "../mail/sender-map.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
 import { builtInNextHop, builtInRules } from "./built-in.ts";
@@ -8,7 +9,13 @@ import { compilePlan, type PlanParts } from "./compile.ts";
 import { mergedRules, type CompleteRules } from "./complete-rules.ts";
 import { ownersOf, policyProblems } from "./consistency.ts";
 import type { PolicyDocument, TenantDocument } from "./document.ts";
-import { domainOfAddress, normalAddress, normalDomain, onlyDomainOf } from "./mail-domain.ts";
+import {
+  domainOfAddress,
+  normalAddress,
+  normalDomain,
+  onlyDomainOf,
+  withoutExtension,
+} from "./mail-domain.ts";
 import { contains, parseAddress, parseNetwork, type Network } from "./networks.ts";
 import { parseNextHop } from "./next-hop.ts";
 import type { Direction, Plan } from "./plan.ts";
@@ -143,8 +150,8 @@ class Book implements PolicyBook {
     // RFC 5321 section 4.5.1: postmaster without a domain is ours.
     if (address.toLowerCase() === "postmaster") return true;
     const local = address.slice(0, address.lastIndexOf("@"));
-    // user%elsewhere@ours and the like: a next hop that trusts us would route it on to elsewhere.
-    if (/[%!@]/.test(local)) return false;
+    // A next hop that trusts us would route it on.
+    if (routesElsewhere(local)) return false;
     const domain = domainOfAddress(address);
     return domain !== undefined && local !== "" && this.#owners.has(domain);
   }
@@ -231,7 +238,7 @@ class Book implements PolicyBook {
     const ids = [
       "default",
       ...(tenant === undefined ? [] : [tenant._id]),
-      ...(isOwn ? [`domain:${domain}`, `address:${normalAddress(subject) ?? ""}`] : []),
+      ...(isOwn ? [`domain:${domain}`, ...addressIds(subject, tenant)] : []),
     ];
     return { tenant, documents: ids.flatMap((id) => this.#documents.get(id) ?? []) };
   }
@@ -247,6 +254,14 @@ class Book implements PolicyBook {
     if (!isOurs) return undefined;
     return owner?.keys?.find((key) => key.domain === domain);
   }
+}
+
+/** Under the rules of an address with its extension are those of the address without it. */
+function addressIds(address: string, { recipientDelimiter }: TenantDocument): string[] {
+  const normal = normalAddress(address);
+  if (normal === undefined) return [];
+  const base = withoutExtension(normal, recipientDelimiter ?? "");
+  return [...(base === undefined ? [] : [`address:${base}`]), `address:${normal}`];
 }
 
 function newest(documents: readonly PolicyDocument[]): number {

@@ -1,4 +1,5 @@
 import { domainToASCII } from "node:url";
+import { comparedAddress } from "../mail/local-part.ts";
 import { domainOf } from "../mail/smtp-envelope.ts";
 
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
@@ -22,12 +23,29 @@ export function onlyDomainOf(addresses: readonly string[]): string | undefined {
 }
 
 /**
- * An address in the form that policies are found by: lower case, domain in ASCII. Local parts are
- * compared without case although RFC 5321 section 2.4 lets a host tell them apart: nobody means
- * two policies by that.
+ * An address in the form that policies are found by: lower case, quoted only where it must be (RFC
+ * 5321 section 4.1.2: `"vip"@` is `vip@`), domain in ASCII. Local parts are compared without case
+ * although RFC 5321 section 2.4 lets a host tell them apart: nobody means two policies by that.
  */
 export function normalAddress(address: string): string | undefined {
   const domain = domainOfAddress(address);
-  const local = address.slice(0, address.lastIndexOf("@")).toLowerCase();
+  const compared = comparedAddress(address);
+  const local = compared.slice(0, compared.lastIndexOf("@"));
   return domain === undefined || local === "" ? undefined : `${local}@${domain}`;
+}
+
+/** Addresses that mean themselves whatever stands in them (RFC 5321 §4.5.1, RFC 3834, Postfix). */
+const whole = /^(?:postmaster|mailer-daemon|double-bounce|owner-.*|.*-request)$/;
+
+/**
+ * The normal address without its extension (`vip+news@` → `vip@`), where one of the delimiters ends
+ * a name; undefined where the address has none.
+ */
+export function withoutExtension(normal: string, delimiters: string): string | undefined {
+  const at = normal.lastIndexOf("@");
+  const local = normal.slice(0, at);
+  if (local.startsWith('"') || whole.test(local)) return undefined;
+  const ends = Array.from(delimiters, (delimiter) => local.indexOf(delimiter, 1));
+  const end = Math.min(...ends.filter((end) => end > 0));
+  return Number.isFinite(end) ? local.slice(0, end) + normal.slice(at) : undefined;
 }

@@ -66,14 +66,20 @@ export function formatPolicyYaml(
 }
 
 function tenantIn(
-  { networks, domains, keys, rules }: Extract<PolicyDocument, { scope: "tenant" }>,
+  {
+    networks,
+    domains,
+    recipientDelimiter,
+    keys,
+    rules,
+  }: Extract<PolicyDocument, { scope: "tenant" }>,
   { maskKeys = false }: { maskKeys?: boolean },
 ) {
   const shown = keys?.map(({ privateKey, ...key }) => {
     const isHidden = maskKeys && !privateKey.startsWith("file:");
     return { ...key, privateKey: isHidden ? "(hidden)" : privateKey };
   });
-  return { networks, domains, keys: shown, rules };
+  return { networks, domains, recipientDelimiter, keys: shown, rules };
 }
 
 function readFile(value: unknown): { documents: PolicyDocument[]; findings: Finding[] } {

@@ -10,6 +10,7 @@ import {
   type MailRecord,
   type Recipient,
 } from "../mail/record.ts";
+import { comparedAddress } from "../mail/local-part.ts";
 import { recipientsWith } from "../mail/state.ts";
 import type { StoredDocument } from "./connection.ts";
 import type { MailChange } from "./mails.ts";
@@ -30,8 +31,8 @@ export function lookupKeysOf({ smtp, recipients, header }: MailRecord): string[]
   return [...keys];
 }
 
-export const toKey = (address: string) => `to:${address.toLowerCase()}`;
-export const fromKey = (address: string) => `from:${address.toLowerCase()}`;
+export const toKey = (address: string) => `to:${comparedAddress(address)}`;
+export const fromKey = (address: string) => `from:${comparedAddress(address)}`;
 export const messageIdKey = (messageId: string) => `id:${messageId.replace(/^<|>$/g, "")}`;
 
 /**

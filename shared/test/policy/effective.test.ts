@@ -95,8 +95,25 @@ describe("recipients", () => {
     '"x@else.example"@acme.example',
     "x@acme.example@else.example",
     "x@acme.example.else.example",
+    '"x%else.example"@acme.example',
+    '"else.example!x"@acme.example',
+    '"x@ else.example "@acme.example',
+    '"x@[192.0.2.1]"@acme.example',
+    '"x@3221225985"@acme.example',
+    '"x@else.\\example"@acme.example',
+    '"x%else.example@b"@acme.example',
   ])("incoming mail to %j is refused: never an open relay", (address) => {
     expect(book.acceptsRecipient(address, "incoming")).toBe(false);
+  });
+
+  test.each([
+    '"odd user"@acme.example',
+    '"a@b"@acme.example',
+    '"100%"@acme.example',
+    '"x!"@acme.example',
+    '"first.last@work"@acme.example',
+  ])("incoming mail to %s is accepted: what is quoted names no host (RFC 5321 §4.1.2)", (to) => {
+    expect(book.acceptsRecipient(to, "incoming")).toBe(true);
   });
 
   test("postmaster without a domain is ours (RFC 5321 section 4.5.1)", () => {
@@ -122,6 +139,59 @@ describe("which policy applies", () => {
       "tenant:acme",
     ]);
     expect(onlyPlan(mail({ to: ["x@other.example"] })).policyIds).toEqual(["tenant:other"]);
+  });
+
+  test.each(['"vip"@acme.example', '"v\\ip"@ACME.example', '"VIP"@acme.example'])(
+    "%s is vip@ (RFC 5321 §4.1.2)",
+    (address) => {
+      const { policyIds } = onlyPlan(mail({ to: [address] }));
+      expect(policyIds).toEqual(["address:vip@acme.example", "tenant:acme"]);
+      const outgoing = mail({ client: "10.0.0.1", from: address, to: ["a@x.example"] });
+      expect(onlyPlan(outgoing).policyIds).toEqual(policyIds);
+    },
+  );
+
+  describe("with a delimiter", () => {
+    const withDelimiter = (delimiter: string, more = "") =>
+      bookOf(
+        sampleYaml.replace("    domains: [acme", `    recipientDelimiter: "${delimiter}"\n$&`) +
+          more,
+      );
+    const idsFor = (delimiter: string, to: string, more?: string) =>
+      withDelimiter(delimiter, more).groups(mail({ to: [to] }))[0]?.plan.policyIds;
+    const vips = ["address:vip@acme.example", "tenant:acme"];
+
+    test.each([
+      ["+", "vip+news@acme.example"],
+      ["+", '"VIP+news"@acme.example'],
+      ["+", "vip+news+more@acme.example"],
+      ["-+", "vip-news+more@acme.example"],
+      ["+-", "vip-news@acme.example"],
+    ])("%s the rules of vip@ hold for %s", (delimiter, address) => {
+      expect(idsFor(delimiter, address)).toEqual(vips);
+    });
+
+    test.each([
+      ["+", "vip-news@acme.example"],
+      ["+", "+vip@acme.example"],
+      ["+", '"vip +news"@acme.example'],
+      ["-", "owner-vip@acme.example"],
+      ["+", "vip+news@other.example"],
+    ])("%s they do not for %s", (delimiter, address) => {
+      expect(idsFor(delimiter, address)).not.toContain("address:vip@acme.example");
+    });
+
+    test("an address with its extension may have rules of its own over those", () => {
+      const own = "  vip+news@acme.example: { spam: off }\n";
+      expect(idsFor("+", "vip+news@acme.example", own)).toEqual([
+        "address:vip+news@acme.example",
+        ...vips,
+      ]);
+    });
+
+    test("without one, the rules of vip@ are for vip@ alone", () => {
+      expect(onlyPlan(mail({ to: ["vip+news@acme.example"] })).policyIds).toEqual(["tenant:acme"]);
+    });
   });
 
   test("without any document the built-in rules apply and say so", () => {

@@ -35,7 +35,11 @@ describe("a policy file", () => {
   });
 
   test("comes back to the same documents when it is written from them", () => {
-    const documents = parsePolicyYaml(sampleYaml, "p.yaml");
+    const yaml = sampleYaml.replace("    domains: [acme", '    recipientDelimiter: "+-"\n$&');
+    const documents = parsePolicyYaml(yaml, "p.yaml");
+    expect(documents.find(({ _id }) => _id === "tenant:acme")).toMatchObject({
+      recipientDelimiter: "+-",
+    });
     const again = parsePolicyYaml(formatPolicyYaml(documents), "again.yaml");
     const byId = (list: typeof documents) => list.toSorted((a, b) => (a._id < b._id ? -1 : 1));
     expect(byId(again)).toEqual(byId(documents));

@@ -1,0 +1,36 @@
+/** What may stand in a local part without quotes; leniently, as real addresses have dots anywhere. */
+const needsNoQuotes = /^[^\s"\\()<>[\]:;@,]+$/;
+
+/**
+ * What a local part says. Quotes and backslashes are only its form (RFC 5321 §4.1.2: `"vip"`,
+ * `"v\ip"` and `vip` are one mailbox); what is not quoted is given back as it is.
+ */
+export function saidByLocalPart(local: string): string {
+  const quoted = /^"(.*)"$/s.exec(local)?.[1];
+  return quoted === undefined ? local : quoted.replace(/\\(.)/gs, "$1");
+}
+
+/**
+ * The address in the one form among equal ones that addresses are compared in: lower case, the local
+ * part in quotes only where it must be. The domain is not looked at.
+ */
+export function comparedAddress(address: string): string {
+  const lower = address.toLowerCase();
+  const at = lower.lastIndexOf("@");
+  if (!lower.startsWith('"') || at < 0) return lower;
+  const said = saidByLocalPart(lower.slice(0, at));
+  const local = needsNoQuotes.test(said) ? said : `"${said.replace(/["\\]/g, "\\$&")}"`;
+  return local + lower.slice(at);
+}
+
+/**
+ * Whether a local part could send the mail on to another host: `user%elsewhere`, `elsewhere!user`,
+ * and what only looks quoted, since there are hosts that route by what stands in quotes (Postfix:
+ * `resolve_dequoted_address`). In quotes, such a sign alone is harmless; a host beside it is not.
+ */
+export function routesElsewhere(local: string): boolean {
+  const said = saidByLocalPart(local);
+  if (said === local) return /[%!@]/.test(local);
+  const hosts = [...said.matchAll(/[%@]([^%@!]*)/g), ...said.matchAll(/([^%@!]*)!/g)];
+  return hosts.some(([, host = ""]) => /[.:[\]]|^\s*\d+\s*$/.test(host));
+}

@@ -1,0 +1,43 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { comparedAddress } from "../../src/mail/local-part.ts";
+
+/** A mailbox name as RFC 5321 §4.1.2 lets it be written in quotes, some characters escaped in vain. */
+function quoted(name: string, escaped: readonly boolean[]): string {
+  const characters = Array.from(name, (character, at) =>
+    character === '"' || character === "\\" || escaped[at] === true ? `\\${character}` : character,
+  );
+  return `"${characters.join("")}"`;
+}
+
+const name = fc.string({ unit: "grapheme-ascii", maxLength: 12 });
+const escapes = fc.array(fc.boolean(), { maxLength: 12 });
+
+describe("comparedAddress", () => {
+  it.each([
+    ["Vip@Acme.example", "vip@acme.example"],
+    ['"vip"@acme.example', "vip@acme.example"],
+    ['"v\\ip"@acme.example', "vip@acme.example"],
+    ['"odd user"@acme.example', '"odd user"@acme.example'],
+    ['"odd\\ user"@acme.example', '"odd user"@acme.example'],
+    ['"a@b"@acme.example', '"a@b"@acme.example'],
+    ['"a\\"b"@acme.example', '"a\\"b"@acme.example'],
+    ['""@acme.example', '""@acme.example'],
+    ["postmaster", "postmaster"],
+    ["", ""],
+  ])("is for %s %s", (address, compared) => {
+    expect(comparedAddress(address)).toBe(compared);
+  });
+
+  it("is the same for each way to write a mailbox, another for another, and its own", () => {
+    fc.assert(
+      fc.property(name, name, escapes, escapes, (one, other, first, second) => {
+        const forms = [quoted(one, first), quoted(one, second), quoted(other, first)];
+        const [a, b, c] = forms.map((local) => comparedAddress(`${local}@x.example`));
+        expect(b).toBe(a);
+        expect(a === c).toBe(one.toLowerCase() === other.toLowerCase());
+        expect(comparedAddress(a ?? "")).toBe(a);
+      }),
+    );
+  });
+});
