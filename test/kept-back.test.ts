@@ -218,9 +218,9 @@ describe("what must not leave", () => {
     expect(reply).toMatch(/^550 5\.7\.1 /);
   });
 
-  it("a mail with more than 50 Received fields is refused", async () => {
+  it("a mail with more than 100 Received fields is refused", async () => {
     const hops = Array.from(
-      { length: 51 },
+      { length: 101 },
       (_, n) => `Received: from a${n}.example by b${n}.example; Mon, 23 Nov 2026 00:00:00 +0000`,
     );
     const { smtp } = whole().system;
@@ -242,22 +242,19 @@ addresses:
     };
   });
 
-  it("ends the circle after one round, with a report to the sender", async () => {
+  it("ends the circle after five rounds, with a report to the sender", async () => {
     const { database, system } = whole();
     const raw = textMail("round and round");
     const first = await accepted(system.smtp, { rcptTo: ["circle@northwind.example"], raw });
     expect(await whole().ended(first)).toMatchObject([{ state: "sent" }]);
-    const [second] = await vi.waitFor(async () => {
+    const [last] = await vi.waitFor(async () => {
       const bounced = await database.mails.find({ state: "bounced", limit: 9 });
       if (bounced.length === 0) throw new Error("nothing has bounced yet");
       return bounced;
     });
-    expect(second).toMatchObject({
-      recipients: [
-        { outcome: "bounced", status: "5.4.6", reply: expect.stringMatching(/^554 /) as unknown },
-      ],
-    });
-    expect(second?._id).not.toBe(first);
+    const reply = expect.stringMatching(/^554 .*it came by here 5 times already/) as unknown;
+    expect(last).toMatchObject({ recipients: [{ outcome: "bounced", status: "5.4.6", reply }] });
+    expect(last?._id).not.toBe(first);
     await vi.waitFor(async () => {
       const [report, ...more] = await whole().relayed();
       expect(more).toEqual([]);
@@ -267,8 +264,8 @@ addresses:
     // The next hop has the report before the relay has written so.
     await vi.waitFor(async () => {
       expect(await database.mails.countOutcomes()).toMatchObject({
-        accepted: 2,
-        sent: 1,
+        accepted: 5,
+        sent: 4,
         bounced: 1,
         open: 0,
         holds: true,

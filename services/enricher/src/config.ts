@@ -20,7 +20,5 @@ export const enricherConfigSchema = workerConfigSchema.extend({
     .default(() => [hostname()]),
   /** Mails worked on at once; the work is this process's own, so a few are enough. */
   ENRICH_CONCURRENCY: integer(1, 64).default(4),
-  /** Bytes; a mail with a longer header is held. */
-  ENRICH_MAX_HEADER_BYTES: integer(64 * 1024, 64 * 1024 * 1024).default(4 * 1024 * 1024),
 });
 export type EnricherConfig = z.output<typeof enricherConfigSchema>;

@@ -15,7 +15,7 @@ import { outputOf } from "./output.ts";
 
 /** What enrichment needs beside the task. */
 export interface EnrichDeps extends Omit<ChangeContext, "task" | "signal"> {
-  /** Bytes; a mail with a longer header is held. */
+  /** Bytes; a mail with a longer header is held. No door takes one, so that none should be here. */
   readonly maxHeaderBytes: number;
 }
 

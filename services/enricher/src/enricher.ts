@@ -1,6 +1,7 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { maxTracedHeaderBytes } from "@rs-agent/shared/mail/admission.ts";
 import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import type { EnricherConfig } from "./config.ts";
 import { openCountries } from "./countries.ts";
@@ -22,7 +23,7 @@ export async function startEnricher(deps: {
     countries,
     authservIds: config.ENRICH_AUTHSERV_ID,
     concurrency: config.ENRICH_CONCURRENCY,
-    maxHeaderBytes: config.ENRICH_MAX_HEADER_BYTES,
+    maxHeaderBytes: maxTracedHeaderBytes,
     now: () => clock.now(),
   });
   const worker = startWorker({ ...deps, handler });

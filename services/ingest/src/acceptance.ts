@@ -4,7 +4,8 @@ import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { headerSummary } from "@rs-agent/shared/mail/header-summary.ts";
 import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
-import { inspectTrace, isLoop, receivedField } from "@rs-agent/shared/mail/received.ts";
+import { objectionTo } from "@rs-agent/shared/mail/admission.ts";
+import { receivedBefore } from "@rs-agent/shared/mail/received.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RawMail } from "./raw-mail.ts";
@@ -18,6 +19,8 @@ export interface AcceptanceDeps {
   hostname: string;
   actorId: string;
   maxMailBytes: number;
+  /** What becomes of NUL characters (`INGEST_NUL`). */
+  nul: "refuse" | "remove";
   /** From the end of the mail to the 451. */
   storeTimeoutMs: number;
   /** The store did not take a mail: until it is heard of again nothing more need come in. */
@@ -39,14 +42,14 @@ export function accept(
   raw: RawMail,
   deps: AcceptanceDeps,
 ): { result: Promise<{ queuedAs: string } | Refusal>; settled: Promise<void> } {
-  const canonical = raw.canonical();
+  const canonical = raw.canonical({ dropNul: deps.nul === "remove" });
   const refusal = refusalOf(canonical, deps);
   if (refusal !== undefined) {
     return { result: Promise.resolve(refusal), settled: Promise.resolve() };
   }
   const mailId = newMailId();
   const receivedAt = deps.database.clock.now();
-  const field = receivedFieldOf(transaction, mailId, receivedAt, deps.hostname);
+  const field = traceOf(canonical, transaction, mailId, receivedAt, deps.hostname);
   const bytes = raw.withReceived(field, canonical);
   const deadline = new AbortController();
   const stored = store(transaction, mailId, bytes, receivedAt, deadline.signal, deps);
@@ -64,17 +67,30 @@ function ignore(): void {
 
 function refusalOf(canonical: Buffer, deps: AcceptanceDeps): Refusal | undefined {
   if (canonical.length > deps.maxMailBytes) return refuse.tooLarge(deps.maxMailBytes);
-  return isLoop(inspectTrace(canonical, deps.hostname)) ? refuse.loop() : undefined;
+  // Some servers leave it out: one between CRLF and a dot would end the mail there, and begin another.
+  if (canonical.includes(0)) return refuse.nul();
+  const objection = objectionTo(canonical, deps.hostname);
+  switch (objection?.kind) {
+    case "header-bytes":
+      return refuse.headerTooLarge();
+    case "header-fields":
+      return refuse.tooManyFields();
+    case "loop":
+      return refuse.loop(objection.why);
+    case undefined:
+      return undefined;
+  }
 }
 
-function receivedFieldOf(
+function traceOf(
+  canonical: Buffer,
   { client, protocol, rcptTo }: Transaction,
   mailId: string,
   at: Date,
   by: string,
 ): Buffer {
   const [forRecipient] = rcptTo.size === 1 ? rcptTo : [];
-  return receivedField({
+  return receivedBefore(canonical, {
     client,
     by,
     protocol,

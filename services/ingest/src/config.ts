@@ -93,6 +93,7 @@ export const ingestConfigSchema = z
     INGEST_REVERSE_LOOKUP: flag().prefault("on"),
     INGEST_MAX_RECIPIENTS: integer(1, 10_000).default(1_000),
     MAX_MAIL_BYTES: integer(1_024, 500_000_000).default(50 * 1024 * 1024),
+    INGEST_NUL: z.enum(["refuse", "remove"]).default("refuse"),
     INGEST_MAX_CONNECTIONS: integer(1, 100_000).default(1_000),
     INGEST_MAX_BYTES_IN_FLIGHT: integer(65_536, 64_000_000_000).default(512 * 1024 * 1024),
     INGEST_IDLE_TIMEOUT_MS: integer(100, 3_600_000).default(300_000),

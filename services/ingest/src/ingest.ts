@@ -64,6 +64,7 @@ export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
     hostname: config.INGEST_HOSTNAME,
     actorId: config.ACTOR_ID,
     maxMailBytes: config.MAX_MAIL_BYTES,
+    nul: config.INGEST_NUL,
     dataTimeoutMs: config.INGEST_DATA_TIMEOUT_MS,
     storeTimeoutMs: config.INGEST_STORE_TIMEOUT_MS,
     onStoreAway: () => presence.heard(false),

@@ -1,4 +1,4 @@
-import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
+import { canonicalize, withoutNul } from "@rs-agent/shared/mail/canonical.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 
 /** Room before the mail, in which its Received field is written without moving the mail. */
@@ -38,9 +38,10 @@ export class RawMail {
     this.#end = end;
   }
 
-  /** The canonical raw mail without its Received field. */
-  canonical(): Buffer {
-    return canonicalize(this.#received());
+  /** The canonical raw mail without its Received field, if asked for also without NUL characters. */
+  canonical({ dropNul = false }: { dropNul?: boolean } = {}): Buffer {
+    const received = this.#received();
+    return canonicalize(dropNul ? withoutNul(received) : received);
   }
 
   /** `field` and the canonical mail as one buffer; without a copy where the mail came canonical. */

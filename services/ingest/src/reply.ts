@@ -1,3 +1,5 @@
+import { maxHeaderBytes, maxHeaderFields } from "@rs-agent/shared/mail/admission.ts";
+
 /**
  * A reply that refuses, as smtp-server wants it: an error with the code. The enhanced status code
  * (RFC 3463) stands first in the text and goes out as it is.
@@ -36,9 +38,19 @@ export const refuse = {
   commandTooSlow: () => new Refusal(421, "4.4.2", "no command came in time, closing connection"),
   cutShort: () => new Refusal(421, "4.4.2", "the mail ended before its end, closing connection"),
   tooManyRecipients: () => new Refusal(452, "4.5.3", "too many recipients"),
-  loop: () => new Refusal(554, "5.4.6", "mail loop: too many Received fields"),
   /** Mail that would leave by default rules and unsigned waits at the client instead. */
   unknownTenant: (tenantId: string) =>
     new Refusal(451, "4.3.5", `no policy has the tenant ${tenantId} of this listener`),
+  loop: (why: string) => new Refusal(554, "5.4.6", `mail loop: ${why}`),
+  headerTooLarge: () =>
+    new Refusal(552, "5.3.4", `the header is larger than ${maxHeaderBytes} bytes`),
+  tooManyFields: () =>
+    new Refusal(552, "5.3.4", `the header has more than ${maxHeaderFields} fields`),
+  /** RFC 2045 §2.7 and §2.8: neither 7bit nor 8bit has one. */
+  nul: () => new Refusal(554, "5.6.0", "the mail has NUL characters"),
+  /** RFC 5321 §4.2.4 and §3.8: what follows would be a mail's bytes, so the session ends. */
+  noChunking: () => new Refusal(500, "5.5.2", "BDAT is not offered, closing connection"),
+  xforwardRefused: () =>
+    new Refusal(451, "4.5.4", "XFORWARD was refused, so whose mail this is is not known"),
   storeAway: () => new Refusal(451, "4.3.0", "cannot store mail now, try again later"),
 } as const;

@@ -19,6 +19,21 @@ export function canonicalize(raw: Buffer): Buffer {
   return whole;
 }
 
+/** The bytes without NUL characters; `raw` itself where it has none. */
+export function withoutNul(raw: Buffer): Buffer {
+  const first = raw.indexOf(0);
+  if (first < 0) return raw;
+  const kept = Buffer.allocUnsafe(raw.length);
+  let to = raw.copy(kept, 0, 0, first);
+  for (let from = first; from < raw.length; from += 1) {
+    const byte = raw[from] as number;
+    if (byte === 0) continue;
+    kept[to] = byte;
+    to += 1;
+  }
+  return kept.subarray(0, to);
+}
+
 /** How many CR have no LF behind them, and how many LF no CR before them. */
 function countLone(raw: Buffer): number {
   let lone = 0;

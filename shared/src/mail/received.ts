@@ -1,15 +1,20 @@
 import ipaddr from "ipaddr.js";
-import { headerFields, unfolded } from "./header-fields.ts";
+import { headerFields, unfolded, type HeaderField } from "./header-fields.ts";
 import type { Client } from "./smtp-envelope.ts";
 
-/** More Received fields than this are a loop (RFC 5321 §6.3 asks for at least 100 or less by choice). */
-export const maxReceived = 50;
+/** More Received fields than this are a loop (RFC 5321 §6.3: the limit should be at least 100). */
+export const maxReceived = 100;
 
-/** Our own Received field more often than this is a loop too, long before `maxReceived`. */
-export const maxOwnReceived = 1;
+/**
+ * So many Received fields of our own are a loop, long before `maxReceived`. One mail may well pass
+ * us three times: out from one tenant, in to another, and out again where that one forwards it.
+ */
+export const ownReceivedOfLoop = 5;
 
 /** `with` of RFC 3848 (and SMTP for clients that said HELO). */
 export type ReceivedProtocol = "SMTP" | "ESMTP" | "ESMTPS" | "LMTP" | "LMTPS";
+
+const crlf = Buffer.from("\r\n");
 
 /** What a trace field says about one handing over. */
 export interface Handover {
@@ -39,6 +44,21 @@ export function receivedField(handover: Handover): Buffer {
   return Buffer.from(field, "latin1");
 }
 
+/**
+ * What is put before a canonical mail on acceptance: its Received field, and an empty line where the
+ * mail begins with a blank. Such a line is no field and would continue ours (RFC 5322 §2.2.3), be it
+ * with a forged client. The empty line says what the mail says: it has no header, all of it is body.
+ * Its bytes stay as they came; Postfix does the same.
+ */
+export function receivedBefore(raw: Buffer, handover: Handover): Buffer {
+  const field = receivedField(handover);
+  return startsWithBlank(raw) ? Buffer.concat([field, crlf]) : field;
+}
+
+export function startsWithBlank(raw: Buffer): boolean {
+  return raw[0] === 0x20 || raw[0] === 0x09;
+}
+
 /** The traces that a mail brings along. */
 export interface Trace {
   receivedCount: number;
@@ -48,20 +68,34 @@ export interface Trace {
 
 /** Counts the Received fields of the header and finds those that we wrote ourselves. */
 export function inspectTrace(raw: Buffer, ownName: string): Trace {
-  const ownIds: string[] = [];
-  let receivedCount = 0;
-  for (const field of headerFields(raw)) {
-    if (field.name !== "received") continue;
-    receivedCount += 1;
-    const id = idWrittenBy(unfolded(raw, field, 4096), ownName);
-    if (id !== undefined) ownIds.push(id);
-  }
-  return { receivedCount, ownIds };
+  const trace = emptyTrace();
+  for (const field of headerFields(raw)) noteTrace(trace, raw, field, ownName);
+  return trace;
+}
+
+export function emptyTrace(): Trace {
+  return { receivedCount: 0, ownIds: [] };
+}
+
+/** Adds a field to the traces, if it is one. */
+export function noteTrace(trace: Trace, raw: Buffer, field: HeaderField, ownName: string): void {
+  if (field.name !== "received") return;
+  trace.receivedCount += 1;
+  const id = idWrittenBy(unfolded(raw, field, 4096), ownName);
+  if (id !== undefined) trace.ownIds.push(id);
 }
 
 /** Whether a mail with these traces goes round in circles (554 5.4.6, or a dead letter). */
 export function isLoop(trace: Trace): boolean {
-  return trace.receivedCount > maxReceived || trace.ownIds.length > maxOwnReceived;
+  return loopIn(trace) !== undefined;
+}
+
+/** By what a mail with these traces goes round in circles. */
+export function loopIn({ receivedCount, ownIds }: Trace): string | undefined {
+  if (ownIds.length >= ownReceivedOfLoop) {
+    return `it came by here ${ownReceivedOfLoop} times already`;
+  }
+  return receivedCount > maxReceived ? `more than ${maxReceived} Received fields` : undefined;
 }
 
 function idWrittenBy(body: string, ownName: string): string | undefined {
@@ -89,9 +123,12 @@ function domainText(name: string): string {
   return name.slice(0, 255).replace(/[^A-Za-z0-9.:_\-[\]]/g, "?");
 }
 
-/** A path without anything that could end it, the field or the line. */
+/** A path without anything that could end it, the field or the line; a quoted local part may have blanks. */
 function pathText(path: string): string {
-  return path.slice(0, 320).replace(/[^\x21-\x3a\x3d\x3f-\x7e]/g, "?");
+  const foreign = path.startsWith('"')
+    ? /[^\x20-\x3a\x3d\x3f-\x7e]/g
+    : /[^\x21-\x3a\x3d\x3f-\x7e]/g;
+  return path.slice(0, 320).replace(foreign, "?");
 }
 
 function atomText(text: string): string {

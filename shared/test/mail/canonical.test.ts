@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { canonicalize } from "../../src/mail/canonical.ts";
+import { canonicalize, withoutNul } from "../../src/mail/canonical.ts";
 import { countCpu } from "../../../test/support/cpu-time.ts";
 
 /** Mail made of what matters here: line ends in every company, and a few other bytes. */
@@ -50,5 +50,17 @@ describe("canonicalize", () => {
     };
     timed(1);
     expect(timed(10)).toBeLessThan(2_000);
+  });
+});
+
+describe("withoutNul", () => {
+  it("takes out each NUL and nothing else, and copies nothing where there is none", () => {
+    fc.assert(
+      fc.property(rawMail, (raw) => {
+        const text = raw.toString("latin1");
+        expect(withoutNul(raw).toString("latin1")).toBe(text.replaceAll("\0", ""));
+        if (!text.includes("\0")) expect(withoutNul(raw)).toBe(raw);
+      }),
+    );
   });
 });

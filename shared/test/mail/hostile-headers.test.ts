@@ -72,7 +72,7 @@ describe("a header made to be hard to read", () => {
 
   it("with a loop in it is one, however many fields there are", () => {
     expect(look(repeated("Received: by x\r\n", megabyte)).loop).toBe(true);
-    expect(look(`${repeated("X: y\r\n", megabyte)}${"Received: by x\r\n".repeat(51)}`).loop).toBe(
+    expect(look(`${repeated("X: y\r\n", megabyte)}${"Received: by x\r\n".repeat(101)}`).loop).toBe(
       true,
     );
     expect(look(`${repeated("X: y\r\n", megabyte)}Received: by x\r\n`).loop).toBe(false);

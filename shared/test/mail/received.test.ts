@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { headerFields } from "../../src/mail/header-fields.ts";
-import { inspectTrace, isLoop, maxReceived, receivedField } from "../../src/mail/received.ts";
+import {
+  inspectTrace,
+  isLoop,
+  loopIn,
+  receivedBefore,
+  receivedField,
+} from "../../src/mail/received.ts";
 
 const at = new Date("2027-03-05T06:07:08Z");
 const client = { address: "192.0.2.7", name: "mx.example.org", helo: "mail.example.org" };
@@ -19,6 +25,25 @@ describe("receivedField", () => {
   it("names the recipient where there is one", () => {
     const field = receivedField({ ...handover, forRecipient: "anna@example.net" }).toString();
     expect(field).toContain(" id abc123\r\n\tfor <anna@example.net>;\r\n");
+  });
+
+  it("keeps the blanks of a quoted recipient, and nothing that could end the path", () => {
+    const forOf = (forRecipient: string) =>
+      /\tfor (.*);\r\n/.exec(receivedField({ ...handover, forRecipient }).toString())?.[1];
+    expect(forOf('"odd user"@example.net')).toBe('<"odd user"@example.net>');
+    expect(forOf('"a>\r\n b"@example.net')).toBe('<"a??? b"@example.net>');
+    expect(forOf("odd user@example.net")).toBe("<odd?user@example.net>");
+  });
+
+  it.each([
+    ["Subject: x\r\n", ""],
+    ["", ""],
+    ["\r\n body", ""],
+    [" by evil.example\r\n", "\r\n"],
+    ["\t\r\n", "\r\n"],
+  ])("before %j ends with %j more than its own line end", (raw, more) => {
+    const field = receivedField(handover).toString();
+    expect(receivedBefore(Buffer.from(raw), handover).toString()).toBe(field + more);
   });
 
   it.each([
@@ -66,12 +91,12 @@ describe("inspectTrace", () => {
     expect(inspect(own + foreign)).toEqual({ receivedCount: 2, ownIds: ["abc123"] });
   });
 
-  it("calls it a loop when a mail carries more than 50 Received, or our own twice", () => {
+  it("calls it a loop when a mail carries more than 100 Received, or our own five times", () => {
     const own = receivedField(handover).toString();
-    expect(isLoop(inspect(foreign.repeat(maxReceived)))).toBe(false);
-    expect(isLoop(inspect(foreign.repeat(maxReceived + 1)))).toBe(true);
-    expect(isLoop(inspect(own + foreign))).toBe(false);
-    expect(isLoop(inspect(own + foreign + own))).toBe(true);
+    expect(isLoop(inspect(foreign.repeat(100)))).toBe(false);
+    expect(loopIn(inspect(foreign.repeat(101)))).toBe("more than 100 Received fields");
+    expect(isLoop(inspect((own + foreign).repeat(4)))).toBe(false);
+    expect(loopIn(inspect((own + foreign).repeat(5)))).toBe("it came by here 5 times already");
   });
 
   it("does not take another host's field for ours", () => {
