@@ -4,6 +4,22 @@ import type { Client } from "@rs-agent/shared/mail/smtp-envelope.ts";
 /** What the record keeps of a name; smtp-server takes a little more at HELO, and much by XFORWARD. */
 const nameLimit = 255;
 
+/** No attribute of XFORWARD. */
+const refusedXforward = "REFUSED";
+
+/**
+ * A listed peer's XFORWARD was refused for its syntax: whose the mail is remains unknown until the
+ * transaction ends, and with it the attributes. Others in the same transaction do not heal it.
+ */
+export function noteRefusedXforward({ xForward }: SMTPServerSession): void {
+  xForward.set(refusedXforward, "yes");
+}
+
+/** Whether the mail that comes next would be taken for the peer's own although it is another's. */
+export function isClientUnknown({ xForward }: SMTPServerSession): boolean {
+  return xForward.has(refusedXforward);
+}
+
 /**
  * Who handed the mail over: the peer of the socket or, where a listed peer said so by XFORWARD
  * (https://www.postfix.org/XFORWARD_README.html), the client behind it. What the peer says is not

@@ -80,9 +80,7 @@ export function createSessionHandlers(
       const begun = beginTransaction(address, session, listener, deps);
       const refusal = begun instanceof Refusal ? refused(begun, session) : undefined;
       if (!(begun instanceof Refusal)) transactions.set(session, begun);
-      // Never at once: smtp-server 3.21 loses what is pipelined behind a second mail's end when its
-      // MAIL, RCPT and DATA were all answered within the first one's reply.
-      queueMicrotask(() => done(refusal));
+      done(refusal);
     },
     onRcptTo: (address, session, done) => {
       const refusal = addRecipient(transactionOf(transactions, session), address, deps);

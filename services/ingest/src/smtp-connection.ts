@@ -1,13 +1,17 @@
 import type net from "node:net";
 import { SMTPConnection } from "smtp-server/lib/smtp-connection.js";
 import type { SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
+import { parseAddressCommand, type AddressCommand } from "./address-command.ts";
+import { noteRefusedXforward } from "./client.ts";
 import { refuse } from "./reply.ts";
+import { SmtpInput } from "./smtp-input.ts";
 import type { SmtpListenerServer } from "./smtp-listener.ts";
 
 const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
 
 /**
- * One SMTP session, as smtp-server has it, but for four things:
+ * One SMTP session, as smtp-server has it, but for seven things. They reach into it, so that its
+ * version is pinned; what they rest on is in `smtp-server-inside.test.ts`.
  *
  * 1. A reply whose text begins with an enhanced status code (RFC 2034) keeps that one.
  * 2. XFORWARD changes neither who the peer is nor what it said at HELO, and holds for one
@@ -16,6 +20,10 @@ const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
  * 3. Once the server drains, the session ends at the next command outside of DATA.
  * 4. The time until the next command (RFC 5321 §4.5.3.2.7) is that of the whole line: smtp-server's
  *    begins anew with each byte, so that a client could hold a session for days with one line.
+ * 5. Commands and mails are read by our own `SmtpInput`.
+ * 6. Addresses may have quoted local parts (RFC 5321 §4.1.2).
+ * 7. BDAT, which is not offered (RFC 3030), ends the session: what follows it is a mail's bytes,
+ *    and smtp-server would run them as commands.
  */
 export class IngestConnection extends SMTPConnection {
   readonly server: SmtpListenerServer;
@@ -41,8 +49,29 @@ export class IngestConnection extends SMTPConnection {
     });
   }
 
+  /** Also for what comes inside of TLS. Called by smtp-server before this class has its fields. */
+  override _createParser(): SmtpInput {
+    const input = new SmtpInput({ maxCommandLength: this._server.options.maxCommandLength });
+    input.oncommand = (command, callback) => this._onCommand(command, callback);
+    input.on("error", (error) => this.send(421, `Error: ${error.message}`));
+    return input;
+  }
+
+  override _parseAddressCommand(name: string, command: Buffer | string): AddressCommand | false {
+    const isMail = name.toLowerCase() === "mail from";
+    return parseAddressCommand(isMail ? "MAIL FROM" : "RCPT TO", command.toString()) ?? false;
+  }
+
+  handler_BDAT(_command: Buffer, callback: () => void): void {
+    const { responseCode, message } = refuse.noChunking();
+    this.send(responseCode, message);
+    this.close();
+    callback();
+  }
+
   override send(code: number, text?: string | string[] | null, context?: string | false): void {
     const stated = typeof text === "string" && enhancedStatus.test(text);
+    if (this.#forwarding && code === 501) noteRefusedXforward(this.session);
     super.send(code, text, stated ? false : context);
   }
 

@@ -2,7 +2,7 @@ import type { SMTPServerAddress, SMTPServerSession } from "smtp-server";
 import type { ReceivedProtocol } from "@rs-agent/shared/mail/received.ts";
 import type { Client } from "@rs-agent/shared/mail/smtp-envelope.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
-import { clientOf } from "./client.ts";
+import { clientOf, isClientUnknown } from "./client.ts";
 import type { ListenerSettings } from "./config.ts";
 import { envelopeAddress } from "./envelope-address.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
@@ -49,6 +49,7 @@ export function beginTransaction(
 ): Transaction | Refusal {
   const unknown = unknownParameter(address, mailParameters);
   if (unknown !== undefined) return refuse.unknownParameter(unknown);
+  if (isClientUnknown(session)) return refuse.xforwardRefused();
   const mailFrom = envelopeAddress(address.address, refuse.badSender);
   if (mailFrom instanceof Refusal) return mailFrom;
   if (storeIsAway()) return refuse.storeAway();

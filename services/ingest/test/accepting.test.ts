@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { createTransport } from "nodemailer";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
+import { headerFields } from "@rs-agent/shared/mail/header-fields.ts";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import {
   anna,
@@ -99,7 +100,7 @@ describe("a mail that is accepted", () => {
           fc.constantFrom("\r\n", ".", "..", ".\r\n", "\r\n.", "\r\n..\r\n", "\xe4\xff\x80"),
           fc
             .string({ unit: "binary-ascii", maxLength: 12 })
-            .map((text) => text.replace(/[\r\n]/g, "")),
+            .map((text) => text.replace(/[\r\n\0]/g, "")),
         ),
         { maxLength: 40 },
       )
@@ -116,7 +117,8 @@ describe("a mail that is accepted", () => {
         }
         client.send(wire.subarray(from));
         const { raw } = await running.stored(await client.say("."));
-        expect(withoutReceived(raw)).toBe(bytes.toString("latin1"));
+        const isBody = /^[ \t]/.test(bytes.toString("latin1"));
+        expect(withoutReceived(raw)).toBe(`${isBody ? "\r\n" : ""}${bytes.toString("latin1")}`);
       }),
       { numRuns: 60 },
     );
@@ -130,6 +132,75 @@ describe("a mail that is accepted", () => {
     const expected = canonicalize(Buffer.from(`${content}\r\n`)).toString();
     expect(withoutReceived(raw)).toBe(expected);
     expect(raw.toString().replace(/\r\n/g, "")).not.toMatch(/[\r\n]/);
+    client.close();
+  });
+
+  it("keeps the dots behind a lone LF or CR, which begins no line", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const { raw } = await running.stored(
+      await client.deliver(stranger, [anna], "A: 1\r\n\r\na\n..b\r..c\r\n...d\r\n"),
+    );
+    expect(withoutReceived(raw)).toBe("A: 1\r\n\r\na\r\n..b\r\n..c\r\n..d\r\n");
+    client.close();
+  });
+
+  it.each([" by evil.example (rs-agent)", "\tid 1", " ", "\t\t"])(
+    "that begins with the blank line part %j has no header, and our Received ends before it",
+    async (first) => {
+      const client = await SmtpDialogue.open(running.smtp);
+      const content = `${first}\r\nFrom: a@b.example\r\n\r\nbody\r\n`;
+      const { mail: record, raw } = await running.stored(
+        await client.deliver(stranger, [anna], content),
+      );
+      expect(withoutReceived(raw)).toBe(`\r\n${content}`);
+      const [received, ...others] = [...headerFields(raw)];
+      expect(others).toEqual([]);
+      expect(raw.toString("latin1", 0, received?.end)).toMatch(/ \+0000\r\n$/);
+      expect(record.header?.from).toBeUndefined();
+      client.close();
+    },
+  );
+
+  it("has its NUL characters taken out where INGEST_NUL=remove says so", async () => {
+    const removing = await startTestIngest({ env: { INGEST_NUL: "remove" } });
+    const client = await SmtpDialogue.open(removing.smtp);
+    const { raw } = await removing.stored(
+      await client.deliver(stranger, [anna], "A\0: 1\r\0\n\0\r\n\0.\r\nx\0\0y\r\n"),
+    );
+    expect(withoutReceived(raw)).toBe("A: 1\r\n\r\n.\r\nxy\r\n");
+    client.close();
+  });
+
+  it.each([
+    ['"odd user"@northwind.example', '"odd user"@northwind.example'],
+    ['"a@b"@northwind.example', '"a@b"@northwind.example'],
+    ['"a\\"\\ <b>: c"@Northwind.Example', '"a\\"\\ <b>: c"@northwind.example'],
+    ['@mx.example:"odd user"@northwind.example', '"odd user"@northwind.example'],
+    ['""@northwind.example', '""@northwind.example'],
+  ])("for the quoted recipient %s keeps %s", async (given, kept) => {
+    const client = await SmtpDialogue.open(running.smtp);
+    expect(await client.say('MAIL FROM:<"sender x"@sender.example> SIZE=100')).toMatch(/^250 /);
+    expect(await client.say(`RCPT TO:<${given}>`)).toMatch(/^250 /);
+    await client.say("DATA");
+    client.send(mail);
+    const { mail: record, raw } = await running.stored(await client.say("."));
+    expect(record.smtp).toMatchObject({ mailFrom: '"sender x"@sender.example', rcptTo: [kept] });
+    expect(record.recipients.map(({ address }) => address)).toEqual([kept]);
+    expect(raw.toString("latin1")).toContain(`for <${kept.replace(/[<>]/g, "?")}>;\r\n`);
+    const found = await running.database.mails.find({ to: kept, limit: 10 });
+    expect(found.map(({ _id }) => _id)).toContain(record._id);
+    client.close();
+  });
+
+  it("is found by its recipient, quoted or not where that is the same", async () => {
+    const client = await SmtpDialogue.open(running.smtp);
+    const { mail: record } = await running.stored(
+      await client.deliver(stranger, ['"V\\ip"@northwind.example'], mail),
+    );
+    expect(record.smtp.rcptTo).toEqual(['"V\\ip"@northwind.example']);
+    for (const to of ["vip@northwind.example", '"vip"@northwind.example']) {
+      expect((await running.database.mails.find({ to, limit: 1 }))[0]?._id).toBe(record._id);
+    }
     client.close();
   });
 

@@ -20,27 +20,26 @@ const lines = (count: number, line: (at: number) => string) =>
   Array.from({ length: count }, (_, at) => line(at)).join("");
 
 const hostile: [string, () => string][] = [
-  ["100,000 header lines", () => `${lines(100_000, (at) => `X-${at}: y\r\n`)}\r\nbody\r\n`],
+  ["5,000 header lines", () => `${lines(5_000, (at) => `X-${at}: y\r\n`)}\r\nbody\r\n`],
   [
     "100,000 lines that fold one field",
     () => `Subject: x\r\n${" y\r\n".repeat(100_000)}\r\nbody\r\n`,
   ],
-  ["100,000 header lines without a colon", () => `${"no field\r\n".repeat(100_000)}\r\nbody\r\n`],
-  ["100,000 From fields", () => `${"From: a@b.example\r\n".repeat(100_000)}\r\nbody\r\n`],
+  ["5,000 header lines without a colon", () => `${"no field\r\n".repeat(5_000)}\r\nbody\r\n`],
+  ["5,000 From fields", () => `${"From: a@b.example\r\n".repeat(5_000)}\r\nbody\r\n`],
   ["a From of 1 MB of brackets", () => `From: ${"<(".repeat(megabytes / 2)}\r\n\r\nbody\r\n`],
   ["a From of 1 MB of groups", () => `From: ${"a:".repeat(megabytes / 2)}\r\n\r\nbody\r\n`],
   [
     "a From of 1 MB of encoded words",
     () => `From: ${"=?utf-8?q?=".repeat(megabytes / 10)}\r\n\r\nbody\r\n`,
   ],
-  ["one header line of 10 MB", () => `Subject: ${"x".repeat(10 * megabytes)}\r\n\r\nbody\r\n`],
+  ["one header line of 4 MB", () => `Subject: ${"x".repeat(4 * megabytes)}\r\n\r\nbody\r\n`],
   ["one line of 10 MB", () => `Subject: x\r\n\r\n${"x".repeat(10 * megabytes)}\r\n`],
   ["10 MB of lone LF", () => `Subject: x\r\n\r\n${"\n".repeat(10 * megabytes)}\r\n`],
   ["10 MB of lone CR", () => `Subject: x\r\n\r\n${"\r".repeat(10 * megabytes)}x\r\n`],
   ["10 MB of lone LF and nothing else", () => `${"\n".repeat(10 * megabytes)}x\r\n`],
   ["MIME nested 1,000 deep", () => nested(1_000)],
   ["MIME nested 100,000 deep", () => nested(100_000)],
-  ["10 MB of NUL", () => `Subject: x\r\n\r\n${"\0".repeat(10 * megabytes)}\r\n`],
   ["500,000 lines that begin with a dot", () => `Subject: x\r\n\r\n${".x\r\n".repeat(500_000)}`],
 ];
 
@@ -112,6 +111,10 @@ describe("a hostile mail", () => {
 
   it.each<[string, string, RegExp]>([
     ["100,000 Received fields", "Received: by x\r\n".repeat(100_000), /^554 5\.4\.6 /],
+    ["100,000 header lines", "X: y\r\n".repeat(100_000), /^552 5\.3\.4 /],
+    ["10 million header lines of one letter", "a\n".repeat(10 * megabytes), /^552 5\.3\.4 /],
+    ["one header line of 10 MB", `Subject: ${"x".repeat(10 * megabytes)}`, /^552 5\.3\.4 /],
+    ["10 MB of NUL", `Subject: x\r\n\r\n${"\0".repeat(10 * megabytes)}`, /^554 5\.6\.0 /],
     [
       "a Received field of 1 MB, 60 times",
       `Received: ${"by x (".repeat(170_000)}\r\n`.repeat(60),

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { receivedField } from "@rs-agent/shared/mail/received.ts";
+import { maxHeaderBytes } from "@rs-agent/shared/mail/admission.ts";
+import { inspectTrace, receivedField } from "@rs-agent/shared/mail/received.ts";
 import {
   anna,
   ben,
@@ -14,6 +15,16 @@ import {
 import { SmtpDialogue } from "./smtp-dialogue.ts";
 
 const mail = "Subject: x\r\n\r\nHello\r\n";
+
+function ownReceived(mailId: string): string {
+  return receivedField({
+    client: { address: "192.0.2.1", name: "", helo: "x" },
+    by: hostname,
+    protocol: "ESMTP",
+    mailId,
+    at: new Date(0),
+  }).toString();
+}
 
 describe("an SMTP session", () => {
   let running: RunningIngest;
@@ -65,6 +76,17 @@ describe("an SMTP session", () => {
     },
   );
 
+  it("ends with BDAT, whose bytes are no commands", async () => {
+    client.send(
+      `MAIL FROM:<${stranger}>\r\nRCPT TO:<${anna}>\r\nBDAT 90 LAST\r\n` +
+        `RSET\r\nMAIL FROM:<${stranger}>\r\nRCPT TO:<${ben}>\r\nDATA\r\n${mail}.\r\n`,
+    );
+    const codes: number[] = [];
+    for (let code = 1; code !== 0; codes.push(code)) code = (await client.reply()).code;
+    expect(codes).toEqual([250, 250, 500, 0]);
+    expect(await accepted()).toBe(before);
+  });
+
   it("refuses XFORWARD of a peer that is not listed", async () => {
     expect(await client.say("XFORWARD ADDR=127.0.0.2")).toMatch(/^550 5\.7\.0 /);
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
@@ -104,6 +126,16 @@ describe("an SMTP session", () => {
     ["MAIL FROM:<jonas>", /^501 5\.1\.7 /],
     [`MAIL FROM:<${"a".repeat(320)}@partner.example>`, /^501 5\.1\.7 /],
     ["MAIL FROM:<jonas@partner.example> SIZE=x", /^501 5\.5\.4 /],
+    ["MAIL FROM:<jonas@partner.example> SIZE=1 SIZE=2", /^501 5\.5\.4 /],
+    ["MAIL FROM:<jonas@partner.example> SIZE=+0D+0A", /^501 5\.1\.7 /],
+    ["MAIL FROM:<postmaster>", /^501 5\.1\.7 /],
+    ["MAIL FROM:jonas@partner.example", /^501 5\.1\.7 /],
+    ["MAIL FROM:<odd user@partner.example>", /^501 5\.1\.7 /],
+    ['MAIL FROM:<jo"nas@partner.example>', /^501 5\.1\.7 /],
+    ['MAIL FROM:<"jonas@partner.example>', /^501 5\.1\.7 /],
+    ['MAIL FROM:<"jonas"x@partner.example>', /^501 5\.1\.7 /],
+    ['MAIL FROM:<"jo\tnas"@partner.example>', /^501 5\.1\.7 /],
+    ['MAIL FROM:<"jörg"@partner.example>', /^553 5\.6\.7 /],
     ["MAIL FROM:<jonas@partner.example> BODY=BINARYMIME", /^501 5\.5\.4 /],
   ])("refuses the malformed %s", async (command, reply) => {
     client.send(Buffer.from(`${command}\r\n`));
@@ -142,22 +174,50 @@ describe("an SMTP session", () => {
     );
   });
 
-  it("stops a mail loop by the number of Received fields", async () => {
+  it("stops a mail loop by the number of Received fields, and says so", async () => {
     const hop = "Received: from a by b with SMTP id 1; Fri, 05 Mar 2027 06:07:08 +0000\r\n";
-    expect(await client.deliver(stranger, [anna], hop.repeat(51) + mail)).toMatch(/^554 5\.4\.6 /);
-    expect(await client.deliver(stranger, [anna], hop.repeat(50) + mail)).toMatch(/^250 /);
+    expect(await client.deliver(stranger, [anna], hop.repeat(101) + mail)).toBe(
+      "554 5.4.6 mail loop: more than 100 Received fields",
+    );
+    expect(await client.deliver(stranger, [anna], hop.repeat(100) + mail)).toMatch(/^250 /);
   });
 
-  it("stops a mail that passed us twice already", async () => {
-    const own = receivedField({
-      client: { address: "192.0.2.1", name: "", helo: "x" },
-      by: hostname,
-      protocol: "ESMTP",
-      mailId: "abc",
-      at: new Date(0),
-    }).toString();
-    expect(await client.deliver(stranger, [anna], own + mail)).toMatch(/^250 /);
-    expect(await client.deliver(stranger, [anna], own + own + mail)).toMatch(/^554 5\.4\.6 /);
+  it("stops a mail that passed us five times already, and says so", async () => {
+    const own = ownReceived("abc");
+    expect(await client.deliver(stranger, [anna], own.repeat(4) + mail)).toMatch(/^250 /);
+    expect(await client.deliver(stranger, [anna], own.repeat(5) + mail)).toBe(
+      "554 5.4.6 mail loop: it came by here 5 times already",
+    );
+  });
+
+  it("takes a mail that another tenant's server forwards through us, its third time", async () => {
+    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    const first = await running.stored(await inside.deliver(anna, [stranger], mail));
+    const second = await running.stored(
+      await client.deliver(anna, [ben], first.raw.toString("latin1")),
+    );
+    const forward = Buffer.concat([
+      Buffer.from(
+        "Received: from mx.ingest.test by desk.northwind.example with ESMTP id 7;\r\n" +
+          "\tFri, 05 Mar 2027 06:07:08 +0000\r\n",
+      ),
+      second.raw,
+    ]);
+    const third = await running.stored(
+      await inside.deliver(ben, [stranger], forward.toString("latin1")),
+    );
+    const trace = inspectTrace(third.raw, hostname);
+    expect(trace.ownIds).toEqual([third.mail._id, second.mail._id, first.mail._id]);
+    expect(trace.receivedCount).toBe(4);
+    expect(third.mail.direction).toBe("outgoing");
+    inside.close();
+  });
+
+  it("refuses a mail with NUL characters", async () => {
+    expect(await client.deliver(stranger, [anna], "A: 1\r\n\r\na\0b\r\n")).toBe(
+      "554 5.6.0 the mail has NUL characters",
+    );
+    expect(await accepted()).toBe(before);
   });
 
   it("ends after twenty refused recipients", async () => {
@@ -194,6 +254,46 @@ describe("an SMTP session", () => {
       await client.say("RSET");
       expect(await client.deliver(stranger, ["a@new.example"], mail)).toMatch(/^250 /);
     });
+  });
+});
+
+describe("a header that no step could process", () => {
+  afterEach(closeTestIngests);
+
+  const field = (name: string, bytes: number) =>
+    `${name}: ${"x".repeat(bytes - name.length - 4)}\r\n`;
+  const stored = "250 2.0.0 queued as ";
+
+  it.each([
+    ["of 5,000 fields", "X: y\r\n".repeat(5_000), stored],
+    [
+      "of more than 5,000 fields",
+      "X: y\r\n".repeat(5_001),
+      "552 5.3.4 the header has more than 5000 fields",
+    ],
+    [
+      "of more than 5,000 lines that are no fields",
+      "x\r\n".repeat(5_001),
+      "552 5.3.4 the header has more than 5000 fields",
+    ],
+    ["of 4 MB", field("Subject", maxHeaderBytes), stored],
+    [
+      "of more than 4 MB",
+      field("Subject", maxHeaderBytes + 1),
+      "552 5.3.4 the header is larger than 4194304 bytes",
+    ],
+    [
+      "of more than 4 MB in many fields, without a body",
+      field("X", 64 * 1_024).repeat(65),
+      "552 5.3.4 the header is larger than 4194304 bytes",
+    ],
+    ["that is small, before a body of 5 MB", `X: y\r\n\r\n${"x\r\n".repeat(1_700_000)}`, stored],
+    ["that a first line with a blank makes empty", ` ${"x\r\n".repeat(5_001)}`, stored],
+  ])("%s is taken or refused at the door", async (_, header, reply) => {
+    const running = await startTestIngest();
+    const client = await SmtpDialogue.open(running.smtp);
+    expect(await client.deliver(stranger, [anna], `${header}\r\n`)).toContain(reply);
+    client.close();
   });
 });
 

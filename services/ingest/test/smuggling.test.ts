@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
+import { canonicalize, withoutNul } from "@rs-agent/shared/mail/canonical.ts";
 import {
   anna,
   ben,
@@ -28,7 +28,7 @@ describe("one body is one mail (SMTP smuggling)", () => {
   let running: RunningIngest;
   let accepted = 0;
   beforeAll(async () => {
-    running = await startTestIngest();
+    running = await startTestIngest({ env: { INGEST_NUL: "remove" } });
   });
   afterAll(closeTestIngests);
 
@@ -46,7 +46,7 @@ describe("one body is one mail (SMTP smuggling)", () => {
     // The only reply to all of that, but for the NOOP's own.
     expect((await client.reply()).lines[0], sent).toMatch(/^2\.0\.0 OK/);
     const content = Buffer.from(`${pieces.join("")}\r\n`, "latin1");
-    expect(withoutReceived(raw), sent).toBe(canonicalize(content).toString("latin1"));
+    expect(withoutReceived(raw), sent).toBe(canonicalize(withoutNul(content)).toString("latin1"));
     expect(mail.smtp).toMatchObject({ mailFrom: stranger, rcptTo: [anna] });
     accepted += 1;
   };
@@ -71,6 +71,24 @@ describe("one body is one mail (SMTP smuggling)", () => {
 
   it("nor does one at the very beginning of DATA", async () => {
     await eachIn(falseBeginnings, (form) => [[form + second], [...Array.from(form), second]]);
+  });
+
+  it("no false end with a NUL begins another mail where NUL is refused, nor does its refusal", async () => {
+    const strict = await startTestIngest();
+    const withNul = [...falseEnds, ...falseBeginnings].filter((form) => form.includes("\0"));
+    expect(withNul).toHaveLength(17);
+    const client = await SmtpDialogue.open(strict.smtp);
+    for (const form of withNul) {
+      expect(await client.begin(stranger, [anna])).toMatch(/^354 /);
+      client.send(`Subject: first\r\n\r\nfirst body${form}${second}\r\n.\r\nNOOP\r\n`);
+      const replies = [await client.reply(), await client.reply()];
+      expect(replies.map(({ code, lines }) => `${code} ${lines[0] ?? ""}`)).toEqual([
+        "554 5.6.0 the mail has NUL characters",
+        "250 2.0.0 OK",
+      ]);
+    }
+    client.close();
+    expect((await strict.database.mails.countOutcomes()).accepted).toBe(0);
   });
 
   it("there are as many mails as there were transactions", async () => {

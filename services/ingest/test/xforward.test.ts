@@ -112,6 +112,39 @@ describe("XFORWARD from a listed peer", () => {
     },
   );
 
+  describe("that was refused", () => {
+    const bad = "XFORWARD ADDR=nonsense";
+    const putOff = /^451 4\.5\.4 XFORWARD was refused/;
+
+    it("has the mail put off: it is not the peer's own, not even on a second try", async () => {
+      const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+      await inside.say(bad);
+      expect(await inside.deliver(anna, [stranger], mail)).toMatch(putOff);
+      expect(await inside.deliver(anna, [stranger], mail)).toMatch(putOff);
+      inside.close();
+    });
+
+    it("is not healed by another command of the same transaction", async () => {
+      await client.say(bad);
+      expect(await client.say("XFORWARD HELO=far.example SOURCE=REMOTE")).toMatch(/^250 /);
+      expect(await client.deliver(stranger, [anna], mail)).toMatch(putOff);
+    });
+
+    it("was that also after one that was taken", async () => {
+      expect(await client.say("XFORWARD ADDR=192.0.2.9")).toMatch(/^250 /);
+      await client.say("XFORWARD HELO=a+0D+0Ab");
+      expect(await client.deliver(stranger, [anna], mail)).toMatch(putOff);
+    });
+
+    it.each(["RSET", "EHLO peer.test"])("is over with %s", async (command) => {
+      await client.say(bad);
+      expect(await client.say(command)).toMatch(/^250 /);
+      expect(await clientOfMail()).toMatchObject({ address: "127.0.0.1" });
+      await client.say("XFORWARD ADDR=192.0.2.9");
+      expect(await clientOfMail()).toMatchObject({ address: "192.0.2.9" });
+    });
+  });
+
   it("is refused in the middle of a transaction, which goes on unharmed", async () => {
     await client.say(`MAIL FROM:<${stranger}>`);
     expect(await client.say(`XFORWARD ADDR=${tenantClient}`)).toMatch(/^503 5\.5\.1 /);
