@@ -9,7 +9,7 @@ import { stopSignal } from "@rs-agent/start/stop-signal.ts";
 import { runChaos } from "./chaos.ts";
 import type { ChaosResult } from "./result.ts";
 
-export const usage = `Usage: npm run chaos -- [options]     or: rs-agent chaos [options]
+export const usage = `Usage: npm run chaos -- [options]     or: npx rs-agent chaos [options]
 
 Starts a whole private system on this host (two of each service, clamd, spamd, a database),
 floods it with mail and meanwhile kills, stops, drains and cuts off everything at random. Then it

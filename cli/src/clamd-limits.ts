@@ -1,3 +1,4 @@
+import { rsAgent } from "./called-as.ts";
 import type { Diagnosis } from "./commands/doctor.ts";
 import { optionsIn, type ClamdConf } from "./clamd-conf.ts";
 
@@ -14,7 +15,7 @@ export function diagnoseLimits(config: ClamdConf | undefined): Diagnosis {
   const part = "clamd limits";
   if (config === undefined) {
     const found = "whether MaxFileSize leaves a hole is not known: no clamd.conf of it here";
-    return { part, ok: true, found, advice: "on its host: rs-agent doctor --clamd-conf FILE" };
+    return { part, ok: true, found, advice: `on its host: ${rsAgent} doctor --clamd-conf FILE` };
   }
   const options = optionsIn(config.text);
   const [file, scan] = (["MaxFileSize", "MaxScanSize"] as const).map((name) => {

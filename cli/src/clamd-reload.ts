@@ -1,3 +1,4 @@
+import { rsAgent } from "./called-as.ts";
 import { freemem } from "node:os";
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
@@ -46,7 +47,7 @@ export function diagnoseReload(facts: ReloadFacts): Diagnosis {
   if (concurrent === undefined) {
     const found =
       "whether it scans while it loads signatures is not known: no clamd.conf of it here";
-    return { part, ok: true, found, advice: "on its host: rs-agent doctor --clamd-conf FILE" };
+    return { part, ok: true, found, advice: `on its host: ${rsAgent} doctor --clamd-conf FILE` };
   }
   if (!concurrent) {
     const room = needed === "" ? "" : `: loading then takes ${needed} more for a while`;

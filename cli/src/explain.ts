@@ -4,7 +4,8 @@ import { findingText } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { nextAction } from "./next-action.ts";
 import type { SeenSystem } from "./seen-system.ts";
-import { age, bytes, field, instant, span } from "./terminal.ts";
+import { bytes, field } from "./terminal.ts";
+import { age, instant, span } from "./times.ts";
 
 /**
  * One mail's whole story for a person: what it is, what was decided and why, what comes next.

@@ -1,3 +1,4 @@
+import { rsAgent } from "./called-as.ts";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
@@ -201,7 +202,7 @@ export function cancel(mail: MailRecord, actor: Actor): Intervention {
 export function retryDead(mail: MailRecord, actor: Actor): Intervention {
   demandState(mail, ["dead"], "be tried again this way");
   if (mail.malformed !== undefined) {
-    const way = "put the record right and in again, then rs-agent dead drop";
+    const way = `put the record right and in again, then ${rsAgent} dead drop ${mail._id}`;
     throw refused(mail, `it was never a mail that could be read; ${way}`);
   }
   return {
@@ -259,16 +260,16 @@ function reopened(recipients: readonly Recipient[], outcome: Outcome): Recipient
 
 /** What to do instead, for the states that have an own way. */
 const ways: Partial<Record<MailState, string>> = {
-  quarantined: "rs-agent quarantine release",
-  dead: "rs-agent dead retry",
-  held: "rs-agent retry-now",
+  quarantined: `${rsAgent} quarantine release`,
+  dead: `${rsAgent} dead retry`,
+  held: `${rsAgent} retry-now`,
 };
 
 /** `what`: the infinitive of what is asked for, in the passive. */
 export function demandState(mail: MailRecord, states: readonly MailState[], what: string): void {
   if (states.includes(mail.state)) return;
   if (mail.state === "split") {
-    throw refused(mail, `its parts go their own way: rs-agent explain ${mail._id} names them`);
+    throw refused(mail, `its parts go their own way: ${rsAgent} explain ${mail._id} names them`);
   }
   const [last = "", ...others] = [...states].reverse();
   const list = others.length === 0 ? last : `${others.reverse().join(", ")} or ${last}`;

@@ -1,3 +1,4 @@
+import { rsAgent } from "./called-as.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import {
   kindOf,
@@ -10,7 +11,8 @@ import {
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import { blockingFindings, quoted } from "./interventions.ts";
 import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
-import { age, field, instant } from "./terminal.ts";
+import { field } from "./terminal.ts";
+import { age, instant } from "./times.ts";
 
 /** What will happen, what is in its way, or what a person has to do. */
 export function nextAction(mail: MailRecord, now: Date, system?: SeenSystem): string {
@@ -51,7 +53,7 @@ function actionOf(mail: MailRecord, now: Date): Action {
       }
       return heldFor(mail, now);
     case "split":
-      return { text: "its parts go their own way: rs-agent explain tells each one's story" };
+      return { text: `its parts go their own way: ${rsAgent} explain tells each one's story` };
     default:
       return finalAction(mail, now);
   }
@@ -83,7 +85,8 @@ function heldFor(mail: MailRecord, now: Date): Action {
   const step = plan && nextStep({ ...mail, plan, rawSha256: body.sha256, now });
   if (mail.unknown !== undefined && step?.kind !== "hold") return unknownFor(mail);
   // What a person holds goes on by itself; what policy holds needs its finding overridden.
-  const command = step?.kind === "hold" ? releaseOf(mail, now) : `  rs-agent retry-now ${mail._id}`;
+  const command =
+    step?.kind === "hold" ? releaseOf(mail, now) : `  ${rsAgent} retry-now ${mail._id}`;
   return { text: "a person must act", command };
 }
 
@@ -92,15 +95,15 @@ function unknownFor({ _id, header, unknown }: MailRecord): Action {
   return {
     text: `a person must act: look for ${what} in the log of ${unknown?.connection ?? "the hop"}; then one of`,
     command: [
-      `  rs-agent unknown settle ${_id} --as sent`,
-      `  rs-agent unknown resend ${_id}`,
+      `  ${rsAgent} unknown settle ${_id} --as sent`,
+      `  ${rsAgent} unknown resend ${_id}`,
     ].join("\n"),
   };
 }
 
 function releaseOf(mail: MailRecord, now: Date): string {
   const named = blockingFindings(mail, now).map(({ finding }) => `--override ${quoted(finding)}`);
-  return [`  rs-agent quarantine release ${mail._id}`, ...named].join(" \\\n    ");
+  return [`  ${rsAgent} quarantine release ${mail._id}`, ...named].join(" \\\n    ");
 }
 
 function finalAction(mail: MailRecord, now: Date): Action {
@@ -114,11 +117,11 @@ function finalAction(mail: MailRecord, now: Date): Action {
   return mail.malformed === undefined
     ? {
         text: `nothing by itself, ${kept}; to try it again`,
-        command: `  rs-agent dead retry ${_id}`,
+        command: `  ${rsAgent} dead retry ${_id}`,
       }
     : {
         text: `nothing by itself, ${kept}; put the record right and in again; then`,
-        command: `  rs-agent dead drop ${_id}`,
+        command: `  ${rsAgent} dead drop ${_id}`,
       };
 }
 
@@ -132,7 +135,7 @@ function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined):
   if (paused !== undefined) {
     const { by, at } = paused;
     return [
-      `${pausable} is paused by ${by} (${age(at, now)}): rs-agent resume ${pausable} goes on`,
+      `${pausable} is paused by ${by} (${age(at, now)}): ${rsAgent} resume ${pausable} goes on`,
     ];
   }
   const service = step === "relay" ? "relay" : "dispatcher";

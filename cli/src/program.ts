@@ -1,38 +1,41 @@
 import { Command } from "commander";
-import { addChaos } from "./commands/chaos.ts";
-import { addControls } from "./commands/controls.ts";
-import { addDoctor } from "./commands/doctor.ts";
-import { addFlood } from "./commands/flood.ts";
-import { addKeys } from "./commands/keys.ts";
-import { addMailCommands } from "./commands/mail-commands.ts";
-import { addPolicy } from "./commands/policy.ts";
-import { addDead, addQuarantine } from "./commands/quarantine.ts";
-import { addReady } from "./commands/ready.ts";
-import { addStatus } from "./commands/status.ts";
-import { addSubmit } from "./commands/submit.ts";
-import { addUnknown } from "./commands/unknown.ts";
+import { rsAgent } from "./called-as.ts";
+import { commands, type CommandEntry } from "./commands.ts";
 import type { CliDeps } from "./session.ts";
 
-/** All commands of `rs-agent`. Nothing runs before `parseAsync`; usage errors are thrown. */
-export function createProgram(deps: CliDeps): Command {
+const help = { helpWidth: 80, showGlobalOptions: false };
+
+/**
+ * Runs the command that the arguments name. Only its own module is loaded: the help and a wrong name
+ * need none. Usage errors are thrown.
+ */
+export async function runProgram(args: readonly string[], deps: CliDeps): Promise<void> {
+  const [first, second] = args;
+  const named = first === "help" ? second : first;
   const program = new Command("rs-agent")
     .description("RadicalSpam Agent: look at mail on its way, and act on it")
-    .configureHelp({ helpWidth: 80, showGlobalOptions: false })
-    .configureOutput({ writeOut: (text) => deps.output.print(text.trimEnd()) })
-    .showHelpAfterError("(rs-agent help shows all commands)")
+    .configureHelp(help)
+    .configureOutput({
+      writeOut: (text) => deps.output.print(text.trimEnd()),
+      writeErr: (text) => deps.output.complain(text.trimEnd()),
+    })
+    .showHelpAfterError(`(${rsAgent} help shows all commands)`)
     .exitOverride();
-  addStatus(program, deps);
-  addSubmit(program, deps);
-  addMailCommands(program, deps);
-  addQuarantine(program, deps);
-  addDead(program, deps);
-  addUnknown(program, deps);
-  addPolicy(program, deps);
-  addControls(program, deps);
-  addKeys(program, deps);
-  addDoctor(program, deps);
-  addReady(program, deps);
-  addChaos(program, deps);
-  addFlood(program, deps);
-  return program;
+  for (const entry of commands) {
+    if (entry.name === named) await addWhole(program, entry, deps);
+    else program.command(entry.name).description(entry.does);
+  }
+  const takes = new Map(commands.map((entry) => [entry.name, entry.takes]));
+  program.configureHelp({
+    ...help,
+    subcommandTerm: (command) =>
+      `${command.name()} ${takes.get(command.name()) ?? "[command]"}`.trimEnd(),
+  });
+  await program.parseAsync([...args], { from: "user" });
+}
+
+async function addWhole(program: Command, entry: CommandEntry, deps: CliDeps): Promise<void> {
+  const add = await entry.load();
+  add(program, deps);
+  program.commands.find((one) => one.name() === entry.name)?.description(entry.does);
 }

@@ -4,8 +4,9 @@ import { buffer } from "node:stream/consumers";
 import { CommanderError } from "commander";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
-import { withRunningSystem } from "./config.ts";
-import { createProgram } from "./program.ts";
+import { columnsOf } from "@rs-agent/shared/wrap-at-words.ts";
+import { runProgram } from "./program.ts";
+import { withRunningSystem } from "./running-system.ts";
 import { createOutput } from "./terminal.ts";
 
 /** `rs-agent`: reads the environment and the arguments, runs one command, says how it went. */
@@ -23,12 +24,13 @@ process.exitCode = exitCode;
 async function run(): Promise<void> {
   const { env, file } = withRunningSystem(process.env, root);
   const { stdout, stderr } = process;
-  const program = createProgram({
+  await runProgram(process.argv.slice(2), {
     env,
     settingsFile: file,
     output: createOutput(
       (text) => stdout.write(text),
       (text) => stderr.write(text),
+      { out: columnsOf(stdout), error: columnsOf(stderr) },
     ),
     live: stderr,
     readInput,
@@ -36,7 +38,6 @@ async function run(): Promise<void> {
       exitCode = code;
     },
   });
-  await program.parseAsync();
 }
 
 async function readInput(path: string): Promise<Buffer> {

@@ -1,12 +1,8 @@
-import { setTimeout as pause } from "node:timers/promises";
-import { systemClock } from "@rs-agent/shared/clock.ts";
 import { RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
-import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
-import { carryOut } from "./carry-out.ts";
-import { loadCliConfig, type CliConfig } from "./config.ts";
-import type { Actor, Intervention } from "./interventions.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { CliConfig } from "./config.ts";
+import type { Actor } from "./interventions.ts";
 import type { Output } from "./terminal.ts";
 
 /** What every command is given. */
@@ -30,18 +26,15 @@ export interface Session {
   actor(): Actor;
 }
 
-/** Opens the database, runs, closes. */
+/** Opens the database, runs, closes. The driver is loaded here, since not every command needs it. */
 export async function withDatabase<T>(
   { env, settingsFile }: Pick<CliDeps, "env" | "settingsFile">,
   run: (session: Session) => Promise<T>,
 ): Promise<T> {
+  const { loadCliConfig } = await import("./config.ts");
   const config = loadCliConfig(env);
-  const database = await openDatabase({
-    uri: config.MONGODB_URI,
-    db: config.MONGODB_DB,
-    clock: systemClock,
-    log: createSilentLogger(),
-  }).catch((error: unknown) => {
+  const { openSilently } = await import("./open-database.ts");
+  const database = await openSilently(config).catch((error: unknown) => {
     throw settingsFile === undefined ? error : asLeftBehind(error, settingsFile);
   });
   try {
@@ -67,36 +60,4 @@ export async function mailById(
   const mail = await mails.get(id);
   if (mail === undefined) throw new TerminalError("CLI_NOT_FOUND", `no mail has the id ${id}`);
   return mail;
-}
-
-/** How long a service that works on the mail just now is waited for. */
-const patienceMs = 5_000;
-
-/**
- * Reads the mail, asks what the intervention makes of it, and has that carried out. Where the mail
- * changed meanwhile it is read again.
- * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service keeps it
- */
-export async function intervene(
-  { database, actor, config }: Pick<Session, "database" | "actor" | "config">,
-  id: string,
-  make: (mail: MailRecord, actor: Actor) => Intervention,
-  options: { patienceMs?: number } = {},
-): Promise<string> {
-  const { clock } = database;
-  const giveUpAt = clock.monotonicMs() + (options.patienceMs ?? patienceMs);
-  for (;;) {
-    const mail = await mailById(database, id);
-    const by = actor();
-    const intervention = make(mail, by);
-    const carried = await carryOut(database, mail, intervention, by, config.MAIL_HOSTNAME);
-    if (carried === "written") return intervention.told;
-    if (clock.monotonicMs() >= giveUpAt) throw inHand(mail);
-    await pause(200);
-  }
-}
-
-function inHand({ _id, lease }: MailRecord): RetryableError {
-  const who = lease === undefined ? "a service" : lease.owner;
-  return new RetryableError("CLI_REFUSED", `${_id}: ${who} works on it now; try again in a moment`);
 }

@@ -1,5 +1,4 @@
-import Table from "cli-table3";
-import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
+import { wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 
 /** Output fits a terminal of this width; who needs more takes `--json`. */
 export const width = 80;
@@ -8,6 +7,8 @@ export const width = 80;
 export interface Output {
   /** One line or several, without the last line end. */
   print(text: string): void;
+  /** The same for prose: on a terminal its lines end between words. */
+  tell(text: string): void;
   /** A result for machines. */
   json(value: unknown): void;
   /** Bytes as they are. */
@@ -16,13 +17,16 @@ export interface Output {
   complain(text: string): void;
 }
 
+/** `columns`: of the terminals that the results and the complaints go to, where they do. */
 export function createOutput(
   write: (text: string | Buffer) => void,
   writeError: (text: string) => void,
+  columns: { out?: number | undefined; error?: number | undefined } = {},
 ): Output {
   return {
     bytes: write,
-    complain: (text) => writeError(`${text}\n`),
+    complain: (text) => writeError(`${wrapAtWords(text, columns.error)}\n`),
+    tell: (text) => write(`${wrapAtWords(text, columns.out)}\n`),
     print: (text) => write(`${text}\n`),
     json: (value) => write(`${JSON.stringify(value, withoutBytes, 2)}\n`),
   };
@@ -33,52 +37,6 @@ function withoutBytes(_key: string, value: unknown): unknown {
   const isBuffer =
     typeof value === "object" && value !== null && "type" in value && value.type === "Buffer";
   return isBuffer ? undefined : value;
-}
-
-const noLines = {
-  ...{ top: "", "top-mid": "", "top-left": "", "top-right": "" },
-  ...{ bottom: "", "bottom-mid": "", "bottom-left": "", "bottom-right": "" },
-  ...{ left: "", "left-mid": "", mid: "", "mid-mid": "", right: "", "right-mid": "", middle: "" },
-};
-
-/** Rows in columns, at most 80 wide: what is too long ends with an ellipsis. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const shown = rows.map((row) => row.map(printable));
-  const natural = head.map((title, column) =>
-    Math.max(title.length, ...shown.map((row) => (row[column] ?? "").length)),
-  );
-  const colWidths = fitted(natural).map((length) => length + 2);
-  const made = new Table({
-    head: [...head],
-    chars: noLines,
-    colWidths,
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
-  });
-  made.push(...shown);
-  return made
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
-}
-
-/** The first column names the thing and is not narrowed below this. */
-const nameWidth = 32;
-
-/** Narrows the widest columns until two blanks after each leave it within the width. */
-function fitted(natural: readonly number[]): number[] {
-  const [first = 0, ...others] = natural;
-  const name = Math.min(first, nameWidth);
-  const room = width - name - 2 * others.length;
-  for (let over = sum(others) - room; over > 0; over -= 1) {
-    const widest = others.indexOf(Math.max(...others));
-    others[widest] = (others[widest] ?? 1) - 1;
-  }
-  return [name, ...others];
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, one) => total + one, 0);
 }
 
 /** What mail says of itself must not steer a terminal: no control characters. */
@@ -117,24 +75,6 @@ function pieces(word: string, limit: number): string[] {
 /** Lines indented and wrapped. */
 export function indented(text: string, margin = 4): string {
   return field("", text, margin);
-}
-
-/** `2026-01-31 12:00:00Z`: UTC, as the logs have it. */
-export function instant(at: Date): string {
-  return `${at.toISOString().slice(0, 19).replace("T", " ")}Z`;
-}
-
-/** A time span, the finer the shorter it is: `12ms`, `3.4s`, `5m 20s`. */
-export function span(ms: number): string {
-  if (ms < 999.5 || ms >= 9_950) return formatDuration(ms);
-  return `${(ms / 1_000).toFixed(1)}s`;
-}
-
-/** How long ago, or how far away; what is within a second is now. */
-export function age(at: Date, now: Date): string {
-  const ms = now.getTime() - at.getTime();
-  if (Math.abs(ms) < 1_000) return "now";
-  return ms >= 0 ? `${formatDuration(ms)} ago` : `in ${formatDuration(-ms)}`;
 }
 
 export function bytes(size: number): string {

@@ -1,3 +1,4 @@
+import { rsAgent } from "./called-as.ts";
 import { whyUnreported, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type { MailRecord, Outcome, Recipient, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { finalStateOf, retentionUntil } from "@rs-agent/shared/mail/state.ts";
@@ -165,14 +166,17 @@ function chosenOf(mail: MailRecord, to: readonly string[] | undefined): Readonly
 function demandConcerned(mail: MailRecord): Recipient[] {
   const concerned = concernedIn(mail);
   if (concerned.length > 0) return concerned;
-  throw refused(mail, "every recipient of the attempt has an outcome; see rs-agent explain");
+  throw refused(
+    mail,
+    `every recipient of the attempt has an outcome; see ${rsAgent} explain ${mail._id}`,
+  );
 }
 
 /** `what`: the infinitive of what is asked for, in the passive. */
 function demandUnknown(mail: MailRecord, what: string): UnknownMark {
   const { state, unknown, _id } = mail;
   if (state === "relaying" && unknown !== undefined) {
-    const way = `rs-agent hold ${_id} keeps it back first`;
+    const way = `${rsAgent} hold ${_id} keeps it back first`;
     throw refused(mail, `it is sent again by its policy; ${way}`);
   }
   if (state !== "held" && unknown === undefined) {
@@ -180,7 +184,7 @@ function demandUnknown(mail: MailRecord, what: string): UnknownMark {
   }
   demandState(mail, ["held"], what);
   if (unknown !== undefined) return unknown;
-  throw refused(mail, "no outcome of it is unknown; see rs-agent explain for why it is held");
+  throw refused(mail, `no outcome of it is unknown; ${rsAgent} explain ${_id} says why it is held`);
 }
 
 function whenText({ resolveAt }: UnknownMark, now: Date): string {

@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { loadCliConfig, withRunningSystem } from "../src/config.ts";
+import { loadCliConfig } from "../src/config.ts";
+import { withRunningSystem } from "../src/running-system.ts";
 
 let root: string;
 beforeEach(async () => {

@@ -3,6 +3,7 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { explain } from "../src/explain.ts";
 import type { SeenSystem } from "../src/seen-system.ts";
 import { width } from "../src/terminal.ts";
+import { rsAgent } from "../src/called-as.ts";
 import { deadMail, finalMail, infected, mailWith, plan, quarantinedMail, spam } from "./run-cli.ts";
 
 const now = new Date("2026-02-01T12:00:00Z");
@@ -39,7 +40,7 @@ describe("what comes next", () => {
     expect(story(mail)).toContain("next waits for virus, due now history");
     const paused = [{ step: "virus" as const, by: "ann", at: before(60) }];
     expect(story(mail, [], { ...healthy, paused })).toContain(
-      "virus is paused by ann (1m ago): rs-agent resume virus goes on",
+      `virus is paused by ann (1m ago): ${rsAgent} resume virus goes on`,
     );
     expect(story(mail, [], { ...healthy, workers: [worker("the canary failed")] })).toContain(
       "no virus worker is able: av-1: the canary failed",
@@ -76,7 +77,7 @@ describe("what comes next", () => {
 
   test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {
     const byPerson = finalMail({ state: "held", verdicts: { spam }, reason: "held by ann" });
-    expect(story(byPerson)).toContain(`a person must act: rs-agent retry-now ${byPerson._id}`);
+    expect(story(byPerson)).toContain(`a person must act: ${rsAgent} retry-now ${byPerson._id}`);
     const rules = { ...plan, virus: plan.virus && { ...plan.virus, onInfected: "hold" as const } };
     const byPolicy = finalMail({ state: "held", plan: rules, verdicts: { virus: infected } });
     expect(story(byPolicy)).toContain(

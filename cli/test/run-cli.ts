@@ -10,7 +10,7 @@ import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
-import { createProgram } from "../src/program.ts";
+import { runProgram } from "../src/program.ts";
 import { createOutput, width } from "../src/terminal.ts";
 import { mongodbUri } from "../../test/support/test-mongodb.ts";
 
@@ -30,7 +30,7 @@ export async function runCli(
   let out = "";
   let err = "";
   let code = 0;
-  const program = createProgram({
+  await runProgram(args, {
     env: { RS_AGENT_USER: "tester", ...env },
     output: createOutput(
       (text) => {
@@ -45,7 +45,6 @@ export async function runCli(
       code = given;
     },
   });
-  await program.parseAsync([...args], { from: "user" });
   return { out, err, code };
 }
 

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { age, bytes, field, printable, table, width } from "../src/terminal.ts";
+import { table } from "../src/table.ts";
+import { bytes, field, printable, width } from "../src/terminal.ts";
+import { age } from "../src/times.ts";
 
 const anyText = fc.string({ unit: "grapheme-ascii", maxLength: 200 });
 

@@ -3,6 +3,7 @@ import { newToken } from "@rs-agent/shared/ids.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { width } from "../src/terminal.ts";
 import { resend, settle } from "../src/unknown-outcomes.ts";
+import { rsAgent } from "../src/called-as.ts";
 import { infected, mailWith, plan, spam, useCli } from "./run-cli.ts";
 
 const now = new Date("2026-02-01T00:00:00Z");
@@ -152,10 +153,12 @@ test("both are refused for mail that is not held with an unknown outcome", () =>
     (mail: MailRecord) => settle(mail, { as: "sent" }, actor),
   ];
   for (const act of acts) {
-    expect(() => act(heldMail({ state: "relaying" }))).toThrow(/by its policy; rs-agent hold \w+/);
+    expect(() => act(heldMail({ state: "relaying" }))).toThrow(
+      /by its policy; (?:npx )?rs-agent hold \w+/,
+    );
     const { unknown: none, ...known } = heldMail();
     expect(none).toBeDefined();
-    expect(() => act(known)).toThrow(/no outcome of it is unknown; see rs-agent explain/);
+    expect(() => act(known)).toThrow(/no outcome of it is unknown; .*rs-agent explain \w+ says/);
     expect(() => act(mailWith({ state: "ready" }))).toThrow(/no outcome of it is unknown/);
     expect(() => act({ ...heldMail(), state: "sent" })).toThrow(/only mail that is held/);
     expect(() => act(heldMail({ recipients: [] }))).toThrow(/every recipient .* has an outcome/);
@@ -188,7 +191,7 @@ describe("rs-agent unknown", () => {
     const json = JSON.parse((await run(["unknown", "ls", "--json"])).out) as MailRecord[];
     expect(json).toMatchObject([{ _id: id, unknown: { connection } }]);
     const explained = (await run(["explain", id])).out;
-    expect(explained).toContain(`  rs-agent unknown resend ${id}`);
+    expect(explained).toContain(`  ${rsAgent} unknown resend ${id}`);
     await run(["unknown", "settle", id, "--as", "discarded"]);
     expect((await run(["unknown", "ls"])).out).toBe("none\n");
   });

@@ -1,6 +1,7 @@
 import closeWithGrace from "close-with-grace";
 import { RsError, messageOf } from "./errors.ts";
 import type { Logger } from "./logger.ts";
+import { columnsOf, wrapAtWords } from "./wrap-at-words.ts";
 
 /** What every `start…` returns. */
 export interface ServiceHandle {
@@ -83,7 +84,8 @@ function onSecondSignal(close: () => void): void {
 /** Ends a command-line program with what it has to say: named errors in one line, bugs whole. */
 export function exitWithError(error: unknown): never {
   if (error instanceof RsError) {
-    process.stderr.write(`${error.code}: ${messageOf(error)}\n`);
+    const text = `${error.code}: ${messageOf(error)}`;
+    process.stderr.write(`${wrapAtWords(text, columnsOf(process.stderr))}\n`);
     exit(error.code.startsWith("CFG_") ? exitCodes.badConfig : 1);
   }
   process.stderr.write(

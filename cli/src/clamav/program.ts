@@ -1,9 +1,11 @@
+import { clamavCli } from "../called-as.ts";
 import type { Readable, Writable } from "node:stream";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ping, reload, stats, version } from "@rs-agent/av-worker/clamd/command.ts";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import { RsError, messageOf } from "@rs-agent/shared/errors.ts";
+import { columnsOf, wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 import { exitCodes } from "./outcome.ts";
 import { scanAll } from "./scan.ts";
 
@@ -59,7 +61,7 @@ function createProgram(streams: Streams, onExit: (code: number) => void): Comman
     .addOption(timeoutOption())
     .option("--json", "one JSON document on standard output", false)
     .exitOverride()
-    .showHelpAfterError("(clamav-cli --help tells more)")
+    .showHelpAfterError(`(${clamavCli} --help tells more)`)
     .configureOutput({
       writeOut: (text) => streams.stdout.write(text),
       writeErr: (text) => streams.stderr.write(text),
@@ -78,10 +80,10 @@ Exit codes:
   3  not checked: encrypted, over a limit, or too large
 
 Examples:
-  clamav-cli --host 172.17.0.2 ping
-  clamav-cli --host 172.17.0.2 scan /scan
-  clamav-cli --socket /run/clamav/clamd.ctl scan --disk /var/tmp/mail.eml
-  cat mail.eml | clamav-cli scan -`;
+  ${clamavCli} --host 172.17.0.2 ping
+  ${clamavCli} --host 172.17.0.2 scan /scan
+  ${clamavCli} --socket /run/clamav/clamd.ctl scan --disk /var/tmp/mail.eml
+  cat mail.eml | ${clamavCli} scan -`;
 
 function addQuestions(program: Command, streams: Streams): void {
   const question = (
@@ -202,5 +204,8 @@ function tellError(error: unknown, asJson: boolean, { stdout, stderr }: Streams)
   const code = error instanceof RsError ? error.code : undefined;
   const message = messageOf(error);
   if (asJson) stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
-  else stderr.write(`${code === undefined ? "error" : code}: ${message}\n`);
+  else {
+    const text = `${code === undefined ? "error" : code}: ${message}`;
+    stderr.write(`${wrapAtWords(text, columnsOf(stderr))}\n`);
+  }
 }

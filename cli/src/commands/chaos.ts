@@ -7,7 +7,6 @@ import { withoutKit } from "../without-kit.ts";
 export function addChaos(program: Command, deps: CliDeps): void {
   program
     .command("chaos")
-    .description("start a private system here, break it, and see that no mail is lost")
     .option("--mails <n>", "mails that are handed in (2000)")
     .option("--kills <n>", "faults (60)")
     .option("--seed <n>", "determines mails and faults; without it one is drawn and printed")

@@ -1,3 +1,4 @@
+import { clamavCli, rsAgent } from "../called-as.ts";
 import type { Command } from "commander";
 import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
@@ -12,7 +13,7 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { clamdConfOf, type ClamdConf } from "../clamd-conf.ts";
 import { diagnoseLimits } from "../clamd-limits.ts";
 import { diagnoseReload, readReloadFacts } from "../clamd-reload.ts";
-import { peerConfigSchema, type PeerConfig } from "../config.ts";
+import { peerConfigSchema, type PeerConfig } from "../peer-config.ts";
 import { engineText } from "../explain.ts";
 import { isAble, readSystem, routeText, type SeenSystem } from "../seen-system.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
@@ -41,7 +42,6 @@ const canaryLimits = {
 export function addDoctor(program: Command, deps: CliDeps): void {
   program
     .command("doctor")
-    .description("each dependency: reached or not, and what to do")
     .option("--clamd <address...>", "host:port or socket path (default: $AV_CLAMD)")
     .option("--clamd-conf <file>", "the clamd.conf of a single clamd, where it is not found")
     .option("--spamd <address...>", "host:port or socket path (default: $SPAM_SPAMD)")
@@ -99,7 +99,7 @@ async function diagnoseSystem(deps: CliDeps): Promise<Diagnosis[]> {
           part: step,
           ok: false,
           found: `paused by ${by}`,
-          advice: `rs-agent resume ${step}`,
+          advice: `${rsAgent} resume ${step}`,
         })),
       ];
     });
@@ -120,7 +120,7 @@ async function diagnosePolicy({ policies }: Pick<Database, "policies">): Promise
     const tenants = documents.filter(({ scope }) => scope === "tenant").length;
     const found = `${String(documents.length)} documents, revision ${String(revision)}`;
     if (tenants > 0) return { part: "policy", ok: true, found };
-    const advice = "no tenant has a domain, so all incoming mail is refused: rs-agent policy apply";
+    const advice = `no tenant has a domain, so all incoming mail is refused: ${rsAgent} policy apply FILE`;
     return { part: "policy", ok: false, found, advice };
   } catch (error) {
     const advice = "services keep the last policy that was right; apply a right one";
@@ -154,8 +154,8 @@ function diagnoseRoutes({ routes }: SeenSystem): Diagnosis[] {
 }
 
 const engineAdvice = {
-  virus: "; clamav-cli --host HOST --port PORT ping asks its clamd",
-  spam: "; rs-agent doctor --spamd HOST:PORT (or --rspamd) asks its engine",
+  virus: `; ${clamavCli} --host HOST --port PORT ping asks its clamd`,
+  spam: `; ${rsAgent} doctor --spamd HOST:PORT (or --rspamd) asks its engine`,
   enrich: "",
 } as const;
 

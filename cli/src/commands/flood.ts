@@ -2,15 +2,14 @@ import { dirname } from "node:path";
 import type { Command } from "commander";
 import type { FloodArguments } from "@rs-agent/flood/command.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
-import { loadCliConfig, peerConfigSchema } from "../config.ts";
+import { loadCliConfig } from "../config.ts";
+import { peerConfigSchema } from "../peer-config.ts";
 import type { CliDeps } from "../session.ts";
 import { withoutKit } from "../without-kit.ts";
 
 /** `rs-agent flood`: load at a stated rate, measured from outside (docs/flood.md). */
 export function addFlood(program: Command, deps: CliDeps): void {
-  const command = program
-    .command("flood")
-    .description("send load at a stated rate and measure what becomes of it");
+  const command = program.command("flood");
   for (const [flags, description] of options) command.option(flags, description);
   command
     .option("--pid <name=PID...>", "a process of this host whose CPU and memory count too")

@@ -21,7 +21,7 @@ interface AddOptions {
 
 /** Keys of the bus, in a folder of this host: `keys init|add|revoke|ls`. Needs no database. */
 export function addKeys(program: Command, { output }: CliDeps): void {
-  const group = program.command("keys").description("keys of the bus, and what each may play");
+  const group = program.command("keys");
   const groupReadable = () =>
     new Option("--group-readable", "secret files 0440 instead of 0600, for secrets in containers");
   group
@@ -31,9 +31,9 @@ export function addKeys(program: Command, { output }: CliDeps): void {
     .addOption(groupReadable())
     .action((folder: string, options: { groupReadable?: true }) => {
       initKeyFolder(folder, modeOf(options), new Date());
-      output.print(`${allowFileOf(folder)}: the list, for every host (BUS_ALLOW_FILE)`);
-      output.print("Secret, each for its own service (BUS_KEY_FILE):");
-      for (const kind of busKinds) output.print(`  ${secretFileOf(folder, kind)}`);
+      output.tell(`${allowFileOf(folder)}: the list, for every host (BUS_ALLOW_FILE)`);
+      output.tell("Secret, each for its own service (BUS_KEY_FILE):");
+      for (const kind of busKinds) output.tell(`  ${secretFileOf(folder, kind)}`);
     });
   group
     .command("add")
@@ -49,8 +49,8 @@ export function addKeys(program: Command, { output }: CliDeps): void {
     .action((folder: string, name: string, options: AddOptions) => {
       const { kind: kinds, publicKey, comment } = options;
       addKey(folder, { name, kinds, publicKey, comment }, modeOf(options), new Date());
-      if (publicKey === undefined) output.print(`${secretFileOf(folder, name)}: its secret`);
-      output.print(`${name} is listed; bring ${allowFileOf(folder)} to every host`);
+      if (publicKey === undefined) output.tell(`${secretFileOf(folder, name)}: its secret`);
+      output.tell(`${name} is listed; bring ${allowFileOf(folder)} to every host`);
     });
   group
     .command("revoke")
@@ -59,7 +59,7 @@ export function addKeys(program: Command, { output }: CliDeps): void {
     .argument("<name>", "its name or public key")
     .action((folder: string, nameOrKey: string) => {
       const { name } = revokeKey(folder, nameOrKey, new Date());
-      output.print(`${name} is revoked; bring ${allowFileOf(folder)} to every host`);
+      output.tell(`${name} is revoked; bring ${allowFileOf(folder)} to every host`);
     });
   group
     .command("ls")

@@ -15,9 +15,7 @@ import { field } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
 
 export function addPolicy(program: Command, deps: CliDeps): void {
-  const group = program
-    .command("policy")
-    .description("what is checked, changed and relayed, and how");
+  const group = program.command("policy");
   group
     .command("apply")
     .description("check a policy file whole and store it in place of what is stored")
@@ -27,13 +25,13 @@ export function addPolicy(program: Command, deps: CliDeps): void {
       const documents = await readPolicyFile(deps, file);
       const names = `${String(documents.length)} documents`;
       if (options.dryRun === true) {
-        deps.output.print(`${file} is right: ${names}, not stored`);
+        deps.output.tell(`${file} is right: ${names}, not stored`);
         return;
       }
       const revision = await withDatabase(deps, ({ database }) =>
         database.policies.replace(documents),
       );
-      deps.output.print(`${names} stored as revision ${String(revision)}`);
+      deps.output.tell(`${names} stored as revision ${String(revision)}`);
     });
   group
     .command("show")

@@ -3,13 +3,15 @@ import { drop, release, retryDead } from "../interventions.ts";
 import { mailList } from "../mail-list.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { withoutKeys } from "../without-keys.ts";
-import { explainStory, interveneAll, parseCount, readStory } from "./mail-commands.ts";
+import { explainStory, readStory } from "../story.ts";
+import { interveneAll } from "../intervene.ts";
+import { parseCount } from "./counts.ts";
 
 type KeptState = "quarantined" | "dead";
 
 /** Mail held back for a person: `quarantine ls|show|release|delete`. */
 export function addQuarantine(program: Command, deps: CliDeps): void {
-  const group = program.command("quarantine").description("mail that policy holds back");
+  const group = program.command("quarantine");
   addList(group, deps, "quarantined");
   addShow(group, deps);
   group
@@ -34,7 +36,7 @@ export function addQuarantine(program: Command, deps: CliDeps): void {
 
 /** Mail whose processing was given up: `dead ls|show|retry|drop`. */
 export function addDead(program: Command, deps: CliDeps): void {
-  const group = program.command("dead").description("dead letters: mail that was given up");
+  const group = program.command("dead");
   addList(group, deps, "dead");
   addShow(group, deps);
   group

@@ -6,7 +6,6 @@ import type { CliDeps } from "../session.ts";
 export function addReady(program: Command, deps: CliDeps): void {
   program
     .command("ready")
-    .description("asks one service's health port whether it is ready (for containers)")
     .usage("[--url URL] [--live] [--timeout MS]")
     .helpOption(false)
     .allowUnknownOption()

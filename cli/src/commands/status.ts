@@ -1,3 +1,4 @@
+import { rsAgent } from "../called-as.ts";
 import type { Command } from "commander";
 import { engineOf, kindOf, laneIn, laneText } from "@rs-agent/shared/mail/lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
@@ -14,7 +15,9 @@ import {
   type SeenWorker,
 } from "../seen-system.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
-import { age, field, span, table } from "../terminal.ts";
+import { table } from "../table.ts";
+import { field } from "../terminal.ts";
+import { age, span } from "../times.ts";
 
 export interface Status extends SeenSystem {
   server: string;
@@ -26,7 +29,6 @@ export interface Status extends SeenSystem {
 export function addStatus(program: Command, deps: CliDeps): void {
   program
     .command("status")
-    .description("what waits and for what, services, workers and engines")
     .option("--count", "count the outcomes of all recipients (reads every record)")
     .option("--json", "print JSON")
     .action(async (options: { count?: true; json?: true }) => {
@@ -137,7 +139,7 @@ function attentionLines(status: Status): string[] {
   const { waiting, workers, routes, overloads, paused, now } = status;
   return [
     ...paused.map(({ step, by, at }) =>
-      field("paused", `${step}, by ${by} ${age(at, now)}; rs-agent resume ${step} goes on`),
+      field("paused", `${step}, by ${by} ${age(at, now)}; ${rsAgent} resume ${step} goes on`),
     ),
     ...overloads.map(({ ingest, since, waiting: count, oldestMs }) =>
       field(

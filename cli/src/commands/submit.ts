@@ -3,7 +3,7 @@ import nodemailer from "nodemailer";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { messageOf, RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
 import { parseNextHop } from "@rs-agent/shared/policy/next-hop.ts";
-import { peerConfigSchema } from "../config.ts";
+import { peerConfigSchema } from "../peer-config.ts";
 import type { CliDeps } from "../session.ts";
 import { printable } from "../terminal.ts";
 
@@ -27,7 +27,6 @@ interface Submitted {
 export function addSubmit(program: Command, deps: CliDeps): void {
   program
     .command("submit")
-    .description("hand in mail by SMTP")
     .argument("<file...>", "raw mails; - is standard input")
     .option("--smtp <host:port>", "the listener (default: $INGEST_SMTP or 127.0.0.1:2525)")
     .requiredOption("--from <address>", 'SMTP sender; "" is the null sender')
@@ -55,7 +54,7 @@ async function submit(deps: CliDeps, files: string[], options: SubmitOptions): P
       const raw = await deps.readInput(file);
       const one = await sendOne(transport, file, raw, { from: options.from, to });
       done.push(one);
-      if (options.json !== true) deps.output.print(lines(one));
+      if (options.json !== true) deps.output.tell(lines(one));
     }
   } finally {
     transport.close();

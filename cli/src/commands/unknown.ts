@@ -3,13 +3,12 @@ import { unknownList } from "../mail-list.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { foundOutcomes, resend, settle, type FoundOutcome } from "../unknown-outcomes.ts";
 import { withoutKeys } from "../without-keys.ts";
-import { interveneAll, parseCount } from "./mail-commands.ts";
+import { interveneAll } from "../intervene.ts";
+import { parseCount } from "./counts.ts";
 
 /** Mail that may be at the next hop or not, and is held for a person: `unknown ls|resend|settle`. */
 export function addUnknown(program: Command, deps: CliDeps): void {
-  const group = program
-    .command("unknown")
-    .description("mail held because the next hop may have it already, or not");
+  const group = program.command("unknown");
   addList(group, deps);
   group
     .command("resend")

@@ -99,7 +99,7 @@ export function readSecretFile(path: string): CurveKey {
   if (secretKey === undefined || !isCurveKey(secretKey)) {
     throw keyError(
       path,
-      `holds no secret-key = "…" of 40 Z85 digits: rs-agent keys makes such files`,
+      `holds no secret-key = "…" of 40 Z85 digits; the command keys makes such files`,
     );
   }
   const publicKey = publicKeyOf(secretKey);

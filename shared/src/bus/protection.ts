@@ -64,7 +64,7 @@ export function createBusProtection(
       throw new TerminalError(
         "CFG_BUS_UNPROTECTED",
         `the bus would ${use} ${endpoint}, where others can read and forge its messages: give it ` +
-          "keys (BUS_KEY_FILE, BUS_ALLOW_FILE; rs-agent keys init makes them), keep it on loopback " +
+          "keys (BUS_KEY_FILE, BUS_ALLOW_FILE; the command keys init makes them), keep it on loopback " +
           `or ipc, or set BUS_ALLOW_PLAINTEXT=${plaintextPhrase}`,
       );
     },

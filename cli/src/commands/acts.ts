@@ -1,0 +1,41 @@
+import { InvalidArgumentError, type Command } from "commander";
+import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import { cancel, hold, retryNow } from "../interventions.ts";
+import { interveneAll } from "../intervene.ts";
+import type { CliDeps } from "../session.ts";
+
+/** What may be done to any mail that has met no end yet. */
+
+export function addRetryNow(program: Command, deps: CliDeps): void {
+  program
+    .command("retry-now")
+    .argument("<id...>")
+    .action((ids: string[]) => interveneAll(deps, ids, retryNow));
+}
+
+export function addCancel(program: Command, deps: CliDeps): void {
+  program
+    .command("cancel")
+    .argument("<id...>")
+    .action((ids: string[]) => interveneAll(deps, ids, cancel));
+}
+
+export function addHold(program: Command, deps: CliDeps): void {
+  program
+    .command("hold")
+    .argument("<id...>")
+    .option("--for <duration>", "such as 2h; then it goes on by itself", parseDuration)
+    .action((ids: string[], options: { for?: number }) =>
+      interveneAll(deps, ids, (mail, actor) => hold(mail, actor, later(actor.now, options.for))),
+    );
+}
+
+function later(now: Date, ms: number | undefined): Date | undefined {
+  return ms === undefined ? undefined : new Date(now.getTime() + ms);
+}
+
+function parseDuration(text: string): number {
+  const parsed = durationSchema.safeParse(text);
+  if (parsed.success) return durationMs(parsed.data);
+  throw new InvalidArgumentError("It must be a duration such as 30m, 4h or 7d.");
+}
