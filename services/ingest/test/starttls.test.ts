@@ -6,7 +6,13 @@ import { promisify } from "node:util";
 import { createTransport } from "nodemailer";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { recordLog } from "./recorded-log.ts";
-import { anna, closeTestIngests, startTestIngest, stranger } from "./running-ingest.ts";
+import {
+  anna,
+  closeTestIngests,
+  startTestIngest,
+  stranger,
+  withoutReceived,
+} from "./running-ingest.ts";
 import { SmtpDialogue } from "./smtp-dialogue.ts";
 
 async function makeCertificate(name: string, dir: string): Promise<void> {
@@ -53,6 +59,18 @@ describe("STARTTLS (RFC 3207)", () => {
     expect(await client.say("STARTTLS")).toMatch(/^503 5\.5\.1 /);
     expect(await client.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
     client.close();
+  });
+
+  it("has commands and mails read as without it: by our own input", async () => {
+    const running = await startTestIngest({ env });
+    const client = await SmtpDialogue.open(running.smtp);
+    await client.startTls();
+    await client.say("EHLO client.test");
+    const reply = await client.deliver(stranger, [anna], "A: 1\r\n\r\na\n..b\r\n..c\r\n");
+    const { raw } = await running.stored(reply);
+    expect(withoutReceived(raw)).toBe("A: 1\r\n\r\na\r\n..b\r\n.c\r\n");
+    expect(await client.say("BDAT 3 LAST")).toMatch(/^500 5\.5\.2 /);
+    await client.closed();
   });
 
   it("counts a connection once, also when it went over to TLS", async () => {

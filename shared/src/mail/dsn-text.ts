@@ -14,9 +14,13 @@ export function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
 }
 
-/** An address as it stands between angle brackets in a header field: nothing can end them early. */
+/**
+ * An address as it stands between angle brackets in a header field: nothing can end them early. A
+ * quoted local part has its blanks (RFC 5322 §3.4.1).
+ */
 export function addressForHeader(address: string): string {
-  return printable(address).replace(/[<> ]/g, "?");
+  const foreign = address.startsWith('"') ? /[^\x20-\x7e]|[<>]/g : /[^\x21-\x7e]|[<>]/g;
+  return address.slice(0, 4096).replace(foreign, "?");
 }
 
 /**
@@ -24,7 +28,7 @@ export function addressForHeader(address: string): string {
  * utf-8-addr-xtext of RFC 6533 §3, which may stand in a plain message/delivery-status.
  */
 export function deliveryStatusAddress(address: string): string {
-  if (/^[\x21-\x7e]*$/.test(address)) return `rfc822; ${address}`;
+  if (/^(?:"[\x20-\x7e]*|[\x21-\x7e]*)$/.test(address)) return `rfc822; ${address}`;
   const escaped = Array.from(address, (character) =>
     /[\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e]/.test(character)
       ? character

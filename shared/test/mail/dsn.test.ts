@@ -223,3 +223,14 @@ it("is not made for the null sender, nor about another report", () => {
   expect(mayBounce({ ...mail, smtp: { ...mail.smtp, mailFrom: "" } })).toBe(false);
   expect(mayBounce({ ...mail, origin: { via: "dsn", name: "x" } })).toBe(false);
 });
+
+it("names quoted local parts as they are (RFC 5321 §4.1.2)", () => {
+  const quoted = { ...mail, smtp: { ...mail.smtp, mailFrom: '"sender  x"@sender.example' } };
+  const failed = [{ address: '"odd user"@acme.example', status: "5.1.1", reply: "no such user" }];
+  const { raw } = createDsn({ ...request, mail: quoted, failed });
+  const report = read(raw);
+  expect(raw.toString("latin1")).toContain('\r\nTo: <"sender  x"@sender.example>\r\n');
+  expect(report.groups[1]?.["Final-Recipient"]).toBe('rfc822; "odd user"@acme.example');
+  expect(report.text).toContain('<"odd user"@acme.example>');
+  expect(report.defects).toEqual([]);
+});
