@@ -114,7 +114,10 @@ export class IngestConnection extends SMTPConnection {
   override handler_XFORWARD(command: Buffer, callback: () => void): void {
     const { remoteAddress, remotePort, clientHostname, hostNameAppearsAs } = this;
     this.#forwarding = true;
-    super.handler_XFORWARD(command, () => {
+    // Octets of a HELO in UTF-8 are C1 controls to smtp-server, which would refuse all of it; a mail
+    // must not wait for ever because its client has an umlaut in its name.
+    const readable = command.toString("latin1").replace(/\+[89][0-9A-F]/g, "?");
+    super.handler_XFORWARD(Buffer.from(readable, "latin1"), () => {
       Object.assign(this, { remoteAddress, remotePort, clientHostname, hostNameAppearsAs });
       if (!this.session.envelope.mailFrom) this._resetSession();
       this.#forwarding = false;

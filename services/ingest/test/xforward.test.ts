@@ -105,6 +105,13 @@ describe("XFORWARD from a listed peer", () => {
     expect((await clientOfMail()).helo).toHaveLength(255);
   });
 
+  it("takes a HELO that is no ASCII, as some clients have it", async () => {
+    expect(await client.say("XFORWARD ADDR=192.0.2.9 HELO=b+C3+84r.far.example")).toMatch(/^250 /);
+    const found = await clientOfMail();
+    expect(found).toMatchObject({ address: "192.0.2.9", helo: "b\xe3?r.far.example" });
+    expect(found.raw).toContain("Received: from b??r.far.example (unknown [192.0.2.9])\r\n");
+  });
+
   it.each(["XFORWARD ADDR=nonsense", "XFORWARD COLOUR=red", "XFORWARD", "XFORWARD HELO=a+0D+0Ab"])(
     "refuses the malformed %s",
     async (command) => {
