@@ -84,6 +84,14 @@ const hostile: [string, () => string][] = [
   ],
   ["one line of 10 MB of text", () => typed("text/plain", "x".repeat(10 * megabyte))],
   ["one line of 6 MB of HTML tags", () => typed("text/html", "<b>".repeat(2 * megabyte))],
+  [
+    "6 MB of HTML comments that nearly begin and end",
+    () => typed("text/html", "<!--!-".repeat(megabyte)),
+  ],
+  [
+    "6 MB of HTML attributes without an end",
+    () => typed("text/html", "<a b= '\"".repeat(megabyte)),
+  ],
   ["6 MB of HTML that nearly ends", () => typed("text/html", "</body".repeat(megabyte))],
   [
     "one line of 6 MB of quoted-printable",

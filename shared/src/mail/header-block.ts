@@ -111,6 +111,11 @@ export class HeaderBlock {
     return rewritten;
   }
 
+  /** Whether an empty line ends the header, so that a body can follow. */
+  get isClosed(): boolean {
+    return this.#emptyLine.length > 0;
+  }
+
   /** Sees to it that an empty line ends the header, so that a body can follow. */
   closeHeader(): void {
     if (this.#emptyLine.length > 0) return;

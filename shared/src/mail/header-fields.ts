@@ -38,6 +38,11 @@ export function* headerFields(raw: Buffer): Generator<HeaderField, void, undefin
   }
 }
 
+/** A field name as RFC 5322 §2.2 has it; other lines are read by each program in its own way. */
+export function isFieldName(name: string): boolean {
+  return /^[\x21-\x39\x3b-\x7e]+$/.test(name);
+}
+
 /**
  * A field body on one line, without its line ends and outer blanks: UTF-8 where it is that (RFC
  * 6532), otherwise read as Latin-1. `limit` bounds how many bytes are looked at.

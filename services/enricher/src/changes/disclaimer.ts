@@ -25,14 +25,15 @@ type Target = { kind: "parts"; parts: MimePart[] } | { kind: "none"; why: string
 
 /**
  * Adds the disclaimer to the letter that a person reads: the text part, or each form of it in
- * multipart/alternative; never to attachments, embedded mail, or signed or encrypted content. Where
- * it cannot be added without harm, a note says why and the mail stays byte for byte.
+ * multipart/alternative (all of them or none); never to attachments, embedded mail, or signed or
+ * encrypted content. Where it cannot be added without harm, a note says why and the mail stays byte
+ * for byte.
  */
 export const addDisclaimer: ApplyChange<"disclaimer"> = async (mail, change, { signal }) => {
   const whole = closedMail(mail);
   const structure = await mimeStructure(whole, signal);
   const target: Target =
-    structure.kind === "parts" ? targetIn(structure.root) : { kind: "none", why: structure.reason };
+    structure.kind === "parts" ? letterIn(structure.root) : { kind: "none", why: structure.reason };
   if (target.kind === "none") {
     note(mail, target.why);
   } else if (target.parts.length === 0) {
@@ -47,13 +48,16 @@ export const addDisclaimer: ApplyChange<"disclaimer"> = async (mail, change, { s
 };
 
 function insert(mail: MailUnderChange, whole: Buffer, insertions: readonly Insertion[]): void {
-  const pieces = insertions.flatMap((insertion) => {
-    if (insertion.kind === "piece") return [insertion];
-    note(mail, insertion.reason);
-    return [];
-  });
-  if (pieces.length === 0) return;
-  const changed = spliced(whole, pieces);
+  const impossible = insertions.find((insertion) => insertion.kind === "impossible");
+  if (impossible !== undefined) {
+    const isOneOfMany = insertions.length > 1;
+    const consequence = isOneOfMany ? ", and no form of the letter shall lack it alone" : "";
+    return note(mail, `${impossible.reason}${consequence}`);
+  }
+  const changed = spliced(
+    whole,
+    insertions.filter((insertion) => insertion.kind === "piece"),
+  );
   if (changed.length - whole.length > maxGrowthBytes) note(mail, "the mail would grow too much");
   else replaceWhole(mail, changed);
 }
@@ -75,29 +79,44 @@ function replaceWhole(mail: MailUnderChange, whole: Buffer): void {
   mail.bodyChanged = true;
 }
 
-function targetIn(part: MimePart): Target {
+/** Text that is shown, and only where there is no other, text that is shown and names a file. */
+function letterIn(root: MimePart): Target {
+  const target = targetIn(root, false);
+  return target.kind === "parts" && target.parts.length === 0 ? targetIn(root, true) : target;
+}
+
+function targetIn(part: MimePart, takesFiles: boolean): Target {
   const { contentType, children } = part;
   if (protectedTypes.has(contentType))
     return { kind: "none", why: `its content is ${contentType}` };
   if (contentType === "multipart/alternative") return allOf(children);
-  if (contentType === "multipart/related") return firstOf(children.slice(0, 1));
-  if (contentType.startsWith("multipart/")) return firstOf(children);
+  if (contentType === "multipart/related") return firstOf(rootOf(part), takesFiles);
+  // Its entries are mails of others (RFC 2046 §5.1.5).
+  if (contentType === "multipart/digest") return { kind: "parts", parts: [] };
+  if (contentType.startsWith("multipart/")) return firstOf(children, takesFiles);
   const isText = contentType === "text/plain" || contentType === "text/html";
-  const isLetter = isText && part.disposition !== "attachment" && !part.hasFilename;
-  return { kind: "parts", parts: isLetter ? [part] : [] };
+  const isShown = part.disposition !== "attachment" && (takesFiles || !part.hasFilename);
+  return { kind: "parts", parts: isText && isShown ? [part] : [] };
 }
 
+/** The part that is shown, to which the others belong: by `start`, else the first (RFC 2387 §3.2). */
+function rootOf({ children, start }: MimePart): MimePart[] {
+  const named = start === "" ? undefined : children.find(({ contentId }) => contentId === start);
+  return named === undefined ? children.slice(0, 1) : [named];
+}
+
+/** Forms of one letter: a file's name makes none of them an attachment. */
 function allOf(children: readonly MimePart[]): Target {
-  const targets = children.map(targetIn);
+  const targets = children.map((child) => targetIn(child, true));
   const guarded = targets.find(({ kind }) => kind === "none");
   if (guarded !== undefined) return guarded;
   const parts = targets.flatMap((target) => (target.kind === "parts" ? target.parts : []));
   return { kind: "parts", parts };
 }
 
-function firstOf(children: readonly MimePart[]): Target {
+function firstOf(children: readonly MimePart[], takesFiles: boolean): Target {
   for (const child of children) {
-    const target = targetIn(child);
+    const target = targetIn(child, takesFiles);
     if (target.kind === "none" || target.parts.length > 0) return target;
   }
   return { kind: "parts", parts: [] };

@@ -1,4 +1,5 @@
 import { RsError } from "@rs-agent/shared/errors.ts";
+import { isFieldName } from "@rs-agent/shared/mail/header-fields.ts";
 import { normalDomain } from "@rs-agent/shared/policy/mail-domain.ts";
 import { loadSigningKey } from "../dkim/key.ts";
 import { signMail, verifyTopSignature, type SignatureRequest } from "../dkim/signer.ts";
@@ -12,9 +13,6 @@ import { neverAble, unable, type ApplyChange, type MailUnderChange } from "./cha
 const maxHeaderLines = 10_000;
 const maxHeaderBytes = 1024 * 1024;
 const maxForeignSignatures = 20;
-
-/** A field name as RFC 5322 §2.2 has it; other lines are read by each verifier in its own way. */
-const isFieldName = /^[\x21-\x39\x3b-\x7e]+$/;
 
 /**
  * Signs with the domain's key and proves the signature over the final bytes (I10). The domain is that
@@ -36,7 +34,7 @@ export const sign: ApplyChange<"sign"> = async (
     if (error instanceof RsError) return unable(`${error.code}: ${error.message}`);
     throw error;
   }
-  if (mail.header.fields.some(({ name }) => !isFieldName.test(name))) {
+  if (mail.header.fields.some(({ name }) => !isFieldName(name))) {
     mail.notes.push("a line of the header is no field: some verifiers may refuse the signature");
   }
   mail.signature = { domain, selector };

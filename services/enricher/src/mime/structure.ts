@@ -1,17 +1,26 @@
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import libmime from "libmime";
 import { Splitter, type SplitterChunk } from "@zone-eu/mailsplit";
 import { inChunks } from "../chunks.ts";
 
 /** A MIME part as ranges of the whole mail. */
 export interface MimePart {
-  /** In lower case; `text/plain` where the mail says nothing (RFC 2045 §5.2). */
+  /**
+   * In lower case. Where the mail says nothing it is `text/plain` (RFC 2045 §5.2), in a
+   * `multipart/digest` it is `message/rfc822` (RFC 2046 §5.1.5).
+   */
   contentType: string;
   /** In lower case, "" where absent. */
   encoding: string;
   charset: string;
   disposition: string;
+  /** Its Content-Disposition names a file (RFC 2183 §2.3); a `name` of Content-Type does not count. */
   hasFilename: boolean;
+  /** Without its angle brackets, "" where absent. */
+  contentId: string;
+  /** In `multipart/related`: the Content-ID of the part to begin with (RFC 2387 §3.2), or "". */
+  start: string;
   /** `format=flowed` (RFC 3676). */
   flowed: boolean;
   children: MimePart[];
@@ -80,10 +89,11 @@ class Collector {
   #open(node: MimeNode): void {
     const headerStart = this.#at;
     this.#pass(node.getHeaders());
-    const part = partOf(node, headerStart, this.#at);
+    const parent = node.parentNode === false ? undefined : this.#parts.get(node.parentNode);
+    const part = partOf(node, parent, headerStart, this.#at);
     this.#parts.set(node, part);
     if (node.parentNode === false) this.#root ??= part;
-    else this.#parts.get(node.parentNode)?.children.push(part);
+    else parent?.children.push(part);
   }
 
   #pass(bytes: Buffer): void {
@@ -93,17 +103,45 @@ class Collector {
   }
 }
 
-function partOf(node: MimeNode, headerStart: number, bodyStart: number): MimePart {
+function partOf(
+  node: MimeNode,
+  parent: MimePart | undefined,
+  headerStart: number,
+  bodyStart: number,
+): MimePart {
+  const contentType = contentTypeOf(node, parent);
+  const isRelated = contentType === "multipart/related";
   return {
-    contentType: node.contentType || "text/plain",
+    contentType,
     encoding: node.encoding || "",
     charset: (node.charset || "").toLowerCase().trim(),
     disposition: node.disposition || "",
-    hasFilename: Boolean(node.filename),
+    hasFilename: paramOf(node, "Content-Disposition", "filename") !== "",
+    contentId: withoutBrackets(fieldOf(node, "Content-ID")),
+    start: isRelated ? withoutBrackets(paramOf(node, "Content-Type", "start")) : "",
     flowed: node.flowed,
     children: [],
     headerStart,
     bodyStart,
     bodyEnd: bodyStart,
   };
+}
+
+function contentTypeOf(node: MimeNode, parent: MimePart | undefined): string {
+  const isEntry = parent?.contentType === "multipart/digest";
+  if (isEntry && fieldOf(node, "Content-Type") === "") return "message/rfc822";
+  return node.contentType || "text/plain";
+}
+
+function fieldOf(node: MimeNode, name: string): string {
+  return node.headers === false ? "" : node.headers.getFirst(name).trim();
+}
+
+function paramOf(node: MimeNode, field: string, param: string): string {
+  const { params } = libmime.parseHeaderValue(fieldOf(node, field), { stripComments: true });
+  return params[param] ?? "";
+}
+
+function withoutBrackets(id: string): string {
+  return /<([^<>]*)>/.exec(id)?.[1] ?? id;
 }

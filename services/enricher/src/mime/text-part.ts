@@ -6,6 +6,8 @@ import {
   unfoldedBody,
   type HeaderBlock,
 } from "@rs-agent/shared/mail/header-block.ts";
+import { isFieldName } from "@rs-agent/shared/mail/header-fields.ts";
+import { htmlEnd } from "./html-end.ts";
 import { identityEncodings, openPartBody, type PartBody } from "./part-body.ts";
 import { encodeQuotedPrintable } from "./quoted-printable.ts";
 import type { MimePart } from "./structure.ts";
@@ -16,7 +18,7 @@ export interface Addition {
   html: string;
 }
 
-/** New bytes for a range of the whole mail; or why there are none. */
+/** New bytes for a part, its header included; or why there are none. */
 export type Insertion =
   | { kind: "piece"; start: number; end: number; bytes: Buffer }
   | { kind: "impossible"; reason: string };
@@ -26,80 +28,81 @@ const lineLimit = 998;
 /**
  * Adds text to a part: at the end of plain text, before `</body>` in HTML. Where charset and
  * encoding hold it, nothing else of the part changes; where not, plain text becomes UTF-8 in
- * quoted-printable, if nothing is lost by that.
+ * quoted-printable, if nothing is lost by that. A part that ends with its header gets a body.
  */
 export function withInsertion(whole: Buffer, part: MimePart, addition: Addition): Insertion {
-  if (!endsHeader(whole.subarray(part.headerStart, part.bodyStart))) {
-    return impossible("its text part has no body");
-  }
   const body = openPartBody(whole.subarray(part.bodyStart, part.bodyEnd), part.encoding);
   if (body === undefined) return impossible(`its text is not in the encoding ${part.encoding}`);
   const charset = part.charset === "" ? "us-ascii" : part.charset;
   if (!isAsciiCompatible(charset)) return impossible(`its charset ${charset} cannot be extended`);
+  const open = { part, header: headerOf(whole, part), body };
   return part.contentType === "text/html"
-    ? inHtml(whole, part, body, addition.html)
-    : inText(whole, part, body, charset, textAddition(addition.text, part, body));
+    ? inHtml(open, addition.html)
+    : inText(open, charset, textAddition(addition.text, part, body));
 }
 
-function inHtml(whole: Buffer, part: MimePart, body: PartBody, html: string): Insertion {
+/** A part whose body can be read. */
+interface OpenPart {
+  part: MimePart;
+  header: HeaderBlock;
+  body: PartBody;
+}
+
+function headerOf(whole: Buffer, { headerStart, bodyStart }: MimePart): HeaderBlock {
+  return readHeaderBlock(whole.subarray(headerStart, bodyStart));
+}
+
+function inHtml(open: OpenPart, html: string): Insertion {
   const bytes = Buffer.from(htmlAddition(html), "latin1");
-  return inserted(whole, part, body, htmlEnd(body.decoded), bytes);
+  return inserted(open, htmlEnd(open.body.decoded.toString("latin1")), bytes);
 }
 
-function inText(
-  whole: Buffer,
-  part: MimePart,
-  body: PartBody,
-  charset: string,
-  text: string,
-): Insertion {
+function inText(open: OpenPart, charset: string, text: string): Insertion {
+  const { decoded } = open.body;
   const bytes = iconv.encode(text, charset);
-  if (iconv.decode(bytes, charset) === text) {
-    return inserted(whole, part, body, body.decoded.length, bytes);
-  }
-  const present = iconv.decode(body.decoded, charset);
-  if (!iconv.encode(present, charset).equals(body.decoded)) {
+  if (iconv.decode(bytes, charset) === text) return inserted(open, decoded.length, bytes);
+  const present = iconv.decode(decoded, charset);
+  if (!iconv.encode(present, charset).equals(decoded)) {
     return impossible(`its text is not in its charset ${charset}`);
   }
-  return quotedPrintable(whole, part, Buffer.from(present + text), "utf-8");
+  return quotedPrintable(open, Buffer.from(present + text), "utf-8");
 }
 
-function inserted(
-  whole: Buffer,
-  part: MimePart,
-  body: PartBody,
-  at: number,
-  bytes: Buffer,
-): Insertion {
+function inserted(open: OpenPart, at: number, bytes: Buffer): Insertion {
+  const { part, header, body } = open;
   if (identityEncodings.includes(part.encoding) && !fitsUnencoded(bytes, part.encoding)) {
     const { decoded } = body;
     const longer = Buffer.concat([decoded.subarray(0, at), bytes, decoded.subarray(at)]);
-    return quotedPrintable(whole, part, longer, undefined);
+    return quotedPrintable(open, longer, undefined);
   }
-  return { kind: "piece", start: part.bodyStart, end: part.bodyEnd, bytes: body.insert(at, bytes) };
+  if (!header.isClosed && isOdd(header)) return oddHeader;
+  header.closeHeader();
+  return piece(part, header, body.insert(at, bytes));
+}
+
+function piece({ headerStart, bodyEnd }: MimePart, header: HeaderBlock, body: Buffer): Insertion {
+  const bytes = Buffer.concat([header.build(), body]);
+  return { kind: "piece", start: headerStart, end: bodyEnd, bytes };
 }
 
 function impossible(reason: string): Insertion {
   return { kind: "impossible", reason };
 }
 
-function endsHeader(header: Buffer): boolean {
-  const text = header.toString("latin1", Math.max(0, header.length - 4));
-  return text === "\r\n" || text.endsWith("\r\n\r\n");
+/**
+ * Some readers end the header at a line that is no field: what is put below it, they would show as
+ * text.
+ */
+const oddHeader = impossible("a line in the header of its text is no header field");
+
+function isOdd(header: HeaderBlock): boolean {
+  return header.fields.some(({ name }) => !isFieldName(name));
 }
 
 /** Charsets in which ASCII text is ASCII bytes, in any state: not UTF-16, UTF-7 or ISO-2022. */
 function isAsciiCompatible(charset: string): boolean {
   const probe = "Az09<>&;+-\r\n";
   return iconv.encodingExists(charset) && iconv.encode(probe, charset).toString("latin1") === probe;
-}
-
-/** Where in HTML the end of what is shown lies. */
-function htmlEnd(decoded: Buffer): number {
-  const text = decoded.toString("latin1").toLowerCase();
-  const bodyEnd = text.lastIndexOf("</body");
-  const end = bodyEnd >= 0 ? bodyEnd : text.lastIndexOf("</html");
-  return end >= 0 ? end : decoded.length;
 }
 
 /** HTML in ASCII: other characters by number, so that no charset matters. */
@@ -137,12 +140,11 @@ function fitsUnencoded(bytes: Buffer, encoding: string): boolean {
 
 /** The part with another body in quoted-printable, and a header that says so. */
 function quotedPrintable(
-  whole: Buffer,
-  part: MimePart,
+  { part, header }: OpenPart,
   decoded: Buffer,
   charset: string | undefined,
 ): Insertion {
-  const header = readHeaderBlock(whole.subarray(part.headerStart, part.bodyStart));
+  if (isOdd(header)) return oddHeader;
   const isMail = part.headerStart === 0;
   if (isMail && header.named("mime-version").length === 0) {
     header.append(foldField("MIME-Version", "1.0"));
@@ -150,14 +152,16 @@ function quotedPrintable(
   if (charset !== undefined) setCharset(header, charset);
   header.removeWhere(({ name }) => name === "content-transfer-encoding");
   header.append(foldField("Content-Transfer-Encoding", "quoted-printable"));
-  const bytes = Buffer.concat([header.build(), encodeQuotedPrintable(decoded)]);
-  return { kind: "piece", start: part.headerStart, end: part.bodyEnd, bytes };
+  header.closeHeader();
+  return piece(part, header, encodeQuotedPrintable(decoded));
 }
 
+/** Comments go, since a reader may take what stands in one for the charset (RFC 2045 §5.1). */
 function setCharset(header: HeaderBlock, charset: string): void {
   const [present] = header.named("content-type");
   const value = libmime.parseHeaderValue(
     present === undefined ? "text/plain" : unfoldedBody(present),
+    { stripComments: true },
   );
   value.params = { ...value.params, charset };
   header.removeWhere(({ name }) => name === "content-type");

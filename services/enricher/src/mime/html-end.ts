@@ -1,0 +1,68 @@
+/** Elements whose content is text, up to their end tag (WHATWG HTML §13.2.5.2 and following). */
+const rawText = /^(?:script|style|title|textarea|xmp|iframe|noembed|noframes)$/;
+
+/**
+ * Where at the end of an HTML text something can stand so that a reader sees it: before the last
+ * `</body>`, else before the last `</html>`, else at the end. What looks like a tag in a comment, in
+ * an attribute or in a script is none; what a comment, tag or script that never ends would swallow goes
+ * before that.
+ */
+export function htmlEnd(html: string): number {
+  const ends = new Map<string, number>();
+  const lastEnd = () => ends.get("/body") ?? ends.get("/html");
+  let at = html.indexOf("<");
+  while (at >= 0) {
+    const name = tagName(html, at);
+    const end = constructEnd(html, at, name);
+    if (end === undefined) return lastEnd() ?? at;
+    ends.set(name, at);
+    at = html.indexOf("<", end);
+  }
+  return lastEnd() ?? html.length;
+}
+
+/** In lower case, an end tag's with its slash; "" where there is no tag. */
+function tagName(html: string, at: number): string {
+  const text = html.slice(at + 1, at + 16);
+  return /^\/?[a-z][^\s/>]*/i.exec(text)?.[0].toLowerCase() ?? "";
+}
+
+/** Behind the comment, tag or element of raw text that begins at this `<`; undefined: it never ends. */
+function constructEnd(html: string, at: number, name: string): number | undefined {
+  if (name !== "") {
+    const end = tagEnd(html, at);
+    if (end === undefined || name === "plaintext") return undefined;
+    return rawText.test(name) ? behind(html, new RegExp(`(?=</${name}[\\s/>])`, "gi"), end) : end;
+  }
+  if (html.startsWith("<!--", at)) {
+    const abrupt = /^-?>/.exec(html.slice(at + 4, at + 6));
+    return abrupt === null ? behind(html, /--!?>/g, at + 4) : at + 4 + abrupt[0].length;
+  }
+  // Not only <!doctype>: browsers read <!…>, <?…> and </1> as comments.
+  return /^[!?/]/.test(html.slice(at + 1, at + 2)) ? behind(html, />/g, at) : at + 1;
+}
+
+/** Behind the tag's `>`: one in a quoted attribute value is none, and only a value is ever quoted. */
+function tagEnd(html: string, at: number): number | undefined {
+  const mark = /[>"']/g;
+  mark.lastIndex = at;
+  for (let found = mark.exec(html); found !== null; found = mark.exec(html)) {
+    if (found[0] === ">") return mark.lastIndex;
+    if (!isBehindEquals(html, found.index)) continue;
+    const close = html.indexOf(found[0], mark.lastIndex);
+    if (close < 0) return undefined;
+    mark.lastIndex = close + 1;
+  }
+  return undefined;
+}
+
+function isBehindEquals(html: string, at: number): boolean {
+  let before = at - 1;
+  while (/\s/.test(html[before] ?? "")) before -= 1;
+  return html[before] === "=";
+}
+
+function behind(html: string, mark: RegExp, from: number): number | undefined {
+  mark.lastIndex = from;
+  return mark.exec(html) === null ? undefined : mark.lastIndex;
+}
