@@ -18,7 +18,7 @@ export const read = (path: string) => readFileSync(join(root, path), "utf8");
 export const folder = join(root, "deploy/kubernetes");
 export const page = read("docs/kubernetes.md");
 
-const schemas: Record<string, z.ZodType> = {
+export const schemas: Record<string, z.ZodType> = {
   ingest: ingestConfigSchema,
   dispatcher: dispatcherConfigSchema,
   "av-worker": avWorkerConfigSchema,

@@ -27,6 +27,7 @@ export const needs = {
   rspamd: { program: "rspamd", packages: ["rspamd"], units: ["rspamd.service"] },
   smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
   saslUsers: { program: "saslpasswd2", packages: ["sasl2-bin"], units: ["saslauthd.service"] },
+  systemdAnalyze: { program: "systemd-analyze", packages: ["systemd"] },
   mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
   zip: { program: "zip", packages: ["zip"] },
   python: { program: "python3", packages: ["python3"] },

@@ -16,10 +16,10 @@ await main().catch(exitWithError);
 async function main(): Promise<void> {
   const { PATH: path } = loadStartConfig(process.env);
   const progress = createProgress();
-  const { clamd, spamd, rspamd, smtpSink, saslUsers, mailDkim, zip } = needs;
+  const { clamd, spamd, rspamd, smtpSink, saslUsers, systemdAnalyze, mailDkim, zip } = needs;
   const report = (text: string) => progress.say("apt", text);
   try {
-    const wanted = [clamd, spamd, rspamd, smtpSink, saslUsers, mailDkim, zip];
+    const wanted = [clamd, spamd, rspamd, smtpSink, saslUsers, systemdAnalyze, mailDkim, zip];
     await provideSystemPackages(wanted, thisHost(path, report));
   } finally {
     progress.stop();
