@@ -13,6 +13,11 @@ const policy = `
 addresses:
   plain@northwind.example:
     changes: { strip: off, verdict-headers: off, geoip: off }
+  # What leaves for this sender is From the tenant's domain, and has no other change but the signature.
+  rewritten@northwind.example:
+    changes:
+      disclaimer: off
+      sender-rewrite: { map: { "@old.example": ann@northwind.example } }
 `;
 
 /** What ingest and the enricher put before an incoming mail, and nothing else. */
@@ -132,6 +137,37 @@ describe("the sample mails", () => {
       expect((await verify(touched)).result).toMatch(/^fail/);
     },
   );
+
+  const leavesAs = async (raw: Buffer) => {
+    const mailFrom = "rewritten@northwind.example";
+    const rcptTo = [people.jonas];
+    const id = await accepted(whole().system.smtp, { from: "outgoing", mailFrom, rcptTo, raw });
+    const [record] = await whole().ended(id);
+    const [arrived] = await whole().relayedOf(id);
+    if (record === undefined || arrived === undefined) throw new Error(`${id} has not arrived`);
+    return { record, bytes: arrived.bytes };
+  };
+  const textFrom = (from: string) => Buffer.from(`${from}\r\nSubject: x\r\n\r\nDear Jonas\r\n`);
+
+  it("I10: a rewritten sender keeps its comment, and is signed by the domain that leaves", async () => {
+    const { bytes } = await leavesAs(textFrom("From: Ann (Sales, EU) <ann@old.example>"));
+    expect(parted(bytes).header).toContain("\r\nFrom: Ann (Sales, EU) <ann@northwind.example>\r\n");
+    const file = join(whole().runDir, "to-verify.eml");
+    expect(await verifyByMailDkim(bytes, { key: whole().dkimKey, file })).toEqual({
+      result: "pass",
+      signatures: ["northwind.example rs1"],
+    });
+  });
+
+  it("a mail whose From stands behind a byte order mark leaves as it is, and says why", async () => {
+    const raw = textFrom("\ufeffFrom: Ann <ann@northwind.example>");
+    const { record, bytes } = await leavesAs(raw);
+    expect(bytes.subarray(-raw.length).equals(raw)).toBe(true);
+    expect(parted(bytes).header).not.toContain("DKIM-Signature");
+    expect(record.enriched?.notes).toEqual([
+      expect.stringMatching(/^not signed: a UTF-8 byte order mark/),
+    ]);
+  });
 
   it("the disclaimer is in the outgoing text and stays out of multipart/signed", async () => {
     expect(parted((await relayedSample("outgoing")).bytes).body).toContain("Harbour Street 1");
