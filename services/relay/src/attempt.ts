@@ -5,18 +5,16 @@ import type { Route } from "@rs-agent/shared/policy/route.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Budget } from "./budget.ts";
 import type { RelayCounts } from "./counts.ts";
-import { fitnessFor } from "./hop-fitness.ts";
-import type { HopSession, SessionFailure } from "./hop-session.ts";
+import type { SessionFailure } from "./hop-session.ts";
 import type { Lease } from "./leases.ts";
 import type { NextHop } from "./next-hop.ts";
-import { senderOf } from "@rs-agent/shared/mail/outcome-log.ts";
-import { attemptNumber, isOpen } from "./outcomes.ts";
+import { isOpen } from "./outcomes.ts";
 import type { OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";
-import { untilAnswered, writeAndEnd } from "./settled-write.ts";
-import { resultsOf, wasStale, type RecipientResult } from "./transcript.ts";
+import { writeAndEnd } from "./settled-write.ts";
+import { transactOn } from "./transactions.ts";
+import type { RecipientResult } from "./transcript.ts";
 import { givenBack } from "./transitions.ts";
-import { markChange } from "./unknown-outcome.ts";
 
 export interface DeliveryDeps {
   database: Pick<Database, "mails" | "bodies" | "clock">;
@@ -55,11 +53,19 @@ export interface Delivery {
   probe: boolean;
 }
 
-/** One attempt as it ended; `results` are of the mail's open recipients, in their order. */
+/**
+ * One attempt, under way or as it ended: one transaction, or several where the hop takes only so many
+ * recipients in each.
+ */
 export interface Attempted {
+  /** As last written: who has the mail from an earlier transaction of this attempt is in it. */
+  mail: MailRecord;
   hop: string;
-  startedAt: Date;
-  results: RecipientResult[];
+  readonly startedAt: Date;
+  /** By the recipient's place in the record; of those that are not in `mail` yet. */
+  readonly results: Map<number, RecipientResult>;
+  /** Whom to offer in the next transaction, by place. */
+  places: number[];
   mark: UnknownMark | undefined;
 }
 
@@ -71,29 +77,44 @@ export async function attempt(
   outgoing: OutgoingMail,
 ): Promise<Attempted | undefined> {
   const { mail, lease } = delivery;
-  const startedAt = deps.database.clock.now();
   const hop = way.hopFor(mail.route as Route);
+  const attempted = begin(mail, deps.database.clock.now());
+  /** What an earlier transaction of this attempt was told stays so, whatever becomes of the rest. */
+  const soFar = () => (attempted.results.size > 0 ? attempted : undefined);
   for (;;) {
     const failure = way.failure();
     if (failure !== undefined && !delivery.probe) {
-      return routeFailed(deps, delivery, failure, startedAt);
+      return soFar() ?? routeFailed(deps, delivery, failure, attempted);
     }
     const acquired = await hop.acquire(lease.signal);
     if (lease.signal.aborted) {
       if (acquired.kind === "open") await hop.release(acquired.session, false);
-      return undefined;
+      return soFar();
     }
     if (acquired.kind === "failed") {
       const known = way.failure() !== undefined && !delivery.probe;
       way.onHopFailed(acquired.failure);
-      if (known) return routeFailed(deps, delivery, acquired.failure, startedAt);
-      return deferredBy(mail, acquired.failure, startedAt);
+      if (known) return soFar() ?? routeFailed(deps, delivery, acquired.failure, attempted);
+      return soFar() ?? deferredBy(attempted, acquired.failure);
     }
     way.onHopWorks();
-    const done = await transact(deps, hop, delivery, outgoing, acquired);
-    if (done === "stale session") continue;
-    return done === "not ours" ? undefined : { ...done, startedAt };
+    const end = await transactOn(deps, hop, delivery, outgoing, acquired, attempted);
+    if (end === "session over") continue;
+    return end === "not ours" ? undefined : attempted;
   }
+}
+
+function begin(mail: MailRecord, startedAt: Date): Attempted {
+  const { host, port } = mail.route as Route;
+  const places = mail.recipients.flatMap((recipient, at) => (isOpen(recipient) ? [at] : []));
+  return {
+    mail,
+    hop: `${host}:${port}`,
+    startedAt,
+    results: new Map(),
+    places,
+    mark: undefined,
+  };
 }
 
 /** Others found the route to have failed: this mail has lost nothing but its turn, unless its time is over. */
@@ -101,97 +122,17 @@ async function routeFailed(
   deps: DeliveryDeps,
   delivery: Delivery,
   failure: SessionFailure,
-  startedAt: Date,
+  attempted: Attempted,
 ): Promise<Attempted | undefined> {
   const { mail, lease } = delivery;
-  if (isExpired(mail, startedAt)) return deferredBy(mail, failure, startedAt);
+  if (isExpired(mail, attempted.startedAt)) return deferredBy(attempted, failure);
   await writeAndEnd(deps, lease, givenBack(mail));
   return undefined;
 }
 
-function deferredBy(mail: MailRecord, failure: SessionFailure, startedAt: Date): Attempted {
-  const { host, port } = mail.route as Route;
+/** No transaction came of it. */
+function deferredBy(attempted: Attempted, failure: SessionFailure): Attempted {
   const result: RecipientResult = { kind: "deferred", ...failure };
-  const results = mail.recipients.filter(isOpen).map(() => result);
-  return { hop: `${host}:${port}`, startedAt, results, mark: undefined };
-}
-
-/** The transaction, with the mark of I8 written before it. */
-async function transact(
-  deps: DeliveryDeps,
-  hop: NextHop,
-  { mail, lease }: Delivery,
-  outgoing: OutgoingMail,
-  acquired: { session: HopSession; reused: boolean },
-): Promise<Omit<Attempted, "startedAt"> | "stale session" | "not ours"> {
-  const { session, reused } = acquired;
-  const open = mail.recipients.filter(isOpen);
-  const fitness = fitnessFor(session.abilities, outgoing, senderOf(mail));
-  const unfit = open.map(({ address }) => fitness.mail ?? fitness.recipient(address));
-  const asked = open.filter((_, index) => unfit[index] === undefined).map(({ address }) => address);
-  if (asked.length === 0) {
-    await hop.release(session, false);
-    const results = unfit.filter((result) => result !== undefined);
-    return { hop: session.name, results, mark: undefined };
-  }
-  const mark = newMark(deps, mail, session, asked);
-  if (!(await marked(deps, mail, lease, mark))) {
-    await hop.release(session, false);
-    return "not ours";
-  }
-  const onLost = () => session.destroy("the lease is over");
-  lease.signal.addEventListener("abort", onLost);
-  const transcript = await session.transact({
-    mailFrom: senderOf(mail),
-    recipients: asked,
-    mail: outgoing,
-    mayBegin: () => lease.isValid(),
-  });
-  lease.signal.removeEventListener("abort", onLost);
-  await hop.release(session, !transcript.bodyEnded);
-  if (wasStale(transcript, reused)) return "stale session";
-  const said = resultsOf(transcript, asked.length, hop.route.protocol).values();
-  const results = unfit.map((result) => result ?? (said.next().value as RecipientResult));
-  return { hop: session.name, results, mark };
-}
-
-function newMark(
-  deps: DeliveryDeps,
-  mail: MailRecord,
-  session: HopSession,
-  recipients: string[],
-): UnknownMark {
-  return {
-    attempt: attemptNumber(mail),
-    connection: session.name,
-    recipients,
-    at: deps.database.clock.now(),
-    relay: deps.by,
-  };
-}
-
-/** Writes the mark; false where the transaction must not begin. */
-async function marked(
-  deps: DeliveryDeps,
-  mail: MailRecord,
-  lease: Lease,
-  mark: UnknownMark,
-): Promise<boolean> {
-  const { mails } = deps.database;
-  const change = markChange(mail, mark);
-  const written = await untilAnswered(
-    () => mails.write(mail._id, lease.token, change),
-    deps.log,
-    deps.closing,
-  );
-  if (written === "stale") deps.counts.staleMails += 1;
-  if (written !== "written") return false;
-  if (lease.isValid()) {
-    if (mail.unknown !== undefined) deps.counts.resentMails += 1;
-    return true;
-  }
-  // Nothing was begun: say so, unless another has claimed the mail meanwhile.
-  const back = { ...givenBack({ ...mail, unknown: undefined }), unset: ["unknown"] };
-  await writeAndEnd(deps, lease, back);
-  return false;
+  const results = new Map(attempted.places.map((place) => [place, result]));
+  return { ...attempted, results, mark: undefined };
 }

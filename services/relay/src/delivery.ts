@@ -9,7 +9,6 @@ import { isOpen, settle } from "./outcomes.ts";
 import { loadOutgoing, outgoingSize, type OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";
 import { untilAnswered, writeAndEnd } from "./settled-write.ts";
-import type { RecipientResult } from "./transcript.ts";
 import { givenBack, givenUp, heldBack } from "./transitions.ts";
 import { resolveMark } from "./unknown-outcome.ts";
 
@@ -103,14 +102,13 @@ async function conclude(
   deps: DeliveryDeps,
   delivery: Delivery,
   outgoing: OutgoingMail,
-  { hop, startedAt, results, mark }: Attempted,
+  { mail, hop, startedAt, results, mark }: Attempted,
 ): Promise<void> {
-  const { mail, lease } = delivery;
+  const { lease } = delivery;
   const now = deps.database.clock.now();
-  const places = mail.recipients.flatMap((recipient, at) => (isOpen(recipient) ? [at] : []));
   const settlement = settle({
     mail,
-    results: new Map(places.map((at, index) => [at, results[index] as RecipientResult])),
+    results,
     hop,
     startedAt,
     now,

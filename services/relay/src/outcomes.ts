@@ -60,6 +60,28 @@ export function settle(attempt: Attempt): Settlement {
   return { change: changeFor(attempt, recipients, outcomes), outcomes, bounce };
 }
 
+/**
+ * Between two transactions of one attempt: who has the mail by now and the mark of the next one, in
+ * one write (I8). Every other result waits for the attempt's end.
+ */
+export function goOn(
+  attempt: Attempt,
+  mark: UnknownMark,
+): { change: MailChange; recipients: Recipient[]; outcomes: AttemptOutcome[] } {
+  const judged = attempt.mail.recipients.map((recipient, index): Judged => {
+    const result = attempt.results.get(index);
+    return result?.kind === "sent" ? judge(attempt, recipient, result) : { recipient };
+  });
+  const recipients = judged.map((entry) => entry.recipient);
+  const outcomes = judged.flatMap(({ outcome }) => (outcome === undefined ? [] : [outcome]));
+  const set = { state: "relaying", unknown: mark };
+  const change =
+    outcomes.length === 0
+      ? { set }
+      : { set: { ...set, recipients }, history: historyOf(attempt, outcomes) };
+  return { change, recipients, outcomes };
+}
+
 interface Judged {
   recipient: Recipient;
   outcome?: AttemptOutcome;

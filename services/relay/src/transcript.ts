@@ -44,7 +44,7 @@ export function resultsOf(
   return Array.from({ length: recipientCount }, (_, index) => {
     const own = rcpt[index];
     if (own === undefined) return lostBeforeBody(transcript);
-    if (replyClass(own) !== 2) return rejection(own);
+    if (replyClass(own) !== 2) return recipientRejection(own);
     const place = protocol === "lmtp" ? accepted : 0;
     accepted += 1;
     if (!transcript.bodyBegun) {
@@ -69,6 +69,44 @@ function rejection(reply: Reply): RecipientResult {
   const kind = replyClass(reply) === 5 ? "refused" : "deferred";
   const status = replyClass(reply) === 5 || replyClass(reply) === 4 ? statusOf(reply) : "4.5.0";
   return { kind, status, reply };
+}
+
+/**
+ * A recipient that is not taken. 552 here means 452, too many recipients, and so does whatever says
+ * X.5.3 (RFC 5321 §4.5.3.1.10, RFC 3463 §3.6): temporary, and no word against this one.
+ */
+function recipientRejection(reply: Reply): RecipientResult {
+  const result = rejection(reply);
+  if (result.kind !== "refused") return result;
+  if (!reply.startsWith("552") && !isTooMany(result.status)) return result;
+  return { kind: "deferred", status: result.status.replace(/^5/, "4"), reply };
+}
+
+function isTooMany(status: string): boolean {
+  return status.endsWith(".5.3");
+}
+
+/**
+ * Whom to offer again at once, in a transaction of their own: those for whom this one had no room any
+ * more, after it took others. None where it got no further with anybody: then they wait for the retry.
+ */
+export function leftOver(transcript: Transcript, results: readonly RecipientResult[]): number[] {
+  const rcpt = transcript.replies.slice(1, results.length + 1);
+  const isTaken = rcpt.map((reply) => replyClass(reply) === 2);
+  const ended = results.filter(
+    ({ kind }, at) => isTaken[at] && (kind === "sent" || kind === "refused"),
+  );
+  // What is unknown must be written as unknown, and nothing else is begun before.
+  if (ended.length === 0 || results.some(({ kind }) => kind === "unknown")) return [];
+  const first = isTaken.indexOf(true);
+  return results.flatMap((_, at) => (at > first && isNoRoom(rcpt[at] ?? "") ? [at] : []));
+}
+
+function isNoRoom(reply: Reply): boolean {
+  const status = statusOf(reply);
+  if (isTooMany(status)) return true;
+  // RFC 3463 §3.3: X.2.Z is about the mailbox itself, most often a full one.
+  return /^[45]52/.test(reply) && !/^.\.2\./.test(status);
 }
 
 /** 2yz counts too: some servers answer DATA so, and the client goes on. */

@@ -83,7 +83,7 @@ it("I8: a hop that never answers the final dot is given up after its time, outco
   const id = await readyMail(database, { route: routeTo(sink.port), relay: { onUnknown: "hold" } });
   await runningRelay(db, shortTimeouts);
   const mail = await vi.waitFor(() => mailIn(database, id, "held"));
-  expect(mail.reason).toContain("no answer to the end of the mail within 1.2 s");
+  expect(mail.reason).toMatch(/no answer to the end of the mail within [\d.]+ s$/);
 });
 
 it("I8: kill -9 between mark and reply: another relay resolves it by the policy after lease and longest time-out", async () => {

@@ -35,7 +35,7 @@ export function watchedDatabase(
       return renewed;
     },
     async write(mailId, token, change) {
-      if (isEnd(change))
+      if (isOutcome(change))
         await beKilledBy(world, process, "written", world.set.local("mails").get(mailId)?.body);
       if (change.releaseLease === true) leases.onReleasing(mailId, token);
       return mails.write(mailId, token, change);
@@ -55,10 +55,14 @@ export function watchedDatabase(
   };
 }
 
-/** What came of the mail is to be written; that it is given up is no work on it. */
-function isEnd({ releaseLease, untried, set }: MailChange): boolean {
+/**
+ * What came of the mail is to be written, at the end or (with the mark of the relay's next transaction)
+ * for some of its recipients; that it is given up is no work on it.
+ */
+function isOutcome({ releaseLease, untried, set }: MailChange): boolean {
   const isBuried = String(set?.["reason"]).startsWith("services ended over it");
-  return releaseLease === true && untried !== true && !isBuried;
+  const isForSome = set?.["unknown"] !== undefined && set["recipients"] !== undefined;
+  return (releaseLease === true || isForSome) && untried !== true && !isBuried;
 }
 
 /** Never settles where the mail is poison to this process. */

@@ -1,4 +1,5 @@
 import { hopAddresses } from "../policies.ts";
+import type { Random } from "../random.ts";
 import type { World } from "../world.ts";
 import { startNextHop } from "./next-hop.ts";
 
@@ -9,6 +10,7 @@ export function startHops(world: World): void {
   const random = world.random.fork("hops");
   const mayPipeline = random.chance(0.5);
   const refuses = createRefusals();
+  const room = roomOf(world.random.fork("room of hops"));
   for (const address of Object.values(hopAddresses)) {
     startNextHop(world.tcp, address, {
       time,
@@ -17,6 +19,7 @@ export function startHops(world: World): void {
       whim: (point) => nemesis.whim(point),
       strike: (relay, point) => nemesis.strikeAtHop(relay, point),
       refuses,
+      room,
       onBodyBegins: (sending) => {
         const { relay, messageId, recipients } = sending;
         world.note(`${relay.name} sends the body for ${recipients.join(" ")}`, messageId);
@@ -33,6 +36,12 @@ export function startHops(world: World): void {
       note: (relay, text) => world.note(`hop and ${relay.name}: ${text}`),
     });
   }
+}
+
+/** In many worlds for one to three recipients at once: the others are to be offered again (RFC 5321 §4.5.3.1.10). */
+function roomOf(random: Random): { recipients: number; refusal: string } {
+  const refusal = random.pick(["452 4.5.3 too many recipients", "552 5.5.3 too many recipients"]);
+  return { recipients: random.chance(0.5) ? random.int(1, 3) : 100, refusal };
 }
 
 /** By the recipient's name: never, only when asked for the third time, or gladly. */

@@ -46,6 +46,8 @@ export interface HopDeps {
   whim: (point: Point) => Whim;
   /** What this recipient is answered; undefined: it is taken. */
   refuses: (recipient: string) => string | undefined;
+  /** How many recipients there is room for in one transaction, and what one more is answered. */
+  room: { recipients: number; refusal: string };
   /** The first byte of a body is given to the socket, this very moment. */
   onBodyBegins: (sending: Sending) => void;
   /** The relay has heard the outcome, closes the connection, or is gone. */
@@ -190,7 +192,9 @@ class Session implements Peer {
   }
 
   #onRecipient(address: string): void {
-    const refusal = this.#deps.refuses(address);
+    const { refuses, room } = this.#deps;
+    const isFull = this.#recipients.length >= room.recipients;
+    const refusal = isFull ? room.refusal : refuses(address);
     const whim = this.#deps.whim("rcpt");
     if (refusal === undefined && whim.kind !== "reply") this.#recipients.push(address);
     this.#answer(refusal ?? "250 2.1.5 ok", whim);
