@@ -119,17 +119,17 @@ it("a suspect finds out that a failed route works again, and is not taken over a
   const { port, dir } = away;
   await away.stop();
   const route = routeTo(port);
-  const relay = { maxQueueMs: 3_600_000, retryMs: [1_000], onUnknown: "resend" as const };
+  const relay = { maxQueueMs: 3_600_000, retryMs: [2_000], onUnknown: "resend" as const };
   const id = await readyMail(database, { route, relay });
   await claimAndDie(database, route.key, 1);
   await runningRelay(db);
-  await vi.waitFor(async () => {
+  const waiting = await vi.waitFor(async () => {
     const mail = await database.mails.get(id);
     expect(mail?.recipients[0]?.attempts).toBe(1);
     expect(mail?.lease).toBeUndefined();
+    return mail;
   });
   // Nothing was begun: it is suspected of as much as before.
-  const waiting = await database.mails.get(id);
   expect(waiting?.unended).toBe(4);
   expect(waiting?.alone).toHaveLength(1);
   await runningSink({ port, dir });
