@@ -26,10 +26,10 @@ beforeEach(async () => {
 
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
-async function run(args: string[], stdin: string | Buffer = "") {
+async function run(args: string[], stdin: string | Buffer = "", usual?: string) {
   const stdout = new PassThrough();
   const stderr = new PassThrough();
-  const code = await runClamavCli(args, { stdout, stderr, stdin: Readable.from([stdin]) });
+  const code = await runClamavCli(args, { stdout, stderr, stdin: Readable.from([stdin]) }, usual);
   stdout.end();
   stderr.end();
   return { code, stdout: await text(stdout), stderr: await text(stderr) };
@@ -52,6 +52,23 @@ describe("clamav-cli questions", () => {
     expect((await run([...clamd, "version"])).stdout).toMatch(/^ClamAV 1\.\S+\n$/);
     expect((await run([...clamd, "stats"])).stdout).toContain("STATE: VALID");
     expect(await run([...clamd, "reload"])).toMatchObject({ code: 0, stdout: "RELOADING\n" });
+  });
+
+  it("asks the usual clamd where the options name none, or its host alone", async () => {
+    const usual = `${inject("clamd")},192.0.2.1:3310`;
+    const addressOf = async (...args: string[]) => {
+      const { stdout } = await run([...args, "--json", "ping"], "", usual);
+      return JSON.parse(stdout) as unknown;
+    };
+    const asked = { address: inject("clamd"), pong: true };
+    expect(await addressOf()).toEqual(asked);
+    expect(await addressOf("--host", "127.0.0.1")).toEqual(asked);
+    expect(await addressOf("--host", "localhost")).toMatchObject({ pong: true });
+    const socket = await run(["--json", "ping"], "", inject("clamdSocket"));
+    expect(JSON.parse(socket.stdout)).toEqual({ address: inject("clamdSocket"), pong: true });
+    const other = await run(["--host", "127.0.0.2", "--timeout", "2", "ping"], "", usual);
+    expect(other).toMatchObject({ code: 2 });
+    expect(other.stderr).toContain("127.0.0.2:3310");
   });
 
   it("goes by unix socket too, and says all of it as JSON", async () => {

@@ -43,6 +43,11 @@ export function loadStartConfig(env: NodeJS.ProcessEnv): StartConfig {
   return loadConfig(startConfigSchema, env);
 }
 
+/** npm names the script that it runs, on standard output and before it runs it; not where it is silent. */
+export function hasBannerOfNpm(env: NodeJS.ProcessEnv): boolean {
+  return env.npm_lifecycle_event === "start" && env.npm_config_loglevel !== "silent";
+}
+
 /** An absolute path; a relative one is meant from the project, whoever reads it. */
 export function runDirOf(config: StartConfig, root: string): string {
   return config.RS_AGENT_RUN_DIR === undefined

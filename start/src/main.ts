@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "@rs-agent/shared/clock.ts";
@@ -8,10 +8,16 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { parseNextHop } from "@rs-agent/shared/policy/next-hop.ts";
 import { samples } from "../samples/samples.ts";
-import { loadStartConfig, runDirOf, usualRunDir, type StartConfig } from "./config.ts";
+import {
+  hasBannerOfNpm,
+  loadStartConfig,
+  runDirOf,
+  usualRunDir,
+  type StartConfig,
+} from "./config.ts";
 import { isFree } from "./free-port.ts";
 import { takeOver, type ProcessFile } from "./leftovers.ts";
-import { nextSteps, type Surroundings } from "./next-steps.ts";
+import { nextSteps, outgoingNetworks, type Surroundings } from "./next-steps.ts";
 import { parseStartOptions, usage, type StartOptions } from "./options.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { isAsExpected, resultOf, type StartResult } from "./result.ts";
@@ -26,6 +32,9 @@ import { conservationLine, fateTable } from "./table.ts";
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 const usualPort = 2525;
+
+const bannerNote =
+  "npm has written lines of its own to standard output: npm start --silent -- --json has the document alone.";
 
 interface Context {
   options: StartOptions;
@@ -93,9 +102,15 @@ async function run(context: Context): Promise<number> {
     hasOtherPolicy: false,
   };
   const smtp = await smtpAddress(config);
+  if (options.json && !process.stdout.isTTY && hasBannerOfNpm(process.env))
+    progress.note(bannerNote);
+  const isEmpty = config.MONGODB_URI === undefined && !existsSync(join(runDir, "mongodb"));
   await provideSystemPackages(
     packagesFor(config),
-    thisHost(config.PATH, reportAs(progress, "apt")),
+    thisHost(config.PATH, {
+      report: reportAs(progress, "apt"),
+      note: (text) => progress.note(text),
+    }),
   );
   progress.done("apt");
   if (!options.keep) freshStart(runDir);
@@ -119,11 +134,13 @@ async function run(context: Context): Promise<number> {
   try {
     if (store.database === undefined) throw new Error("the system started without its database");
     leaveSettings(system, runDir);
-    if (options.keep || store.hasOtherPolicy) sayWhyNoSamples(context);
+    if (options.keep || store.hasOtherPolicy) sayWhyNoSamples(context, isEmpty);
     else result = await showSamples(context, system, store.database);
     progress.stop();
     if (!options.exit && !signal.aborted) {
-      process.stderr.write(`\n${nextSteps(system, surroundings(context, system, result))}\n`);
+      const around = surroundings(context, system, result);
+      const outgoing = outgoingNetworks(await store.database.policies.all());
+      process.stderr.write(`\n${nextSteps(system, { ...around, outgoing })}\n`);
       await new Promise((done) => signal.addEventListener("abort", done, { once: true }));
     }
   } finally {
@@ -174,7 +191,14 @@ async function showSamples(
   return result;
 }
 
-function sayWhyNoSamples({ options, progress, config }: Context): void {
+function sayWhyNoSamples({ options, progress, config, runDir }: Context, isEmpty: boolean): void {
+  if (options.keep && isEmpty) {
+    progress.note(
+      `--keep: there is nothing to go on with in ${runDir}. The system starts empty: no policy, so that ` +
+        "no mail is accepted, and no sample mails. npm start without --keep brings both.",
+    );
+    return;
+  }
   if (options.keep) {
     progress.note("Going on with the data of the last start; no sample mails are sent.");
     return;
@@ -188,7 +212,7 @@ function surroundings(
   { config, runDir }: Context,
   { smtp }: RunningSystem,
   result: StartResult | undefined,
-): Surroundings {
+): Omit<Surroundings, "outgoing"> {
   const kept = result?.mails.find(({ recipients }) =>
     recipients.some(({ outcome }) => outcome === "quarantined"),
   );

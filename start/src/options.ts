@@ -17,14 +17,16 @@ Starts the whole system on this host, sends the sample mails through it and show
 became of them. It goes on running until Ctrl-C drains it.
 
   --exit   stop after the table; exit code 0 only if every mail met its expected fate
-  --json   print the result as one JSON document on standard output
+  --json   print the result as one JSON document on standard output; npm writes two lines of its own
+           there before it, unless it is told not to: npm start --silent -- --json
   --keep   go on with the data of the last start; no sample mails are sent
   --help   this text
 
 Environment: MONGODB_URI, AV_CLAMD, SPAM_SPAMD and RELAY_NEXT_HOP name servers of yours
 to use instead of private ones; SPAM_ENGINE=rspamd has rspamd look for spam instead of
-spamd, a private one or that of SPAM_RSPAMD; RS_AGENT_RUN_DIR is the folder for data and logs (.run);
-RS_AGENT_SMTP is where SMTP listens (127.0.0.1:2525, or a free port if that is taken).
+spamd, a private one or that of SPAM_RSPAMD; RS_AGENT_RUN_DIR is the folder for data and
+logs (.run); RS_AGENT_SMTP is where SMTP listens (127.0.0.1:2525, or a free port if
+that is taken).
 `;
 
 /** @throws TerminalError CFG_INVALID for an option that there is not */

@@ -1,4 +1,5 @@
 import ora from "ora";
+import { columnsOf, wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 
 /** Tells a person what is being waited for: several things at once, each under its own name. */
 export interface Progress {
@@ -38,7 +39,7 @@ function movingLine(stream: NodeJS.WriteStream): Progress {
     },
     note: (text) => {
       spinner.stop();
-      stream.write(`${text}\n`);
+      stream.write(`${wrapAtWords(text, columnsOf(stream))}\n`);
       show();
     },
     stop: () => spinner.stop(),

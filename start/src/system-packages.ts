@@ -42,13 +42,16 @@ export interface Host {
   env: NodeJS.ProcessEnv;
   run: typeof runCommand;
   hasSystemd: () => Promise<boolean>;
+  /** What is going on now. */
   report: (text: string) => void;
+  /** A line that stays. */
+  note: (text: string) => void;
 }
 
 /** This machine. */
 export function thisHost(
   path: string,
-  report: (text: string) => void,
+  { report, note = report }: { report: (text: string) => void; note?: (text: string) => void },
   env: NodeJS.ProcessEnv = process.env,
 ): Host {
   return {
@@ -58,6 +61,7 @@ export function thisHost(
     run: runCommand,
     hasSystemd: async () => (await filesOf("/run/systemd/system")).length > 0,
     report,
+    note,
   };
 }
 
@@ -81,13 +85,18 @@ export async function provideSystemPackages(wanted: readonly Need[], host: Host)
   if ((await filesOf("/var/lib/apt/lists")).every((name) => !name.includes("_Packages"))) {
     await update(aptGet, host);
   }
-  let end = await install(aptGet, missing, host);
+  let packages = await knownOf(packagesOf(missing), host);
+  host.note(`Not here: ${missing.map(nameOf).join(", ")}. apt-get installs ${packages.join(", ")}`);
+  const setUp = new Set<string>();
+  let end = await install(aptGet, packages, setUp, host);
   if (!end.ok) {
     await update(aptGet, host);
-    end = await install(aptGet, missing, host);
+    packages = await knownOf(packagesOf(missing), host);
+    end = await install(aptGet, packages, setUp, host);
   }
   await stopUnits(missing, host);
   const still = await missingOf(missing, host);
+  host.note(`apt-get has installed ${setUp.size} packages, with all that these need`);
   if (still.length === 0) return;
   throw new TerminalError(
     "SETUP_FAILED",
@@ -140,8 +149,12 @@ async function update(aptGet: string, host: Host): Promise<void> {
   });
 }
 
-async function install(aptGet: string, missing: readonly Need[], host: Host): Promise<CommandEnd> {
-  const packages = await knownOf(packagesOf(missing), host);
+async function install(
+  aptGet: string,
+  packages: readonly string[],
+  setUp: Set<string>,
+  host: Host,
+): Promise<CommandEnd> {
   host.report(`waiting for apt-get to install ${packages.join(", ")}`);
   return host.run(aptGet, [...aptWait, ...aptInstall, ...packages], {
     env: { ...host.env, ...aptEnv, PATH: host.path },
@@ -149,6 +162,7 @@ async function install(aptGet: string, missing: readonly Need[], host: Host): Pr
     onLine: (line) => {
       const step = /^(?:Get:\d+ \S+ \S+ \S+ (\S+)|(?:Setting up|Unpacking) (\S+))/.exec(line);
       const name = step?.[1] ?? step?.[2];
+      if (name !== undefined && line.startsWith("Setting up")) setUp.add(name);
       if (name !== undefined) host.report(`waiting for apt-get to install ${name}`);
     },
   });

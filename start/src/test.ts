@@ -18,9 +18,10 @@ async function main(): Promise<void> {
   const progress = createProgress();
   const { clamd, spamd, rspamd, smtpSink, saslUsers, systemdAnalyze, mailDkim, zip } = needs;
   const report = (text: string) => progress.say("apt", text);
+  const note = (text: string) => progress.note(text);
   try {
     const wanted = [clamd, spamd, rspamd, smtpSink, saslUsers, systemdAnalyze, mailDkim, zip];
-    await provideSystemPackages(wanted, thisHost(path, report));
+    await provideSystemPackages(wanted, thisHost(path, { report, note }));
   } finally {
     progress.stop();
   }

@@ -43,16 +43,29 @@ function writeLock(version: string): void {
   writeFileSync(join(dir, "package-lock.json"), JSON.stringify({ packages }));
 }
 
-async function run(...args: string[]) {
-  return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-    const env = { ...process.env, npm_execpath: join(dir, "npm.js") };
-    execFile(
-      process.execPath,
-      [join(dir, "start", "bootstrap.mjs"), ...args],
-      { env, cwd: dir },
-      (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
-    );
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function runIn(cwd: string, env: NodeJS.ProcessEnv, file: string, args: string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(file, args, { env, cwd }, (error, stdout, stderr) => {
+      resolve({ code: Number(error?.code ?? 0), stdout, stderr });
+    });
   });
+}
+
+function run(...args: string[]): Promise<Ended> {
+  const env = { ...process.env, npm_execpath: join(dir, "npm.js") };
+  return runIn(dir, env, process.execPath, [join(dir, "start", "bootstrap.mjs"), ...args]);
+}
+
+/** The real npm, as a person calls it: what an outer npm set does not count. */
+function npm(cwd: string, ...args: string[]): Promise<Ended> {
+  const { PATH, HOME } = process.env;
+  return runIn(cwd, { PATH, HOME }, "npm", args);
 }
 
 const npmCalls = () => readFileSync(join(dir, "npm.log"), "utf8").trim().split("\n");
@@ -99,4 +112,26 @@ it("gives npm's last words where it fails", async () => {
   expect(code).toBe(1);
   expect(stderr).toContain("SETUP_FAILED: `npm ci` did not succeed");
   expect(stderr).toContain("npm error ENOTFOUND");
+});
+
+it("is what npm start runs: its own words go before the document, unless it is told to be silent", async () => {
+  const scripts = { start: "node start/bootstrap.mjs start" };
+  writeFileSync(
+    join(dir, "package.json"),
+    JSON.stringify({ name: "x", version: "1.0.0", scripts }),
+  );
+  await run("install");
+  symlinkSync(process.execPath, join(dir, "node_modules", ".bin", "node"));
+  const silent = await npm(dir, "start", "--silent", "--", "--exit", "--json");
+  expect(silent).toMatchObject({ code: 3, stdout: '["--exit","--json"]\n' });
+  expect((await npm(dir, "start", "--", "--json")).stdout).toMatch(
+    /^\n> x@1.0.0 start\n.*\["--json"\]\n$/s,
+  );
+});
+
+it("leaves npm's own words alone: it lists scripts, and says which one failed", async () => {
+  const project = fileURLToPath(new URL("../..", import.meta.url));
+  expect((await npm(project, "run")).stdout).toContain("node start/bootstrap.mjs start");
+  const { stderr } = await npm(project, "run", "no-such-script");
+  expect(stderr).toContain('Missing script: "no-such-script"');
 });

@@ -129,6 +129,12 @@ describe("npm start", () => {
     expect(ended.code).toBe(code);
   });
 
+  it("says of --keep where there is nothing to go on with", async () => {
+    const { code, stderr } = await start("--keep", "--exit");
+    expect(stderr).toContain(`--keep: there is nothing to go on with in ${runDir}.`);
+    expect(code).toBe(0);
+  });
+
   it("names an option that there is not, in few words", async () => {
     const { code, stderr } = await start("--exsit");
     expect(stderr).toMatch(/^CFG_INVALID: Unknown option '--exsit'/);

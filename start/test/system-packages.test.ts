@@ -1,16 +1,18 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { needs, provideSystemPackages, type Host } from "../src/system-packages.ts";
+import { needs, provideSystemPackages, type Host, type Need } from "../src/system-packages.ts";
 
 let dir: string;
 let commands: string[];
+let noted: string[];
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "rs-agent-test-packages-"));
   mkdirSync(join(dir, "bin"));
   commands = [];
+  noted = [];
 });
 
 afterEach(() => rmSync(dir, { recursive: true }));
@@ -27,6 +29,7 @@ function host(more: Partial<Host> & { install?: () => boolean } = {}): Host {
     env: { http_proxy: "http://proxy.example:3128" },
     hasSystemd: async () => Promise.resolve(false),
     report: () => undefined,
+    note: (text) => noted.push(text),
     run: async (name, args) => {
       commands.push(`${name.split("/").at(-1) ?? ""} ${args.join(" ")}`);
       const ok = args.includes("install") ? (more.install?.() ?? true) : true;
@@ -62,6 +65,26 @@ it("installs by apt-get what lacks, without recommended packages and without sta
     RUNLEVEL: "1",
     http_proxy: "http://proxy.example:3128",
   });
+});
+
+it("says by a line that stays what is not here, what is installed for it, and how much that was", async () => {
+  program("apt-get");
+  const base = host();
+  const installing = host({
+    run: async (name, args, options) => {
+      if (args.includes("install")) {
+        for (const one of ["rspamd", "libluajit2"])
+          options.onLine?.(`Setting up ${one} (1.2-3) ...`);
+        program("rspamd");
+      }
+      return base.run(name, args, options);
+    },
+  });
+  await provideSystemPackages([needs.rspamd], installing);
+  expect(noted).toEqual([
+    "Not here: rspamd. apt-get installs rspamd",
+    "apt-get has installed 2 packages, with all that these need",
+  ]);
 });
 
 it("reads the lists of packages anew where the first try fails", async () => {
@@ -129,4 +152,10 @@ it("gives apt-get's last words where it cannot", async () => {
     code: "SETUP_FAILED",
     message: expect.stringContaining("Unable to locate package spamd") as unknown,
   });
+});
+
+it("is told of in the README, package by package", () => {
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const packages = Object.values<Need>(needs).flatMap((need) => need.packages);
+  expect(packages.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
 });

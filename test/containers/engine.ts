@@ -40,7 +40,7 @@ export async function openEngine(
   dir: string,
   report: (text: string) => void,
 ): Promise<Engine | Missing> {
-  const path = thisHost(process.env["PATH"] ?? "", report).path;
+  const path = thisHost(process.env["PATH"] ?? "", { report }).path;
   const given = process.env["DOCKER_HOST"];
   if (given !== undefined && given !== "") {
     const engine = clientOf({ ...process.env, PATH: path }, false, () => Promise.resolve());
@@ -54,7 +54,7 @@ export async function openEngine(
   if (process.getuid?.() !== 0)
     return { missing: "a container engine needs root (or DOCKER_HOST)" };
   try {
-    await provideSystemPackages(needed, thisHost(process.env["PATH"] ?? "", report));
+    await provideSystemPackages(needed, thisHost(process.env["PATH"] ?? "", { report }));
   } catch (error) {
     return { missing: messageOf(error) };
   }

@@ -23,8 +23,8 @@ export const peerNeeds = {
   spamc: { program: "spamc", packages: ["spamc"] },
 } as const satisfies Record<string, Need>;
 
-const host = thisHost(process.env["PATH"] ?? "/usr/bin:/bin", (text) => {
-  process.stderr.write(`${text}\n`);
+const host = thisHost(process.env["PATH"] ?? "/usr/bin:/bin", {
+  report: (text) => process.stderr.write(`${text}\n`),
 });
 
 /** Installs what is missing. @throws TerminalError SETUP_MISSING, SETUP_FAILED */

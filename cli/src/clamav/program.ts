@@ -17,8 +17,9 @@ export interface Streams {
 }
 
 interface GlobalOptions {
-  host: string;
-  port: number;
+  /** Undefined: that of the usual clamd. */
+  host?: string;
+  port?: number;
   socket?: string;
   timeout?: number;
   json: boolean;
@@ -35,10 +36,22 @@ interface ScanOptions extends GlobalOptions {
 const commandTimeoutSeconds = 10;
 const scanTimeoutSeconds = 150;
 
-/** `clamav-cli`: runs the command in `args` and returns its exit code. Writes to `streams` only. */
-export async function runClamavCli(args: readonly string[], streams: Streams): Promise<number> {
+/** Where a clamd listens that nobody has told of. */
+const plainAddress = "127.0.0.1:3310";
+
+/**
+ * `clamav-cli`: runs the command in `args` and returns its exit code. Writes to `streams` only.
+ * `usual`: the clamd that is asked where the options name none, as AV_CLAMD has it.
+ */
+export async function runClamavCli(
+  args: readonly string[],
+  streams: Streams,
+  usual = plainAddress,
+): Promise<number> {
   let exitCode: number = exitCodes.clean;
-  const program = createProgram(streams, (code) => (exitCode = code));
+  const [first = ""] = usual.split(",");
+  const given = parseClamdAddress(first.trim()) ?? parseClamdAddress(plainAddress);
+  const program = createProgram(streams, given, (code) => (exitCode = code));
   try {
     await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -52,11 +65,14 @@ export async function runClamavCli(args: readonly string[], streams: Streams): P
   }
 }
 
-function createProgram(streams: Streams, onExit: (code: number) => void): Command {
+type Usual = ClamdAddress | undefined;
+
+function createProgram(streams: Streams, usual: Usual, onExit: (code: number) => void): Command {
   const program = new Command("clamav-cli")
     .description("Asks a clamd: is it there, what does it know, is there a virus in these files.")
-    .option("--host <host>", "name or address of clamd", "127.0.0.1")
-    .addOption(new Option("--port <port>", "its TCP port").argParser(port).default(3310))
+    .configureHelp({ helpWidth: 80 })
+    .option("--host <host>", `name or address of clamd (default: ${usual?.text ?? ""})`)
+    .addOption(new Option("--port <port>", "its TCP port").argParser(port))
     .option("--socket <path>", "unix socket of clamd, instead of --host and --port")
     .addOption(timeoutOption())
     .option("--json", "one JSON document on standard output", false)
@@ -67,8 +83,8 @@ function createProgram(streams: Streams, onExit: (code: number) => void): Comman
       writeErr: (text) => streams.stderr.write(text),
     })
     .addHelpText("after", epilogue);
-  addQuestions(program, streams);
-  addScan(program, streams, onExit);
+  addQuestions(program, streams, usual);
+  addScan(program, streams, usual, onExit);
   return program;
 }
 
@@ -85,7 +101,7 @@ Examples:
   ${clamavCli} --socket /run/clamav/clamd.ctl scan --disk /var/tmp/mail.eml
   cat mail.eml | ${clamavCli} scan -`;
 
-function addQuestions(program: Command, streams: Streams): void {
+function addQuestions(program: Command, streams: Streams, usual: Usual): void {
   const question = (
     name: string,
     description: string,
@@ -96,7 +112,7 @@ function addQuestions(program: Command, streams: Streams): void {
       const options = command.optsWithGlobals<GlobalOptions>();
       const deadline = createDeadline(1000 * (options.timeout ?? commandTimeoutSeconds));
       try {
-        const { text, json } = await ask(addressOf(options), deadline.signal);
+        const { text, json } = await ask(addressOf(options, usual), deadline.signal);
         streams.stdout.write(`${options.json ? JSON.stringify(json) : text}\n`);
       } finally {
         deadline.end();
@@ -126,7 +142,12 @@ interface Answer {
   json: object;
 }
 
-function addScan(program: Command, streams: Streams, onExit: (code: number) => void): void {
+function addScan(
+  program: Command,
+  streams: Streams,
+  usual: Usual,
+  onExit: (code: number) => void,
+): void {
   const command = program
     .command("scan")
     .description("scan files and folders; their bytes are sent to clamd")
@@ -145,7 +166,7 @@ function addScan(program: Command, streams: Streams, onExit: (code: number) => v
     const code = await scanAll(
       paths,
       {
-        address: addressOf(options),
+        address: addressOf(options, usual),
         timeoutMs: 1000 * (options.timeout ?? scanTimeoutSeconds),
         maxBytes: options.maxSize,
         jobs: options.jobs,
@@ -170,13 +191,24 @@ function timeoutOption(): Option {
   );
 }
 
-/** The address in `--socket`, or in `--host` and `--port`. */
-function addressOf({ host, port: number, socket }: GlobalOptions): ClamdAddress {
-  const bare = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
-  const text = socket === undefined ? `${bare}:${number}` : `unix:${socket}`;
+/** The address in `--socket`, or in `--host` and `--port`; what neither says is as the usual clamd's. */
+function addressOf({ host, port: number, socket }: GlobalOptions, usual: Usual): ClamdAddress {
+  if (usual !== undefined && [host, number, socket].every((one) => one === undefined)) return usual;
+  const known = usual?.kind === "tcp" ? usual : undefined;
+  const name = host ?? known?.host ?? "127.0.0.1";
+  const bare = name.includes(":") && !name.startsWith("[") ? `[${name}]` : name;
+  const isKnown = known !== undefined && isSameHost(name, known.host);
+  const text =
+    socket === undefined ? `${bare}:${number ?? (isKnown ? known.port : 3310)}` : `unix:${socket}`;
   const address = parseClamdAddress(text);
   if (address !== undefined) return address;
   throw new CommanderError(exitCodes.error, "clamav-cli.address", `error: no address: ${text}`);
+}
+
+/** This host's names for itself are one. */
+function isSameHost(one: string, other: string): boolean {
+  const loopback = ["127.0.0.1", "localhost", "::1", "[::1]"];
+  return one === other || (loopback.includes(one) && loopback.includes(other));
 }
 
 function port(text: string): number {

@@ -46,7 +46,7 @@ async function providePython({
   env,
   report,
 }: ProviderContext): Promise<{ file: string } | { missing: string }> {
-  const host = thisHost(path, report, env);
+  const host = thisHost(path, { report }, env);
   try {
     await provideSystemPackages([needs.python, needs.pythonVenv], host);
   } catch (error) {
