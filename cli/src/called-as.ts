@@ -14,13 +14,14 @@ export interface Place {
 
 /**
  * How a program of ours is called there, so that a hint can be typed as it stands: by its name where
- * that is on the PATH and is ours (an image), by `npx` in a checkout, else by its file.
+ * that is on the PATH and is ours (an image, a host with our units), by `npx` in a checkout, else by its file.
  */
 export function calledAs(name: "rs-agent" | "clamav-cli", { path, cwd, root }: Place): string {
   const program = join(root, "cli", "bin", `${name}.mjs`);
   // npx itself puts node_modules/.bin first on the PATH of what it runs.
   const folders = path.split(delimiter).filter((folder) => !/node_modules[/\\]\.bin$/.test(folder));
-  if (folders.some((folder) => realPathOf(join(folder, name)) === program)) return name;
+  const ours = new Set([program, join(root, "deploy", "systemd", name)]);
+  if (folders.some((folder) => ours.has(realPathOf(join(folder, name)) ?? ""))) return name;
   const isInside = !relative(root, cwd).split(sep).includes("..");
   return isInside && existsSync(join(root, "node_modules", ".bin", name)) ? `npx ${name}` : program;
 }

@@ -38,6 +38,16 @@ test("where it is installed as a program it is its name, from everywhere", async
   }
 });
 
+test("so it is where the script beside our units is installed, which brings the settings", async () => {
+  const script = join(root, "deploy", "systemd", "rs-agent");
+  await mkdir(join(script, ".."), { recursive: true });
+  await writeFile(script, "#!/bin/sh\n", { mode: 0o755 });
+  await symlink(script, join(folder, "bin", "rs-agent"));
+  expect(calledAs("rs-agent", { path: pathWith(join(folder, "bin")), cwd: "/", root })).toBe(
+    "rs-agent",
+  );
+});
+
 test("a stranger's program of that name is not ours", async () => {
   await writeFile(join(folder, "bin", "rs-agent"), "#!/bin/sh\n", { mode: 0o755 });
   const place = { path: pathWith(join(folder, "bin")), cwd: root, root };
