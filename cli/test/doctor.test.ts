@@ -5,7 +5,8 @@ import { diagnoseLimits } from "../src/clamd-limits.ts";
 import { diagnoseReload, signatureBytesIn } from "../src/clamd-reload.ts";
 import type { Diagnosis } from "../src/commands/doctor.ts";
 import { http, reply, startFakeRspamd } from "../../services/spam-worker/test/fake-rspamd.ts";
-import { useCli } from "./run-cli.ts";
+import { startFakeClamd } from "../../services/av-worker/test/fake-clamd.ts";
+import { runCli, useCli } from "./run-cli.ts";
 
 const cli = useCli();
 
@@ -29,8 +30,26 @@ test("names what runs, what does not, and what to do", async () => {
   expect(parts.get("policy")?.advice).toContain("rs-agent policy apply");
   expect(parts.get("clamd")).toMatchObject({ ok: true });
   expect(parts.get("clamd")?.found).toMatch(/ClamAV \d/);
+  expect(parts.get("clamd canaries")).toMatchObject({ ok: true });
   expect(parts.get("spamd")).toMatchObject({ ok: true });
   expect(parts.get("spamd")?.found).toMatch(/GTUBE is spam to it/);
+});
+
+test("clamd is asked what a worker asks before it takes work", async () => {
+  const blind = await startFakeClamd({
+    fault: ({ id, content }) =>
+      content.includes(".encrypted-pdf@") ? { raw: `${id}: stream: OK\0` } : undefined,
+  });
+  onTestFinished(() => blind.close());
+  const { parts, code } = await diagnose("--clamd", blind.address);
+  expect(code).toBe(1);
+  expect(parts.get("clamd canaries")).toMatchObject({ ok: false });
+  expect(parts.get("clamd canaries")?.found).toContain("set AlertEncryptedDoc yes in clamd.conf");
+  const env = { ...cli().env, AV_ALLOW_BLIND: "encrypted" };
+  const { out } = await runCli(["doctor", "--clamd", blind.address], env);
+  expect(out.replace(/\s+/g, " ")).toContain(
+    "clamd canaries ok: finds EICAR, says where it cannot look; AV_ALLOW_BLIND: encrypted",
+  );
 });
 
 test("a spam engine is asked what a worker asks before it takes work", async () => {

@@ -1,6 +1,7 @@
 import { clamavCli, rsAgent } from "../called-as.ts";
 import type { Command } from "commander";
-import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { createCanaryCheck } from "@rs-agent/av-worker/canaries.ts";
+import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
 import type { SpamEngineClient } from "@rs-agent/spam-worker/engine-client.ts";
 import { createRspamdEngine } from "@rs-agent/spam-worker/rspamd/engine.ts";
@@ -32,7 +33,7 @@ export interface Diagnosis {
 }
 
 const engineTimeoutMs = 5_000;
-/** A spam engine has two mails to check, and others before them. */
+/** An engine has a few mails to check, and others before them. */
 const canaryLimits = {
   timeoutMs: 15_000,
   connectTimeoutMs: engineTimeoutMs,
@@ -51,7 +52,9 @@ export function addDoctor(program: Command, deps: CliDeps): void {
       const peers = loadConfig(peerConfigSchema, deps.env);
       const conf = await namedConf(deps, options.clamdConf);
       const engines = await Promise.all([
-        ...(options.clamd ?? listOf(peers.AV_CLAMD)).map((address) => diagnoseClamd(address, conf)),
+        ...(options.clamd ?? listOf(peers.AV_CLAMD)).map((address) =>
+          diagnoseClamd(address, conf, peers),
+        ),
         ...(options.spamd ?? listOf(peers.SPAM_SPAMD)).map(diagnoseSpamd),
         ...(options.rspamd ?? listOf(peers.SPAM_RSPAMD)).map((address) =>
           diagnoseRspamd(address, peers),
@@ -196,7 +199,11 @@ async function namedConf(deps: CliDeps, file: string | undefined): Promise<Clamd
   return file === undefined ? undefined : { file, text: String(await deps.readInput(file)) };
 }
 
-async function diagnoseClamd(text: string, named: ClamdConf | undefined): Promise<Diagnosis[]> {
+async function diagnoseClamd(
+  text: string,
+  named: ClamdConf | undefined,
+  peers: PeerConfig,
+): Promise<Diagnosis[]> {
   const part = "clamd";
   const address = parseClamdAddress(text);
   if (address === undefined) {
@@ -210,6 +217,7 @@ async function diagnoseClamd(text: string, named: ClamdConf | undefined): Promis
     const facts = await readReloadFacts(address, signal, conf);
     return [
       { part, ok: true, found: `${text}: ${version}` },
+      await diagnoseCanaries(address, peers),
       diagnoseLimits(conf),
       diagnoseReload(facts),
     ];
@@ -218,6 +226,22 @@ async function diagnoseClamd(text: string, named: ClamdConf | undefined): Promis
       "start clamd (systemctl start clamav-daemon), or set AV_CLAMD; mail waits until then";
     return [{ part, ok: false, found: messageOf(error), advice }];
   }
+}
+
+/** What an av-worker asks before it takes work. */
+async function diagnoseCanaries(
+  address: ClamdAddress,
+  { AV_ALLOW_BLIND: allowBlind }: PeerConfig,
+): Promise<Diagnosis> {
+  const part = "clamd canaries";
+  const check = createCanaryCheck({ allowBlind, now: () => systemClock.now() });
+  const state = await check(address, AbortSignal.timeout(canaryLimits.timeoutMs));
+  if (state.kind === "able") {
+    const blind = state.blind.length === 0 ? "" : `; AV_ALLOW_BLIND: ${state.blind.join(", ")}`;
+    return { part, ok: true, found: `finds EICAR, says where it cannot look${blind}` };
+  }
+  const advice = "put that right and restart clamd; no worker takes mail with it until then";
+  return { part, ok: false, found: state.reason, advice };
 }
 
 function diagnoseSpamd(address: string): Promise<Diagnosis> {

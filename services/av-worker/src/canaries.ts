@@ -19,12 +19,45 @@ export interface CanaryRules {
   now: () => Date;
 }
 
-const cures: Record<BlindKind, string> = {
-  encrypted:
-    "clamd answers OK to an encrypted zip: set AlertEncryptedArchive yes in clamd.conf (or AV_ALLOW_BLIND=encrypted)",
-  limit:
-    "clamd answers OK to a zip nested past MaxRecursion: set AlertExceedsMax yes in clamd.conf (or AV_ALLOW_BLIND=limit)",
-};
+interface BlindCanary {
+  canary: CanaryKind;
+  kind: BlindKind;
+  /** What such a clamd calls OK, and the line of clamd.conf that cures it. */
+  what: string;
+  line: string;
+}
+
+const blindCanaries: readonly BlindCanary[] = [
+  {
+    canary: "encrypted",
+    kind: "encrypted",
+    what: "an encrypted zip",
+    line: "AlertEncryptedArchive yes",
+  },
+  {
+    canary: "encrypted-pdf",
+    kind: "encrypted",
+    what: "an encrypted PDF",
+    line: "AlertEncryptedDoc yes",
+  },
+  {
+    canary: "limit",
+    kind: "limit",
+    what: "a zip nested past MaxRecursion",
+    line: "AlertExceedsMax yes",
+  },
+];
+
+/** What clamd.conf(5) must say, or no worker takes mail with that clamd. */
+export const demandedLines: readonly string[] = blindCanaries.map(({ line }) => line);
+
+/** One sentence with all that is missing, so that it is put right in one go. */
+function cureFor(unseen: readonly BlindCanary[]): string {
+  const kinds = blindKinds.filter((kind) => unseen.some((one) => one.kind === kind)).join(",");
+  const whats = unseen.map(({ what }) => what).join(" and ");
+  const lines = unseen.map(({ line }) => line).join(" and ");
+  return `clamd answers OK to ${whats}: set ${lines} in clamd.conf (or AV_ALLOW_BLIND=${kinds})`;
+}
 
 /**
  * Whether a clamd with these answers can be relied on: it finds EICAR in an attachment, calls a
@@ -42,15 +75,17 @@ export function judgeCanaries(
       `EICAR in an attachment came back ${describe(eicar)}: no signatures, or ScanMail no?`,
     );
   }
-  const blind: BlindKind[] = [];
-  for (const kind of blindKinds) {
-    const finding = findings[kind];
-    if (sees(finding, kind)) continue;
+  const unseen: BlindCanary[] = [];
+  for (const one of blindCanaries) {
+    const finding = findings[one.canary];
+    if (sees(finding, one.kind)) continue;
     if (finding.kind !== "clean")
-      return unable(`the canary "${kind}" came back ${describe(finding)}`);
-    if (!rules.allowBlind.includes(kind)) return unable(cures[kind]);
-    blind.push(kind);
+      return unable(`the canary "${one.canary}" came back ${describe(finding)}`);
+    unseen.push(one);
   }
+  const notAllowed = unseen.filter(({ kind }) => !rules.allowBlind.includes(kind));
+  if (notAllowed.length > 0) return unable(cureFor(notAllowed));
+  const blind = blindKinds.filter((kind) => unseen.some((one) => one.kind === kind));
   const stale = staleness(engine, rules);
   return stale === undefined ? { kind: "able", engine, blind } : unable(stale);
 }
@@ -79,7 +114,7 @@ function unable(reason: string): EngineState {
   return { kind: "unable", reason: reason.slice(0, 500) };
 }
 
-/** The check for `ClamdPool`: VERSION and the four canaries, each time as new bytes. */
+/** The check for `ClamdPool`: VERSION and the canaries, each time as new bytes. */
 export function createCanaryCheck(rules: CanaryRules): CheckEngine {
   return async (address, signal) => {
     try {

@@ -1,8 +1,9 @@
 import { eicar } from "./eicar.ts";
+import { sealedPdf } from "./pdf.ts";
 import { zipOf } from "./zip.ts";
 
-/** The four canaries: what an able clamd must tell apart, each as a mail with one attachment. */
-export const canaryKinds = ["clean", "eicar", "encrypted", "limit"] as const;
+/** The canaries: what an able clamd must tell apart, each as a mail with one attachment. */
+export const canaryKinds = ["clean", "eicar", "encrypted", "encrypted-pdf", "limit"] as const;
 export type CanaryKind = (typeof canaryKinds)[number];
 
 /** One more than the largest MaxRecursion that clamd accepts (100), and the mail is one more. */
@@ -12,6 +13,7 @@ const attachments: Record<CanaryKind, { name: string; content: Buffer }> = {
   clean: { name: "canary.txt", content: Buffer.from("All is well in this mine.\r\n") },
   eicar: { name: "canary.com", content: eicar },
   encrypted: { name: "canary.zip", content: sealedZip() },
+  "encrypted-pdf": { name: "canary.pdf", content: sealedPdf() },
   limit: { name: "canary.zip", content: deepZip() },
 };
 

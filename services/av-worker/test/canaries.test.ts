@@ -1,10 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, it } from "vitest";
 import type { VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
 import { startClamd } from "../../../start/src/engines/clamd.ts";
-import { judgeCanaries, type CanaryRules } from "../src/canaries.ts";
+import { demandedLines, judgeCanaries, type CanaryRules } from "../src/canaries.ts";
 import { canaryKinds, canaryMail, type CanaryKind } from "../src/canary-mails.ts";
 import { createPool } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
@@ -44,6 +44,39 @@ describe("the canaries", () => {
     });
   });
 
+  it("name AlertEncryptedDoc where clamd calls an encrypted PDF OK", async () => {
+    const state = await stateWith({ AlertEncryptedDoc: "no" });
+    expect(state).toEqual({
+      kind: "unable",
+      reason:
+        "clamd answers OK to an encrypted PDF: set AlertEncryptedDoc yes in clamd.conf (or AV_ALLOW_BLIND=encrypted)",
+    });
+  });
+
+  it("name all lines that are missing at once", async () => {
+    const settings = {
+      AlertEncryptedArchive: "no",
+      AlertEncryptedDoc: "no",
+      AlertExceedsMax: "no",
+    };
+    const state = await stateWith(settings, { allowBlind: ["limit"] });
+    expect(state).toMatchObject({
+      kind: "unable",
+      reason: matching(
+        /OK to an encrypted zip and an encrypted PDF: set AlertEncryptedArchive yes and AlertEncryptedDoc yes in clamd.conf \(or AV_ALLOW_BLIND=encrypted\)$/,
+      ),
+    });
+  });
+
+  it.each(["deploy/clamav/clamd.conf", "README.md", "docs/set-up.md", "docs/clamd.md"])(
+    "are passed by what %s says",
+    async (file) => {
+      const text = await readFile(new URL(`../../../${file}`, import.meta.url), "utf8");
+      for (const line of demandedLines)
+        expect(text).toMatch(new RegExp(`^(?:\\| \`)?${line}`, "m"));
+    },
+  );
+
   it("name AlertExceedsMax where clamd calls too deep a zip OK", async () => {
     const state = await stateWith({ AlertExceedsMax: "no" });
     expect(state).toMatchObject({
@@ -58,7 +91,7 @@ describe("the canaries", () => {
 
   it("pass with AV_ALLOW_BLIND, and every verdict says what is blind", async () => {
     const state = await stateWith(
-      { AlertEncryptedArchive: "no", AlertExceedsMax: "no" },
+      { AlertEncryptedArchive: "no", AlertEncryptedDoc: "no", AlertExceedsMax: "no" },
       { allowBlind: ["encrypted", "limit"] },
     );
     expect(state).toMatchObject({ kind: "able", blind: ["encrypted", "limit"] });
@@ -108,6 +141,7 @@ describe("judgeCanaries", () => {
     clean: { kind: "clean" },
     eicar: { kind: "infected", names: ["Eicar"] },
     encrypted: { kind: "unchecked", reason: "encrypted" },
+    "encrypted-pdf": { kind: "unchecked", reason: "encrypted" },
     limit: { kind: "unchecked", reason: "limit" },
   };
   const signatureAt = new Date("2026-01-01T00:00:00Z");

@@ -55,11 +55,13 @@ describe.each(["fake, tcp", "fake, unix", "real, tcp", "real, unix"] as const)(
     });
 
     it("calls what clamd could not look into unchecked, never clean (I2)", async () => {
-      const [encrypted, deep] = await Promise.all([
+      const [encrypted, pdf, deep] = await Promise.all([
         scan(canaryMail("encrypted", "1")),
+        scan(canaryMail("encrypted-pdf", "1")),
         scan(canaryMail("limit", "1")),
       ]);
       expect(encrypted.finding).toMatchObject({ kind: "unchecked", reason: "encrypted" });
+      expect(pdf.finding).toMatchObject({ kind: "unchecked", reason: "encrypted" });
       expect(deep.finding).toMatchObject({ kind: "unchecked", reason: "limit" });
     });
 

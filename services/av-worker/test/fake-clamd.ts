@@ -179,6 +179,7 @@ function rightReply({ content, path }: AskedScan): string {
   }
   const text = content.toString("latin1");
   if (text.includes(".encrypted@rs-agent")) return `${name}: Heuristics.Encrypted.Zip FOUND`;
+  if (text.includes(".encrypted-pdf@rs-agent")) return `${name}: Heuristics.Encrypted.PDF FOUND`;
   if (text.includes(".limit@rs-agent")) {
     return `${name}: Heuristics.Limits.Exceeded.MaxRecursion FOUND`;
   }

@@ -130,6 +130,7 @@ function configuration(options: ClamdOptions, places: Places): string {
     TCPAddr: "127.0.0.1",
     TCPSocket: String(places.port),
     AlertEncryptedArchive: "yes",
+    AlertEncryptedDoc: "yes",
     AlertExceedsMax: "yes",
     MaxRecursion: "10",
     StreamMaxLength: "60M",
