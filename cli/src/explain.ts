@@ -2,7 +2,9 @@ import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import type { CheckKind, Engine, SpamFinding, Verdict } from "@rs-agent/shared/mail/verdict.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import { rsAgent } from "./called-as.ts";
 import { nextAction } from "./next-action.ts";
+import { isNoMail } from "./no-mail.ts";
 import type { SeenSystem } from "./seen-system.ts";
 import { bytes, field } from "./terminal.ts";
 import { age, instant, span } from "./times.ts";
@@ -20,7 +22,7 @@ export function explain(
 ): string {
   const middle = isReadable(mail)
     ? [policy(mail), checks(mail), changes(mail), relay(mail)]
-    : [field("record", JSON.stringify(mail.malformed))];
+    : [recordOf(mail)];
   const sections = [
     head(mail, now),
     ...(mail.state === "split" ? [parts(kin)] : middle),
@@ -31,9 +33,14 @@ export function explain(
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
-/** False: a document that somebody put among the mails and that is none; we keep it whole. */
-function isReadable({ malformed }: MailRecord): boolean {
-  return malformed === undefined;
+/** False: what somebody put in and is no mail; we keep it whole. */
+function isReadable(mail: MailRecord): boolean {
+  return !isNoMail(mail);
+}
+
+function recordOf({ _id, malformed, origin }: MailRecord): string {
+  if (malformed !== undefined) return field("record", JSON.stringify(malformed));
+  return field("record", `of source ${origin.name}: ${rsAgent} dead show ${_id} --raw prints it`);
 }
 
 function head(mail: MailRecord, now: Date): string {

@@ -47,7 +47,9 @@ export async function interveneAll(
   ids: readonly string[],
   make: (mail: MailRecord, actor: Actor) => Intervention,
 ): Promise<void> {
-  await withDatabase(deps, async (session) => {
+  await withDatabase(deps, async (opened) => {
+    const policyRevision = await opened.database.policies.revision();
+    const session = { ...opened, actor: () => ({ ...opened.actor(), policyRevision }) };
     for (const id of ids) {
       try {
         deps.output.tell(`${printable(id)}: ${await intervene(session, id, make)}`);

@@ -14,6 +14,7 @@ import type { CheckKind } from "@rs-agent/shared/mail/verdict.ts";
 import { laneOf } from "@rs-agent/shared/mail/lane.ts";
 import { findingText, nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { printable } from "./terminal.ts";
 
 /**
@@ -36,6 +37,8 @@ export interface Actor {
   by: string;
   /** The database's time. */
   now: Date;
+  /** Of the policy that is stored now. */
+  policyRevision?: number | undefined;
 }
 
 /** A finding that keeps a mail back, under the name by which a release overrides it. */
@@ -140,6 +143,7 @@ export function release(mail: MailRecord, named: readonly string[], actor: Actor
 /** Due at once; held mail goes on. An outcome that is unknown is waited for all the same (I8). */
 export function retryNow(mail: MailRecord, actor: Actor): Intervention {
   if (mail.state === "held") {
+    demandUse(mail, actor);
     return {
       states: ["held"],
       change: {
@@ -159,10 +163,44 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
   };
 }
 
+/**
+ * What would be held again at once, for the same reason, is not taken up.
+ * @throws TerminalError CLI_REFUSED
+ */
+function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {
+  const { plan, heldUntil, reason = "", unknown, _id } = mail;
+  if (plan === undefined || isHeldByPerson(mail)) return;
+  const step = nextStep({ ...mail, plan, rawSha256: mail.body.sha256, now });
+  const isSamePolicy = policyRevision === plan.revision;
+  if (step.kind === "hold" && isSamePolicy) {
+    const named = blockingFindings(mail, now).map(({ finding }) => `--override ${quoted(finding)}`);
+    const way = `${rsAgent} quarantine release ${_id} ${named.join(" ")}`;
+    throw refused(mail, `its policy holds it for what was found (${step.reason}); ${way}`);
+  }
+  if (unknown !== undefined && plan.relay.onUnknown === "hold" && isSamePolicy) {
+    const way = `${rsAgent} unknown settle ${_id} --as sent, or ${rsAgent} unknown resend ${_id}`;
+    throw refused(mail, `its policy holds what the next hop may have already; ${way}`);
+  }
+  if (heldUntil === undefined && reason !== "" && unknown === undefined && isSamePolicy) {
+    const way = `change the policy that asks for it, or ${rsAgent} cancel ${_id}`;
+    throw refused(mail, `it would be held again at once: ${reason}; ${way}`);
+  }
+}
+
+/** As `hold` writes it. */
+export function isHeldByPerson({ history, reason }: MailRecord): boolean {
+  const last = history.findLast(({ event }) => event === "held");
+  return last?.by !== undefined && reason === heldBy(last.by);
+}
+
+function heldBy(person: string): string {
+  return `held by ${person}`;
+}
+
 /** Kept back for a person, or until an instant. */
 export function hold(mail: MailRecord, actor: Actor, until?: Date): Intervention {
   demandState(mail, ["incoming", "processing", "ready", "relaying", "held"], "be held");
-  const reason = `held by ${actor.by}`;
+  const reason = heldBy(actor.by);
   const untilFields = { next: "retry", dueAt: until, heldUntil: until };
   return {
     states: [mail.state],
@@ -201,9 +239,8 @@ export function cancel(mail: MailRecord, actor: Actor): Intervention {
 /** A dead letter from the start again, with what is known of it; its strikes are forgiven. */
 export function retryDead(mail: MailRecord, actor: Actor): Intervention {
   demandState(mail, ["dead"], "be tried again this way");
-  if (mail.malformed !== undefined) {
-    const way = `put the record right and in again, then ${rsAgent} dead drop ${mail._id}`;
-    throw refused(mail, `it was never a mail that could be read; ${way}`);
+  if (isNoMail(mail)) {
+    throw refused(mail, `it was never a mail that could be read; ${wayOutOf(mail)}`);
   }
   return {
     states: ["dead"],
@@ -273,7 +310,7 @@ export function demandState(mail: MailRecord, states: readonly MailState[], what
   }
   const [last = "", ...others] = [...states].reverse();
   const list = others.length === 0 ? last : `${others.reverse().join(", ")} or ${last}`;
-  const way = ways[mail.state];
+  const way = isNoMail(mail) ? undefined : ways[mail.state];
   const hint = way === undefined ? "" : `; see ${way}`;
   throw refused(mail, `only mail that is ${list} can ${what}${hint}`);
 }

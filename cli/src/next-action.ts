@@ -9,7 +9,8 @@ import {
   type Lane,
 } from "@rs-agent/shared/mail/lane.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
-import { blockingFindings, quoted } from "./interventions.ts";
+import { blockingFindings, isHeldByPerson, quoted } from "./interventions.ts";
+import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
 import { field } from "./terminal.ts";
 import { age, instant } from "./times.ts";
@@ -85,9 +86,15 @@ function heldFor(mail: MailRecord, now: Date): Action {
   const step = plan && nextStep({ ...mail, plan, rawSha256: body.sha256, now });
   if (mail.unknown !== undefined && step?.kind !== "hold") return unknownFor(mail);
   // What a person holds goes on by itself; what policy holds needs its finding overridden.
-  const command =
-    step?.kind === "hold" ? releaseOf(mail, now) : `  ${rsAgent} retry-now ${mail._id}`;
-  return { text: "a person must act", command };
+  if (step?.kind === "hold") return { text: "a person must act", command: releaseOf(mail, now) };
+  const retry = `  ${rsAgent} retry-now ${mail._id}`;
+  if (plan === undefined || isHeldByPerson(mail)) {
+    return { text: "a person must act", command: retry };
+  }
+  return {
+    text: "a person must act, where its policy asks for something else by now; or give it up",
+    command: [retry, `  ${rsAgent} cancel ${mail._id}`].join("\n"),
+  };
 }
 
 function unknownFor({ _id, header, unknown }: MailRecord): Action {
@@ -114,15 +121,11 @@ function finalAction(mail: MailRecord, now: Date): Action {
     return { text: `nothing by itself, ${kept}; to let it pass`, command: releaseOf(mail, now) };
   }
   if (state !== "dead") return { text: `nothing, ${kept}` };
-  return mail.malformed === undefined
-    ? {
-        text: `nothing by itself, ${kept}; to try it again`,
-        command: `  ${rsAgent} dead retry ${_id}`,
-      }
-    : {
-        text: `nothing by itself, ${kept}; put the record right and in again; then`,
-        command: `  ${rsAgent} dead drop ${_id}`,
-      };
+  if (isNoMail(mail)) return { text: `nothing by itself, ${kept}; ${wayOutOf(mail)}` };
+  return {
+    text: `nothing by itself, ${kept}; to try it again`,
+    command: `  ${rsAgent} dead retry ${_id}`,
+  };
 }
 
 /** Why what comes next does not come. */

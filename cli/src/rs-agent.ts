@@ -44,6 +44,19 @@ async function readInput(path: string): Promise<Buffer> {
   try {
     return path === "-" ? await buffer(process.stdin) : await readFile(path);
   } catch (error) {
-    throw new TerminalError("CFG_INVALID", messageOf(error), { cause: error });
+    throw new TerminalError("CLI_FILE", `${path}: ${whyUnreadable(error)}`, { cause: error });
+  }
+}
+
+function whyUnreadable(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "ENOENT":
+      return "no such file";
+    case "EISDIR":
+      return "is a folder";
+    case "EACCES":
+      return "may not be read by this user";
+    default:
+      return messageOf(error);
   }
 }

@@ -72,6 +72,11 @@ function pieces(word: string, limit: number): string[] {
   return [word.slice(0, limit), ...pieces(word.slice(limit), limit)];
 }
 
+/** `1 mail`, `2 mails`. */
+export function counted(count: number, noun: string): string {
+  return `${String(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** Lines indented and wrapped. */
 export function indented(text: string, margin = 4): string {
   return field("", text, margin);

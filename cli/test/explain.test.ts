@@ -76,7 +76,10 @@ describe("what comes next", () => {
   });
 
   test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {
-    const byPerson = finalMail({ state: "held", verdicts: { spam }, reason: "held by ann" });
+    const byPerson = finalMail({
+      ...{ state: "held", verdicts: { spam }, reason: "held by ann" },
+      history: [{ at: new Date(), event: "held", by: "ann" }],
+    });
     expect(story(byPerson)).toContain(`a person must act: ${rsAgent} retry-now ${byPerson._id}`);
     const rules = { ...plan, virus: plan.virus && { ...plan.virus, onInfected: "hold" as const } };
     const byPolicy = finalMail({ state: "held", plan: rules, verdicts: { virus: infected } });
@@ -160,4 +163,23 @@ test("a document that never was a mail is shown as it lay there, with its reason
   expect(text).toContain("state       dead: it is none:\n            → at v\n");
   expect(text).toContain('record      {"hello":"world"}');
   expect(text).not.toContain("no verdict yet");
+});
+
+test("a dead source record is shown as what it is, and nobody is told to send it as mail", () => {
+  const {
+    header: none,
+    plan: noPlan,
+    ...letter
+  } = deadMail({
+    origin: { via: "source", name: "portal" },
+    reason: "record of source portal: smtp: is missing",
+    history: [{ at: new Date(), event: "dead" }],
+  });
+  expect([none, noPlan]).not.toContain(undefined);
+  const text = story(letter);
+  expect(text).not.toContain("dead retry");
+  expect(text).toContain(
+    `record of source portal: ${rsAgent} dead show ${letter._id} --raw prints it`,
+  );
+  expect(text).toContain(`into source portal again under a new _id, then ${rsAgent} dead drop`);
 });

@@ -113,6 +113,64 @@ describe("retry-now", () => {
     expect(retryNow(mail, actor).change.set).toMatchObject({ state: "incoming", next: "plan" });
   });
 
+  describe("of mail that would be held again at once, as long as the policy is the same", () => {
+    const same = { ...actor, policyRevision: plan.revision };
+    const other = { ...actor, policyRevision: plan.revision + 1 };
+    const entry = { at: now, event: "held", by: "dispatcher-1" };
+
+    test("is refused where what was found holds it, with the release that names it", () => {
+      const holding = {
+        ...plan,
+        virus: plan.virus && { ...plan.virus, onInfected: "hold" as const },
+      };
+      const mail = mailWith({ state: "held", plan: holding, verdicts: { virus: infected } });
+      expect(() => retryNow(mail, same)).toThrow(
+        /its policy holds it for what was found .*quarantine release \w+ --override 'infected: Eicar/,
+      );
+      expect(retryNow(mail, other).told).toBe("no longer held, due now");
+    });
+
+    test("is refused where the mail can never be made what policy asks for, with the reason", () => {
+      const reason = "the mail has no From field to sign for";
+      const mail = mailWith({ state: "held", reason, history: [entry] });
+      expect(() => retryNow(mail, same)).toThrow(
+        `it would be held again at once: ${reason}; change`,
+      );
+      expect(retryNow(mail, other).told).toBe("no longer held, due now");
+    });
+
+    test("is refused where the next hop may have it and policy holds that, with both ways", () => {
+      const careful = { ...plan, relay: { ...plan.relay, onUnknown: "hold" as const } };
+      const unknown = {
+        ...{ attempt: 1, at: now, connection: "192.0.2.1:25", relay: "relay-1" },
+        recipients: ["b@t.example"],
+      };
+      const clean = { ...infected, finding: { kind: "clean" as const } };
+      const ham = { ...spam, finding: { ...spam.finding, kind: "ham" as const, score: 0 } };
+      const mail = mailWith({
+        ...{ state: "held", plan: careful, unknown, history: [entry] },
+        verdicts: { virus: clean, spam: ham },
+      });
+      expect(() => retryNow(mail, same)).toThrow(
+        /unknown settle \w+ --as sent, or .*unknown resend/,
+      );
+    });
+
+    test("is done where a person held it, or where it is tried again by itself", () => {
+      const held = after(mailWith(), hold(mailWith(), same).change);
+      const byPerson = { ...held, history: [{ at: now, event: "held", by: "p" }] };
+      expect(retryNow(byPerson, same).told).toBe("no longer held, due now");
+      const later = new Date(now.getTime() + 60_000);
+      const byItself = mailWith({
+        state: "held",
+        reason: "no key",
+        heldUntil: later,
+        history: [entry],
+      });
+      expect(retryNow(byItself, same).told).toBe("no longer held, due now");
+    });
+  });
+
   test("of final mail is refused, with the way to go", () => {
     expect(() => retryNow(quarantinedMail(), actor)).toThrow(/quarantine release/);
     expect(() => retryNow(deadMail(), actor)).toThrow(/dead retry/);
@@ -151,6 +209,24 @@ describe("hold and cancel", () => {
 });
 
 describe("dead letters", () => {
+  test("dead letters of source records are not sent as mail: what helps is named", () => {
+    const {
+      header: none,
+      plan: noPlan,
+      ...letter
+    } = deadMail({
+      origin: { via: "source", name: "portal" },
+      history: [{ at: now, event: "dead", detail: "record of source portal: smtp: is missing" }],
+    });
+    expect([none, noPlan]).not.toContain(undefined);
+    expect(() => retryDead(letter, actor)).toThrow(
+      /never a mail .*into source portal again under a new _id, then .*rs-agent dead drop \w+$/,
+    );
+    expect(() => retryNow(letter, actor)).not.toThrow(/dead retry/);
+    const adopted = { ...letter, history: [{ at: now, event: "adopted" }, ...letter.history] };
+    expect(retryDead(adopted, actor).change.set).toMatchObject({ state: "incoming" });
+  });
+
   test("that were never a mail are not tried again, but may be dropped", () => {
     const mail = deadMail({ malformed: { hello: "world" } });
     expect(() => retryDead(mail, actor)).toThrow(/never a mail .*rs-agent dead drop/);

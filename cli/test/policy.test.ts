@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { codeOf, expectNarrow, messageFrom, runCli, useCli } from "./run-cli.ts";
+import { messageOf } from "@rs-agent/shared/errors.ts";
+import { anotherDatabase, codeOf, expectNarrow, messageFrom, runCli, useCli } from "./run-cli.ts";
 
 const cli = useCli();
 
@@ -22,12 +23,56 @@ tenants:
   test("apply stores what is right, show gives it back, and it can be applied again", async () => {
     expect((await run("apply", "p.yaml", "--dry-run")).out).toContain("2 documents, not stored");
     expect((await run("show")).out).toContain("no policy is stored");
-    expect((await run("apply", "p.yaml")).out).toBe("2 documents stored as revision 1\n");
+    expect((await run("apply", "p.yaml")).out).toBe(
+      "2 documents stored as revision 1\nnew: default, tenant acme\n",
+    );
     const { out } = await run("show");
     expect(out).toContain("@old.example");
     const again = await cli().run(["policy", "apply", "-"], { "-": out });
     expect(again.out).toBe("2 documents stored as revision 2\n");
     expect((await run("show")).out).toBe(out);
+  });
+
+  test("apply says what it changes, and asks before tenants go", async () => {
+    const own = anotherDatabase();
+    const apply = (text: string, ...options: string[]) =>
+      runCli(["policy", "apply", "p.yaml", ...options], own, { "p.yaml": text });
+    const two =
+      "tenants: { a: { domains: [a.example] }, b: { domains: [b.example, c.example] } }\n";
+    const one = "default: { spam: off }\ntenants: { a: { domains: [a.example, c.example] } }\n";
+    expect((await apply(two)).out).toBe(
+      "2 documents stored as revision 1\nnew: tenant a, tenant b\n",
+    );
+    expect((await apply(one, "--dry-run")).out.split("\n").slice(1, -1)).toEqual([
+      "new: default",
+      "changed: tenant a",
+      "removed: tenant b",
+      "mail is refused from then on for b.example",
+    ]);
+    const refusal = await messageFrom(apply(one));
+    expect(refusal).toMatch(
+      /^CLI_REFUSED: tenant b of the stored policy would be gone; with --yes/,
+    );
+    expect(refusal).toContain("\nremoved: tenant b\n");
+    expect((await runCli(["policy", "show"], own)).out).toContain("b.example");
+    const { out } = await apply(one, "--yes");
+    expect(out).toContain("2 documents stored as revision 2\n");
+    expect(out).toContain("mail is refused from then on for b.example\n");
+    expect((await apply(one)).out).toBe("2 documents stored as revision 3\n");
+    expect((await apply("tenants: { a: { domains: [a.example] } }\n")).out).toMatch(
+      /^1 document stored as revision 4\nchanged: tenant a\nremoved: default\nmail is refused/,
+    );
+  });
+
+  test("test names all that it needs at once", async () => {
+    const lacking = async (...args: string[]) =>
+      messageOf(await run("test", ...args).catch((error: unknown) => error));
+    expect(await lacking("--from", "a@acme.example", "--to", "b@x.example")).toBe(
+      "error: policy test also needs --ip <address>",
+    );
+    expect(await lacking()).toBe(
+      "error: policy test also needs --from <address>, --to <address>, --ip <address>",
+    );
   });
 
   test("apply stores nothing where a line is wrong", async () => {

@@ -105,6 +105,11 @@ export function expectNarrow(text: string): void {
   expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
 }
 
+/** The environment for a database of its own name, which is as good as empty. */
+export function anotherDatabase(): { MONGODB_URI: string; MONGODB_DB: string } {
+  return { MONGODB_URI: mongodbUri(), MONGODB_DB: `cli_${randomBytes(6).toString("hex")}` };
+}
+
 export const sha256 = "a".repeat(64);
 
 export const plan: Plan = createPolicyBook(

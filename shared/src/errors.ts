@@ -41,6 +41,7 @@ export const errorCodes = {
   INGEST_LISTEN: "the SMTP listener cannot be opened",
   HEALTH_LISTEN: "the HTTP port for health and metrics cannot be opened",
   CLI_NOT_FOUND: "there is no mail with this id (any more)",
+  CLI_FILE: "a file that was named is not there or cannot be read; the message says why",
   CLI_REFUSED: "what was asked for is not possible as the mail stands; the message says why",
   CLI_SUBMIT_REFUSED: "the SMTP server did not take a mail",
   SETUP_MISSING: "a program that is needed is not installed and cannot be installed by us",

@@ -65,6 +65,6 @@ export function nextSteps(
 
 function outgoingLine({ tenantId, networks }: Surroundings["outgoing"][number]): string {
   const [first = "", ...others] = networks;
-  const more = others.length === 0 ? "" : ` and ${others.length} networks more`;
+  const more = others.length === 0 ? "" : ` and ${others.length} more`;
   return `Outgoing is mail of  clients in ${first}${more}: tenant ${tenantId}`;
 }

@@ -38,7 +38,7 @@ describe("the last lines of npm start", () => {
   it("name the first of many networks, and no clamd where there is none", () => {
     const outgoing = [{ tenantId: "acme", networks: ["192.0.2.0/24", "2001:db8::/32"] }];
     const text = nextSteps({ ...system, clamd: undefined }, { ...around, outgoing });
-    expect(text).toContain("clients in 192.0.2.0/24 and 1 networks more: tenant acme");
+    expect(text).toContain("clients in 192.0.2.0/24 and 1 more: tenant acme");
     expect(text).not.toContain("clamav-cli");
   });
 });

@@ -18,7 +18,7 @@ import { peerConfigSchema, type PeerConfig } from "../peer-config.ts";
 import { engineText } from "../explain.ts";
 import { isAble, readSystem, routeText, type SeenSystem } from "../seen-system.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
-import { field } from "../terminal.ts";
+import { counted, field } from "../terminal.ts";
 
 /** One dependency: reached or not, and what to do. */
 export interface Diagnosis {
@@ -121,7 +121,7 @@ async function diagnosePolicy({ policies }: Pick<Database, "policies">): Promise
     const documents = await policies.all();
     const { revision } = createPolicyBook(documents);
     const tenants = documents.filter(({ scope }) => scope === "tenant").length;
-    const found = `${String(documents.length)} documents, revision ${String(revision)}`;
+    const found = `${counted(documents.length, "document")}, revision ${String(revision)}`;
     if (tenants > 0) return { part: "policy", ok: true, found };
     const advice = `no tenant has a domain, so all incoming mail is refused: ${rsAgent} policy apply FILE`;
     return { part: "policy", ok: false, found, advice };

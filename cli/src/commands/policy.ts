@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { InvalidArgumentError, type Command } from "commander";
+import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { domainOf } from "@rs-agent/shared/mail/smtp-envelope.ts";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
@@ -11,7 +12,8 @@ import {
 import type { Plan, UncheckedRules } from "@rs-agent/shared/policy/plan.ts";
 import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
-import { field } from "../terminal.ts";
+import { differenceLines, listed, lostTenants, policyDifference } from "../policy-difference.ts";
+import { counted, field } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
 
 export function addPolicy(program: Command, deps: CliDeps): void {
@@ -20,19 +22,9 @@ export function addPolicy(program: Command, deps: CliDeps): void {
     .command("apply")
     .description("check a policy file whole and store it in place of what is stored")
     .argument("<file>", "YAML (docs/policy.md); - is standard input")
-    .option("--dry-run", "check only")
-    .action(async (file: string, options: { dryRun?: true }) => {
-      const documents = await readPolicyFile(deps, file);
-      const names = `${String(documents.length)} documents`;
-      if (options.dryRun === true) {
-        deps.output.tell(`${file} is right: ${names}, not stored`);
-        return;
-      }
-      const revision = await withDatabase(deps, ({ database }) =>
-        database.policies.replace(documents),
-      );
-      deps.output.tell(`${names} stored as revision ${String(revision)}`);
-    });
+    .option("--dry-run", "check only, and say what would change where MONGODB_URI is set")
+    .option("--yes", "also where tenants of the stored policy are not in the file")
+    .action((file: string, options: ApplyOptions) => apply(deps, file, options));
   group
     .command("show")
     .description("what is stored, as a policy file")
@@ -51,9 +43,43 @@ export function addPolicy(program: Command, deps: CliDeps): void {
   addTest(group, deps);
 }
 
+interface ApplyOptions {
+  dryRun?: true;
+  yes?: true;
+}
+
+async function apply(deps: CliDeps, file: string, { dryRun, yes }: ApplyOptions): Promise<void> {
+  const documents = await readPolicyFile(deps, file);
+  const names = counted(documents.length, "document");
+  const { MONGODB_URI: uri = "", MONGODB_URI_FILE: uriFile = "" } = deps.env;
+  if (dryRun === true && uri + uriFile === "") {
+    deps.output.tell(`${file} is right: ${names}, not stored`);
+    return;
+  }
+  await withDatabase(deps, async ({ database: { policies } }) => {
+    const difference = policyDifference(await policies.all(), documents);
+    const lines = differenceLines(difference);
+    const tenants = lostTenants(difference);
+    if (dryRun === true) {
+      const changes = lines.length === 0 ? ["nothing would change"] : lines;
+      deps.output.tell([`${file} is right: ${names}, not stored`, ...changes].join("\n"));
+      return;
+    }
+    if (tenants.length > 0 && yes !== true) {
+      const which = `${tenants.length === 1 ? "tenant" : "tenants"} ${listed(tenants)}`;
+      const text = `${which} of the stored policy would be gone; with --yes it is applied`;
+      throw new TerminalError("CLI_REFUSED", [text, ...lines].join("\n"));
+    }
+    const revision = await policies.replace(documents);
+    const stored = `${names} stored as revision ${String(revision)}`;
+    deps.output.tell([stored, ...lines].join("\n"));
+  });
+}
+
 interface TestOptions {
   from: string;
   to: string;
+  /** It decides whether the mail is outgoing. */
   ip: string;
   headerFrom?: string;
   /** The listener's tenant, where it names one. */
@@ -65,15 +91,18 @@ interface TestOptions {
 function addTest(group: Command, deps: CliDeps): void {
   group
     .command("test")
-    .description("which policy a mail would get, and what it would do")
-    .requiredOption("--from <address>", 'SMTP sender; "" is the null sender', parseSender)
-    .requiredOption("--to <address>", "recipient", parseAddress)
-    .requiredOption("--ip <address>", "the client's address", parseClient)
+    .description(
+      "which policy a mail would get, and what it would do; --from, --to and --ip are needed",
+    )
+    .option("--from <address>", 'SMTP sender; "" is the null sender', parseSender)
+    .option("--to <address>", "recipient", parseAddress)
+    .option("--ip <address>", "the client's: decides whether the mail is outgoing", parseClient)
     .option("--header-from <address>", "the header From (default: the SMTP sender)")
     .option("--outgoing [tenant]", "the listener is one for outgoing mail, of this tenant")
     .option("--file <file>", "of this file instead of the stored policy")
     .option("--json", "print the plan as JSON")
-    .action(async (options: TestOptions) => {
+    .action(async (given: Partial<TestOptions>, command: Command) => {
+      const options = withAll(given, command);
       const documents = await documentsFor(deps, options);
       const nextHop = deps.env.RELAY_NEXT_HOP;
       const book = createPolicyBook(documents, nextHop === undefined ? {} : { nextHop });
@@ -81,6 +110,15 @@ function addTest(group: Command, deps: CliDeps): void {
       if (options.json === true) deps.output.json(withoutKeys(result));
       else deps.output.print(formatTest(result));
     });
+}
+
+/** All that lacks is named at once. */
+function withAll(given: Partial<TestOptions>, command: Command): TestOptions {
+  const { from, to, ip } = given;
+  if (from !== undefined && to !== undefined && ip !== undefined) return { ...given, from, to, ip };
+  const missing = (["from", "to", "ip"] as const).filter((name) => given[name] === undefined);
+  const text = `policy test also needs ${missing.map((name) => `--${name} <address>`).join(", ")}`;
+  return command.error(`error: ${text}`);
 }
 
 function parseAddress(text: string): string {

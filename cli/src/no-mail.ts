@@ -1,0 +1,28 @@
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { rsAgent } from "./called-as.ts";
+
+/**
+ * Whether a dead letter holds something that was never a mail: a document among the mails that is no
+ * record, or the record of a source as JSON, where its body should be. To take it up again would send that.
+ */
+export function isNoMail(mail: MailRecord): boolean {
+  return mail.malformed !== undefined || isSourceRecord(mail);
+}
+
+/** One that was adopted has a header, and says so in its history; its body is a mail. */
+export function isSourceRecord({ origin, state, header, plan, history }: MailRecord): boolean {
+  return (
+    origin.via === "source" &&
+    state === "dead" &&
+    header === undefined &&
+    plan === undefined &&
+    !history.some(({ event }) => event === "adopted")
+  );
+}
+
+/** What a person does about it, as a clause. */
+export function wayOutOf(mail: MailRecord): string {
+  const then = `then ${rsAgent} dead drop ${mail._id}`;
+  if (!isSourceRecord(mail)) return `put the record right and in again, ${then}`;
+  return `put the record right and into source ${mail.origin.name} again under a new _id, ${then}`;
+}
