@@ -56,7 +56,6 @@ describe("SIGTERM under load", () => {
       expect(copies).toHaveLength(counted.accepted);
       await system.untilReady();
     },
-    150_000,
   );
 });
 

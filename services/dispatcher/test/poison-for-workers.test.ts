@@ -82,7 +82,6 @@ describe("a worker that dies", () => {
       expect(begun.filter((mailIds) => mailIds.includes(poison))).toHaveLength(3);
       expect(begun).toHaveLength(4);
     },
-    180_000,
   );
 
   it("of one mail as soon as it comes in: after nine of them that is dead, and nothing else", async () => {

@@ -83,4 +83,4 @@ it("I1: a server that stood still runs both tries of a write: what is there is k
       await opened.bodies.get(body);
     }
   }
-}, 120_000);
+});
