@@ -46,7 +46,7 @@ async function open() {
   });
   const looks = async (more: number) => {
     const wanted = counts.looks + more;
-    await vi.waitFor(() => expect(counts.looks).toBeGreaterThan(wanted), { timeout: 30_000 });
+    await vi.waitFor(() => expect(counts.looks).toBeGreaterThan(wanted));
   };
   const accepts = (address: string) => policies.book().acceptsRecipient(address, "incoming");
   return { store, counts, looks, accepts };
@@ -59,7 +59,11 @@ describe("the policies of an ingest", () => {
     expect(counts.reads).toBe(1);
     await store.replace([tenant("new.example")]);
     await looks(20);
-    expect(counts.reads).toBe(2);
+    // A look that falls into the very moment of a change sees half of it, and the next one the other half.
+    const reads = counts.reads;
+    expect([2, 3]).toContain(reads);
+    await looks(20);
+    expect(counts.reads).toBe(reads);
     expect(accepts("bob@new.example")).toBe(true);
     expect(accepts("bob@old.example")).toBe(false);
   });
@@ -68,7 +72,10 @@ describe("the policies of an ingest", () => {
     const { store, counts, looks, accepts } = await open();
     await store.replace([{ ...tenant("new.example"), rules: { spam: 5 } } as never]);
     await looks(20);
-    expect(counts.reads).toBe(2);
+    const reads = counts.reads;
+    expect([2, 3]).toContain(reads);
+    await looks(20);
+    expect(counts.reads).toBe(reads);
     expect(accepts("bob@old.example")).toBe(true);
   });
 });
