@@ -120,10 +120,16 @@ function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): str
   if (direction === "incoming") {
     const owner = tenantId === undefined ? "the recipient's is no tenant's domain" : tenant;
     const by = tenantId === undefined ? owner : `${owner} by the recipient's domain`;
-    return `incoming mail: ${client} is in no tenant's network; ${by}`;
+    const way =
+      origin.incoming === true
+        ? `its source has no outgoing mail of ${client}`
+        : `${client} is in no tenant's network`;
+    return `incoming mail: ${way}; ${by}`;
   }
-  if (origin.tenantId !== undefined) return `outgoing mail: the listener is that of ${tenant}`;
-  if (origin.outgoing === true) return `outgoing mail of ${tenant}: the listener is marked so`;
+  if (origin.tenantId !== undefined)
+    return `outgoing mail: its listener or source is that of ${tenant}`;
+  if (origin.outgoing === true)
+    return `outgoing mail of ${tenant}: its listener or source is one for that`;
   return `outgoing mail: ${client} is in a network of ${tenant}`;
 }
 

@@ -12,7 +12,7 @@ import { takeOver } from "@rs-agent/start/leftovers.ts";
 import { startMongoDb } from "@rs-agent/start/mongodb.ts";
 import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
 import { startSystem, type RunningSystem, type SystemOptions } from "@rs-agent/start/system.ts";
-import { chaosPolicy } from "../mails/policy.ts";
+import { chaosPolicy, clientAddresses } from "../mails/policy.ts";
 import { openLink, type Link } from "./link.ts";
 import { Part, type Running } from "./part.ts";
 import { quickSettings } from "./quick-settings.ts";
@@ -227,7 +227,13 @@ function createParts(
 function ourSource(): { sources: string; source: SourceConfig } {
   const collection = { db: dbName, collection: sourceName, bucket: sourceName };
   const sources = JSON.stringify([
-    { name: sourceName, ...collection, form: "native", mode: "deliver" },
+    {
+      name: sourceName,
+      ...collection,
+      form: "native",
+      mode: "deliver",
+      networks: [clientAddresses.outgoing],
+    },
   ]);
   const [source] = parseSources(sources);
   if (source === undefined) throw new Error("there is no source");

@@ -2,6 +2,7 @@ import type { AdoptionPass } from "@rs-agent/shared/store/adoption-pass.ts";
 import type { AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import { parseSources, type SourceConfig } from "@rs-agent/shared/store/source-config.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
@@ -20,6 +21,8 @@ export interface AdoptionDeps {
   >;
   database: Pick<Database, "sources">;
   intake: Pick<Intake, "among" | "isOpen">;
+  /** The current policies: they say which recipients are ours. */
+  book: () => PolicyBook;
   log: Logger;
   signal: AbortSignal;
 }
@@ -52,6 +55,7 @@ export function startAdoption(deps: AdoptionDeps): Adoption {
     },
     async takeAlone(goOn, stopped) {
       for (const source of sources) {
+        if (lacksTenant(source, deps)) continue;
         const options = { ...optionsFor(deps), goOn };
         // One source that cannot be read must not keep mail from being claimed.
         await database.sources.adoptAlone(source, options, stopped).then(
@@ -66,8 +70,9 @@ export function startAdoption(deps: AdoptionDeps): Adoption {
   };
 }
 
-function optionsFor({ config }: AdoptionDeps) {
+function optionsFor({ config, book }: AdoptionDeps) {
   return {
+    book,
     hostname: config.MAIL_HOSTNAME,
     maxMailBytes: config.MAX_MAIL_BYTES,
     owner: config.ACTOR_ID,
@@ -78,7 +83,8 @@ function optionsFor({ config }: AdoptionDeps) {
 function adopter(source: SourceConfig, deps: AdoptionDeps): Claimer {
   const { config, database, intake, log, signal } = deps;
   return createClaimer({
-    room: () => (intake.isOpen && !signal.aborted ? config.CLAIM_BATCH : 0),
+    room: () =>
+      intake.isOpen && !signal.aborted && !lacksTenant(source, deps) ? config.CLAIM_BATCH : 0,
     batch: config.CLAIM_BATCH,
     log,
     claim: async (limit) => {
@@ -92,6 +98,21 @@ function adopter(source: SourceConfig, deps: AdoptionDeps): Claimer {
       return pass.more ? limit : 0;
     },
   });
+}
+
+const told = new WeakSet<SourceConfig>();
+
+/** Its mail would leave by default rules and unsigned: it waits in the source until a policy has the tenant. */
+function lacksTenant(source: SourceConfig, { book, log }: AdoptionDeps): boolean {
+  const { name, tenant } = source;
+  if (tenant === undefined || book().hasTenant(tenant)) {
+    told.delete(source);
+    return false;
+  }
+  if (!told.has(source))
+    log.error({ source: name, tenant }, "no policy has the tenant of a source");
+  told.add(source);
+  return true;
 }
 
 function report(log: Logger, { name }: SourceConfig, { adopted, dead }: AdoptionPass): void {

@@ -97,7 +97,14 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     },
   });
   const observation = createObservation({ config, database, pool, desk, catches, meter, metrics });
-  const adoption: Adoption = startAdoption({ config, database, intake, log, signal: stop.signal });
+  const adoption: Adoption = startAdoption({
+    config,
+    database,
+    intake,
+    book: () => policies.book(),
+    log,
+    signal: stop.signal,
+  });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch({
         whose: "checks",

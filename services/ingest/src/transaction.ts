@@ -1,12 +1,13 @@
 import type { SMTPServerAddress, SMTPServerSession } from "smtp-server";
 import type { ReceivedProtocol } from "@rs-agent/shared/mail/received.ts";
 import type { Client } from "@rs-agent/shared/mail/smtp-envelope.ts";
+import { envelopeAddress } from "@rs-agent/shared/mail/envelope-address.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
+import { judgeRecipient, type JudgedRecipient } from "@rs-agent/shared/policy/recipient.ts";
 import { clientOf, isClientUnknown } from "./client.ts";
 import type { ListenerSettings } from "./config.ts";
-import { envelopeAddress } from "./envelope-address.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { Refusal, refuse } from "./reply.ts";
+import { refuse, type Refusal } from "./reply.ts";
 
 /** What has been agreed about one mail before its first byte. */
 export interface Transaction {
@@ -50,8 +51,9 @@ export function beginTransaction(
   const unknown = unknownParameter(address, mailParameters);
   if (unknown !== undefined) return refuse.unknownParameter(unknown);
   if (isClientUnknown(session)) return refuse.xforwardRefused();
-  const mailFrom = envelopeAddress(address.address, refuse.badSender);
-  if (mailFrom instanceof Refusal) return mailFrom;
+  const sender = envelopeAddress(address.address);
+  if ("problem" in sender)
+    return sender.problem === "bad" ? refuse.badSender() : refuse.nonAsciiAddress();
   if (storeIsAway()) return refuse.storeAway();
   const { outgoing, tenantId } = listener;
   const book = policies.book();
@@ -64,7 +66,7 @@ export function beginTransaction(
     client,
     protocol: protocolOf(listener, session),
     direction: book.directionOf(client.address, outgoing, tenantId).direction,
-    mailFrom,
+    mailFrom: sender.address,
     rcptTo: new Set(),
     acceptedRcpts: 0,
     eightBit: session.envelope.bodyType === "8bitmime",
@@ -79,19 +81,24 @@ export function addRecipient(
 ): Refusal | undefined {
   const unknown = unknownParameter(address, noParameters);
   if (unknown !== undefined) return refuse.unknownParameter(unknown);
-  const recipient = isBarePostmaster(address.address)
-    ? address.address
-    : envelopeAddress(address.address, refuse.badRecipient);
-  if (recipient instanceof Refusal) return recipient;
-  if (!policies.book().acceptsRecipient(recipient, transaction.direction)) {
-    return refuse.relayingDenied();
-  }
+  const judged = judgeRecipient(policies.book(), address.address, transaction.direction);
+  if (judged.kind === "refused") return recipientRefusals[judged.why]();
+  const { address: recipient } = judged;
   const { rcptTo } = transaction;
   if (rcptTo.size >= maxRecipients && !rcptTo.has(recipient)) return refuse.tooManyRecipients();
   rcptTo.add(recipient);
   transaction.acceptedRcpts += 1;
   return undefined;
 }
+
+const recipientRefusals: Record<
+  Extract<JudgedRecipient, { kind: "refused" }>["why"],
+  () => Refusal
+> = {
+  "bad-address": refuse.badRecipient,
+  "not-ascii": refuse.nonAsciiAddress,
+  "relaying-denied": refuse.relayingDenied,
+};
 
 /** RFC 5321 §4.1.1.11: a parameter of an extension that was not offered is an error. */
 function unknownParameter(
@@ -105,11 +112,6 @@ function unknownParameter(
 function declaredSize({ args }: SMTPServerAddress): number {
   const size = args ? (args as Record<string, unknown>)["SIZE"] : undefined;
   return Number(size ?? 0);
-}
-
-/** RFC 5321 §4.5.1: postmaster without a domain is always ours. */
-function isBarePostmaster(address: string): boolean {
-  return address.toLowerCase() === "postmaster";
 }
 
 /** RFC 3848. */

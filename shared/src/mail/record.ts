@@ -147,7 +147,9 @@ export const mailSchema = z.looseObject({
     via: z.enum(["smtp", "lmtp", "source", "dsn", "split"]),
     /** The listener's or source's name, or the mail that a DSN is about. */
     name: z.string().max(128),
-    /** The listener was marked as one for outgoing mail. */
+    /** The source is none for this client's outgoing mail, in whatever network it calls itself. */
+    incoming: z.boolean().optional(),
+    /** The listener was marked as one for outgoing mail, or the source is. */
     outgoing: z.boolean().optional(),
     /** And for that of this tenant alone. */
     tenantId: z.string().max(128).optional(),

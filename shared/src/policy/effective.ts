@@ -28,6 +28,7 @@ export interface MailForPolicy {
   origin: {
     via: string;
     outgoing?: boolean | undefined;
+    incoming?: boolean | undefined;
     tenantId?: string | undefined;
     scanOnly?: boolean | undefined;
   };
@@ -180,7 +181,10 @@ class Book implements PolicyBook {
     const { origin, smtp } = mail;
     const common = { mailFrom: smtp.mailFrom, ...headerFromOf(mail), recipient };
     if (origin.via === "dsn") return { ...common, ...this.#dsnWay(common), purpose: "dsn" };
-    const way = this.directionOf(smtp.client.address, origin.outgoing === true, origin.tenantId);
+    const way =
+      origin.incoming === true
+        ? { direction: "incoming" as const }
+        : this.directionOf(smtp.client.address, origin.outgoing === true, origin.tenantId);
     return { ...common, ...way, purpose: origin.scanOnly === true ? "scan-only" : "mail" };
   }
 

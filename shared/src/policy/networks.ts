@@ -39,6 +39,14 @@ export function contains(network: Network, address: Address): boolean {
   return address.match(network.address, network.bits);
 }
 
+/** Whether an address, as text, is in one of these networks, which fit {@link networkSchema}. */
+export function isWithin(networks: readonly string[], text: string): boolean {
+  const address = parseAddress(text);
+  return (
+    address !== undefined && networks.some((network) => contains(parseNetwork(network), address))
+  );
+}
+
 /** One text for each network, however it was written. */
 export function networkKey(network: Network): string {
   return `${network.address.toNormalizedString()}/${String(network.bits)}`;

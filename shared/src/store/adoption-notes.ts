@@ -4,6 +4,7 @@ import { newToken } from "../ids.ts";
 import { mailIdOf } from "./adoption.ts";
 import { collectionOf, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import { asWritten, sendable } from "./foreign-bson.ts";
 import { upserting } from "./inserts.ts";
 import { notBefore } from "./mail-claims.ts";
 import { deathsAlone, unendedBeforeAlone } from "./poison.ts";
@@ -91,7 +92,13 @@ export function createAdoptionNotes(db: Db, clock: DatabaseClock): AdoptionNotes
       return {
         async set(ids) {
           isSent = true;
-          const note: AdoptionNote = { source: source.name, owner, ids, alone, until: leaseEnd() };
+          const note: AdoptionNote = {
+            source: source.name,
+            owner,
+            ids: ids.map(sendable),
+            alone,
+            until: leaseEnd(),
+          };
           await reach(() =>
             upserting(() => notes.updateOne({ _id: token }, { $set: note }, { upsert: true })),
           );
@@ -112,7 +119,7 @@ export function createAdoptionNotes(db: Db, clock: DatabaseClock): AdoptionNotes
     },
     standing: (source) =>
       reach(async () => {
-        const found = await notes.find({ source: source.name }).toArray();
+        const found = await notes.find({ source: source.name }, asWritten).toArray();
         const { $gt: surelyOver } = notBefore(clock, clock.now()).$not;
         return standingOf(found, source, surelyOver);
       }),
@@ -173,6 +180,6 @@ async function forget(
 ): Promise<void> {
   if (ids.length === 0) return;
   // Also in notes of the living, who have the same record in hand by chance.
-  await notes.updateMany({ source: name }, { $pull: { ids: { $in: ids } } } as never);
+  await notes.updateMany({ source: name }, { $pull: { ids: { $in: ids.map(sendable) } } } as never);
   await notes.deleteMany({ source: name, ids: { $size: 0 } });
 }

@@ -1,6 +1,14 @@
 import type { Collection, Db, Document, MongoClient } from "mongodb";
 import { isSuspect, type AdoptionNotes, type OwnNote, type Standing } from "./adoption-notes.ts";
-import { adoptRecord, buryUnread, mailIdOf, type Adopted, type AdoptionDeps } from "./adoption.ts";
+import {
+  adoptRecord,
+  buryUnread,
+  formerMailIdOf,
+  mailIdOf,
+  type Adopted,
+  type AdoptionDeps,
+  type AdoptionRules,
+} from "./adoption.ts";
 import type { StoredDocument } from "./connection.ts";
 import type { SourceConfig } from "./source-config.ts";
 import { isTooLong, maxIdBytes, type SourceRecords, type Waiting } from "./source-records.ts";
@@ -16,12 +24,8 @@ export interface AdoptionPass {
 }
 
 /** How to adopt. */
-export interface AdoptionOptions {
+export interface AdoptionOptions extends AdoptionRules {
   limit: number;
-  /** The name in the Received field. */
-  hostname: string;
-  /** Larger mail becomes a dead letter. */
-  maxMailBytes: number;
   /** The adopting actor's id. */
   owner: string;
   /** After so many milliseconds without a word of it the adopter counts as ended. */
@@ -84,21 +88,36 @@ function isFree({ busy, unended }: Standing, mailId: string): boolean {
 
 /** Those that are no mails yet. The others lack their mark: a crash can come between mail and mark. */
 export async function notAdopted<Record extends Waiting>(
-  { mails, source, records }: Adopter,
+  adopter: Adopter,
   page: readonly Record[],
 ): Promise<Record[]> {
-  const ids = page.map(({ mailId }) => mailId);
+  const { mails, source, records } = adopter;
+  const former = new Map(page.map((record) => [record, formerMailIdOf(source, record.id)]));
+  const ids = page.flatMap((record) => [record.mailId, former.get(record)?.mailId ?? []].flat());
   const there = await mails
     .find({ _id: { $in: ids } }, { projection: { state: 1, reason: 1 } })
     .toArray();
   const known = new Map(there.map((mail) => [mail._id, mail]));
-  if (source.mark) {
-    for (const { id, mailId } of page) {
-      const mail = known.get(mailId);
-      if (mail !== undefined) await records.mark(id, asAdopted(mail));
-    }
+  const fresh: Record[] = [];
+  for (const record of page) {
+    const before = former.get(record);
+    const mail = known.get(record.mailId) ?? (before && known.get(before.mailId));
+    if (mail === undefined || (mail._id !== record.mailId && (await hasTwin(adopter, before)))) {
+      fresh.push(record);
+    } else if (source.mark) await records.mark(record.id, asAdopted(mail));
   }
-  return page.filter(({ mailId }) => !known.has(mailId));
+  return fresh;
+}
+
+/**
+ * Versions before gave two records one id whose `_id`s read alike (an ObjectId and the string of its
+ * digits). Where both are there, the mail of that id may be the other's.
+ */
+async function hasTwin(
+  { records }: Adopter,
+  former: ReturnType<typeof formerMailIdOf>,
+): Promise<boolean> {
+  return former?.twin !== undefined && (await records.has(former.twin));
 }
 
 function asAdopted({ _id: mailId, state, reason }: StoredDocument): Adopted {

@@ -4,6 +4,7 @@ import type { Logger } from "../logger.ts";
 import { mailSchema } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import { idText, sendable } from "./foreign-bson.ts";
 import { upserting } from "./inserts.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
@@ -159,18 +160,18 @@ export async function bury(
 ): Promise<void> {
   const original: unknown = document._id;
   const isId = typeof original === "string" && original.length >= 1 && original.length <= 64;
-  const id = isId ? original : adoptedMailId("mails", JSON.stringify(original));
-  const letter = {
+  const id = isId ? original : adoptedMailId("mails", idText(original));
+  const letter = sendable({
     ...documentOf(deadLetterOf(document, id, reason, clock.now())),
-    malformed: fitting(document),
-  };
+    malformed: fitting(sendable(document)),
+  });
   if (isId) {
     const { matchedCount } = await mails.replaceOne({ _id: id, ...guard }, letter);
     if (matchedCount === 0) return;
   } else {
     const { _id, ...fields } = letter;
     await upserting(() => mails.updateOne({ _id }, { $setOnInsert: fields }, { upsert: true }));
-    await mails.deleteOne({ _id: document._id, ...guard });
+    await mails.deleteOne({ ...guard, _id: { $eq: sendable(document._id) } });
   }
   log.error({ mailId: id, reason }, "a record that cannot be read is a dead letter now");
 }

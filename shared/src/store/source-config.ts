@@ -1,22 +1,40 @@
 import { z } from "zod";
 import { TerminalError } from "../errors.ts";
+import { networkSchema } from "../policy/networks.ts";
 
 /** A collection into which others put mail (docs/records.md, "Mail that others put into MongoDB"). */
-export const sourceConfigSchema = z.strictObject({
-  /** Stands in the mail's origin and in its derived id: it must not change while records are there. */
-  name: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
-  db: z.string().min(1).max(63),
-  collection: z.string().min(1).max(200),
-  /** The GridFS bucket of the bodies. */
-  bucket: z.string().min(1).max(200).default("fs"),
-  form: z.enum(["native", "mongo-mail-server"]),
-  /** `scan-only`: the mail is checked and never relayed, since it was delivered before. */
-  mode: z.enum(["deliver", "scan-only"]),
-  /** True where we may write into the record that it was adopted; false: nothing of it is touched. */
-  mark: z.boolean().default(true),
-  /** Mail of this source counts as handed in by a listener for outgoing mail. */
-  outgoing: z.boolean().default(false),
-});
+export const sourceConfigSchema = z
+  .strictObject({
+    /** Stands in the mail's origin and in its derived id: it must not change while records are there. */
+    name: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
+    db: z.string().min(1).max(63),
+    collection: z.string().min(1).max(200),
+    /** The GridFS bucket of the bodies. */
+    bucket: z.string().min(1).max(200).default("fs"),
+    form: z.enum(["native", "mongo-mail-server"]),
+    /** `scan-only`: the mail is checked and never relayed, since it was delivered before. */
+    mode: z.enum(["deliver", "scan-only"]),
+    /** True where we may write into the record that it was adopted; false: nothing of it is touched. */
+    mark: z.boolean().default(true),
+    /** All mail of this source is outgoing, and `tenant`'s, from whatever client. */
+    outgoing: z.boolean().default(false),
+    /** Clients whose mail is outgoing, where the record may be believed about its client. */
+    networks: z.array(networkSchema).max(1_000).default([]),
+    /** Whose mail the outgoing mail is; without it, that of the tenant in whose networks the client is. */
+    tenant: z.string().min(1).max(128).optional(),
+    /** mongo-mail-server's clients whose XFORWARD is believed: it takes that from anybody. */
+    xforwardPeers: z.array(networkSchema).max(1_000).default([]),
+  })
+  .superRefine(({ form, outgoing, tenant, networks, xforwardPeers }, context) => {
+    const wrong = (path: string, message: string) =>
+      context.addIssue({ code: "custom", path: [path], message });
+    if (outgoing && tenant === undefined)
+      wrong("outgoing", "needs the tenant whose mail it is; or name the networks of its clients");
+    if (tenant !== undefined && !outgoing && networks.length === 0)
+      wrong("tenant", "is for outgoing mail: add outgoing: true, or networks");
+    if (form === "native" && xforwardPeers.length > 0)
+      wrong("xforwardPeers", "is for mongo-mail-server");
+  });
 export type SourceConfig = z.output<typeof sourceConfigSchema>;
 
 /** The names under which mongo-mail-server stores by default. */

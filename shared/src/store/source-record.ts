@@ -1,9 +1,10 @@
 import { promisify } from "node:util";
 import { inflate } from "node:zlib";
-import { Binary, type Document } from "mongodb";
+import { Binary, ObjectId, type Document } from "mongodb";
 import { z } from "zod";
 import { messageOf } from "../errors.ts";
-import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
+import type { Client, SmtpEnvelope } from "../mail/smtp-envelope.ts";
+import { isWithin, parseAddress } from "../policy/networks.ts";
 import type { SourceConfig } from "./source-config.ts";
 
 /** Where a source record keeps its mail. `zlib-base64` is how mongo-mail-server encodes it. */
@@ -39,7 +40,7 @@ const recipientsSchema = z
   .max(10_000);
 
 const fileIdSchema = z.custom<string | number | object>(
-  (id) => typeof id === "string" || typeof id === "number" || isObjectId(id),
+  (id) => typeof id === "string" || typeof id === "number" || id instanceof ObjectId,
   "is neither bytes nor the id of a GridFS file",
 );
 
@@ -62,6 +63,7 @@ const mongoMailServerSchema = z.looseObject({
   sender: senderSchema,
   rcpt: recipientsSchema,
   client_address: text(64),
+  server: text(64),
   xforward: z.looseObject({ NAME: text(255), ADDR: text(64), HELO: text(255) }).nullish(),
   received: z.date().nullish(),
   message: fileIdSchema,
@@ -69,7 +71,7 @@ const mongoMailServerSchema = z.looseObject({
 
 /** Reads a record of one of the two accepted forms, or says in one sentence what is wrong with it. */
 export function readSourceRecord(
-  form: SourceConfig["form"],
+  { form, xforwardPeers }: Pick<SourceConfig, "form" | "xforwardPeers">,
   document: Document,
 ): { record: SourceRecord } | { reason: string } {
   if (form === "native") {
@@ -77,7 +79,9 @@ export function readSourceRecord(
     return parsed.success ? { record: fromNative(parsed.data) } : reasonOf(parsed.error);
   }
   const parsed = mongoMailServerSchema.safeParse(document);
-  return parsed.success ? { record: fromMongoMailServer(parsed.data) } : reasonOf(parsed.error);
+  return parsed.success
+    ? { record: fromMongoMailServer(parsed.data, xforwardPeers) }
+    : reasonOf(parsed.error);
 }
 
 function fromNative({ smtp, body, receivedAt }: z.output<typeof nativeSchema>): SourceRecord {
@@ -101,21 +105,34 @@ function fromNative({ smtp, body, receivedAt }: z.output<typeof nativeSchema>): 
   };
 }
 
-function fromMongoMailServer(record: z.output<typeof mongoMailServerSchema>): SourceRecord {
-  const { sender, rcpt, xforward, received, message } = record;
-  const forwardedAddress = xforwardText(xforward?.ADDR);
+function fromMongoMailServer(
+  record: z.output<typeof mongoMailServerSchema>,
+  xforwardPeers: readonly string[],
+): SourceRecord {
+  const { sender, rcpt, received, message } = record;
   return {
-    smtp: {
-      mailFrom: sender,
-      rcptTo: rcpt,
-      client: {
-        address: forwardedAddress === "" ? xforwardText(record.client_address) : forwardedAddress,
-        name: xforwardText(xforward?.NAME),
-        helo: xforwardText(xforward?.HELO),
-      },
-    },
+    smtp: { mailFrom: sender, rcptTo: rcpt, client: clientOf(record, xforwardPeers) },
     body: { kind: "file", id: message, encoding: "zlib-base64" },
     ...(received ? { recordedAt: received } : {}),
+  };
+}
+
+/**
+ * That daemon takes XFORWARD from anybody, and `client_address` is what XFORWARD said too. Only `server`
+ * is what it saw itself: the peer that spoke to it, which is the client unless it is known to forward.
+ */
+function clientOf(
+  { server, xforward, client_address }: z.output<typeof mongoMailServerSchema>,
+  xforwardPeers: readonly string[],
+): Client {
+  const peer = parseAddress(server ?? "") === undefined ? "" : (server ?? "");
+  const address = [xforward?.ADDR, client_address].find((given) => (given ?? "") !== "");
+  if (!isWithin(xforwardPeers, peer) || typeof address !== "string")
+    return { address: peer, name: "", helo: "" };
+  return {
+    address: xforwardText(address),
+    name: xforwardText(xforward?.NAME),
+    helo: xforwardText(xforward?.HELO),
   };
 }
 
@@ -142,7 +159,7 @@ export async function decodeZlibBase64(
   maxBytes: number,
 ): Promise<{ bytes: Buffer } | { reason: string }> {
   const base64 = encoded.toString("latin1");
-  if (!/^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(base64)) return { reason: "its file is not base64" };
+  if (!isBase64(base64)) return { reason: "its file is not base64" };
   try {
     const options = { maxOutputLength: maxBytes };
     return { bytes: await inflateAsync(Buffer.from(base64, "base64"), options) };
@@ -151,13 +168,11 @@ export async function decodeZlibBase64(
   }
 }
 
-function isObjectId(value: unknown): value is object {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    "_bsontype" in value &&
-    value._bsontype === "ObjectId"
-  );
+/** In two looks at each character: one expression for all of it tries every end of a long blank. */
+function isBase64(text: string): boolean {
+  const padding = text.indexOf("=");
+  const end = padding < 0 ? text.length : padding;
+  return !/[^A-Za-z0-9+/\s]/.test(text.slice(0, end)) && /^(?:={1,2}\s*)?$/.test(text.slice(end));
 }
 
 function reasonOf(error: z.ZodError): { reason: string } {

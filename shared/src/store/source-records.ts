@@ -1,9 +1,11 @@
-import { BSON, ObjectId, type Collection, type Db, type Document, type MongoClient } from "mongodb";
+import { ObjectId, type Collection, type Db, type Document, type MongoClient } from "mongodb";
 import type { Logger } from "../logger.ts";
 import { messageOf } from "../errors.ts";
 import { mailIdOf, type Adopted } from "./adoption.ts";
 import { collectionOf, durable, isPassing } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
+import { laterTypes } from "./bson-order.ts";
+import { asWritten, bytesOf, sendable } from "./foreign-bson.ts";
 import { upserting } from "./inserts.ts";
 import type { SourceConfig } from "./source-config.ts";
 
@@ -19,6 +21,8 @@ export interface SourceRecords {
   start(): Promise<unknown>;
   /** The next ones behind `after`, in the order of their ids. */
   page(after: unknown): Promise<Waiting[]>;
+  /** Whether there is a record of this `_id`, waiting or not. */
+  has(id: unknown): Promise<boolean>;
   /** Those of them that still wait, whole, a few at a time. */
   read(ids: unknown[]): AsyncIterable<Document>;
   /** Says in the record that it was adopted, if the source allows that. */
@@ -39,7 +43,7 @@ const overlapSeconds = 600;
 export const maxIdBytes = 1_024;
 
 export function isTooLong(id: unknown): boolean {
-  return BSON.calculateObjectSize({ id }) > maxIdBytes;
+  return bytesOf(id).length > maxIdBytes;
 }
 
 export function sourceRecords(
@@ -50,6 +54,18 @@ export function sourceRecords(
   const checkpoints = collectionOf(db, "checkpoints");
   const records = recordsOf(client, source);
   let isIndexed = !source.mark;
+  const next = (which: Document, limit = pageSize) =>
+    records
+      .find(
+        { ...unmarked(source), ...which },
+        {
+          ...asWritten,
+          projection: { _id: 1 },
+          sort: { _id: 1 },
+          limit,
+        },
+      )
+      .toArray();
   return {
     async start() {
       if (!isIndexed) {
@@ -72,17 +88,24 @@ export function sourceRecords(
     },
 
     async page(after) {
-      const query = {
-        ...unmarked(source),
-        ...(after === undefined ? {} : { _id: { $gt: after } }),
-      };
-      const options = { projection: { _id: 1 }, sort: { _id: 1 }, limit: pageSize } as const;
-      const found = await records.find(query as Document, options).toArray();
-      return found.map(({ _id }) => ({ id: _id, mailId: mailIdOf(source, _id) }));
+      const found = await next(after === undefined ? {} : { _id: { $gt: sendable(after) } });
+      // `$gt` finds ids of the same type only; the others come behind them.
+      const types = after === undefined ? [] : laterTypes(after);
+      if (found.length < pageSize && types.length > 0)
+        found.push(...(await next({ _id: { $type: types } }, pageSize - found.length)));
+      // As a filter, nothing at all would be every record.
+      const named = found.filter(({ _id }: { _id?: unknown }) => _id !== undefined);
+      return named.map(({ _id }) => ({ id: _id, mailId: mailIdOf(source, _id) }));
+    },
+
+    async has(id) {
+      const which = { _id: { $eq: sendable(id) } } as Document;
+      return (await records.findOne(which, { projection: { _id: 1 } })) !== null;
     },
 
     read: (ids) =>
-      records.find({ ...unmarked(source), _id: { $in: ids } } as Document, {
+      records.find({ ...unmarked(source), _id: { $in: ids.map(sendable) } } as Document, {
+        ...asWritten,
         batchSize: readAtOnce,
       }),
 
@@ -126,7 +149,7 @@ async function mark(
     ...(adopted.kind === "dead" ? { reason: adopted.reason } : {}),
   };
   const state = source.form === "native" ? { state: "adopted" } : {};
-  const which: Document = { _id: id };
+  const which = { _id: { $eq: sendable(id) } } as Document;
   try {
     await records.updateOne(which, { $set: { ...state, adopted: note } });
   } catch (error) {

@@ -1,7 +1,21 @@
 import fc from "fast-check";
+import { Code, DBRef, Long, MinKey, ObjectId, type Document } from "mongodb";
+
+/** Plain objects that look like a type of the driver's, which writes them only as Maps. */
+const likeTypes = fc
+  .tuple(fc.constantFrom("ObjectId", "Binary", "Long", "DBRef", "x", 5, null), fc.integer())
+  .map(
+    ([type, id]) =>
+      new Map<string, unknown>([
+        ["_bsontype", type],
+        ["id", id],
+      ]),
+  );
 
 /** Values of every BSON type that a document written by hand may have in any field. */
 export const anyValue = fc.oneof(
+  likeTypes,
+  likeTypes.map((inner) => new Map([["__proto__", [inner]]])),
   fc.integer(),
   fc.boolean(),
   fc.constant(null),
@@ -10,4 +24,17 @@ export const anyValue = fc.oneof(
   fc.uint8Array({ maxLength: 5 }).map((bytes) => Buffer.from(bytes)),
   fc.array(fc.oneof(fc.integer(), fc.string(), fc.constant(null)), { maxLength: 3 }),
   fc.dictionary(fc.stringMatching(/^[a-z]{1,5}$/), fc.oneof(fc.integer(), fc.string())),
+);
+
+/** And those that nobody indexes. */
+export const anyField = fc.oneof(
+  anyValue,
+  likeTypes.map((scope) => new Code("x", scope as Document)),
+  fc.constantFrom<unknown>(
+    new DBRef("c", new ObjectId("0".repeat(24))),
+    Long.MAX_VALUE,
+    new MinKey(),
+    /x/,
+    NaN,
+  ),
 );

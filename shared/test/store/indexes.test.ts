@@ -89,6 +89,8 @@ it("answers every query that the store makes by an index", async (context) => {
     mode: "deliver",
     mark: true,
     outgoing: false,
+    networks: [],
+    xforwardPeers: [],
   };
   await exercise(stores, source, db);
   await client.close();

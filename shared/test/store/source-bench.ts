@@ -2,10 +2,21 @@ import { deflateSync } from "node:zlib";
 import { GridFSBucket, type Document, type ObjectId } from "mongodb";
 import { mailIdOf } from "../../src/store/adoption.ts";
 import type { AdoptionOptions } from "../../src/store/adoption-pass.ts";
+import { createPolicyBook } from "../../src/policy/effective.ts";
+import { parsePolicyYaml } from "../../src/policy/yaml.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
 import type { TestDatabase } from "./test-database.ts";
 
+/** example.net is a tenant's domain, and so are its networks. */
+export const policyBook = createPolicyBook(
+  parsePolicyYaml(
+    "tenants: { acme: { domains: [example.net], networks: [192.0.2.0/24, 198.51.100.0/24] } }",
+    "test.yaml",
+  ),
+);
+
 export const adopting: AdoptionOptions = {
+  book: () => policyBook,
   limit: 100,
   hostname: "mx.example.com",
   maxMailBytes: 50_000_000,
@@ -48,6 +59,8 @@ export function useSources(database: () => TestDatabase) {
       mode: "deliver",
       mark: true,
       outgoing: false,
+      networks: [],
+      xforwardPeers: [],
       ...given,
     };
   }

@@ -14,6 +14,8 @@ describe("the setting SOURCES", () => {
       bucket: "fs",
       mark: true,
       outgoing: false,
+      networks: [],
+      xforwardPeers: [],
     });
   });
 
@@ -22,6 +24,13 @@ describe("the setting SOURCES", () => {
     ['[{"name":"x","form":"native","mode":"deliver"}]'],
     ['[{"name":"x","form":"other","mode":"deliver","db":"d","collection":"c"}]'],
     ['[{"name":"a b","form":"native","mode":"deliver","db":"d","collection":"c"}]'],
+    ['[{"name":"x","form":"mongo-mail-server","mode":"deliver","outgoing":true}]'],
+    ['[{"name":"x","form":"mongo-mail-server","mode":"deliver","tenant":"acme"}]'],
+    ['[{"name":"x","form":"mongo-mail-server","mode":"deliver","networks":["0.0.0.0/0"]}]'],
+    ['[{"name":"x","form":"mongo-mail-server","mode":"deliver","xforwardPeers":["mx.example"]}]'],
+    [
+      '[{"name":"x","form":"native","mode":"deliver","db":"d","collection":"c","xforwardPeers":["::1"]}]',
+    ],
     [JSON.stringify([0, 1].map(() => ({ name: "x", form: "mongo-mail-server", mode: "deliver" })))],
   ])("is refused where it is wrong: %s", (json) => {
     expect(() => parseSources(json)).toThrow(TerminalError);

@@ -1,7 +1,15 @@
 import { ObjectId, type Document } from "mongodb";
 import { beforeEach, describe, expect, it } from "vitest";
-import { mailIdOf } from "../../src/store/adoption.ts";
-import { adopting, canonicalMail, nativeRecord, rawMail, useSources } from "./source-bench.ts";
+import { formerMailIdOf, mailIdOf } from "../../src/store/adoption.ts";
+import type { SourceConfig } from "../../src/store/source-config.ts";
+import {
+  adopting,
+  policyBook,
+  canonicalMail,
+  nativeRecord,
+  rawMail,
+  useSources,
+} from "./source-bench.ts";
 import { newMail, openStore, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -78,7 +86,11 @@ describe("a native record", () => {
 
 describe("a record of mongo-mail-server", () => {
   it("becomes a mail: base64, zlib and bare LF undone, the client from XFORWARD", async () => {
-    const source = newSource({ form: "mongo-mail-server", mode: "scan-only" });
+    const source = newSource({
+      form: "mongo-mail-server",
+      mode: "scan-only",
+      xforwardPeers: ["127.0.0.0/8"],
+    });
     const record = await mongoMailServerRecord(source);
     expect(await adoptAll(source, [record])).toEqual({ adopted: 1, dead: 0, more: false });
     const mail = await mailOf(source, record);
@@ -96,10 +108,10 @@ describe("a record of mongo-mail-server", () => {
   });
 
   it("may know nothing of its client", async () => {
-    const source = newSource({ form: "mongo-mail-server" });
-    const unknown = { NAME: "[UNAVAILABLE]", ADDR: "", HELO: "" };
+    const source = newSource({ form: "mongo-mail-server", xforwardPeers: ["127.0.0.1"] });
+    const unknown = { NAME: "[UNAVAILABLE]", ADDR: "[UNAVAILABLE]", HELO: "" };
     const records = [
-      await mongoMailServerRecord(source, { client_address: "", xforward: unknown, sender: "<>" }),
+      await mongoMailServerRecord(source, { xforward: unknown, sender: "<>" }),
       await mongoMailServerRecord(source, { xforward: {} }),
       await mongoMailServerRecord(source, { xforward: { ADDR: "IPV6:2001:db8::1" } }),
     ];
@@ -109,6 +121,203 @@ describe("a record of mongo-mail-server", () => {
     );
     expect(clients).toEqual(["", "192.0.2.9", "2001:db8::1"]);
     expect((await mailOf(source, records[0] as Document)).smtp.mailFrom).toBe("");
+  });
+});
+
+describe("what a record says of itself", () => {
+  const said = (client: string) => ({ NAME: "", ADDR: client, HELO: "" });
+  const stranger = "203.0.113.9";
+  const ours = "192.0.2.7";
+  const outgoing = { networks: ["192.0.2.0/24"] };
+  const daemon = { form: "mongo-mail-server" } as const;
+  const anywhere = ["eve@example.net", "ann@elsewhere.example"];
+
+  it.each<[string, Partial<SourceConfig>, Document, string]>([
+    ["XFORWARD of a peer that is not listed", outgoing, { xforward: said(ours) }, "127.0.0.1"],
+    ["the same address once more", outgoing, { xforward: {}, client_address: ours }, "127.0.0.1"],
+    [
+      "XFORWARD of another peer than the one listed",
+      { ...outgoing, xforwardPeers: ["127.0.0.9"] },
+      { xforward: said(ours) },
+      "127.0.0.1",
+    ],
+    [
+      "a listed peer's client, in a network of the tenant that the source does not name",
+      { xforwardPeers: ["127.0.0.1"] },
+      { xforward: said(ours) },
+      ours,
+    ],
+    [
+      "a listed peer's client in no network",
+      { ...outgoing, xforwardPeers: ["127.0.0.1"] },
+      { xforward: said(stranger) },
+      stranger,
+    ],
+    ["a peer that is no address", outgoing, { server: "mms-1", xforward: said(ours) }, ""],
+  ])("makes no outgoing mail: %s", async (_, settings, given, client) => {
+    const source = newSource({ ...daemon, ...settings });
+    const record = await mongoMailServerRecord(source, { ...given, rcpt: anywhere });
+    await adoptAll(source, [record]);
+    const mail = await mailOf(source, record);
+    expect(mail.origin).toMatchObject({ incoming: true });
+    expect(mail.origin.outgoing).toBeUndefined();
+    expect(mail.smtp.client.address).toBe(client);
+    expect(mail.smtp.rcptTo).toEqual(["eve@example.net"]);
+    expect(policyBook.groups(mail)[0]?.plan.direction).toBe("incoming");
+  });
+
+  it("makes outgoing mail of its tenant where the source lists the peer and the network", async () => {
+    const source = newSource({ ...daemon, ...outgoing, xforwardPeers: ["127.0.0.1"] });
+    const record = await mongoMailServerRecord(source, { xforward: said(ours), rcpt: anywhere });
+    expect(await adoptAll(source, [record])).toMatchObject({ adopted: 1, dead: 0 });
+    const mail = await mailOf(source, record);
+    expect(mail.smtp.rcptTo).toEqual(anywhere);
+    expect(policyBook.groups(mail)[0]?.plan).toMatchObject({
+      direction: "outgoing",
+      tenantId: "acme",
+    });
+  });
+
+  it("is nothing to a source that is a tenant's: all of its mail is that tenant's, outgoing", async () => {
+    const source = newSource({ outgoing: true, tenant: "acme" });
+    const record = nativeRecord({ smtp: { mailFrom: "shop@example.net", rcptTo: anywhere } });
+    await adoptAll(source, [record]);
+    const mail = await mailOf(source, record);
+    expect(mail.origin).toMatchObject({ outgoing: true, tenantId: "acme" });
+    expect(policyBook.groups(mail)[0]?.plan).toMatchObject({
+      direction: "outgoing",
+      tenantId: "acme",
+    });
+  });
+
+  it("makes no outgoing mail in a native record either, but within the networks of its source", async () => {
+    const [without, within] = [newSource(), newSource({ networks: [`${ours}/32`] })];
+    const client = { address: ours };
+    const smtp = { mailFrom: "shop@example.net", rcptTo: anywhere, client };
+    const [incoming, sent] = [nativeRecord({ smtp }), nativeRecord({ smtp })];
+    await adoptAll(without, [incoming]);
+    await adoptAll(within, [sent]);
+    expect((await mailOf(without, incoming)).smtp.rcptTo).toEqual(["eve@example.net"]);
+    expect((await mailOf(within, sent)).smtp.rcptTo).toEqual(anywhere);
+  });
+});
+
+describe("recipients of a record", () => {
+  const smtp = (rcptTo: string[]) => ({ mailFrom: "ann@example.org", rcptTo });
+
+  it("I1: are judged as at ingest; those that are refused end in a letter of their own", async () => {
+    const source = newSource();
+    const refused = [
+      "ann@elsewhere.example",
+      "ann%elsewhere.example@example.net",
+      "müller@example.net",
+      "nobody",
+    ];
+    const taken = ['"odd user"@EXAMPLE.net', "postmaster", "bob@example.net", "bob@example.net"];
+    const record = nativeRecord({ smtp: smtp([...refused, ...taken]) });
+    expect(await adoptAll(source, [record])).toEqual({ adopted: 1, dead: 0, more: false });
+    const mail = await mailOf(source, record);
+    expect(mail.smtp.rcptTo).toEqual(['"odd user"@example.net', "postmaster", "bob@example.net"]);
+    expect(mail.recipients.map(({ address }) => address)).toEqual(mail.smtp.rcptTo);
+    const letter = await database().store.mails.get(`${mail._id}-refused`);
+    expect(letter).toMatchObject({ state: "dead", origin: { via: "source", name: source.name } });
+    expect(letter?.recipients.map(({ address, outcome }) => [address, outcome])).toEqual(
+      refused.map((address) => [address, "dead"]),
+    );
+    expect(letter?.reason).toContain("ann@elsewhere.example: 5.7.1 relaying denied");
+    expect(letter?.reason).toContain("müller@example.net: 5.6.7");
+    expect(letter?.reason).toContain("nobody: 5.1.3");
+    const kept = letter && (await database().store.bodies.get(letter.body)).toString();
+    expect(kept).toContain((record._id as ObjectId).toHexString());
+    expect(await database().store.mails.countOutcomes()).toMatchObject({
+      accepted: 7,
+      dead: 4,
+      open: 3,
+      holds: true,
+    });
+  });
+
+  it("that are all refused make it a dead letter, which goes after 30 days", async () => {
+    const source = newSource();
+    const record = nativeRecord({ smtp: smtp(["ann@elsewhere.example"]) });
+    expect(await adoptAll(source, [record])).toMatchObject({ adopted: 0, dead: 1 });
+    const letter = await mailOf(source, record);
+    expect(letter.reason).toContain("5.7.1 relaying denied");
+    const days = (Number(letter.expireAt) - Number(letter.finalAt)) / 86_400_000;
+    expect(days).toBe(30);
+  });
+
+  it("of mail that is only scanned are not judged: nothing is sent to them", async () => {
+    const source = newSource({ mode: "scan-only" });
+    const record = nativeRecord({ smtp: smtp(["ann@elsewhere.example"]) });
+    expect(await adoptAll(source, [record])).toMatchObject({ adopted: 1, dead: 0 });
+  });
+});
+
+describe("the ids of records", () => {
+  const hex = "0123456789abcdef01234567";
+  /** One for each kind of `_id` that others could take for one of these. */
+  const lookAlikes = () => [
+    new ObjectId(hex),
+    hex,
+    5,
+    "5",
+    { a: 5 },
+    '{"a":5}',
+    new Date(5),
+    '{"$date":"1970-01-01T00:00:00.005Z"}',
+    new Map([["_bsontype", "ObjectId"]]),
+    new Map([
+      ["_bsontype", "ObjectId"],
+      ["id", hex],
+    ]),
+    null,
+    "null",
+    true,
+    "",
+  ];
+
+  it.each([true, false])("tell apart what MongoDB tells apart (marked: %s)", async (mark) => {
+    const source = newSource({ mark });
+    const records = lookAlikes().map((_id) => nativeRecord({ _id }));
+    expect(await adoptAll(source, records)).toEqual({
+      adopted: records.length,
+      dead: 0,
+      more: false,
+    });
+    expect(await database().db.collection("mails").countDocuments()).toBe(records.length);
+    const again = await database().store.sources.adopt(source, adopting);
+    expect(again).toEqual({ adopted: 0, dead: 0, more: false });
+    const left = await collectionOf(source).countDocuments({ state: "incoming" });
+    expect(left).toBe(mark ? 0 : records.length);
+  });
+
+  it("of several types are all found, however many there are of the first", async () => {
+    const source = newSource({ mark: false });
+    const strings = Array.from({ length: 150 }, (_, at) => nativeRecord({ _id: `s${at}` }));
+    const other = nativeRecord();
+    const all = { ...adopting, limit: 1_000 };
+    await collectionOf(source).insertMany([...strings, other]);
+    expect(await database().store.sources.adopt(source, all)).toMatchObject({ adopted: 151 });
+    await mailOf(source, other);
+  });
+
+  it("that were adopted under an older form of id are not adopted again", async () => {
+    const before = (id: unknown) => formerMailIdOf(source, id)?.mailId ?? mailIdOf(source, id);
+    const source = newSource({ mark: false });
+    for (const id of [hex, 5, { a: 5 }])
+      await database().store.mails.insert(newMail({ _id: before(id) }));
+    const records = [hex, 5, { a: 5 }].map((_id) => nativeRecord({ _id }));
+    expect(await adoptAll(source, records)).toEqual({ adopted: 0, dead: 0, more: false });
+  });
+
+  it("of which two had one id before: the one that was lost is adopted now", async () => {
+    const source = newSource();
+    const [kept, lost] = [new ObjectId(hex), hex].map((_id) => nativeRecord({ _id }));
+    if (kept === undefined || lost === undefined) throw new Error("no records");
+    await adoptAll(source, [kept]);
+    expect(await adoptAll(source, [lost])).toMatchObject({ adopted: 1, dead: 0 });
+    expect((await mailOf(source, lost))._id).not.toBe((await mailOf(source, kept))._id);
   });
 });
 
