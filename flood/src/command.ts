@@ -18,7 +18,8 @@ export interface FloodOutput {
 }
 
 /**
- * Runs the command; its exit code: 0, 1 where `--check` does not hold, 130 after Ctrl-C.
+ * Runs the command; its exit code: 0, 1 where `--check` does not hold or the records cannot be read, 130
+ * after Ctrl-C.
  * @throws TerminalError CFG_INVALID, CFG_TARGET
  */
 export async function runFloodCommand(
@@ -39,7 +40,7 @@ export async function runFloodCommand(
   if (given.report !== undefined) writeReport(given.report, reportPage(result));
   print(given.json === true ? JSON.stringify(result, undefined, 2) : reportText(result));
   if (signal.aborted) return interrupted;
-  return result.check?.holds === false ? 1 : 0;
+  return result.check?.holds === false || result.unread !== undefined ? 1 : 0;
 }
 
 function writeReport(file: string, html: string, flag: "a" | "w" = "w"): void {

@@ -1,7 +1,7 @@
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { mailSchema, type MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { collectionOf, createClient, durable } from "@rs-agent/shared/store/connection.ts";
+import { collectionOf, createClient, durable, reach } from "@rs-agent/shared/store/connection.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { fromKey } from "@rs-agent/shared/store/mail-document.ts";
 import { numberOfSender, senderOf } from "./mails/numbering.ts";
@@ -32,7 +32,10 @@ export interface RunSenders {
 
 export interface FloodDatabase {
   readonly database: Database;
-  /** The records of these mails, by number; a split mail's parts and not the mail itself. */
+  /**
+   * The records of these mails, by number; a split mail's parts and not the mail itself.
+   * @throws RetryableError STORE_UNREACHABLE
+   */
   records(senders: RunSenders, numbers: readonly number[]): Promise<Map<number, SeenRecord[]>>;
   close(): Promise<void>;
 }
@@ -48,7 +51,9 @@ export async function openFloodDatabase({ uri, db }: DatabaseAddress): Promise<F
     database,
     async records({ run, fromDomain }, numbers) {
       const keys = numbers.map((number) => fromKey(senderOf(run, number, fromDomain)));
-      const found = await mails.find({ lookup: { $in: keys } }, { projection }).toArray();
+      const found = await reach(() =>
+        mails.find({ lookup: { $in: keys } }, { projection }).toArray(),
+      );
       const byNumber = new Map<number, SeenRecord[]>();
       for (const document of found) {
         const record = seenSchema.parse(document);

@@ -8,7 +8,8 @@ import type { FloodOptions } from "./options.ts";
 import { sendAsAccepted, sendOnSchedule } from "./pace/send-mails.ts";
 import { openParts, type Parts } from "./parts.ts";
 import type { FloodResult } from "./result.ts";
-import { resultOf, type Times } from "./run-result.ts";
+import { RetryableError } from "@rs-agent/shared/errors.ts";
+import { resultOf, type ReadRecords, type Times } from "./run-result.ts";
 
 export interface FloodSurroundings {
   /** Aborts: the run ends with what it has so far. */
@@ -40,19 +41,24 @@ export async function runFlood(
     const ended = await waitForTheEnd(options, parts, surroundings);
     ticker.stop();
     const processes = parts.processes.stop();
-    surroundings.say("");
-    const check = options.check ? new ConservationCheck() : undefined;
-    const records = await lookAtRecords(parts, options, check);
+    surroundings.say(parts.database === undefined ? "" : "reading the records");
+    const read = await readRecords(options, parts);
     const whole = performance.now() - times.begunMs;
-    return resultOf(
-      options,
-      parts,
-      { ...times, wholeMs: whole },
-      { ended, check, processes, records },
-    );
+    return resultOf(options, parts, { ...times, wholeMs: whole }, { ended, processes, ...read });
   } finally {
     ticker.stop();
     await parts.close();
+  }
+}
+
+/** What was sent and heard is told of also where the records can be read no more. */
+async function readRecords(options: FloodOptions, parts: Parts): Promise<ReadRecords> {
+  const check = options.check ? new ConservationCheck() : undefined;
+  try {
+    return { check, records: await lookAtRecords(parts, options, check) };
+  } catch (error) {
+    if (!(error instanceof RetryableError)) throw error;
+    return { unread: `${error.code}: ${error.message}` };
   }
 }
 

@@ -34,6 +34,8 @@ export interface FloodResult {
   stages: StageRates[];
   saturation: { accepted?: Saturation; delivered?: Saturation };
   check: CheckResult | undefined;
+  /** Why the records could not be read in the end: nothing was checked then. */
+  unread?: string;
   /** MongoDB's server, where one was looked at. */
   database: string | undefined;
   timeline: Second[];

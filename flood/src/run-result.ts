@@ -14,11 +14,16 @@ export interface Times {
   wholeMs: number;
 }
 
-interface Seen {
+/** What the records of the run have told, or why they could not be read. */
+export interface ReadRecords {
+  check?: ConservationCheck | undefined;
+  records?: ByRecords | undefined;
+  unread?: string;
+}
+
+interface Seen extends ReadRecords {
   ended: Settled | "not waited for";
-  check: ConservationCheck | undefined;
   processes: readonly ProcessUse[];
-  records: ByRecords | undefined;
 }
 
 /** Brings together what was seen of a run. */
@@ -26,7 +31,7 @@ export function resultOf(
   options: FloodOptions,
   parts: Parts,
   times: Times,
-  { ended, check, processes, records }: Seen,
+  { ended, check, processes, records, unread }: Seen,
 ): FloodResult {
   const { tally, run, startedAt, sender, sink, database } = parts;
   const { handedIn, timeline } = tally;
@@ -63,6 +68,7 @@ export function resultOf(
     stages,
     saturation: saturationsOf(stages, parts),
     check: check?.read(),
+    ...(unread !== undefined && { unread }),
     database: database?.database.server,
     timeline: timeline.seconds,
   };

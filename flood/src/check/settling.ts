@@ -4,18 +4,20 @@ import type { SystemWatch } from "../measure/system-watch.ts";
 import type { Tally } from "../measure/tally.ts";
 
 /** Why the wait for the end of all mail was over. */
-export type Settled = "settled" | "nothing moves" | "interrupted";
+export type Settled = "settled" | "nothing moves" | "the database is away" | "interrupted";
 
 export interface SettlingOptions {
   tally: Tally;
   hasSink: boolean;
-  system: SystemWatch | undefined;
+  system: Pick<SystemWatch, "look" | "waiting" | "mark" | "awaySinceMs"> | undefined;
   /** As long as anything moves it is waited for; this long without is the end. */
   patienceMs: number;
   signal: AbortSignal;
 }
 
 const lookEveryMs = 250;
+/** A database that restarts is back by then; where one is gone, no end can be seen. */
+const mostAwayMs = 15_000;
 
 /** Waits until every copy that must come has come and nothing of ours waits in the system. */
 export async function untilSettled(options: SettlingOptions): Promise<Settled> {
@@ -27,10 +29,21 @@ export async function untilSettled(options: SettlingOptions): Promise<Settled> {
       if (!(error instanceof RetryableError)) throw error;
     });
     const awaited = hasSink ? tally.awaited : 0;
-    if (awaited === 0 && (system?.waiting ?? 0) === 0) return "settled";
+    const isEmpty =
+      system === undefined || (system.waiting === 0 && system.awaySinceMs === undefined);
+    if (awaited === 0 && isEmpty) return "settled";
     const now = `${tally.copies} ${system?.mark ?? ""}`;
     if (now !== mark) [mark, movedAt] = [now, performance.now()];
-    if (performance.now() - movedAt > patienceMs) return "nothing moves";
+    const nowMs = performance.now();
+    const stillMs = nowMs - movedAt;
+    const awaySinceMs = system?.awaySinceMs;
+    if (awaySinceMs === undefined && stillMs > patienceMs) return "nothing moves";
+    // With a sink, copies may come on without it.
+    const isGone =
+      nowMs - (awaySinceMs ?? nowMs) > mostAwayMs && (!hasSink || stillMs > mostAwayMs);
+    if (awaySinceMs !== undefined && (isGone || stillMs > patienceMs)) {
+      return "the database is away";
+    }
     await wait(lookEveryMs, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return "interrupted";
   }

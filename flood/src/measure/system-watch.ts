@@ -9,7 +9,9 @@ export interface SystemWatch {
   oldestMs(now: Date): number | undefined;
   /** Changes whenever something has moved. */
   readonly mark: string;
-  /** One look now. */
+  /** Since when the database has not answered, by the monotonic clock; undefined: it has. */
+  readonly awaySinceMs: number | undefined;
+  /** One look now. @throws RetryableError STORE_UNREACHABLE */
   look(): Promise<void>;
   stop(): void;
 }
@@ -22,8 +24,14 @@ export async function watchSystem({ mails }: Pick<Database, "mails">): Promise<S
   let waiting = 0;
   let oldestAt: Date | undefined;
   let mark = "";
+  let awaySinceMs: number | undefined;
   const look = async () => {
-    const groups = await mails.waiting();
+    const askedMs = performance.now();
+    const groups = await mails.waiting().catch((error: unknown) => {
+      awaySinceMs ??= askedMs;
+      throw error;
+    });
+    awaySinceMs = undefined;
     const total = groups.reduce((sum, { count }) => sum + count, 0);
     const atWork = groups.filter(({ state }) => state !== "held");
     waiting = Math.max(0, total - before);
@@ -50,6 +58,9 @@ export async function watchSystem({ mails }: Pick<Database, "mails">): Promise<S
     },
     get mark() {
       return mark;
+    },
+    get awaySinceMs() {
+      return awaySinceMs;
     },
     oldestMs: (now) => (oldestAt === undefined ? undefined : now.getTime() - oldestAt.getTime()),
     look: async () => {

@@ -6,6 +6,8 @@ export interface Standing extends Second {
   oldestMs: number | undefined;
   /** All that was no yes so far. */
   allErrors: number;
+  /** For how long the database has not answered; undefined: it has, or nobody asks one. */
+  awayMs: number | undefined;
   /** Somebody sees mails come out: a sink or a database. */
   seesOut: boolean;
 }
@@ -57,6 +59,8 @@ export class Ticker {
       oldestMs:
         sink === undefined ? system?.oldestMs(new Date()) : tally.oldestMs(performance.now()),
       allErrors: this.#errors,
+      awayMs:
+        system?.awaySinceMs === undefined ? undefined : performance.now() - system.awaySinceMs,
       seesOut: sink !== undefined || system !== undefined,
     };
   }

@@ -37,9 +37,11 @@ export function createLiveLine(output: LiveOutput): LiveLine {
 
 /** ` 12s  in 100/s  out 98.0/s  oldest 420ms  in flight 12  errors 0`, shorter than a terminal. */
 export function liveLine(standing: Standing): string {
-  const { at, accepted, delivered, oldestMs, inFlight, waiting, allErrors, seesOut } = standing;
+  const { at, accepted, delivered, oldestMs, inFlight, waiting, allErrors, seesOut, awayMs } =
+    standing;
   const parts = [
     `${at}s`.padStart(4),
+    ...(awayMs === undefined ? [] : [`DATABASE AWAY ${time(awayMs)}`]),
     `in ${rate(accepted)}`.padEnd(10),
     ...(seesOut
       ? [

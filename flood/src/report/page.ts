@@ -72,7 +72,8 @@ function figure([label, value, look]: Figure): string {
   return `<div class="figure"><span>${text(label)}</span>${strong}${text(value)}</strong></div>`;
 }
 
-function verdict({ check, ended }: FloodResult): string {
+function verdict({ check, ended, unread }: FloodResult): string {
+  if (unread !== undefined) return `<span class="verdict bad">the records cannot be read</span>`;
   if (ended === "interrupted") return `<span class="verdict bad">interrupted</span>`;
   if (check === undefined) return "";
   return check.holds

@@ -129,7 +129,8 @@ function replyRows({ replies }: FloodResult): string[] {
   );
 }
 
-function checkRows({ check, ended }: FloodResult): string[] {
+function checkRows({ check, ended, unread }: FloodResult): string[] {
+  if (unread !== undefined) return row("check", `NOT MADE, the records cannot be read: ${unread}`);
   if (check === undefined) return [];
   const { holds, recipients, ends, findings, examples, unheard } = check;
   const because = recipients === 0 ? "nothing was accepted" : counts(findings);
