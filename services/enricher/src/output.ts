@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { EnrichOutput } from "@rs-agent/shared/bus/wire.ts";
 import type { MailUnderChange } from "./changes/change.ts";
-import { inChunks } from "./chunks.ts";
+import { inChunks } from "@rs-agent/shared/mail/chunks.ts";
 
 const maxNotes = 20;
 const maxNoteLength = 500;

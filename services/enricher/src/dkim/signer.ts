@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import { dkimVerify } from "mailauth/lib/dkim/verify.js";
 import { DkimSigner, type ParsedHeaders } from "mailauth/lib/dkim/dkim-signer.js";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
-import { inChunks } from "../chunks.ts";
+import { inChunks } from "@rs-agent/shared/mail/chunks.ts";
 import type { SigningKey } from "./key.ts";
 
 /**

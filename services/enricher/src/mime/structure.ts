@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import libmime from "libmime";
 import { Splitter, type SplitterChunk } from "@zone-eu/mailsplit";
-import { inChunks } from "../chunks.ts";
+import { inChunks } from "@rs-agent/shared/mail/chunks.ts";
 
 /** A MIME part as ranges of the whole mail. */
 export interface MimePart {
