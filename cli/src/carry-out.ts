@@ -30,7 +30,7 @@ export async function carryOut(
   const original = await bodies.get(mail.body);
   const reason = "the next mail server has not delivered it";
   await sendDsn(database, {
-    ...{ mail, failed: report, reason, original, reportingMta },
+    ...{ mail, ...report, reason, original, reportingMta },
     now: actor.now,
   });
   const written = await mails.write(mail._id, token, { ...change, releaseLease: true });

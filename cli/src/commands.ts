@@ -42,7 +42,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: "retry-now",
     takes: "<id...>",
-    does: "make waiting or held mail due now",
+    does: "make waiting, held or unreported mail due now",
     load: () => import("./commands/acts.ts").then(({ addRetryNow }) => addRetryNow),
   },
   {

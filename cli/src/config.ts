@@ -2,6 +2,7 @@ import { hostname, userInfo } from "node:os";
 import { z } from "zod";
 import { databaseName, loadConfig } from "@rs-agent/shared/config.ts";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { dnsSettings } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 
 /** Settings of `rs-agent`, under the names that the services have them. */
@@ -15,6 +16,8 @@ export const cliConfigSchema = z.object({
   MAIL_HOSTNAME: z.string().min(1).max(255).default(hostname()),
   /** For `policy test`: the default next hop, as the dispatcher has it. */
   RELAY_NEXT_HOP: z.string().optional(),
+  /** For `unknown settle --as bounced`: as the relay has them. */
+  ...dnsSettings,
 });
 export type CliConfig = z.output<typeof cliConfigSchema> & { by: string };
 

@@ -1,4 +1,5 @@
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import { isUnreported } from "@rs-agent/shared/mail/state.ts";
 import type { CheckKind, Engine, SpamFinding, Verdict } from "@rs-agent/shared/mail/verdict.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
@@ -278,11 +279,12 @@ function relay(mail: MailRecord): string {
 function recipientLines({ recipients }: MailRecord, margin = 12): string[] {
   return recipients.flatMap((recipient) => {
     const { address, outcome, at, attempts } = recipient;
+    const untold = isUnreported(recipient) ? ", report: none" : "";
     const when = at === undefined ? "" : ` ${instant(at)}`;
     const tries = attempts === 0 ? "" : `, ${String(attempts)} attempt${attempts > 1 ? "s" : ""}`;
     const answer = lastReply(recipient);
     return [
-      field("", `${address}: ${outcome}${when}${tries}`, margin),
+      field("", `${address}: ${outcome}${when}${tries}${untold}`, margin),
       ...(answer === "" ? [] : [field("", answer, margin + 2)]),
     ];
   });

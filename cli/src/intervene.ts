@@ -17,7 +17,7 @@ const patienceMs = 5_000;
 export async function intervene(
   { database, actor, config }: Pick<Session, "database" | "actor" | "config">,
   id: string,
-  make: (mail: MailRecord, actor: Actor) => Intervention,
+  make: (mail: MailRecord, actor: Actor) => Intervention | Promise<Intervention>,
   options: { patienceMs?: number } = {},
 ): Promise<string> {
   const { clock } = database;
@@ -25,7 +25,7 @@ export async function intervene(
   for (;;) {
     const mail = await mailById(database, id);
     const by = actor();
-    const intervention = make(mail, by);
+    const intervention = await make(mail, by);
     const carried = await carryOut(database, mail, intervention, by, config.MAIL_HOSTNAME);
     if (carried === "written") return intervention.told;
     if (clock.monotonicMs() >= giveUpAt) throw inHand(mail);
@@ -45,14 +45,15 @@ function inHand({ _id, lease }: MailRecord): RetryableError {
 export async function interveneAll(
   deps: CliDeps,
   ids: readonly string[],
-  make: (mail: MailRecord, actor: Actor) => Intervention,
+  make: (mail: MailRecord, actor: Actor, session: Session) => Intervention | Promise<Intervention>,
 ): Promise<void> {
   await withDatabase(deps, async (opened) => {
     const policyRevision = await opened.database.policies.revision();
     const session = { ...opened, actor: () => ({ ...opened.actor(), policyRevision }) };
+    const makeOf = (mail: MailRecord, actor: Actor) => make(mail, actor, session);
     for (const id of ids) {
       try {
-        deps.output.tell(`${printable(id)}: ${await intervene(session, id, make)}`);
+        deps.output.tell(`${printable(id)}: ${await intervene(session, id, makeOf)}`);
       } catch (error) {
         if (!(error instanceof RsError) || !error.code.startsWith("CLI_")) throw error;
         deps.output.complain(`${error.code}: ${printable(error.message)}`);

@@ -1,11 +1,11 @@
 import { rsAgent } from "./called-as.ts";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import type { ProvenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
   HistoryEntry,
   MailRecord,
   MailState,
-  Outcome,
   Override,
   Recipient,
 } from "@rs-agent/shared/mail/record.ts";
@@ -27,7 +27,7 @@ export interface Intervention {
   states: readonly MailState[];
   change: MailChange;
   /** The sender is told of these, durably, before the change is written. */
-  report?: readonly FailedRecipient[];
+  report?: { failed: readonly FailedRecipient[]; proof: ProvenSender };
   /** What was done, for the person. */
   told: string;
 }
@@ -130,61 +130,15 @@ export function release(mail: MailRecord, named: readonly string[], actor: Actor
     change: {
       set: {
         ...backToWork({ ...mail, overrides }, actor.now),
+        queuedAt: actor.now,
         overrides,
-        recipients: reopened(mail.recipients, "quarantined"),
+        recipients: reopened(mail.recipients, ({ outcome }) => outcome === "quarantined"),
       },
       unset: [...finalFields, "uncheckedSince"],
       history: entry(actor, "released", detail),
     },
     told: `released: ${detail}`,
   };
-}
-
-/** Due at once; held mail goes on. An outcome that is unknown is waited for all the same (I8). */
-export function retryNow(mail: MailRecord, actor: Actor): Intervention {
-  if (mail.state === "held") {
-    demandUse(mail, actor);
-    return {
-      states: ["held"],
-      change: {
-        set: backToWork(mail, actor.now),
-        unset: ["heldUntil", "reason"],
-        history: entry(actor, "taken up again"),
-      },
-      told: "no longer held, due now",
-    };
-  }
-  const states = ["incoming", "processing", "ready", "relaying"] as const;
-  demandState(mail, [...states, "held"], "be tried again");
-  return {
-    states: [mail.state],
-    change: { set: { dueAt: actor.now }, history: entry(actor, "retry now") },
-    told: "due now",
-  };
-}
-
-/**
- * What would be held again at once, for the same reason, is not taken up.
- * @throws TerminalError CLI_REFUSED
- */
-function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {
-  const { plan, heldUntil, reason = "", unknown, _id } = mail;
-  if (plan === undefined || isHeldByPerson(mail)) return;
-  const step = nextStep({ ...mail, plan, rawSha256: mail.body.sha256, now });
-  const isSamePolicy = policyRevision === plan.revision;
-  if (step.kind === "hold" && isSamePolicy) {
-    const named = blockingFindings(mail, now).map(({ finding }) => `--override ${quoted(finding)}`);
-    const way = `${rsAgent} quarantine release ${_id} ${named.join(" ")}`;
-    throw refused(mail, `its policy holds it for what was found (${step.reason}); ${way}`);
-  }
-  if (unknown !== undefined && plan.relay.onUnknown === "hold" && isSamePolicy) {
-    const way = `${rsAgent} unknown settle ${_id} --as sent, or ${rsAgent} unknown resend ${_id}`;
-    throw refused(mail, `its policy holds what the next hop may have already; ${way}`);
-  }
-  if (heldUntil === undefined && reason !== "" && unknown === undefined && isSamePolicy) {
-    const way = `change the policy that asks for it, or ${rsAgent} cancel ${_id}`;
-    throw refused(mail, `it would be held again at once: ${reason}; ${way}`);
-  }
 }
 
 /** As `hold` writes it. */
@@ -218,7 +172,7 @@ export function cancel(mail: MailRecord, actor: Actor): Intervention {
   demandState(mail, ["incoming", "processing", "ready", "held"], "be cancelled");
   const recipients = recipientsWith(mail.recipients, "discarded", actor.now);
   const state = finalStateOf(recipients) ?? "discarded";
-  const expireAt = retentionUntil(state, mail.plan?.retentionMs, actor.now);
+  const expireAt = retentionUntil(state, mail, actor.now);
   return {
     states: [mail.state],
     change: {
@@ -247,7 +201,8 @@ export function retryDead(mail: MailRecord, actor: Actor): Intervention {
     change: {
       set: {
         ...backToWork(mail, actor.now),
-        recipients: reopened(mail.recipients, "dead"),
+        queuedAt: actor.now,
+        recipients: reopened(mail.recipients, ({ outcome }) => outcome === "dead"),
       },
       unset: [...finalFields, "strikes", "unbegun", "claims", "unended", "alone", "uncheckedSince"],
       history: entry(actor, "dead letter tried again"),
@@ -266,7 +221,7 @@ export function drop(mail: MailRecord, state: "dead" | "quarantined", actor: Act
   };
 }
 
-const finalFields = ["finalAt", "expireAt", "heldUntil", "reason", "disposition"] as const;
+export const finalFields = ["finalAt", "expireAt", "heldUntil", "reason", "disposition"] as const;
 
 /** Where the mail waits next: by the same function that the dispatcher asks. */
 export function backToWork(mail: MailRecord, now: Date) {
@@ -287,9 +242,12 @@ export function backToWork(mail: MailRecord, now: Date) {
   return { state: "processing", next, dueAt: now };
 }
 
-function reopened(recipients: readonly Recipient[], outcome: Outcome): Recipient[] {
+export function reopened(
+  recipients: readonly Recipient[],
+  isMeant: (recipient: Recipient) => boolean,
+): Recipient[] {
   return recipients.map((recipient) => {
-    if (recipient.outcome !== outcome) return recipient;
+    if (!isMeant(recipient)) return recipient;
     const { address } = recipient;
     return { address, outcome: "open", attempts: 0 };
   });

@@ -9,6 +9,8 @@ import {
   type Lane,
 } from "@rs-agent/shared/mail/lane.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
+import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
+import { isTimeOver, isUnreported } from "@rs-agent/shared/mail/state.ts";
 import { blockingFindings, isHeldByPerson, quoted } from "./interventions.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
@@ -66,9 +68,12 @@ function awaitedText({ next }: MailRecord): string {
 }
 
 /** Only where it was tried already: a mail on its way need not be told of its end. */
-function givenUp({ plan, receivedAt, recipients }: MailRecord, now: Date): string {
+function givenUp(mail: MailRecord, now: Date): string {
+  const { plan, recipients } = mail;
   if (plan === undefined || !recipients.some(({ attempts }) => attempts > 0)) return "";
-  return `; given up ${age(new Date(receivedAt.getTime() + plan.relay.maxQueueMs), now)}`;
+  const since = mail.queuedAt ?? mail.receivedAt;
+  const over = age(new Date(since.getTime() + plan.relay.maxQueueMs), now);
+  return isFromStrangers(mail) ? `; held for a person ${over}` : `; given up ${over}`;
 }
 
 function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
@@ -88,6 +93,7 @@ function heldFor(mail: MailRecord, now: Date): Action {
   // What a person holds goes on by itself; what policy holds needs its finding overridden.
   if (step?.kind === "hold") return { text: "a person must act", command: releaseOf(mail, now) };
   const retry = `  ${rsAgent} retry-now ${mail._id}`;
+  if (isTimeOver(mail)) return { text: timeOverText(mail), command: retry };
   if (plan === undefined || isHeldByPerson(mail)) {
     return { text: "a person must act", command: retry };
   }
@@ -95,6 +101,14 @@ function heldFor(mail: MailRecord, now: Date): Action {
     text: "a person must act, where its policy asks for something else by now; or give it up",
     command: [retry, `  ${rsAgent} cancel ${mail._id}`].join("\n"),
   };
+}
+
+function timeOverText({ route }: MailRecord): string {
+  const hop = `${route?.host ?? ""}:${String(route?.port ?? "")}`;
+  return (
+    `a person must act: see why ${hop} does not take it; ` +
+    `then this begins its time anew (${rsAgent} cancel gives it up)`
+  );
 }
 
 function unknownFor({ _id, header, unknown }: MailRecord): Action {
@@ -119,6 +133,10 @@ function finalAction(mail: MailRecord, now: Date): Action {
   if (expireAt !== undefined && expireAt <= now) return { text: "removed by the next sweep" };
   if (state === "quarantined") {
     return { text: `nothing by itself, ${kept}; to let it pass`, command: releaseOf(mail, now) };
+  }
+  if (mail.recipients.some(isUnreported)) {
+    const text = `nothing by itself, nobody was told, ${kept}; to try it again`;
+    return { text, command: `  ${rsAgent} retry-now ${_id}` };
   }
   if (state !== "dead") return { text: `nothing, ${kept}` };
   if (isNoMail(mail)) return { text: `nothing by itself, ${kept}; ${wayOutOf(mail)}` };

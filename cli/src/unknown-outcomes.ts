@@ -1,3 +1,5 @@
+import type { SenderProof } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
+import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { rsAgent } from "./called-as.ts";
 import { whyUnreported, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type { MailRecord, Outcome, Recipient, UnknownMark } from "@rs-agent/shared/mail/record.ts";
@@ -65,22 +67,42 @@ export interface Found {
   reply?: string | undefined;
 }
 
+/** Whether `settle` has to know if the sender may be told (I12). */
+export function needsProof(mail: MailRecord, { as }: Pick<Found, "as">): boolean {
+  return outcomeOf(mail, as) === "bounced" && isFromStrangers(mail);
+}
+
+/** Where nobody was asked. */
+function withoutProof(mail: MailRecord): SenderProof {
+  return isFromStrangers(mail)
+    ? { kind: "unproven", why: "unverified", detail: "the sender was not verified" }
+    : { kind: "proven", detail: "outgoing mail" };
+}
+
 /**
- * The outcome of recipients as the hop knows it. `bounced` tells the sender, where he may be told;
- * elsewhere it is a dead letter, as if the hop had refused the mail to us.
+ * The outcome of recipients as the hop knows it. `bounced` tells the sender, where that is proven to be
+ * the sender (`needsProof`); elsewhere all is as if the hop had refused the mail to us.
  * @throws TerminalError CLI_REFUSED
  */
-export function settle(mail: MailRecord, found: Found, actor: Actor): Intervention {
+export function settle(
+  mail: MailRecord,
+  found: Found,
+  actor: Actor,
+  proof: SenderProof = withoutProof(mail),
+): Intervention {
   const mark = demandUnknown(mail, "be settled");
   const chosen = chosenOf(mail, found.to);
   const outcome = outcomeOf(mail, found.as);
+  const untold = outcome === "bounced" && proof.kind === "unproven" ? proof.detail : undefined;
+  const report = untold === undefined ? {} : ({ report: "none" } as const);
   const recipients = mail.recipients.map((recipient) =>
     chosen.has(recipient.address) && recipient.outcome === "open"
-      ? settled(recipient, outcome, found, actor)
+      ? { ...settled(recipient, outcome, found, actor), ...report }
       : recipient,
   );
   const left = mark.recipients.filter((address) => !chosen.has(address));
-  const why = outcome === "dead" ? whyUnreported(mail) : undefined;
+  const notTold = untold === undefined ? undefined : `no report, ${untold}`;
+  const why = outcome === "dead" ? whyUnreported(mail) : notTold;
   const what = why === undefined ? outcome : `${outcome} (${why})`;
   const said = found.reply === undefined ? "" : `: ${found.reply}`;
   const { set, unset, next } = onward({ ...mail, recipients }, mark, left, actor.now);
@@ -88,10 +110,13 @@ export function settle(mail: MailRecord, found: Found, actor: Actor): Interventi
     states: ["held"],
     change: {
       set: { ...set, recipients, ...(why !== undefined && { reason: why }) },
-      unset,
+      unset: why === undefined ? unset : unset.filter((path) => path !== "reason"),
       history: entry(actor, "outcome found out", `${listed([...chosen])} ${what}${said}`),
     },
-    ...(outcome === "bounced" && { report: [...chosen].map((one) => failed(one, found, actor)) }),
+    ...(outcome === "bounced" &&
+      proof.kind === "proven" && {
+        report: { failed: [...chosen].map((one) => failed(one, found, actor)), proof },
+      }),
     told: `${what}: ${listed([...chosen])}${next}`,
   };
 }
@@ -111,7 +136,7 @@ function onward(mail: MailRecord, mark: UnknownMark, left: string[], now: Date) 
     const next = "; its other recipients are tried again now";
     return { set, unset: ["unknown", "heldUntil", "reason"], next };
   }
-  const expireAt = retentionUntil(state, mail.plan?.retentionMs, now);
+  const expireAt = retentionUntil(state, mail, now);
   const set = { state, finalAt: now, ...(expireAt !== undefined && { expireAt }) };
   const unset = ["unknown", "next", "dueAt", "heldUntil"];
   return { set, unset: state === "dead" ? unset : [...unset, "reason"], next: "" };

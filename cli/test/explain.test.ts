@@ -71,8 +71,40 @@ describe("what comes next", () => {
       recipients: [{ address: "b@t.example", outcome: "open", attempts: 1, status: "4.4.1" }],
     });
     const told = story(mail, [], { ...healthy, routes });
-    expect(told).toContain("waits for the relay to hop.example:25, due in 5m; given up in 4d");
+    expect(told).toContain(
+      "waits for the relay to hop.example:25, due in 5m; held for a person in 4d",
+    );
     expect(told).toContain("r1 cannot send there: connect ECONNREFUSED");
+    const sentOut = { ...mail, plan: { ...plan, direction: "outgoing" as const } };
+    expect(story(sentOut)).toContain("; given up in 4d");
+    expect(story({ ...mail, queuedAt: before(0) })).toContain("; held for a person in 5d");
+  });
+
+  test("of incoming mail whose time is over is to look at the hop, and what takes it up again", () => {
+    const mail = finalMail({
+      state: "held",
+      route: { ...plan.route, key: "hop.example:25|", host: "hop.example", port: 25 },
+      reason: "its time in the queue is over: b@t.example: 451 4.3.2 not now",
+    });
+    const told = story(mail);
+    expect(told).toContain("see why hop.example:25 does not take it");
+    expect(told).toContain(`${rsAgent} retry-now ${mail._id}`);
+  });
+
+  test("of mail of which nobody was told says so, why, and how it is tried again", () => {
+    const mail = finalMail({
+      state: "bounced",
+      reason: "no report, SPF none for x.example, no aligned DKIM signature: b@t.example: 550 no",
+      finalAt: before(10),
+      expireAt: before(-30 * 86_400),
+      recipients: [{ address: "b@t.example", outcome: "bounced", attempts: 1, report: "none" }],
+    });
+    const told = story(mail);
+    expect(told).toContain("b@t.example: bounced, 1 attempt, report: none");
+    expect(told).toContain("no report, SPF none for x.example");
+    expect(told).toContain(
+      `nobody was told, removed in 30d; to try it again: ${rsAgent} retry-now ${mail._id}`,
+    );
   });
 
   test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {

@@ -2,15 +2,8 @@ import { describe, expect, test } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
-import {
-  cancel,
-  drop,
-  hold,
-  release,
-  retryDead,
-  retryNow,
-  standingFindings,
-} from "../src/interventions.ts";
+import { cancel, drop, hold, release, retryDead, standingFindings } from "../src/interventions.ts";
+import { retryNow } from "../src/retry-now.ts";
 import { deadMail, infected, mailWith, plan, quarantinedMail, spam } from "./run-cli.ts";
 
 const now = new Date("2026-02-01T00:00:00Z");
@@ -25,6 +18,47 @@ function stepOf(mail: MailRecord) {
   if (mail.plan === undefined) throw new Error("the mail has no plan");
   return nextStep({ ...mail, plan: mail.plan, rawSha256: mail.body.sha256, now });
 }
+
+test("retry-now takes up what the next hop did not take in time, whatever its policy is", () => {
+  const reason = "its time in the queue is over: b@t.example: 451 4.3.2 not now";
+  const mail = mailWith({ state: "held", reason, route: plan.route });
+  const { change } = retryNow(mail, { ...actor, policyRevision: plan.revision });
+  expect(change.set).toMatchObject({ state: "processing", queuedAt: now });
+});
+
+describe("retry-now of mail of which nobody was told (I12)", () => {
+  const untold = (given: Partial<MailRecord> = {}) =>
+    mailWith({
+      state: "bounced",
+      finalAt: now,
+      expireAt: now,
+      reason: "no report, SPF none",
+      recipients: [
+        { address: "a@t.example", outcome: "sent", attempts: 1 },
+        { address: "b@t.example", outcome: "bounced", attempts: 1, report: "none" },
+        { address: "c@t.example", outcome: "bounced", attempts: 2 },
+      ],
+      ...given,
+    });
+
+  test("opens those recipients alone; the mail is no more removed, and its time begins anew", () => {
+    const { states, change } = retryNow(untold(), actor);
+    expect(states).toEqual(["bounced"]);
+    const mail = after(untold(), change);
+    expect(mail.recipients).toEqual([
+      { address: "a@t.example", outcome: "sent", attempts: 1 },
+      { address: "b@t.example", outcome: "open", attempts: 0 },
+      { address: "c@t.example", outcome: "bounced", attempts: 2 },
+    ]);
+    expect(mail).toMatchObject({ state: "processing", dueAt: now, queuedAt: now });
+    expect([mail.finalAt, mail.expireAt, mail.reason]).toEqual([undefined, undefined, undefined]);
+  });
+
+  test("is refused where the sender of each was told", () => {
+    const recipients = untold().recipients.slice(2);
+    expect(() => retryNow(untold({ recipients }), actor)).toThrow("its sender was told");
+  });
+});
 
 describe("release", () => {
   test("names the finding that it overrides, and the mail takes every missing step (I2)", () => {

@@ -1,10 +1,11 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { startNameServer } from "../../chaos/src/parts/name-server.ts";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { width } from "../src/terminal.ts";
-import { resend, settle } from "../src/unknown-outcomes.ts";
+import { needsProof, resend, settle } from "../src/unknown-outcomes.ts";
 import { rsAgent } from "../src/called-as.ts";
-import { infected, mailWith, plan, spam, useCli } from "./run-cli.ts";
+import { infected, mailWith, plan, runCli, spam, useCli } from "./run-cli.ts";
 
 const now = new Date("2026-02-01T00:00:00Z");
 const actor = { by: "p", now };
@@ -45,6 +46,8 @@ function heldMail(given: Partial<MailRecord> = {}): MailRecord {
   Reflect.deleteProperty(mail, "dueAt");
   return mail;
 }
+
+const proven = { kind: "proven", detail: "SPF pass for x.example" } as const;
 
 /** Without the one that was deferred. */
 function withoutDeferred(given: Partial<MailRecord> = {}): MailRecord {
@@ -117,14 +120,50 @@ describe("settle", () => {
 
   test("as bounced has the sender told, with the hop's words", () => {
     const reply = "550 5.1.1 no such user";
-    const { change, report } = settle(withoutDeferred(), { as: "bounced", reply }, actor);
+    const found = { as: "bounced", reply } as const;
+    const { change, report } = settle(withoutDeferred(), found, actor, proven);
     expect(change.set).toMatchObject({ state: "bounced" });
-    expect(report).toMatchObject([
+    expect(report?.failed).toMatchObject([
       { address: "b@t.example", status: "5.1.1", reply },
       { address: "c@t.example", status: "5.1.1", reply },
     ]);
-    const plainly = settle(withoutDeferred(), { as: "bounced", reply: "250 2.0.0 ok" }, actor);
-    expect(plainly.report?.[0]?.status).toBe("5.0.0");
+    const plainly = settle(
+      withoutDeferred(),
+      { as: "bounced", reply: "250 2.0.0 ok" },
+      actor,
+      proven,
+    );
+    expect(plainly.report?.failed[0]?.status).toBe("5.0.0");
+  });
+
+  test("I12: as bounced tells nobody where the sender of incoming mail is not proven", () => {
+    const mail = withoutDeferred();
+    const outgoing = { ...mail.plan, direction: "outgoing" } as MailRecord["plan"];
+    const reply = "550 5.1.1 no such user";
+    const found = { as: "bounced", reply } as const;
+    expect(needsProof(mail, found)).toBe(true);
+    expect(needsProof(withoutDeferred({ plan: outgoing }), found)).toBe(false);
+    const detail = "SPF none for sender.example, no aligned DKIM signature";
+    const { change, report, told } = settle(mail, found, actor, {
+      kind: "unproven",
+      why: "unverified",
+      detail,
+    });
+    expect(report).toBeUndefined();
+    expect(change.set).toMatchObject({
+      state: "bounced",
+      reason: `no report, ${detail}`,
+      expireAt: new Date(now.getTime() + 30 * 86_400_000),
+    });
+    expect(change.unset).not.toContain("reason");
+    expect((change.set?.recipients as MailRecord["recipients"]).slice(1)).toMatchObject([
+      { outcome: "bounced", report: "none" },
+      { outcome: "bounced", report: "none" },
+    ]);
+    expect(told).toContain("no report");
+    // Nobody was asked: no proof either.
+    expect(settle(mail, found, actor).report).toBeUndefined();
+    expect(settle(withoutDeferred({ plan: outgoing }), found, actor).report).toBeDefined();
   });
 
   test("as bounced is a dead letter where nobody may be told: null sender, or a finding", () => {
@@ -196,8 +235,36 @@ describe("rs-agent unknown", () => {
     expect((await run(["unknown", "ls"])).out).toBe("none\n");
   });
 
+  /** The command, on a host whose name server knows this of the sender's domain. */
+  async function withDns(spf: string) {
+    const dns = await startNameServer({ "TXT x.example": [spf] });
+    onTestFinished(() => dns.close());
+    const { store, env } = cli();
+    const run = (args: readonly string[]) => runCli(args, { ...env, DNS_SERVERS: dns.address });
+    return { store, run };
+  }
+
+  test("I12: settle --as bounced tells nobody where SPF does not name the client", async () => {
+    const { run, store } = await withDns("v=spf1 -all");
+    const id = await stored(withoutDeferred());
+    const { out } = await run(["unknown", "settle", id, "--as", "bounced"]);
+    expect(out.replace(/\s+/g, " ")).toBe(
+      `${id}: bounced (no report, SPF fail for x.example, no aligned DKIM signature): ` +
+        "b@t.example, c@t.example ",
+    );
+    const found = await store.mails.find({ from: "", limit: 100 });
+    expect(found.filter(({ origin }) => origin.name === id)).toEqual([]);
+    expect((await run(["find", "--unreported"])).out).toContain(id);
+    const explained = (await run(["explain", id])).out;
+    expect(explained).toMatch(/b@t\.example: bounced .*, report: none/);
+    expect(explained).toContain(`  ${rsAgent} retry-now ${id}`);
+    await run(["retry-now", id]);
+    expect((await run(["find", "--unreported"])).out).not.toContain(id);
+    expect(await store.mails.get(id)).toMatchObject({ state: "processing" });
+  });
+
   test("settle --as bounced has the report stored before the outcome, once", async () => {
-    const { run, store } = cli();
+    const { run, store } = await withDns("v=spf1 ip4:203.0.113.5 -all");
     const id = await stored(withoutDeferred());
     const args = ["unknown", "settle", id, "--as", "bounced", "--reply", "550 5.7.1 not you"];
     const { out, code } = await run(args);

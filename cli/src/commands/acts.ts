@@ -1,7 +1,8 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
-import { cancel, hold, retryNow } from "../interventions.ts";
+import { cancel, hold } from "../interventions.ts";
 import { interveneAll } from "../intervene.ts";
+import { retryNow } from "../retry-now.ts";
 import type { CliDeps } from "../session.ts";
 
 /** What may be done to any mail that has met no end yet. */

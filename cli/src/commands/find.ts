@@ -13,6 +13,7 @@ interface FindOptions {
   since?: Date;
   until?: Date;
   state?: MailState;
+  unreported?: true;
   limit: number;
   json?: true;
 }
@@ -30,6 +31,7 @@ export function addFind(program: Command, deps: CliDeps): void {
     )
     .option("--until <time>", "likewise", parseTime)
     .addOption(new Option("--state <state>", "where the mail stands").choices(mailStates))
+    .option("--unreported", "only mail that failed and of which nobody was told")
     .option("--limit <count>", "at the most so many", parseCount, 50)
     .option("--json", "print the records as JSON")
     .action(async (options: FindOptions) => {

@@ -208,7 +208,7 @@ function formatTest({ direction, tenantId, refusal, plan }: Tested): string {
     field("route", `${protocol} ${host}:${String(port)}${source}, TLS ${tls}`),
     field(
       "relay",
-      `retries after ${relay.retryMs.map(formatDuration).join(", ")}; bounces after ` +
+      `retries after ${relay.retryMs.map(formatDuration).join(", ")}; ${plan.direction === "incoming" ? "held" : "bounces"} after ` +
         `${formatDuration(relay.maxQueueMs)}; outcome unknown: ${relay.onUnknown}`,
     ),
   ].join("\n");

@@ -1,7 +1,14 @@
 import { Option, type Command } from "commander";
 import { unknownList } from "../mail-list.ts";
+import { askForProof } from "../sender-check.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
-import { foundOutcomes, resend, settle, type FoundOutcome } from "../unknown-outcomes.ts";
+import {
+  foundOutcomes,
+  needsProof,
+  resend,
+  settle,
+  type FoundOutcome,
+} from "../unknown-outcomes.ts";
 import { withoutKeys } from "../without-keys.ts";
 import { interveneAll } from "../intervene.ts";
 import { parseCount } from "./counts.ts";
@@ -17,7 +24,7 @@ export function addUnknown(program: Command, deps: CliDeps): void {
     .action((ids: string[]) => interveneAll(deps, ids, resend));
   group
     .command("settle")
-    .description("say what became of it at the hop; bounced tells the sender")
+    .description("say what became of it at the hop; bounced tells a verified sender")
     .argument("<id...>")
     .addOption(
       new Option("--as <outcome>", "what was found out, or decided")
@@ -27,7 +34,10 @@ export function addUnknown(program: Command, deps: CliDeps): void {
     .option("--to <address...>", "only these recipients (default: all that are concerned)")
     .option("--reply <words>", "the hop's own words, for the record and the report")
     .action((ids: string[], options: { as: FoundOutcome; to?: string[]; reply?: string }) =>
-      interveneAll(deps, ids, (mail, actor) => settle(mail, options, actor)),
+      interveneAll(deps, ids, async (mail, actor, session) => {
+        const proof = needsProof(mail, options) ? await askForProof(session, mail) : undefined;
+        return settle(mail, options, actor, proof);
+      }),
     );
 }
 

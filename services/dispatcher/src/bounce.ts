@@ -1,6 +1,10 @@
+import type { ProvenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import { sendDsn } from "@rs-agent/shared/mail/dsn.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { HeldMail } from "./held-mail.ts";
+
+/** Only outgoing mail is rejected (disposition.ts), and only its tenant's own senders are told (mail-flow.ts). */
+const proof: ProvenSender = { kind: "proven", detail: "outgoing mail of its tenant's own sender" };
 
 /** RFC 3463: security or policy status, delivery not authorized. */
 const rejectedStatus = "5.7.1";
@@ -20,5 +24,5 @@ export async function bounceRejected(
   const failed = mail.recipients
     .filter((recipient) => recipient.outcome === "open")
     .map(({ address }) => ({ address, status: rejectedStatus }));
-  await sendDsn(database, { mail, failed, reason, original, reportingMta, now });
+  await sendDsn(database, { mail, failed, proof, reason, original, reportingMta, now });
 }

@@ -5,6 +5,7 @@ import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import { checkKinds, isTransient } from "@rs-agent/shared/mail/verdict.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
@@ -113,7 +114,7 @@ async function conclude(
  */
 async function reject(deps: MailFlowDeps, held: HeldMail, reason: string, now: Date) {
   const { mail } = held;
-  if (mail.smtp.mailFrom !== "" && !deps.isOwnSender(held)) {
+  if (isFromStrangers(mail) || (mail.smtp.mailFrom !== "" && !deps.isOwnSender(held))) {
     end(deps, held, "quarantined", reason, now);
   } else if (!mayBounce(mail)) {
     end(deps, held, "dead", `double-bounce: ${reason}`, now);

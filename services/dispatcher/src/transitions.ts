@@ -88,7 +88,7 @@ export function ended(
   now: Date,
   by: string,
 ): MailChange {
-  const expireAt = retentionUntil(state, mail.plan?.retentionMs, now);
+  const expireAt = retentionUntil(state, mail, now);
   return {
     set: {
       state,

@@ -1,4 +1,5 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { SenderCheck } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import type { Route } from "@rs-agent/shared/policy/route.ts";
@@ -25,6 +26,10 @@ export interface DeliveryDeps {
   hostname: string;
   logAddresses: AddressLogMode;
   longestTimeoutMs: number;
+  /** Whether the sender of a failed mail may be told of it (I12). */
+  senders: SenderCheck;
+  /** One for each stored mail that is read to verify its signatures. */
+  readings: Budget;
   /** Bytes of mail in memory. */
   bytes: Budget;
   counts: RelayCounts;

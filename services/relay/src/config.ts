@@ -1,5 +1,6 @@
 import { databaseName, flag, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
+import { dnsSettings } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
 import { hostname } from "node:os";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
@@ -43,6 +44,7 @@ export const relayConfigSchema = z
     RELAY_SECRETS_DIR: z.string().optional(),
     /** Certificates (PEM) that are trusted for TLS beside the system's. */
     RELAY_TLS_CA_FILE: z.string().optional(),
+    ...dnsSettings,
     RELAY_TIMEOUT_CONNECT_MS: timeoutMs(30 * second),
     /** These six are of RFC 5321 §4.5.3.2, which gives them as the least that a client should wait. */
     RELAY_TIMEOUT_GREETING_MS: timeoutMs(5 * minute),

@@ -1,3 +1,4 @@
+import type { UnprovenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 
 /** What this relay did since its start, for `status` and the tests. Recipients, unless it says mails. */
@@ -6,6 +7,10 @@ export interface RelayCounts {
   deferred: number;
   bounced: number;
   dead: number;
+  /** Held, since their time in the queue alone was over: a person must look. */
+  held: number;
+  /** Of the bounced: nobody was told, since the sender was not verified (I12) or nobody could say so. */
+  unreported: Record<UnprovenSender["why"], number>;
   /** Outcomes that stayed unknown (I8). */
   unknown: number;
   /** Mails that were sent again after an unknown outcome: possible duplicates. */
@@ -22,6 +27,8 @@ export function createCounts(catches: Pick<TimerCatches, "count">): RelayCounts 
     deferred: 0,
     bounced: 0,
     dead: 0,
+    held: 0,
+    unreported: { unverified: 0, dns: 0 },
     unknown: 0,
     resentMails: 0,
     staleMails: 0,

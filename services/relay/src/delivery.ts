@@ -1,13 +1,18 @@
 import { messageOf, RetryableError, RsError } from "@rs-agent/shared/errors.ts";
 import { sendDsn, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
+import type {
+  ProvenSender,
+  SenderProof,
+} from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import { attempt, type Attempted, type Delivery, type DeliveryDeps, type Way } from "./attempt.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
-import { isOpen, settle } from "./outcomes.ts";
+import { isOpen, settle, type AttemptOutcome } from "./outcomes.ts";
 import { loadOutgoing, outgoingSize, type OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";
+import { provenSender } from "./proven-sender.ts";
 import { untilAnswered, writeAndEnd } from "./settled-write.ts";
 import { givenBack, givenUp, heldBack } from "./transitions.ts";
 import { resolveMark } from "./unknown-outcome.ts";
@@ -106,7 +111,7 @@ async function conclude(
 ): Promise<void> {
   const { lease } = delivery;
   const now = deps.database.clock.now();
-  const settlement = settle({
+  const ended = {
     mail,
     results,
     hop,
@@ -115,13 +120,27 @@ async function conclude(
     by: deps.by,
     longestTimeoutMs: deps.longestTimeoutMs,
     mark,
-  });
-  logOutcomes(deps.log, deps.logAddresses, mail, hop, settlement.outcomes, now);
-  for (const { status } of settlement.outcomes) deps.counts[status] += 1;
-  const { bounce, change } = settlement;
+  };
+  const { bounce, ...known } = settle(ended);
   // Without its report the outcome is not final: another relay finds the mail when the lease is over.
-  if (bounce.length > 0 && !(await report(deps, mail, outgoing, bounce, now))) return;
+  const proof = bounce.length === 0 ? undefined : await provenSender(deps, delivery);
+  if (bounce.length > 0 && proof === undefined) return;
+  const { change, outcomes } = proof?.kind === "unproven" ? settle({ ...ended, proof }) : known;
+  logOutcomes(deps.log, deps.logAddresses, mail, hop, outcomes, now);
+  count(deps.counts, outcomes, proof);
+  if (proof?.kind === "proven" && !(await report(deps, mail, outgoing, bounce, proof, now))) return;
   await writeAndEnd(deps, lease, change);
+}
+
+function count(
+  counts: DeliveryDeps["counts"],
+  outcomes: readonly AttemptOutcome[],
+  proof: SenderProof | undefined,
+): void {
+  for (const { status, report } of outcomes) {
+    counts[status] += 1;
+    if (report === "none" && proof?.kind === "unproven") counts.unreported[proof.why] += 1;
+  }
 }
 
 /** Tells the sender; true once that is durable. */
@@ -130,6 +149,7 @@ async function report(
   mail: MailRecord,
   outgoing: OutgoingMail,
   failed: FailedRecipient[],
+  proof: ProvenSender,
   now: Date,
 ): Promise<boolean> {
   const [first = Buffer.alloc(0), second = Buffer.alloc(0)] = outgoing.chunks;
@@ -137,7 +157,7 @@ async function report(
   const expired = failed.every(({ status }) => status === "4.4.7");
   const reason = expired ? "its time in the queue is over" : "the next mail server refused it";
   const { hostname: reportingMta, database } = deps;
-  const request = { mail, failed, reason, original, reportingMta, now };
+  const request = { mail, failed, proof, reason, original, reportingMta, now };
   const id = await untilAnswered(() => sendDsn(database, request), deps.log, deps.closing);
   if (id === undefined) return false;
   deps.log.info({ mailId: mail._id, reportId: id }, "report made");

@@ -1,3 +1,8 @@
+import type {
+  SenderProof,
+  UnprovenSender,
+} from "@rs-agent/shared/mail/authentication/sender-proof.ts";
+import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { whyUnreported, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
   HistoryEntry,
@@ -6,7 +11,7 @@ import type {
   UnknownMark,
 } from "@rs-agent/shared/mail/record.ts";
 import type { RecipientOutcome } from "@rs-agent/shared/mail/outcome-log.ts";
-import { finalStateOf, retentionUntil } from "@rs-agent/shared/mail/state.ts";
+import { finalStateOf, retentionUntil, timeOverReason } from "@rs-agent/shared/mail/state.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import { maxReply, replyClass } from "./reply.ts";
 import { isExpired, retryAt } from "./schedule.ts";
@@ -34,17 +39,19 @@ export interface Attempt {
   longestTimeoutMs: number;
   /** The mark that was written before the transaction; undefined where there was none. */
   mark: UnknownMark | undefined;
+  /** Whether the sender may be told of a failure (I12). Undefined: that was not asked yet. */
+  proof?: SenderProof;
 }
 
 /** What an attempt at the next hop may come to for one recipient. */
 export interface AttemptOutcome extends RecipientOutcome {
-  status: "sent" | "deferred" | "bounced" | "dead" | "unknown";
+  status: "sent" | "deferred" | "bounced" | "dead" | "unknown" | "held";
 }
 
 export interface Settlement {
   change: MailChange;
   outcomes: AttemptOutcome[];
-  /** To be reported to the sender before the change is written. */
+  /** To be reported to the sender, if that is proven, before the change is written. */
   bounce: FailedRecipient[];
 }
 
@@ -55,7 +62,9 @@ export function settle(attempt: Attempt): Settlement {
     return result === undefined ? { recipient } : judge(attempt, recipient, result);
   });
   const recipients = judged.map((entry) => entry.recipient);
-  const outcomes = judged.flatMap(({ outcome }) => (outcome === undefined ? [] : [outcome]));
+  const outcomes = asTheMail(
+    judged.flatMap(({ outcome }) => (outcome === undefined ? [] : [outcome])),
+  );
   const bounce = judged.flatMap(({ failed }) => (failed === undefined ? [] : [failed]));
   return { change: changeFor(attempt, recipients, outcomes), outcomes, bounce };
 }
@@ -82,6 +91,12 @@ export function goOn(
   return { change, recipients, outcomes };
 }
 
+/** Where the outcome of some is unknown, the mail is held for nobody yet: the others only wait with it. */
+function asTheMail(outcomes: AttemptOutcome[]): AttemptOutcome[] {
+  if (!outcomes.some(({ status }) => status === "unknown")) return outcomes;
+  return outcomes.map((one) => (one.status === "held" ? { ...one, status: "deferred" } : one));
+}
+
 interface Judged {
   recipient: Recipient;
   outcome?: AttemptOutcome;
@@ -103,20 +118,26 @@ function judge(attempt: Attempt, before: Recipient, result: RecipientResult): Ju
     const outcome: AttemptOutcome = { address, status: "sent", dsn: status, reply };
     return { recipient: { ...recipient, outcome: "sent", at: now }, outcome };
   }
-  if (result.kind === "deferred" && !isExpired(attempt.mail, now)) {
+  if (result.kind !== "deferred") return failure(attempt, recipient, status, reply);
+  if (!isExpired(attempt.mail, now)) {
     return { recipient, outcome: { address, status: "deferred", dsn: status, reply } };
   }
-  // RFC 3463: X.4.7, the time that the mail may wait is over.
-  return failure(attempt, recipient, result.kind === "deferred" ? "4.4.7" : status, reply);
+  // What strangers sent in is no failure of theirs where only our next hop does not take it: a person looks.
+  if (isFromStrangers(attempt.mail)) {
+    return { recipient, outcome: { address, status: "held", dsn: timeOver, reply } };
+  }
+  return failure(attempt, recipient, timeOver, reply);
 }
 
 function failure(attempt: Attempt, recipient: Recipient, status: string, reply: string): Judged {
   const { mail, now } = attempt;
   const { address } = recipient;
   const outcome = whyUnreported(mail) === undefined ? "bounced" : "dead";
+  const isUnproven = outcome === "bounced" && attempt.proof?.kind === "unproven";
+  const report = isUnproven ? ({ report: "none" } as const) : {};
   const judged = {
-    recipient: { ...recipient, status, outcome, at: now } as const,
-    outcome: { address, status: outcome, dsn: status, reply } as const,
+    recipient: { ...recipient, status, outcome, at: now, ...report } as const,
+    outcome: { address, status: outcome, dsn: status, reply, ...report } as const,
   };
   if (outcome === "dead") return judged;
   const host = mail.route?.host;
@@ -138,7 +159,7 @@ function changeFor(
       workMs: Math.max(0, now.getTime() - attempt.startedAt.getTime()),
     },
   };
-  const history = historyOf(attempt, outcomes);
+  const history = [historyOf(attempt, outcomes), ...unreportedEntry(attempt, outcomes)];
   const unknown = outcomes.filter(({ status }) => status === "unknown");
   if (unknown[0] !== undefined && attempt.mark !== undefined) {
     const mark = { ...attempt.mark, recipients: unknown.map(({ address }) => address) };
@@ -147,11 +168,22 @@ function changeFor(
     return unknownChange({ mail, mark, detail, history, longestTimeoutMs, now, set: common });
   }
   const state = finalStateOf(recipients);
-  if (state !== undefined) return finalChange(mail, common, state, outcomes, history, now);
+  if (state !== undefined) return finalChange(attempt, common, state, outcomes, history);
   const attempts = Math.max(...recipients.filter(isOpen).map((recipient) => recipient.attempts));
   const waiting = outcomes.find(({ status }) => status === "deferred");
   // Where no transaction began, an earlier one whose outcome is unknown is as unknown as before.
   const staysUnknown = attempt.mark === undefined && mail.unknown !== undefined;
+  const over = outcomes.find(({ status }) => status === "held");
+  if (over !== undefined) {
+    const reason = `${timeOverReason}: ${reasonOf(over)}`;
+    return {
+      set: { ...common, state: "held", reason },
+      unset: ["next", "dueAt", "heldUntil", ...(staysUnknown ? [] : ["unknown"])],
+      history,
+      releaseLease: true,
+      untried: attempt.mark === undefined,
+    };
+  }
   return {
     set: {
       ...common,
@@ -167,16 +199,16 @@ function changeFor(
 }
 
 function finalChange(
-  mail: MailRecord,
-  common: Record<string, unknown>,
+  { mail, proof, now }: Attempt,
+  common: Record<string, unknown> & { recipients: Recipient[] },
   state: NonNullable<ReturnType<typeof finalStateOf>>,
   outcomes: AttemptOutcome[],
-  history: HistoryEntry,
-  now: Date,
+  history: HistoryEntry[],
 ): MailChange {
-  const expireAt = retentionUntil(state, mail.plan?.retentionMs, now);
+  const { recipients } = common;
+  const expireAt = retentionUntil(state, { recipients, plan: mail.plan }, now);
   const worst = outcomes.find(({ status }) => status === "dead" || status === "bounced");
-  const unreported = state === "dead" ? whyUnreported(mail) : undefined;
+  const unreported = state === "dead" ? whyUnreported(mail) : whyNotTold(proof, outcomes);
   const why = worst === undefined ? undefined : reasonOf(worst);
   const reason = [unreported, why].filter((text) => text !== undefined).join(": ");
   return {
@@ -191,6 +223,25 @@ function finalChange(
     history,
     releaseLease: true,
   };
+}
+
+/** RFC 3463: X.4.7, the time that the mail may wait is over. */
+const timeOver = "4.4.7";
+
+function whyNotTold(
+  proof: SenderProof | undefined,
+  outcomes: readonly AttemptOutcome[],
+): string | undefined {
+  const isSo = outcomes.some(({ report }) => report === "none");
+  return isSo ? `no report, ${(proof as UnprovenSender).detail}` : undefined;
+}
+
+function unreportedEntry(
+  { proof, now, by }: Attempt,
+  outcomes: readonly AttemptOutcome[],
+): HistoryEntry[] {
+  const why = whyNotTold(proof, outcomes);
+  return why === undefined ? [] : [entry(now, "not reported", by, why)];
 }
 
 function historyOf(attempt: Attempt, outcomes: AttemptOutcome[]): HistoryEntry {

@@ -9,7 +9,7 @@ export interface RelayFigures {
   routes: () => readonly RouteSnapshot[];
 }
 
-const outcomes = ["sent", "deferred", "bounced", "dead", "unknown"] as const;
+const outcomes = ["sent", "deferred", "bounced", "dead", "unknown", "held"] as const;
 
 export function showRelay(metrics: Metrics, { counts, routes }: RelayFigures): void {
   const total = (value: (route: RouteSnapshot) => number) =>
@@ -21,6 +21,18 @@ export function showRelay(metrics: Metrics, { counts, routes }: RelayFigures): v
       labels: ["outcome"],
     },
     () => outcomes.map((outcome): Sample<"outcome"> => [counts[outcome], { outcome }]),
+  );
+  metrics.counted(
+    {
+      name: "rs_agent_relay_unreported_recipients_total",
+      help: "Bounced recipients of which nobody was told: the sender is not verified, or the DNS did not answer",
+      labels: ["why"],
+    },
+    () =>
+      (["unverified", "dns"] as const).map((why): Sample<"why"> => [
+        counts.unreported[why],
+        { why },
+      ]),
   );
   metrics.counted(
     {

@@ -5,6 +5,7 @@ import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
+import { createDns, type AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { Budget } from "./budget.ts";
 import { longestTimeoutMs, type RelayConfig } from "./config.ts";
 import { createCounts, type RelayCounts } from "./counts.ts";
@@ -20,12 +21,17 @@ export interface RelayDeps {
   clock: Clock;
   log: Logger;
   metrics?: Metrics;
+  /** Default: the name servers of the settings. */
+  askDns?: AskDns;
 }
 
 export interface Relay extends ServiceHandle {
   /** What it did since its start. */
   readonly counts: Readonly<RelayCounts>;
 }
+
+/** Stored mails that are read and verified beside each other: what they cost is no mail's on its way. */
+const readingsAtOnce = 2;
 
 /** How often a relay tells about itself. */
 const reportMs = 2_000;
@@ -39,6 +45,8 @@ const reportMs = 2_000;
  */
 export async function startRelay(deps: RelayDeps): Promise<Relay> {
   const { config, database, clock, log } = deps;
+  const { DNS_SERVERS: servers, DNS_TIMEOUT_MS: timeoutMs } = config;
+  const askDns = deps.askDns ?? createDns({ servers, timeoutMs });
   const catches = createTimerCatches(database.clock);
   const counts = createCounts(catches);
   const draining = new AbortController();
@@ -64,6 +72,12 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
         hostname: config.RELAY_HOSTNAME,
         logAddresses: config.LOG_ADDRESSES,
         longestTimeoutMs: longestTimeoutMs(config.timeouts),
+        senders: {
+          ask: askDns,
+          withinMs: config.SENDER_CHECK_MS,
+          hostname: config.RELAY_HOSTNAME,
+        },
+        readings: new Budget(readingsAtOnce),
         bytes: new Budget(config.RELAY_HELD_BYTES),
         counts,
         draining: draining.signal,

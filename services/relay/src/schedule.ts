@@ -30,5 +30,5 @@ export function retryAt(mail: MailRecord, attempts: number, now: Date): Date {
 }
 
 function expiryMs(mail: MailRecord): number {
-  return mail.receivedAt.getTime() + relayRules(mail).maxQueueMs;
+  return (mail.queuedAt ?? mail.receivedAt).getTime() + relayRules(mail).maxQueueMs;
 }

@@ -22,7 +22,7 @@ export function heldBack(reason: string, now: Date, by: string): MailChange {
 
 /** A dead letter: it can never be sent as it should be. */
 export function givenUp(mail: MailRecord, reason: string, now: Date, by: string): MailChange {
-  const expireAt = retentionUntil("dead", mail.plan?.retentionMs, now);
+  const expireAt = retentionUntil("dead", mail, now);
   return {
     set: {
       state: "dead",

@@ -59,7 +59,7 @@ export function unknownChange(unknown: {
   mark: UnknownMark;
   /** What happened, for a person. */
   detail: string;
-  history: HistoryEntry;
+  history: HistoryEntry | HistoryEntry[];
   longestTimeoutMs: number;
   now: Date;
   set?: Record<string, unknown>;

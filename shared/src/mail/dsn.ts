@@ -5,6 +5,7 @@ import {
   oneLine,
   printable,
 } from "./dsn-text.ts";
+import type { ProvenSender } from "./authentication/sender-proof.ts";
 import { foldBytes } from "./header-block.ts";
 import { headerFields } from "./header-fields.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "./record.ts";
@@ -28,6 +29,8 @@ export interface DsnRequest {
   /** The mail that failed; its sender gets the report. */
   mail: MailRecord;
   failed: readonly FailedRecipient[];
+  /** Why its sender may be told (I12). */
+  proof: ProvenSender;
   /** Why, in words that do not change when the same failure is reported again: it goes into the id. */
   reason: string;
   /** The failed mail's bytes, or their beginning with the whole header. */
@@ -42,7 +45,10 @@ export function mayBounce(mail: Pick<MailRecord, "origin" | "smtp">): boolean {
   return mail.smtp.mailFrom !== "" && mail.origin.via !== "dsn";
 }
 
-/** Why nobody is told that this mail failed (then it is a dead letter), or undefined: its sender is. */
+/**
+ * Why no report on this mail is ever made (then it is a dead letter), or undefined: its sender is told,
+ * if it is proven to be the sender (sender-proof.ts).
+ */
 export function whyUnreported(mail: MailRecord): string | undefined {
   if (!mayBounce(mail)) return "double-bounce";
   return hasFinding(mail) ? "no report is sent on mail with a finding" : undefined;
@@ -122,7 +128,7 @@ export async function sendDsn(store: DsnStore, request: DsnRequest): Promise<str
 }
 
 function dsnRecord(request: DsnRequest, id: string, body: BodyRef): MailRecord {
-  const { mail, now, reportingMta } = request;
+  const { mail, now, reportingMta, proof } = request;
   const sender = mail.smtp.mailFrom;
   return {
     _id: id,
@@ -141,7 +147,7 @@ function dsnRecord(request: DsnRequest, id: string, body: BodyRef): MailRecord {
       fromDomain: printable(reportingMta).toLowerCase(),
     },
     verdicts: {},
-    history: [{ at: now, event: "report made", detail: `on mail ${mail._id}` }],
+    history: [{ at: now, event: "report made", detail: `on mail ${mail._id}: ${proof.detail}` }],
   };
 }
 

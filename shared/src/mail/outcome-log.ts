@@ -10,6 +10,8 @@ export interface RecipientOutcome {
   dsn: string;
   /** What the next hop said, or our reason. */
   reply: string;
+  /** Of `bounced`: nobody is told. */
+  report?: "none";
 }
 
 const levels = {
@@ -17,6 +19,7 @@ const levels = {
   bounced: "info",
   deferred: "warn",
   unknown: "warn",
+  held: "error",
   quarantined: "info",
   discarded: "info",
   dead: "error",
@@ -34,7 +37,7 @@ export function logOutcomes(
   outcomes: readonly RecipientOutcome[],
   now: Date,
 ): void {
-  for (const { address, status, dsn, reply } of outcomes) {
+  for (const { address, status, dsn, reply, report } of outcomes) {
     log[levels[status]](
       {
         mailId: mail._id,
@@ -44,6 +47,7 @@ export function logOutcomes(
         delay: (now.getTime() - mail.receivedAt.getTime()) / 1_000,
         dsn,
         status,
+        ...(report === undefined ? {} : { report }),
         reply: mode === "plain" ? reply : withoutAddresses(reply),
       },
       "recipient outcome",

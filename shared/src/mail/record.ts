@@ -63,6 +63,8 @@ export const recipientSchema = z.looseObject({
   /** What the next hop answered last, whole (RFC 5321 reply, bounded). */
   reply: z.string().max(4096).optional(),
   attempts: z.number().int().nonnegative().default(0),
+  /** Of `bounced`: nobody was told, since the sender may be forged (I12). Absent: the sender was told. */
+  report: z.literal("none").optional(),
 });
 export type Recipient = z.infer<typeof recipientSchema>;
 
@@ -159,6 +161,8 @@ export const mailSchema = z.looseObject({
   smtp: smtpEnvelopeSchema,
   recipients: z.array(recipientSchema).max(10_000),
   receivedAt: z.date(),
+  /** From when its time in the queue counts, where a person has begun it anew. */
+  queuedAt: z.date().optional(),
   body: bodyRefSchema,
   /** From the header, for `find` and `explain`: bounded, decoded only for show. */
   header: z

@@ -35,6 +35,12 @@ export const indexes: readonly Index[] = [
     serves: "suspects (the poison lane)",
   },
   { collection: "mails", key: { receivedAt: -1 }, serves: "find by time" },
+  {
+    collection: "mails",
+    key: { "recipients.report": 1, receivedAt: -1 },
+    options: { partialFilterExpression: { "recipients.report": "none" } },
+    serves: "find mail of which nobody was told",
+  },
   { collection: "mails", key: { "body.id": 1 }, serves: "whether a body is still needed" },
   {
     collection: "mails",

@@ -144,7 +144,7 @@ export function findMails(mails: Mails, log: Logger, query: MailQuery): Promise<
 }
 
 export function findFilter(query: MailQuery): Filter<StoredDocument> {
-  const { to, from, messageId, since, until, state, unknown } = query;
+  const { to, from, messageId, since, until, state, unknown, unreported } = query;
   const keys = [
     ...(to === undefined ? [] : [toKey(to)]),
     ...(from === undefined ? [] : [fromKey(from)]),
@@ -156,12 +156,13 @@ export function findFilter(query: MailQuery): Filter<StoredDocument> {
   };
   const isTimed = Object.keys(receivedAt).length > 0;
   // An open end in the filter, so that the index on the time serves a search for nothing at all.
-  const always = keys.length === 0 && state === undefined && !isTimed;
+  const always = keys.length === 0 && state === undefined && !isTimed && unreported === undefined;
   return {
     ...(keys.length === 0 ? {} : { lookup: { $all: keys } }),
     ...(isTimed ? { receivedAt } : {}),
     ...(state === undefined ? {} : { state }),
     ...(unknown === undefined ? {} : { unknown: { $exists: true } }),
+    ...(unreported === undefined ? {} : { "recipients.report": "none" }),
     ...(always ? { receivedAt: { $gte: new Date(0) } } : {}),
   };
 }

@@ -75,6 +75,8 @@ export interface MailQuery {
   state?: MailState;
   /** Only those with an attempt whose outcome is unknown (I8). */
   unknown?: true;
+  /** Only those of which nobody was told that they failed (I12). */
+  unreported?: true;
   limit: number;
 }
 

@@ -24,6 +24,7 @@ const mail: MailRecord = {
 
 const request: DsnRequest = {
   mail,
+  proof: { kind: "proven", detail: "SPF pass for example.org" },
   failed: [
     {
       address: "one@example.net",

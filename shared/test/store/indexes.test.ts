@@ -174,6 +174,7 @@ async function exercise(
     { to: "bob@example.net", from: "alice@example.org", state: "sent" as const },
     { state: "dead" as const },
     { since: past, until: new Date() },
+    { unreported: true as const },
     {},
   ])
     await mails.find({ ...query, limit });

@@ -5,11 +5,11 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import {
   cancel,
   release,
-  retryNow,
   standingFindings,
   type Actor,
   type Intervention,
 } from "../../../cli/src/interventions.ts";
+import { retryNow } from "../../../cli/src/retry-now.ts";
 import { carryOut } from "../../../cli/src/carry-out.ts";
 import { concernedIn, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
 import { openVirtualDatabase, type Program } from "./actors.ts";
