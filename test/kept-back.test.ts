@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import { release } from "../cli/src/interventions.ts";
-import { describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { attachment, entityBytes, multipart, textPart, type Field } from "../start/samples/mime.ts";
 import { people } from "../start/samples/samples.ts";
+import { startNameServer, type NameServer } from "../chaos/src/parts/name-server.ts";
 import { freePort } from "../start/src/free-port.ts";
 import { verifyByMailDkim } from "./support/mail-dkim.ts";
 import { accepted, handIn, textMail, type Handed } from "./support/smtp-client.ts";
@@ -231,10 +232,14 @@ describe("what must not leave", () => {
 
 describe("a next hop that is ourselves", () => {
   let port = 0;
+  let dns: NameServer | undefined;
+  afterAll(() => dns?.close());
   const whole = useWholeSystem(async () => {
     port = await freePort();
+    dns = await startNameServer({ "TXT partner.example": ["v=spf1 ip4:127.0.0.1 -all"] });
     return {
       smtp: `127.0.0.1:${port}`,
+      env: { DNS_SERVERS: dns.address },
       policy: `
 addresses:
   circle@northwind.example: { route: { nextHop: "127.0.0.1:${port}" } }

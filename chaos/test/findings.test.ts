@@ -14,10 +14,10 @@ const verdicts = {
   spam: { finding: { kind: "ham", score: 0, required: 5, rules: [] }, ...verdict },
 };
 
-function mailOf(kind: MailKind): PlannedMail {
+function mailOf(kind: MailKind, isForged = false): PlannedMail {
   for (let number = 0; number < 10_000; number += 1) {
     const mail = planMail(seed, number);
-    if (mail.kind === kind) return mail;
+    if (mail.kind === kind && mail.isForged === isForged) return mail;
   }
   throw new Error(`no ${kind} mail`);
 }
@@ -195,5 +195,23 @@ describe("the judgement of a run", () => {
     expect(kinds([bounced, dsn], [])).toEqual(["report"]);
     expect(kinds([bounced, dsn], [arrived, arrived])).toEqual(["report"]);
     expect(kinds([bounced, dsn], [arrived])).toEqual([]);
+    const untold = bounced.recipients.map((one) => ({ ...one, report: "none" as const }));
+    expect(kinds([{ ...bounced, recipients: untold }], [])).toEqual(["report"]);
+  });
+
+  it("I12: demands none on the bounce of a forged sender", () => {
+    const rejected = mailOf("rejected", true);
+    const told = record(rejected, { state: "bounced" });
+    const recipients = told.recipients.map((one) => ({ ...one, report: "none" as const }));
+    const submissions = [submission(rejected)];
+    const kinds = (records: MailRecord[]) => judged({ submissions, records }).kinds;
+    expect(kinds([{ ...told, recipients }])).toEqual([]);
+    expect(kinds([told])).toContain("report");
+    const dsn = record(rejected, {
+      _id: "d1",
+      origin: { via: "dsn", name: told._id },
+      recipients: [{ address: rejected.mailFrom, outcome: "sent" }],
+    });
+    expect(kinds([{ ...told, recipients }, dsn])).toContain("report");
   });
 });

@@ -22,7 +22,7 @@ async function simulate(...args: string[]): Promise<Tally & { clean: boolean }> 
 const onceBroken = [235, 557, 769, 1054, 2040];
 
 describe("the decisions of dispatcher, worker, relay and store, run on virtual time", () => {
-  it("keep I1–I4, I7, I8, I10 and the poison lane's rule in 1,000 schedules of faults", async () => {
+  it("keep I1–I4, I7, I8, I10, I12 and the poison lane's rule in 1,000 schedules of faults", async () => {
     const { found, schedules, outcomes } = await simulate("--seeds", "1000");
     expect(found).toEqual([]);
     expect(schedules).toBe(1_000);

@@ -33,7 +33,7 @@ export const findingKinds = [
   "damaged",
   /** More mails than attempts to hand it in. */
   "surplus",
-  /** A bounce without its one report, or a report that went wrong. */
+  /** A bounce without its one report, one to a forged sender, or a report that went wrong. */
   "report",
 ] as const;
 export type FindingKind = (typeof findingKinds)[number];
@@ -170,7 +170,7 @@ function judgeRoot(context: Context, mail: PlannedMail, root: Root) {
     judgeRecipient(carrier, expected, copies, note);
     duplicates += Math.max(0, copies - 1);
   }
-  for (const carrier of root.carriers) judgeReports(context, carrier, note);
+  for (const carrier of root.carriers) judgeReports(context, mail, carrier, note);
   return { findings, duplicates };
 }
 
@@ -212,15 +212,21 @@ function missingVerdict(
   return outcome === "sent" ? undefined : "it was to be kept back";
 }
 
-/** One report a bounced mail's group of recipients, sent, and none for anything else. */
+/** One report a bounced mail's group of recipients, sent; none for anything else, nor to a forged sender. */
 function judgeReports(
   { reports, arrived }: Context,
+  { isForged }: PlannedMail,
   carrier: MailRecord,
   note: (kind: FindingKind, what: string) => void,
 ): void {
   const about = reports.get(carrier._id) ?? [];
-  const bounced = carrier.recipients.filter(({ outcome }) => outcome === "bounced").length;
-  if (bounced > 0 !== about.length > 0) {
+  const ended = carrier.recipients.filter(({ outcome }) => outcome === "bounced");
+  const bounced = ended.length;
+  const untold = ended.filter(({ report }) => report === "none").length;
+  if (untold !== (isForged ? bounced : 0)) {
+    note("report", `${bounced} recipients bounced, of ${untold} nobody was told`);
+  }
+  if (bounced > untold !== about.length > 0) {
     note("report", `${bounced} recipients bounced, ${about.length} reports were made`);
   }
   if (about.length > bounced) note("report", `${about.length} reports on ${bounced} bounces`);

@@ -51,6 +51,8 @@ export interface PlannedMail {
   /** "" is the null sender. */
   readonly mailFrom: string;
   readonly recipients: readonly ExpectedRecipient[];
+  /** Its sender's domain names other clients as its own: nobody may be told that it failed. */
+  readonly isForged: boolean;
   /** Bytes of the attachment of a big mail, else 0. */
   readonly attachmentBytes: number;
   /** Of a poisoned mail. */
@@ -64,6 +66,8 @@ export const domains = {
   south: "south.chaos.example",
   /** Strangers. */
   stranger: "stranger.example",
+  /** Strangers too, in whose name others send. */
+  forged: "forged.example",
 } as const;
 
 /** One in so many is poisoned, and the victims take turns. */
@@ -96,7 +100,9 @@ export function planMail(seed: number, number: number): PlannedMail {
   // Big mail and poison come by SMTP: what kills a dispatcher must not do so before it is a mail.
   const via = !isBig && kills === undefined && random.chance(sourceShare) ? "source" : "smtp";
   const noSender = kind === "no-sender" || kind === "double-bounce";
-  const senderDomain = direction === "outgoing" ? domains.north : domains.stranger;
+  const isForged = (kind === "refused" || kind === "rejected") && number % 2 === 0;
+  const stranger = isForged ? domains.forged : domains.stranger;
+  const senderDomain = direction === "outgoing" ? domains.north : stranger;
   return {
     number,
     kind,
@@ -104,6 +110,7 @@ export function planMail(seed: number, number: number): PlannedMail {
     direction,
     mailFrom: noSender ? "" : `from.${number}@${senderDomain}`,
     recipients: recipientsOf(kind, number, random),
+    isForged,
     attachmentBytes: isBig ? random.between(1_000_000, 5_000_000) : 0,
     ...(kills === undefined ? {} : { kills }),
   };

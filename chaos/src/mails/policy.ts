@@ -6,6 +6,11 @@ import { domains } from "./planned-mail.ts";
 
 /** Clients here send outgoing mail of the tenant. Linux takes all of 127.0.0.0/8 for this host. */
 export const clientAddresses = { incoming: "127.0.0.1", outgoing: "127.0.0.2" } as const;
+/** What the name server of a run knows: the clients of strangers who are who they say. */
+export const senderRecords = {
+  [`TXT ${domains.stranger}`]: [`v=spf1 ip4:${clientAddresses.incoming} -all`],
+  [`TXT ${domains.forged}`]: ["v=spf1 ip4:192.0.2.1 -all"],
+};
 export const dkim = { domain: domains.north, selector: "chaos" } as const;
 
 /**

@@ -12,8 +12,9 @@ import { takeOver } from "@rs-agent/start/leftovers.ts";
 import { startMongoDb } from "@rs-agent/start/mongodb.ts";
 import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
 import { startSystem, type RunningSystem, type SystemOptions } from "@rs-agent/start/system.ts";
-import { chaosPolicy, clientAddresses } from "../mails/policy.ts";
+import { chaosPolicy, clientAddresses, senderRecords } from "../mails/policy.ts";
 import { openLink, type Link } from "./link.ts";
+import { startNameServer } from "./name-server.ts";
 import { Part, type Running } from "./part.ts";
 import { quickSettings } from "./quick-settings.ts";
 import { startSpamEngine, type Judged } from "./spam-engine-process.ts";
@@ -138,6 +139,8 @@ async function start(
     log: createSilentLogger(),
   });
   undo.push(() => database.close());
+  const nameServer = await startNameServer(senderRecords);
+  undo.push(() => nameServer.close());
   const { documents, dnsRecord } = chaosPolicy(keyFile);
   await database.policies.replace(documents);
 
@@ -154,7 +157,7 @@ async function start(
     clamd: links.clamd.address,
     spamd: links.spamd.address,
     nextHop: links["next-hop"].address,
-    env: quickSettings,
+    env: { ...quickSettings, DNS_SERVERS: nameServer.address },
     serviceEnv: await serviceEnv(links, sources, spoolDir),
     ...{ report, onEnd, onTrouble, signal },
   });

@@ -22,6 +22,9 @@ export const quickSettings: Env = {
   INGEST_IDLE_TIMEOUT_MS: "20000",
   INGEST_DATA_TIMEOUT_MS: "20000",
   RELAY_LEASE_MS: "3000",
+  // The name server is the kit itself, which has much else to do.
+  DNS_TIMEOUT_MS: "10000",
+  SENDER_CHECK_MS: "60000",
   RELAY_PROBE_MS: "2000",
   RELAY_HELD_BYTES: "64000000",
   RELAY_CONCURRENCY: "10",

@@ -14,6 +14,7 @@ import { connectDriver } from "./database/driver.ts";
 import { createEngine } from "./engines.ts";
 import { healthyEngine } from "./faults.ts";
 import { tenantDomain } from "./mails.ts";
+import { virtualDns } from "./senders.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import { createVirtualLogger } from "./virtual-logger.ts";
 import { watchedDatabase } from "./watched-database.ts";
@@ -98,7 +99,8 @@ export function relayProgram(): Program {
     });
     const database = await openWatched(world, process);
     const log = createVirtualLogger(world.trace, process);
-    const relay = await startRelay({ config, database, clock: process.clock, log });
+    const askDns = world.bug?.askDns?.() ?? virtualDns(world, process);
+    const relay = await startRelay({ config, database, clock: process.clock, log, askDns });
     relay.ready.catch(() => process.end());
     return relay;
   };

@@ -1,4 +1,5 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import type { AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
 import type { HistoryEntry } from "@rs-agent/shared/mail/record.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import { messageOf, partsOf } from "./bus/forger.ts";
@@ -18,6 +19,7 @@ export interface Bug {
   breaks: readonly string[];
   driver?: (world: World) => Partial<DriverDeps>;
   message?: (world: World) => BusNetwork["onMessage"];
+  askDns?: () => AskDns;
   database?: (database: Database, process: VirtualProcess, world: World) => Database;
 }
 
@@ -151,6 +153,16 @@ export const bugs = {
         set.delete("bodies", { _id: (doc["body"] as { id: string }).id }, process);
       },
     }),
+  },
+  "every-sender-is-told": {
+    is: "SPF passes for whatever is written into MAIL FROM",
+    breaks: ["I12"],
+    askDns: () => () => Promise.resolve([["v=spf1 +all"]]),
+  },
+  "no-stranger-is-told": {
+    is: "SPF passes for nobody",
+    breaks: ["I12"],
+    askDns: () => () => Promise.resolve([["v=spf1 -all"]]),
   },
 } satisfies Record<string, Bug>;
 

@@ -2,6 +2,7 @@ import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { CheckKind, Finding, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { Random } from "./random.ts";
+import { senderDomains, strangerClient } from "./senders.ts";
 
 /** What is true of a mail, whatever anybody finds: the measure for everything that the system does. */
 export interface Truth {
@@ -36,7 +37,6 @@ export type Poison =
 export const tenantDomain = "acme.example";
 export const signature = { domain: tenantDomain, selector: "s1" };
 const tenantClient = "10.0.0.5";
-const strangerClient = "192.0.2.7";
 
 /** Recipients whose address says what the next hop answers them. */
 const incomingNames = ["ann", "bob", "cleo", "vip", "refused", "later"] as const;
@@ -52,7 +52,8 @@ function createMail(random: Random, id: string, atMs: number): Truth {
   const domain = outgoing ? "elsewhere.example" : tenantDomain;
   const names = [...incomingNames].filter(() => random.chance(0.3));
   const recipients = (names.length === 0 ? ["ann"] : names).map((name) => `${name}@${domain}`);
-  const sender = outgoing ? `user@${tenantDomain}` : "someone@stranger.example";
+  const stranger = /[02468]$/.test(id) ? senderDomains.honest : senderDomains.forged;
+  const sender = outgoing ? `user@${tenantDomain}` : `someone@${stranger}`;
   const raw = Buffer.from(
     `Message-ID: <${id}@mail.example>\r\nFrom: ${sender}\r\nSubject: mail ${id}\r\n\r\n` +
       `Body of ${id}.\r\n.dot\r\n${"x".repeat(random.int(0, 40))}\r\n`,
@@ -102,7 +103,7 @@ export function recordOf(truth: Truth, body: BodyRef, now: Date): MailRecord {
     header: {
       messageId: `<${truth.id}@mail.example>`,
       from: mailFrom,
-      fromDomain: outgoing ? tenantDomain : "stranger.example",
+      fromDomain: outgoing ? tenantDomain : senderDomains.honest,
     },
     verdicts: {},
     history: [{ at: now, event: "accepted" }],

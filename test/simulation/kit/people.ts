@@ -11,9 +11,12 @@ import {
 } from "../../../cli/src/interventions.ts";
 import { retryNow } from "../../../cli/src/retry-now.ts";
 import { carryOut } from "../../../cli/src/carry-out.ts";
-import { concernedIn, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
+import { proveSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
+import { isUnreported } from "@rs-agent/shared/mail/state.ts";
+import { concernedIn, needsProof, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
 import { openVirtualDatabase, type Program } from "./actors.ts";
 import { recordOf, type Truth } from "./mails.ts";
+import { virtualDns } from "./senders.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import { watchedDatabase } from "./watched-database.ts";
 import type { World } from "./world.ts";
@@ -67,17 +70,23 @@ export function personProgram(): Program {
 }
 
 async function look(world: World, database: Database, person: VirtualProcess): Promise<void> {
-  for (const state of ["quarantined", "held"] as const) {
+  for (const state of ["quarantined", "held", "bounced"] as const) {
     for (const mail of await database.mails.find({ state, limit: 100 })) {
       const actor = { by: person.name, now: database.clock.now() };
-      const intervention = decide(world, mail, actor);
+      const intervention = await decide(world, mail, actor, person);
       if (intervention === undefined) continue;
       await carryOut(database, mail, intervention, actor, "mail.example");
     }
   }
 }
 
-function decide(world: World, mail: MailRecord, actor: Actor): Intervention | undefined {
+async function decide(
+  world: World,
+  mail: MailRecord,
+  actor: Actor,
+  person: VirtualProcess,
+): Promise<Intervention | undefined> {
+  if (mail.state === "bounced") return decideUnreported(world, mail, actor);
   const truth = world.truthOf(mail.body.sha256);
   const findings = standingFindings(mail).map(({ finding }) => finding);
   if (truth?.isReleased === true && findings.length > 0) {
@@ -88,14 +97,28 @@ function decide(world: World, mail: MailRecord, actor: Actor): Intervention | un
     }
   }
   if (mail.state === "quarantined" || mail.next !== undefined) return undefined;
-  if (mail.unknown !== undefined && findings.length === 0) return findOut(world, mail, actor);
+  if (mail.unknown !== undefined && findings.length === 0)
+    return findOut(world, mail, actor, person);
   return findings.length > 0 && mail.unknown === undefined
     ? cancel(mail, actor)
     : retryNow(mail, actor);
 }
 
+/** Has some of the mail of which nobody was told tried once more. */
+function decideUnreported(world: World, mail: MailRecord, actor: Actor): Intervention | undefined {
+  const isMeant = world.truthOf(mail.body.sha256)?.isReleased === true;
+  const isTriedAgain = mail.history.some(({ event }) => event === "taken up again");
+  if (!isMeant || isTriedAgain || !mail.recipients.some(isUnreported)) return undefined;
+  return retryNow(mail, actor);
+}
+
 /** Looks into the hop's log, when nothing of that attempt can be on its way any more. */
-function findOut(world: World, mail: MailRecord, actor: Actor): Intervention | undefined {
+async function findOut(
+  world: World,
+  mail: MailRecord,
+  actor: Actor,
+  person: VirtualProcess,
+): Promise<Intervention | undefined> {
   const { deliveries } = world.invariants;
   const { resolveAt } = mail.unknown ?? {};
   const concerned = concernedIn(mail).map(({ address }) => address);
@@ -104,7 +127,11 @@ function findOut(world: World, mail: MailRecord, actor: Actor): Intervention | u
   const taken = concerned.filter((address) => deliveries.timesTaken(mail, address) > 0);
   if (taken.length > 0) return settle(mail, { as: "sent", to: taken }, actor);
   const refused = concerned.filter((address) => deliveries.isRefused(mail, address));
-  return refused.length > 0
-    ? settle(mail, { as: "bounced", to: refused }, actor)
-    : resend(mail, actor);
+  if (refused.length === 0) return resend(mail, actor);
+  const found = { as: "bounced", to: refused } as const;
+  if (!needsProof(mail, found)) return settle(mail, found, actor);
+  const ask = world.bug?.askDns?.() ?? virtualDns(world, person);
+  const check = { ask, withinMs: 10_000, hostname: "mail.example" };
+  const proof = await proveSender(mail, () => Promise.resolve(Buffer.alloc(0)), check);
+  return settle(mail, found, actor, proof);
 }

@@ -52,6 +52,8 @@ export class World {
   readonly bug: Bug | undefined;
   readonly processes: VirtualProcess[] = [];
   readonly engines: EngineState[] = [];
+  /** Some name server was silent: nobody can be blamed for a report that was not made. */
+  dnsWasSilent = false;
   readonly #truths = new Map<string, Truth>();
   violation: Violation | undefined;
 
@@ -147,6 +149,10 @@ export class World {
   note(text: string, mailId?: string): void {
     const who = this.time.current?.name ?? "world";
     this.trace.note(who, mailId === undefined ? [] : [mailId], () => text);
+  }
+
+  onSilentDns(): void {
+    this.dnsWasSilent = true;
   }
 
   addTruth(truth: Truth): void {

@@ -1,5 +1,7 @@
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import type { Entry } from "../database/replica-set.ts";
+import { isHonest } from "../senders.ts";
 import type { World } from "../world.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { finalStates, mailsIn } from "./records.ts";
@@ -37,9 +39,10 @@ export class Conservation {
       const was = before.recipients[index] as Recipient;
       if (was.address !== recipient.address) this.#broken(id, "it has another recipient");
       if (was.outcome === recipient.outcome) return;
-      // A person may reopen what is kept back or dead, never what was sent or reported.
+      // A person may reopen what is kept back, dead or not reported, never what was sent or reported.
       const isReopened = isPerson && recipient.outcome === "open";
-      if (!isReopened || was.outcome === "sent" || was.outcome === "bounced") {
+      const isReported = was.outcome === "bounced" && was.report !== "none";
+      if (!isReopened || was.outcome === "sent" || isReported) {
         this.#onOutcome(after, was, recipient);
       }
     });
@@ -60,16 +63,31 @@ export class Conservation {
   }
 
   /** What the majority has got: a split with all its parts, a bounce with its report. */
-  onCommitted({ id, before, after }: Entry): void {
+  onCommitted({ before, after }: Entry): void {
     const mail = after as MailRecord | undefined;
     if (mail === undefined) return;
     if (mail.state === "split") this.#checkSplit(mail);
     if (before === undefined) return;
     const was = before as unknown as MailRecord;
-    mail.recipients.forEach(({ address, outcome }, index) => {
+    mail.recipients.forEach(({ address, outcome, report }, index) => {
       if (outcome !== "bounced" || was.recipients[index]?.outcome === "bounced") return;
-      if (!this.#isReported(id, address)) this.#broken(id, `${address} bounced, unreported`);
+      this.#checkReport(mail, address, report);
     });
+  }
+
+  /** I12: the sender of a bounce is told, if it is not forged. */
+  #checkReport(mail: MailRecord, address: string, report: "none" | undefined): void {
+    const { _id: id } = mail;
+    const isDue = !isFromStrangers(mail) || isHonest(mail);
+    const isReported = this.#isReported(id, address);
+    if (report !== "none" && !isReported) this.#broken(id, `${address} bounced, unreported`);
+    const isExcused = !isDue || this.#world.dnsWasSilent;
+    if (report === "none" && !isExcused) {
+      this.#broken(id, `nobody was told of ${address}, though its sender is known`, "I12");
+    }
+    if (isReported && !isDue) {
+      this.#broken(id, `a forged sender was told of ${address}`, "I12");
+    }
   }
 
   #checkSplit(parent: MailRecord): void {
@@ -112,7 +130,7 @@ export class Conservation {
     }
   }
 
-  #broken(mailId: string, text: string): void {
-    this.#world.violate({ invariant: "I1", mailId, text });
+  #broken(mailId: string, text: string, invariant = "I1"): void {
+    this.#world.violate({ invariant, mailId, text });
   }
 }

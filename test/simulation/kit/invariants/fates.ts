@@ -1,3 +1,4 @@
+import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import { checkKinds } from "@rs-agent/shared/mail/verdict.ts";
 import type { World } from "../world.ts";
@@ -51,7 +52,9 @@ export class Fates {
     const isCancelled = history.some(({ event }) => event === "cancelled");
     const alive = this.#whyNotAlive(mail, outcome);
     if (alive !== undefined) return alive;
-    const isRefused = this.#deliveries.isRefused(mail, address) || isExpired(mail);
+    // I12: what strangers sent in does not fail because its time alone is over.
+    const isOver = isExpired(mail) && !isFromStrangers(mail);
+    const isRefused = this.#deliveries.isRefused(mail, address) || isOver;
     switch (outcome) {
       case "sent":
         return address.startsWith("refused@") ? "the hop refuses it" : undefined;

@@ -11,7 +11,7 @@ import { Works } from "./works.ts";
 
 /** A promise of DESIGN.md that was broken. */
 export interface Violation {
-  /** `I1` … `I10`; `poison`, `fate`, or `bug` for an error that nobody handles. */
+  /** `I1` … `I12`; `poison`, `fate`, or `bug` for an error that nobody handles. */
   invariant: string;
   mailId: string | undefined;
   text: string;
