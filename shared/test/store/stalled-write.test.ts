@@ -1,5 +1,6 @@
 import { expect, it, onTestFinished, vi } from "vitest";
 import { RetryableError } from "../../src/errors.ts";
+import { machineMs } from "../../../test/support/machine.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { openStore, useDatabase } from "./test-database.ts";
 
@@ -12,7 +13,7 @@ it.each([
   "%s: a database that stands still while it is sent them holds up nothing for ever",
   async (_, bytes) => {
     const proxy = await startMongoDbProxy(database().uri);
-    const uri = `${proxy.uri}&serverSelectionTimeoutMS=1500&socketTimeoutMS=1000`;
+    const uri = `${proxy.uri}&serverSelectionTimeoutMS=1500&socketTimeoutMS=${machineMs(1_000)}`;
     const store = await openStore(uri, database().name);
     onTestFinished(async () => {
       await store.close();
