@@ -177,11 +177,10 @@ describe("a worker that dies over a mail", () => {
     const { value } = await dispatcher();
     const begun = Promise.withResolvers<void>();
     const worker = bench.worker("virus", {
-      handle: (_task, _mail, { signal }) => {
+      handle: () => {
         begun.resolve();
-        return new Promise((_, reject) => {
-          signal.addEventListener("abort", () => reject(new Error("closed")));
-        });
+        // Without an answer to its end: one that it got out in time would be no strike.
+        return new Promise(() => undefined);
       },
     });
     await bench.mail();

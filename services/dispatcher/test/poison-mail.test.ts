@@ -10,7 +10,7 @@ const virusOnly = `
 default:
   spam: off
 ${tenant}`;
-const deadOwner = { owner: "dispatcher that dies", leaseMs: 300 };
+const deadOwner = { owner: "dispatcher that dies", leaseMs: Number(machineMs(300)) };
 
 /** Claims all that waits as a dispatcher does that is killed with it, so many times. */
 async function claimAndDie({ database }: Bench, mails: number, times: number): Promise<void> {
