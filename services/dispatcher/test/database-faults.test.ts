@@ -74,8 +74,10 @@ describe("what a worker has found while the database is away", () => {
     await ready(ids);
     expectAskedOnce(ids);
     expect((await bench.get(ids[0])).claims).toBe(1);
-    const ofPresence = said.filter((line) => line.startsWith("the database is"));
-    expect(ofPresence).toEqual(["the database is away, mail waits", "the database is back"]);
+    await vi.waitFor(() => {
+      const ofPresence = said.filter((line) => line.startsWith("the database is"));
+      expect(ofPresence).toEqual(["the database is away, mail waits", "the database is back"]);
+    });
   });
 });
 
