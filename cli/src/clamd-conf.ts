@@ -16,10 +16,13 @@ export interface ClamdConf {
   text: string;
 }
 
-/** The configuration of a clamd on this host, where it lies in a usual place. */
-export async function clamdConfOf(address: ClamdAddress): Promise<ClamdConf | undefined> {
+/** The configuration of a clamd on this host, where it lies in a usual place or in this one. */
+export async function clamdConfOf(
+  address: ClamdAddress,
+  place?: string,
+): Promise<ClamdConf | undefined> {
   if (!isOnThisHost(address)) return undefined;
-  for (const file of usualFiles) {
+  for (const file of [...(place === undefined ? [] : [place]), ...usualFiles]) {
     const text = await readFile(file, "utf8").catch(() => undefined);
     if (text !== undefined && listensAt(optionsIn(text), address)) return { file, text };
   }

@@ -1,5 +1,5 @@
 import { rsAgent } from "./called-as.ts";
-import type { Diagnosis } from "./commands/doctor.ts";
+import type { Diagnosis } from "./doctor/diagnosis.ts";
 import { optionsIn, type ClamdConf } from "./clamd-conf.ts";
 
 /** clamd.conf(5) of ClamAV 1.0 to 1.4. */
@@ -15,7 +15,13 @@ export function diagnoseLimits(config: ClamdConf | undefined): Diagnosis {
   const part = "clamd limits";
   if (config === undefined) {
     const found = "whether MaxFileSize leaves a hole is not known: no clamd.conf of it here";
-    return { part, ok: true, found, advice: `on its host: ${rsAgent} doctor --clamd-conf FILE` };
+    return {
+      part,
+      ok: true,
+      unknown: true,
+      found,
+      advice: `on its host: ${rsAgent} doctor --clamd-conf FILE`,
+    };
   }
   const options = optionsIn(config.text);
   const [file, scan] = (["MaxFileSize", "MaxScanSize"] as const).map((name) => {

@@ -3,7 +3,7 @@ import { freemem } from "node:os";
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
 import { isOnThisHost, isYes, optionsIn, type ClamdConf } from "./clamd-conf.ts";
-import type { Diagnosis } from "./commands/doctor.ts";
+import type { Diagnosis } from "./doctor/diagnosis.ts";
 import { bytes } from "./terminal.ts";
 
 /**
@@ -47,7 +47,13 @@ export function diagnoseReload(facts: ReloadFacts): Diagnosis {
   if (concurrent === undefined) {
     const found =
       "whether it scans while it loads signatures is not known: no clamd.conf of it here";
-    return { part, ok: true, found, advice: `on its host: ${rsAgent} doctor --clamd-conf FILE` };
+    return {
+      part,
+      ok: true,
+      unknown: true,
+      found,
+      advice: `on its host: ${rsAgent} doctor --clamd-conf FILE`,
+    };
   }
   if (!concurrent) {
     const room = needed === "" ? "" : `: loading then takes ${needed} more for a while`;

@@ -85,5 +85,6 @@ export function indented(text: string, margin = 4): string {
 export function bytes(size: number): string {
   if (size < 1024) return `${String(size)} B`;
   if (size < 1024 * 1024) return `${(size / 1024).toFixed(1)} KB`;
-  return `${(size / 1024 / 1024).toFixed(1)} MB`;
+  if (size < 10 * 1024 ** 3) return `${(size / 1024 ** 2).toFixed(1)} MB`;
+  return `${(size / 1024 ** 3).toFixed(1)} GB`;
 }

@@ -3,10 +3,10 @@ import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/
 import { listensAt, optionsIn } from "../src/clamd-conf.ts";
 import { diagnoseLimits } from "../src/clamd-limits.ts";
 import { diagnoseReload, signatureBytesIn } from "../src/clamd-reload.ts";
-import type { Diagnosis } from "../src/commands/doctor.ts";
+import type { Diagnosis } from "../src/doctor/diagnosis.ts";
 import { http, reply, startFakeRspamd } from "../../services/spam-worker/test/fake-rspamd.ts";
 import { startFakeClamd } from "../../services/av-worker/test/fake-clamd.ts";
-import { runCli, useCli } from "./run-cli.ts";
+import { anotherDatabase, runCli, useCli } from "./run-cli.ts";
 
 const cli = useCli();
 
@@ -115,6 +115,20 @@ test("everything well is exit code 0", async () => {
   expect(code).toBe(0);
 });
 
+test("a wrong setting is named as one, and no database is blamed", async () => {
+  const { parts } = await diagnose("--dns", "nowhere");
+  expect(parts.get("database")).toMatchObject({ ok: false, advice: "put this right" });
+  expect(parts.get("database")?.found).toMatch(/must be addresses such as .*DNS_SERVERS/s);
+});
+
+test("a tenant without a domain lets no mail in", async () => {
+  const env = anotherDatabase();
+  const file = { "p.yaml": "tenants: { t: { networks: [192.0.2.0/24] } }" };
+  await runCli(["policy", "apply", "p.yaml"], env, file);
+  const { out } = await runCli(["doctor"], env);
+  expect(out).toMatch(/^policy +NOT WELL: 1 document, revision 1$/m);
+});
+
 test("warns of a clamd.conf by which clamd stands still while it loads, and of nothing unknown", async () => {
   const conf = (text: string) => ({ "clamd.conf": text });
   const args = ["doctor", "--clamd", inject("clamd")];
@@ -129,7 +143,9 @@ test("warns of a clamd.conf by which clamd stands still while it loads, and of n
   expect(await of(named, "#ConcurrentDatabaseReload no\n")).toContain(
     "ok: ConcurrentDatabaseReload yes by clamd.conf",
   );
-  expect(await of(args)).toContain("ok: whether it scans while it loads signatures is not known");
+  expect(await of(args)).toContain(
+    "NOT KNOWN: whether it scans while it loads signatures is not known",
+  );
 });
 
 test("warns where memory is short for signatures beside the old ones", () => {

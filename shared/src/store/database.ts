@@ -1,4 +1,4 @@
-import { MongoServerError, type Document, type MongoClient } from "mongodb";
+import { MongoServerError, type Db, type Document, type MongoClient } from "mongodb";
 import type { Clock } from "../clock.ts";
 import { TerminalError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
@@ -29,9 +29,16 @@ export interface Database {
   readonly clock: DatabaseClock;
   /** Which server, version, replica set and hosts, without credentials. */
   readonly server: string;
+  /** The disk that it writes to; undefined: the server does not tell. */
+  disk(): Promise<Disk | undefined>;
   /** One round trip. @throws RetryableError STORE_UNREACHABLE */
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface Disk {
+  freeBytes: number;
+  totalBytes: number;
 }
 
 export interface DatabaseOptions {
@@ -66,6 +73,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       ...createStores({ client, name: options.db, clock, log, lingerMs }),
       clock,
       server,
+      disk: () => reach(() => diskUnder(client.db(options.db, durable))),
       ping: () =>
         reach(async () => {
           await admin.command({ ping: 1 });
@@ -105,6 +113,13 @@ export function createStores(deps: {
     controls: createControlStore(db, clock),
     retention: createRetention({ db, clock, log }),
   };
+}
+
+/** By `dbStats`, which on a sharded cluster tells of shards, and on look-alikes of nothing. */
+async function diskUnder(db: Db): Promise<Disk | undefined> {
+  const { fsUsedSize: used, fsTotalSize: total }: Document = await db.command({ dbStats: 1 });
+  if (typeof used !== "number" || typeof total !== "number") return undefined;
+  return { freeBytes: total - used, totalBytes: total };
 }
 
 async function describeServer(client: MongoClient, uri: string): Promise<string> {

@@ -41,6 +41,7 @@ export async function openVirtualDatabase(
     ...createStores({ client, name: databaseName, clock, log, lingerMs: 2 }),
     clock,
     server: "a simulated replica set",
+    disk: () => Promise.resolve(undefined),
     ping: () => Promise.resolve(),
     close: () => {
       close();

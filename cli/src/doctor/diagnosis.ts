@@ -1,0 +1,28 @@
+import { field } from "../terminal.ts";
+
+/** One dependency: reached or not, and what to do. */
+export interface Diagnosis {
+  part: string;
+  ok: boolean;
+  /** It works, and may cost something some day. */
+  warning?: true;
+  /** It cannot be seen from here. */
+  unknown?: true;
+  /** What was found. */
+  found: string;
+  /** What to do, where it is not well. */
+  advice?: string;
+  /** What belongs to the advice and is to be copied, unbroken. */
+  copy?: string;
+}
+
+/** For a terminal of 80 columns. */
+export function diagnosisText({ part, ok, warning, unknown, ...told }: Diagnosis): string {
+  const { found, advice, copy } = told;
+  const word = !ok ? "NOT WELL" : warning ? "WARNING" : unknown ? "NOT KNOWN" : "ok";
+  return [
+    field(part, `${word}: ${found}`, 16),
+    ...(advice === undefined ? [] : [field("", `→ ${advice}`, 16)]),
+    ...(copy === undefined ? [] : [copy]),
+  ].join("\n");
+}

@@ -1,0 +1,73 @@
+import { clamavCli, rsAgent } from "../called-as.ts";
+import { engineText } from "../explain.ts";
+import { isAble, type SeenSystem } from "../seen-system.ts";
+import type { Diagnosis } from "./diagnosis.ts";
+
+/** The services by what they report, and what persons have paused. */
+export function diagnoseServices(system: SeenSystem): Diagnosis[] {
+  return [
+    ...services.map((service) => diagnoseService(service, system)),
+    ...workers.map((worker) => diagnoseWorker(worker, system)),
+    ...system.paused.map(({ step, by }) => ({
+      part: step,
+      ok: false,
+      found: `paused by ${by}`,
+      advice: `${rsAgent} resume ${step}`,
+    })),
+  ];
+}
+
+const services = [
+  { name: "ingest", means: "no mail is taken in by SMTP" },
+  { name: "dispatcher", means: "nothing is checked; mail waits" },
+  { name: "relay", means: "nothing is sent; mail waits" },
+] as const;
+
+function diagnoseService(
+  { name, means }: (typeof services)[number],
+  { services: running }: SeenSystem,
+): Diagnosis {
+  const ids = running.filter(({ service }) => service === name).map(({ id }) => id);
+  if (ids.length > 0) return { part: name, ok: true, found: ids.join(", ") };
+  const advice = `start services/${name}/src/main.ts with this MONGODB_URI and MONGODB_DB; until then ${means}`;
+  return { part: name, ok: false, found: "not heard of in the last 10 s", advice };
+}
+
+const engineAdvice = {
+  virus: `; ${clamavCli} --host HOST --port PORT ping asks its clamd`,
+  spam: `; ${rsAgent} doctor --spamd HOST:PORT (or --rspamd) asks its engine`,
+  enrich: "",
+} as const;
+
+const workers = [
+  { name: "av-worker", kind: "virus" },
+  { name: "spam-worker", kind: "spam" },
+  { name: "enricher", kind: "enrich" },
+] as const;
+
+function diagnoseWorker(
+  { name, kind }: (typeof workers)[number],
+  { workers: known, services: running }: SeenSystem,
+): Diagnosis {
+  const own = known.filter((worker) => worker.kind === kind);
+  const able = own.filter(isAble);
+  if (able.length > 0) {
+    const found = able.map(({ id, engine }) => `${id} (${engineText(engine ?? undefined)})`);
+    return { part: name, ok: true, found: found.join(", ") };
+  }
+  const [first] = own;
+  if (first !== undefined) {
+    const found = `${first.id}: ${first.unable ?? first.state}`;
+    return {
+      part: name,
+      ok: false,
+      found,
+      advice: `see the log of ${first.id}${engineAdvice[kind]}`,
+    };
+  }
+  const isDispatched = running.some(({ service }) => service === "dispatcher");
+  const advice = isDispatched
+    ? `start services/${name}/src/main.ts with BUS_DISPATCHERS set to the dispatcher's result socket`
+    : "workers are seen through a dispatcher: start that first";
+  return { part: name, ok: false, found: "known to no dispatcher", advice };
+}
