@@ -269,7 +269,7 @@ export function demandState(mail: MailRecord, states: readonly MailState[], what
   const [last = "", ...others] = [...states].reverse();
   const list = others.length === 0 ? last : `${others.reverse().join(", ")} or ${last}`;
   const way = isNoMail(mail) ? undefined : ways[mail.state];
-  const hint = way === undefined ? "" : `; see ${way}`;
+  const hint = way === undefined ? "" : `; see ${way} ${mail._id}`;
   throw refused(mail, `only mail that is ${list} can ${what}${hint}`);
 }
 
