@@ -9,7 +9,7 @@ export function useWholeSystem(
   beforeAll(async () => {
     opened = await openWholeSystem(typeof options === "function" ? await options() : options);
   });
-  afterAll(() => opened?.close(), 60_000);
+  afterAll(() => opened?.close());
   return () => {
     if (opened === undefined) throw new Error("the system is not started yet");
     return opened;

@@ -100,7 +100,8 @@ async function openParts() {
   const uri = mongodbUri();
   const name = `e2e_${randomBytes(5).toString("hex")}`;
   const log = createSilentLogger();
-  const database = await openDatabase({ uri, db: name, clock: systemClock, log });
+  // The server may still be busy with what the block before has left.
+  const database = await vi.waitFor(() => openDatabase({ uri, db: name, clock: systemClock, log }));
   const client = new MongoClient(uri, { promoteBuffers: true });
   const delivered: DeliveredMail[] = [];
   const nextHop = await startMaildirServer({
