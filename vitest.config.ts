@@ -1,9 +1,11 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/set-up/longest-first.ts";
 
 export default defineConfig({
   test: {
     include: ["**/test/**/*.test.ts"],
+    sequence: { sequencer: LongestFirst },
     globalSetup: ["test/set-up/servers.ts"],
     setupFiles: ["test/set-up/properties.ts", "test/set-up/patience.ts", "test/set-up/clean-up.ts"],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],

@@ -1,0 +1,26 @@
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** Files that take minutes, mostly of waiting, the longest first. Begun last they would go on alone at the end. */
+const longest = [
+  "test/simulation/simulation.test.ts",
+  "chaos/test/chaos.test.ts",
+  "services/dispatcher/test/poison-mail.test.ts",
+  "test/engines-away.test.ts",
+  "test/drain.test.ts",
+  "services/relay/test/poison-mail.test.ts",
+  "services/dispatcher/test/poison-record.test.ts",
+  "start/test/start.test.ts",
+  "test/flood.test.ts",
+  "test/kill-smoke.test.ts",
+];
+
+/** The order of test files; those that nobody named stand in vitest's own. */
+export class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification) => {
+      const at = longest.findIndex((file) => moduleId.endsWith(`/${file}`));
+      return at < 0 ? longest.length : at;
+    };
+    return (await super.sort(files)).toSorted((one, other) => place(one) - place(other));
+  }
+}
