@@ -118,7 +118,8 @@ export function createStores(deps: {
 /** By `dbStats`, which on a sharded cluster tells of shards, and on look-alikes of nothing. */
 async function diskUnder(db: Db): Promise<Disk | undefined> {
   const { fsUsedSize: used, fsTotalSize: total }: Document = await db.command({ dbStats: 1 });
-  if (typeof used !== "number" || typeof total !== "number") return undefined;
+  // SecantusDB's Rust server says 0 of both: it does not know either.
+  if (typeof used !== "number" || typeof total !== "number" || total === 0) return undefined;
   return { freeBytes: total - used, totalBytes: total };
 }
 
