@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { rsAgent } from "./called-as.ts";
+import type { Diagnosis } from "./doctor/diagnosis.ts";
 
 /** Where distributions put it: Debian, Alpine and Arch; Fedora; openSUSE; FreeBSD and Homebrew. */
 const usualFiles = [
@@ -45,6 +47,13 @@ export function isOnThisHost(address: ClamdAddress): boolean {
   if (address.kind === "unix" || address.host === "localhost") return true;
   const { host } = address;
   return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+/** What only a clamd.conf tells, where none of this clamd lies here. */
+export function withoutConf(part: string, what: string): Diagnosis {
+  const found = `${what} is not known: no clamd.conf of it here`;
+  const advice = `on its host: ${rsAgent} doctor --clamd-conf FILE`;
+  return { part, ok: true, unknown: true, found, advice };
 }
 
 /** clamd.conf(5): BOOL. */

@@ -1,6 +1,5 @@
-import { rsAgent } from "./called-as.ts";
 import type { Diagnosis } from "./doctor/diagnosis.ts";
-import { optionsIn, type ClamdConf } from "./clamd-conf.ts";
+import { optionsIn, withoutConf, type ClamdConf } from "./clamd-conf.ts";
 
 /** clamd.conf(5) of ClamAV 1.0 to 1.4. */
 const defaults = { MaxFileSize: "100M", MaxScanSize: "400M" } as const;
@@ -14,14 +13,7 @@ const units: Readonly<Record<string, number>> = { "": 1, k: 1024, m: 1024 ** 2 }
 export function diagnoseLimits(config: ClamdConf | undefined): Diagnosis {
   const part = "clamd limits";
   if (config === undefined) {
-    const found = "whether MaxFileSize leaves a hole is not known: no clamd.conf of it here";
-    return {
-      part,
-      ok: true,
-      unknown: true,
-      found,
-      advice: `on its host: ${rsAgent} doctor --clamd-conf FILE`,
-    };
+    return withoutConf(part, "whether MaxFileSize leaves a hole");
   }
   const options = optionsIn(config.text);
   const [file, scan] = (["MaxFileSize", "MaxScanSize"] as const).map((name) => {

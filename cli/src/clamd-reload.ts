@@ -1,8 +1,7 @@
-import { rsAgent } from "./called-as.ts";
 import { freemem } from "node:os";
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
-import { isOnThisHost, isYes, optionsIn, type ClamdConf } from "./clamd-conf.ts";
+import { isOnThisHost, isYes, optionsIn, withoutConf, type ClamdConf } from "./clamd-conf.ts";
 import type { Diagnosis } from "./doctor/diagnosis.ts";
 import { bytes } from "./terminal.ts";
 
@@ -45,15 +44,7 @@ export function diagnoseReload(facts: ReloadFacts): Diagnosis {
   const part = "clamd reload";
   const needed = signatureBytes === undefined ? "" : bytes(signatureBytes);
   if (concurrent === undefined) {
-    const found =
-      "whether it scans while it loads signatures is not known: no clamd.conf of it here";
-    return {
-      part,
-      ok: true,
-      unknown: true,
-      found,
-      advice: `on its host: ${rsAgent} doctor --clamd-conf FILE`,
-    };
+    return withoutConf(part, "whether it scans while it loads signatures");
   }
   if (!concurrent) {
     const room = needed === "" ? "" : `: loading then takes ${needed} more for a while`;
