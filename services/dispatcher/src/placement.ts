@@ -2,10 +2,13 @@ import type { WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import { kindOf, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { HeldMail } from "./held-mail.ts";
+import { mustBeAlone } from "./results.ts";
 
 /** One held mail that waits for a worker's credit. */
 interface Waiting {
   readonly held: HeldMail;
+  /** It goes to a worker that has nothing else, and needs no credit beside others. */
+  readonly isSuspect: boolean;
   readonly sinceMs: number;
   loading: boolean;
 }
@@ -33,7 +36,7 @@ export interface Placement {
   poke(kind: TaskKind): void;
   /** Tasks of this lane that could be placed beyond those that wait already, and `ahead` to wait. */
   room(lane: Lane, ahead?: number): number;
-  /** Gives back what has waited too long. Called by a timer. */
+  /** Gives back what has waited too long, and tries the others again. Called by a timer. */
   expire(): void;
   /** How many wait for each kind. */
   waiting(kind: TaskKind): number;
@@ -42,13 +45,20 @@ export interface Placement {
 export function createPlacement(deps: PlacementDeps): Placement {
   const queues = new Map<Lane, Set<Waiting>>(lanes.map((lane) => [lane, new Set()]));
   const queueOf = (lane: Lane) => queues.get(lane) ?? new Set<Waiting>();
+  /** Those of a queue that are suspects. */
+  const suspects = new Map<Lane, Set<Waiting>>(lanes.map((lane) => [lane, new Set()]));
+  const suspectsOf = (lane: Lane) => suspects.get(lane) ?? new Set<Waiting>();
+  const remove = (lane: Lane, entry: Waiting) => {
+    suspectsOf(lane).delete(entry);
+    return queueOf(lane).delete(entry);
+  };
   const creditOf = (lane: Lane) => (deps.isPaused(kindOf(lane)) ? 0 : deps.pool.free(lane).tasks);
 
   const place = (lane: Lane, entry: Waiting): boolean => {
     const kind = kindOf(lane);
-    if (!deps.isOurs(entry.held)) return queueOf(lane).delete(entry);
+    if (!deps.isOurs(entry.held)) return remove(lane, entry);
     if (entry.held.raw !== undefined || entry.held.spoolPath !== undefined) {
-      if (deps.send(entry.held, kind)) return queueOf(lane).delete(entry);
+      if (deps.send(entry.held, kind)) return remove(lane, entry);
       return false;
     }
     if (entry.loading) return false;
@@ -59,18 +69,25 @@ export function createPlacement(deps: PlacementDeps): Placement {
         if (loaded) poke(kind);
       },
       (error: unknown) => {
-        queueOf(lane).delete(entry);
+        remove(lane, entry);
         deps.onError(entry.held, error);
       },
     );
     return false;
   };
 
+  /** One that is not placed keeps a worker for itself; the next one would keep the same. */
+  const pokeSuspects = (lane: Lane) => {
+    if (deps.isPaused(kindOf(lane))) return;
+    for (const entry of suspectsOf(lane)) if (!place(lane, entry)) return;
+  };
   const pokeLane = (lane: Lane) => {
     if (queueOf(lane).size === 0) return;
+    pokeSuspects(lane);
     let credit = creditOf(lane);
     for (const entry of queueOf(lane)) {
       if (credit <= 0) return;
+      if (entry.isSuspect) continue;
       place(lane, entry);
       credit -= 1;
     }
@@ -96,7 +113,10 @@ export function createPlacement(deps: PlacementDeps): Placement {
 
   return {
     enqueue(held, lane) {
-      queueOf(lane).add({ held, sinceMs: deps.monotonicMs(), loading: false });
+      const isSuspect = mustBeAlone(held.mail);
+      const entry = { held, isSuspect, sinceMs: deps.monotonicMs(), loading: false };
+      queueOf(lane).add(entry);
+      if (isSuspect) suspectsOf(lane).add(entry);
       pokeLane(lane);
     },
     poke,
@@ -107,9 +127,10 @@ export function createPlacement(deps: PlacementDeps): Placement {
       for (const lane of lanes) {
         for (const entry of queueOf(lane)) {
           if (entry.sinceMs > before) break;
-          queueOf(lane).delete(entry);
+          remove(lane, entry);
           if (!entry.held.over) deps.giveBack(entry.held, lane);
         }
+        pokeLane(lane);
       }
     },
     waiting: (kind) => lanesOf(kind).reduce((sum, lane) => sum + queueOf(lane).size, 0),

@@ -1,6 +1,6 @@
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
-import type { BodyRef, Enriched } from "@rs-agent/shared/mail/record.ts";
+import type { BodyRef, Enriched, MailRecord } from "@rs-agent/shared/mail/record.ts";
 import {
   isTransient,
   type CheckKind,
@@ -27,7 +27,12 @@ export interface ResultDeps extends MailFlowDeps {
 type EnrichResult = Extract<ResultHead, { task: "enrich" }>;
 
 /** With so many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
-export const strikesBeforeAlone = 2;
+const strikesBeforeAlone = 2;
+
+export function mustBeAlone({ strikes = 0 }: MailRecord): boolean {
+  return strikes >= strikesBeforeAlone;
+}
+
 /**
  * Workers that died before they had begun a mail are no strike: it merely waited there. But a mail may
  * also kill as soon as it is received; so many in a row count as one.

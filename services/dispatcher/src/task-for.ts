@@ -3,7 +3,7 @@ import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { DispatcherConfig } from "./config.ts";
 import type { HeldMail } from "./held-mail.ts";
-import { strikesBeforeAlone } from "./results.ts";
+import { mustBeAlone } from "./results.ts";
 
 type Deadlines = Pick<DispatcherConfig, "TASK_DEADLINE_MS" | "TASK_DEADLINE_PER_MB_MS">;
 
@@ -31,6 +31,6 @@ export function taskFor(held: HeldMail, kind: TaskKind, deadlines: Deadlines): T
     settings,
     settingsHash,
     ...(kind === "enrich" ? { verdicts: mail.verdicts, disposition: held.disposition } : {}),
-    ...((mail.strikes ?? 0) >= strikesBeforeAlone ? { alone: true } : {}),
+    ...(mustBeAlone(mail) ? { alone: true } : {}),
   };
 }

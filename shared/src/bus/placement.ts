@@ -15,8 +15,10 @@ export interface Placeable {
   aloneOut: boolean;
   /** When it got its last task, in monotonic milliseconds; -Infinity: none yet. */
   placedAtMs: number;
-  /** Such a task waits for this worker: it gets nothing until it has nothing. */
+  /** Such a task waits for this worker: it gets nothing else. */
   kept: boolean;
+  /** No other dispatcher's task is there, or can come. */
+  isSole: boolean;
   spools: readonly string[];
 }
 
@@ -30,8 +32,7 @@ export interface Wish {
 
 /** What a worker still takes now; never below zero. */
 export function freeCredit(worker: Placeable): Credit {
-  const isClosed = worker.aloneOut || (worker.kept && worker.outstanding.tasks > 0);
-  if (!worker.takesTasks || isClosed) return { tasks: 0, bytes: 0 };
+  if (!worker.takesTasks || worker.aloneOut || worker.kept) return { tasks: 0, bytes: 0 };
   return {
     tasks: Math.max(0, worker.grant.tasks - worker.outstanding.tasks),
     bytes: Math.max(0, worker.grant.bytes - worker.outstanding.bytes),
@@ -40,11 +41,11 @@ export function freeCredit(worker: Placeable): Credit {
 
 /** Whether a worker may get this task now. An idle one takes a task of any size. */
 export function fits(worker: Placeable, wish: Wish): boolean {
+  const idle = worker.outstanding.tasks === 0;
+  if (!sees(worker, wish)) return false;
+  if (wish.alone) return idle && worker.isSole && isOpen(worker);
   const free = freeCredit(worker);
   if (free.tasks < 1) return false;
-  const idle = worker.outstanding.tasks === 0;
-  if (wish.alone && !idle) return false;
-  if (!sees(worker, wish)) return false;
   if (wish.bytes > bigFrameBytes && worker.bigFrameOut) return false;
   return idle || wish.bytes <= free.bytes;
 }
@@ -72,11 +73,15 @@ export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wi
 export function chooseToKeep<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
   let best: W | undefined;
   for (const worker of workers) {
-    if (!worker.takesTasks || worker.aloneOut || !sees(worker, wish)) continue;
+    if (!isOpen(worker) || worker.aloneOut || !sees(worker, wish)) continue;
     if (worker.kept) return worker;
     if (best === undefined || worker.outstanding.tasks < best.outstanding.tasks) best = worker;
   }
   return best;
+}
+
+function isOpen({ takesTasks, grant }: Placeable): boolean {
+  return takesTasks && grant.tasks > 0;
 }
 
 function sees({ spools }: Placeable, { spoolId }: Wish): boolean {

@@ -8,13 +8,12 @@ import type { LostReason, LostTask, MailToPlace, Outstanding, TaskToPlace } from
 import type { BusProtection } from "./protection.ts";
 import { PushSender } from "./push-sender.ts";
 import type { BusTiming } from "./timing.ts";
+import { SoleUse } from "./sole-use.ts";
 import type { Credit, HeartbeatHead, ReadyHead } from "./wire.ts";
 import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
 /** How long a last word may still be delivered after the session's end. */
 const lastWordMs = 1_000;
-/** A worker is kept for a task so long after that was tried last. */
-const keptMs = 5_000;
 
 export interface PoolSessionOptions {
   ready: ReadyHead;
@@ -56,6 +55,7 @@ export class PoolSession implements Placeable {
   closed: Promise<void> = Promise.resolve();
   readonly #options: PoolSessionOptions;
   readonly #sender: PushSender;
+  readonly #soleUse: SoleUse;
   /** In the order of their sequence numbers. */
   readonly #tasks = new Map<string, Outstanding>();
   #heard = false;
@@ -70,7 +70,6 @@ export class PoolSession implements Placeable {
   #seen = 0;
   #lastHeardMs: number;
   #busyUntilMs = -Infinity;
-  #keptUntilMs = -Infinity;
   #refusal: string | undefined;
 
   constructor(options: PoolSessionOptions) {
@@ -83,6 +82,7 @@ export class PoolSession implements Placeable {
     this.engine = ready.engine;
     this.spools = ready.spools;
     this.#lastHeardMs = options.clock.monotonicMs();
+    this.#soleUse = new SoleUse(() => options.clock.monotonicMs());
     this.#sender = new PushSender({
       endpoint: ready.mailbox,
       protection: options.protection,
@@ -156,18 +156,22 @@ export class PoolSession implements Placeable {
     this.outstanding.bytes += out.bytes;
     this.aloneOut = task.alone === true;
     this.placedAtMs = sentAtMs;
-    this.#keptUntilMs = -Infinity;
+    this.#soleUse.use();
     if (out.bytes > bigFrameBytes) this.#bigSequence = sequence;
     return taskId;
   }
 
   get kept(): boolean {
-    return this.#options.clock.monotonicMs() < this.#keptUntilMs;
+    return this.#soleUse.isWanted;
   }
 
-  /** A task that tolerates no other waits; whoever has it asks again, or has gone. */
+  get isSole(): boolean {
+    return this.#soleUse.isGranted;
+  }
+
+  /** A task that tolerates no other waits for this worker. */
   keep(): void {
-    this.#keptUntilMs = this.#options.clock.monotonicMs() + keptMs;
+    if (this.#soleUse.want()) this.beat();
   }
 
   /** Any frame of this session is a sign of life. */
@@ -179,6 +183,8 @@ export class PoolSession implements Placeable {
   update(head: HeartbeatHead): boolean {
     const before = freeCredit(this);
     const couldBig = !this.bigFrameOut;
+    const wasSole = this.isSole;
+    const hadCredit = this.grant.tasks > 0;
     if (!this.#heard) this.#options.onProven(this);
     this.#heard = true;
     if (head.credit !== undefined) this.grant = head.credit;
@@ -188,10 +194,12 @@ export class PoolSession implements Placeable {
     this.#busyUntilMs = this.#busyUntil(head.busyUntil);
     if (head.lastSeen !== undefined) this.#seen = Math.max(this.#seen, head.lastSeen);
     if (head.lastDone !== undefined) this.#passBy(head.lastDone);
+    this.#soleUse.update(head, head.lastSeen === this.#sequence);
+    // Another dispatcher may wait for us to have seen that.
+    if (hadCredit && this.grant.tasks === 0) this.beat();
     const after = freeCredit(this);
-    return (
-      after.tasks > before.tasks || after.bytes > before.bytes || couldBig === this.bigFrameOut
-    );
+    const hasMore = after.tasks > before.tasks || after.bytes > before.bytes;
+    return hasMore || couldBig === this.bigFrameOut || this.isSole !== wasSole;
   }
 
   task(taskId: string): Outstanding | undefined {
@@ -257,7 +265,8 @@ export class PoolSession implements Placeable {
       this.end("silent");
       return;
     }
-    this.#sender.send({ ...this.#common("heartbeat"), incarnation, link: ready.link });
+    const words = { incarnation, link: ready.link, ...this.#soleUse.words };
+    this.#sender.send({ ...this.#common("heartbeat"), ...words });
   }
 
   /** We stood still ourselves for so long: nobody's silence can be judged by it. */

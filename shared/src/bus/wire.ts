@@ -88,6 +88,14 @@ export const heartbeatHeadSchema = z.looseObject({
   lastDone: count.optional(),
   /** Epoch milliseconds until which silence is not death (long synchronous work). */
   busyUntil: z.number().optional(),
+  /** From a worker: the 1-based number of this heartbeat in the session. */
+  beat: z.number().int().positive().optional(),
+  /** From a dispatcher: the `beat` that it has taken in last, and so the credit that it goes by. */
+  heard: count.optional(),
+  /** From a dispatcher: a task with `alone` waits for this worker. */
+  wantsSole: z.boolean().optional(),
+  /** From a worker: no other dispatcher's task is here or can come, until one with `alone` has come. */
+  sole: z.boolean().optional(),
 });
 export type HeartbeatHead = z.infer<typeof heartbeatHeadSchema>;
 

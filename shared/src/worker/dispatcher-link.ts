@@ -106,6 +106,7 @@ export class DispatcherLink {
       this.#deps.onOpen(this);
     }
     this.#session.heard(nowMs);
+    this.#session.update(head);
   }
 
   /** Gives a head of this session to the socket. False: it cannot go out. */
@@ -127,8 +128,8 @@ export class DispatcherLink {
   }
 
   /** Sets the grant; a change is told at once. */
-  grant(credit: Credit): void {
-    if (this.#session?.setGrant(credit) === true) this.beat();
+  grant(credit: Credit, isSole: boolean): void {
+    if (this.#session?.setGrant(credit, isSole) === true) this.beat();
   }
 
   /** Tells the dispatcher how things are. */
@@ -137,9 +138,12 @@ export class DispatcherLink {
     if (session === undefined || this.#phase !== "open") return;
     const { incarnation, self, clock } = this.#deps;
     const { engine, spools, unable } = self();
+    session.beats += 1;
     this.send({
       ...this.#common("heartbeat", session),
       incarnation,
+      beat: session.beats,
+      ...(session.isSole ? { sole: true } : {}),
       credit: session.grant,
       lastSeen: session.lastSeen,
       lastDone: session.lastDone,

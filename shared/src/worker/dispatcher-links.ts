@@ -4,6 +4,8 @@ import { splitCredit } from "./credit-split.ts";
 import { DispatcherLink, type DispatcherLinkDeps } from "./dispatcher-link.ts";
 import type { WorkerSession } from "./worker-session.ts";
 
+const nothing: Credit = { tasks: 0, bytes: 0 };
+
 export interface DispatcherLinksDeps {
   clock: Clock;
   heartbeatMs: number;
@@ -22,6 +24,8 @@ export class DispatcherLinks {
   readonly #bySession = new Map<string, DispatcherLink>();
   #regrantWaits = false;
   #leaving = false;
+  /** Has the worker to itself, or will as soon as the others have nothing here. */
+  #sole: WorkerSession | undefined;
   #nextTickMs: number;
 
   constructor(deps: DispatcherLinksDeps) {
@@ -92,13 +96,42 @@ export class DispatcherLinks {
   }
 
   regrant(): void {
-    const nowMs = this.#deps.clock.monotonicMs();
-    const sessions = [...this.#bySession.entries()];
-    const busy = sessions.map(([, link]) => ({ busy: link.session?.isBusy(nowMs) ?? false }));
-    const shares = splitCredit(this.#deps.capacity(), busy);
-    for (const [place, [, link]] of sessions.entries()) {
-      link.grant(shares[place] ?? { tasks: 0, bytes: 0 });
+    const capacity = this.#deps.capacity();
+    this.#sole = capacity.tasks === 0 ? undefined : this.#chooseSole();
+    if (this.#sole !== undefined) {
+      this.#grantSole(this.#sole, capacity.bytes);
+      return;
     }
+    const nowMs = this.#deps.clock.monotonicMs();
+    const links = [...this.#bySession.values()];
+    const busy = links.map(({ session }) => ({ busy: session?.isBusy(nowMs) ?? false }));
+    const shares = splitCredit(capacity, busy);
+    for (const [place, link] of links.entries()) link.grant(shares[place] ?? nothing, false);
+  }
+
+  /** A task is answered. */
+  onAnswer(): void {
+    if (this.#sole !== undefined) this.regrantSoon();
+  }
+
+  /** Who has it now, until its task is answered; else who wants it, in turn. */
+  #chooseSole(): WorkerSession | undefined {
+    const sessions = [...this.#bySession.values()].flatMap(({ session }) => session ?? []);
+    const last = this.#sole === undefined ? -1 : sessions.indexOf(this.#sole);
+    const current = sessions[last];
+    if (current?.hasAlone === true || current?.wantsSole === true) return current;
+    const inTurn = [...sessions.slice(last + 1), ...sessions.slice(0, last + 1)];
+    return inTurn.find(({ wantsSole }) => wantsSole);
+  }
+
+  /** What kills as it comes in must not come from elsewhere: the others have seen that they have no credit. */
+  #grantSole(sole: WorkerSession, bytes: number): void {
+    const links = [...this.#bySession.values()];
+    for (const link of links) if (link.session !== sole) link.grant(nothing, false);
+    const others = links.flatMap(({ session }) => (session === sole ? [] : (session ?? [])));
+    const isFree = others.every(({ isTold, hasTasks }) => isTold && !hasTasks);
+    const link = this.#bySession.get(sole.id);
+    link?.grant({ tasks: 1, bytes }, isFree && !sole.hasAlone);
   }
 
   /** `done`: everything is answered. */

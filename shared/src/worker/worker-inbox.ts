@@ -72,8 +72,10 @@ export class WorkerInbox {
     const session = links.ofSession(sessionId)?.session;
     const greeted = session === undefined ? links.greetedBy(nonce) : undefined;
     if (greeted !== undefined) greeted.open(heartbeat.data);
-    else if (session?.dispatcherId === from) session.heard(clock.monotonicMs());
-    else return "session";
+    else if (session?.dispatcherId === from) {
+      session.heard(clock.monotonicMs());
+      if (session.update(heartbeat.data)) links.regrantSoon();
+    } else return "session";
     return undefined;
   }
 

@@ -12,6 +12,12 @@ export class WorkerSession {
   readonly dispatcherId: string;
   readonly dispatcherIncarnation: string;
   grant: Credit = { tasks: 0, bytes: 0 };
+  /** The dispatcher has been told that it has this worker to itself. */
+  isSole = false;
+  /** The dispatcher has a task that tolerates no other. */
+  wantsSole = false;
+  /** Heartbeats written so far. */
+  beats = 0;
   /** The dispatcher sends nothing new any more. */
   peerBye = false;
   lastSeen = 0;
@@ -25,6 +31,9 @@ export class WorkerSession {
   /** The largest grant of this session: a smaller one may still be on its way to the dispatcher. */
   readonly #limit: Credit = { tasks: 0, bytes: 0 };
   #lastTaskMs = -Infinity;
+  /** The heartbeat that tells the grant first, and the last that was taken in over there. */
+  #grantBeat = 1;
+  #heardBeat = 0;
 
   constructor(opening: HeartbeatHead, nowMs: number) {
     this.id = opening.session;
@@ -53,13 +62,44 @@ export class WorkerSession {
     this.lastHeardMs = nowMs;
   }
 
+  /** Takes over what the dispatcher's heartbeat says. True: the credit may have to be split anew. */
+  update({ heard = Infinity, wantsSole = false }: HeartbeatHead): boolean {
+    const wasTold = this.isTold;
+    const changes = wantsSole !== this.wantsSole;
+    this.#heardBeat = heard;
+    this.wantsSole = wantsSole;
+    return changes || this.isTold !== wasTold;
+  }
+
+  /**
+   * The dispatcher goes by the grant as it is: all that it sends from now on keeps to that. One that
+   * acknowledges no heartbeats is taken to.
+   */
+  get isTold(): boolean {
+    return this.#heardBeat >= this.#grantBeat;
+  }
+
+  get hasTasks(): boolean {
+    return this.#tasks.size > 0;
+  }
+
+  /** A task that tolerates no other is here. */
+  get hasAlone(): boolean {
+    for (const { head } of this.#tasks.values()) if (head.alone === true) return true;
+    return false;
+  }
+
   isBusy(nowMs: number): boolean {
     return this.#tasks.size > 0 || nowMs - this.#lastTaskMs < busyMs;
   }
 
   /** True if it is another grant than before. */
-  setGrant(credit: Credit): boolean {
-    if (credit.tasks === this.grant.tasks && credit.bytes === this.grant.bytes) return false;
+  setGrant(credit: Credit, isSole: boolean): boolean {
+    const isSame = credit.tasks === this.grant.tasks && credit.bytes === this.grant.bytes;
+    if (isSame && isSole === this.isSole) return false;
+    this.isSole = isSole;
+    if (isSame) return true;
+    this.#grantBeat = this.beats + 1;
     this.grant = credit;
     this.#limit.tasks = Math.max(this.#limit.tasks, credit.tasks);
     this.#limit.bytes = Math.max(this.#limit.bytes, credit.bytes);
@@ -84,6 +124,7 @@ export class WorkerSession {
     this.#byId.set(task.head.taskId, task);
     this.#bytes += bytesOf(task.head);
     this.#lastTaskMs = nowMs;
+    if (task.head.alone === true) this.wantsSole = false;
   }
 
   find(taskId: string): HeldTask | undefined {

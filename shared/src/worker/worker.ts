@@ -339,6 +339,7 @@ class Worker implements WorkerHandle {
     });
     if (invalid !== undefined) task.log.error({ invalid }, "handler's output is not on the wire");
     session.settle(task);
+    this.#links.onAnswer();
     const result = invalid === undefined ? answer.output.kind : "failed";
     this.#counts.answered.add({ kind: task.head.task, result });
     if (!link.send(head, body)) task.log.error("result does not fit into the send queue");

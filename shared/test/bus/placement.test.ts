@@ -18,6 +18,7 @@ function worker(parts: Partial<Placeable> = {}): Placeable {
     aloneOut: false,
     placedAtMs: -Infinity,
     kept: false,
+    isSole: false,
     spools: [],
     ...parts,
   };
@@ -59,16 +60,16 @@ test("disk-mode tasks go only to workers that see the spool", () => {
   expect(chooseWorker([worker()], wish)).toBeUndefined();
 });
 
-test("a task that must be alone goes to an idle worker, and nothing joins it", () => {
-  const busy = worker({ outstanding: { tasks: 1, bytes: 1 } });
-  const idle = worker();
+test("a task that must be alone goes to an idle worker that is ours alone, and nothing joins it", () => {
+  const busy = worker({ outstanding: { tasks: 1, bytes: 1 }, isSole: true });
+  const idle = worker({ isSole: true });
   const alone = { ...small, alone: true };
   expect(chooseWorker([busy, idle], alone)).toBe(idle);
-  expect(chooseWorker([busy], alone)).toBeUndefined();
+  expect(chooseWorker([busy, worker()], alone)).toBeUndefined();
   expect(fits(worker({ outstanding: { tasks: 1, bytes: 1 }, aloneOut: true }), small)).toBe(false);
 });
 
-test("with none idle, one is kept for it: that gets nothing until it has nothing", () => {
+test("with none free for it, one is kept for it, which gets nothing else", () => {
   const alone = { ...small, alone: true };
   const busy = worker({ outstanding: { tasks: 2, bytes: 2 } });
   const less = worker({ outstanding: { tasks: 1, bytes: 1 } });
@@ -77,9 +78,14 @@ test("with none idle, one is kept for it: that gets nothing until it has nothing
   expect(chooseToKeep([busy, less, kept], alone)).toBe(kept);
   expect(fits(kept, small)).toBe(false);
   expect(freeCredit(kept).tasks).toBe(0);
-  expect(fits({ ...kept, outstanding: { tasks: 0, bytes: 0 } }, alone)).toBe(true);
+  const emptied = { ...kept, outstanding: { tasks: 0, bytes: 0 } };
+  expect(fits({ ...emptied, isSole: true }, small)).toBe(false);
+  expect(fits({ ...emptied, isSole: true }, alone)).toBe(true);
+  expect(fits(emptied, alone)).toBe(false);
   const elsewhere = { ...alone, spoolId: "s1" };
   expect(chooseToKeep([busy, worker({ aloneOut: true })], elsewhere)).toBeUndefined();
+  const unable = worker({ grant: { tasks: 0, bytes: 0 } });
+  expect(chooseToKeep([unable, busy], alone)).toBe(busy);
 });
 
 test("whatever is placed and answered, no worker has more out than it granted (I7)", () => {

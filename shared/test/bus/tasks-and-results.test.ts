@@ -270,12 +270,68 @@ test("a task that must be alone is worked on beside no other", async () => {
   // It waits for the worker to be idle, and that is kept for it meanwhile.
   expect(pool.place("virus", suspect, mail)).toBeUndefined();
   expect(pool.place("virus", virusTask(mail), mail)).toBeUndefined();
-  await vi.waitFor(() => expect(results).toHaveLength(1));
-  expect(pool.place("virus", suspect, mail)).toBeDefined();
+  await vi.waitFor(() => expect(pool.place("virus", suspect, mail)).toBeDefined());
   expect(pool.place("virus", virusTask(mail), mail)).toBeUndefined();
   await vi.waitFor(() => expect(results).toHaveLength(2));
   expect(companions).toEqual([["suspect"]]);
   expect(pool.place("virus", virusTask(mail), mail)).toBeDefined();
+});
+
+test("a task that must be alone is alone among all dispatchers' tasks", async () => {
+  const pools = [await openPool(), await openPool({ actorId: "dispatcher-2" })] as const;
+  const [{ pool: one }, { pool: two }] = pools;
+  const running = new Map<string, () => void>();
+  openWorker([one.endpoint, two.endpoint], {
+    handler: createHandler({
+      handle: ({ mailId }) =>
+        new Promise((resolve) => {
+          running.set(mailId, () => {
+            running.delete(mailId);
+            resolve({ output: { kind: "clean" } });
+          });
+        }),
+    }),
+  });
+  const place = (pool: typeof one, mailId: string, alone = false) =>
+    pool.place("virus", virusTask(mail, { mailId, alone }), mail);
+  await Promise.all([untilFree(one), untilFree(two)]);
+  place(two, "innocent");
+  await vi.waitFor(() => expect([...running.keys()]).toEqual(["innocent"]));
+  // Nothing comes from there any more; what is there already is waited for.
+  await vi.waitFor(() => {
+    expect(place(one, "suspect-1", true)).toBeUndefined();
+    expect(two.free("virus").tasks).toBe(0);
+  });
+  expect(place(two, "suspect-2", true)).toBeUndefined();
+  running.get("innocent")?.();
+  await vi.waitFor(() => expect(place(one, "suspect-1", true)).toBeDefined());
+  await vi.waitFor(() => expect([...running.keys()]).toEqual(["suspect-1"]));
+  expect(place(two, "suspect-2", true)).toBeUndefined();
+  expect(place(two, "late")).toBeUndefined();
+  running.get("suspect-1")?.();
+  await vi.waitFor(() => expect(place(two, "suspect-2", true)).toBeDefined());
+  expect(place(one, "late")).toBeUndefined();
+  await vi.waitFor(() => expect([...running.keys()]).toEqual(["suspect-2"]));
+  running.get("suspect-2")?.();
+  await vi.waitFor(() => {
+    expect(place(one, "late-1")).toBeDefined();
+    expect(place(two, "late-2")).toBeDefined();
+  });
+});
+
+test("a worker is not anybody's own until the others have seen that they have no credit", async () => {
+  const { pool: one } = await openPool();
+  const { pool: two } = await openPool({ actorId: "dispatcher-2" });
+  const { worker } = openWorker([one.endpoint, two.endpoint]);
+  await Promise.all([untilFree(one), untilFree(two)]);
+  const suspect = () => one.place("virus", virusTask(mail, { alone: true }), mail);
+  expect(suspect()).toBeUndefined();
+  // In this turn of the loop nobody can have answered yet.
+  expect(two.free("virus").tasks).toBeGreaterThan(0);
+  await vi.waitFor(() => expect(suspect()).toBeDefined());
+  expect(two.free("virus").tasks).toBe(0);
+  await vi.waitFor(() => expect(two.free("virus").tasks).toBeGreaterThan(0));
+  expect(worker.state().dispatchers.every(({ grant }) => grant.tasks > 0)).toBe(true);
 });
 
 test("a mail of another size than its task says is a bug of the caller", async () => {

@@ -40,6 +40,19 @@ export const bugs = {
     breaks: ["I2", "I4"],
     message: () => acceptByMail(),
   },
+  "sole-to-all": {
+    is: "a worker says to each dispatcher that it has it to itself",
+    breaks: ["poison", "fate"],
+    message: () => (frames, from) =>
+      from.sort !== "worker"
+        ? [frames]
+        : partsOf(frames).map((part) => {
+            const { head } = part;
+            return messageOf(
+              head["credit"] === undefined ? part : { ...part, head: { ...head, sole: true } },
+            );
+          }),
+  },
   "mark-after-data": {
     is: "the outcome-unknown mark is written half a second after the transaction began",
     breaks: ["I8"],

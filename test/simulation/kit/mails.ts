@@ -28,7 +28,7 @@ export interface Truth {
 }
 
 export type Poison =
-  /** `kills-unbegun`: as soon as it comes in; with two dispatchers when it is begun. */
+  /** `kills-unbegun`: as soon as it comes in. */
   | { kind: TaskKind; how: "kills" | "hangs" | "kills-unbegun" }
   /** The worker lives, its engine does not, and is away for a while. */
   | { kind: CheckKind; how: "kills-engine" }

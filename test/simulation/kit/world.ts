@@ -118,15 +118,13 @@ export class World {
     this.time.after(0, process, () => drain(this, process));
   }
 
-  /**
-   * Poison that kills a worker as soon as it comes in, before the worker has begun it. With two
-   * dispatchers a suspect that one has placed alone can die of what the other sends (docs/reliability.md).
-   */
+  /** Poison that kills a worker as soon as it comes in, before the worker has begun it. */
   #diesOf(frames: readonly Buffer[], to: VirtualProcess): boolean {
-    if (to.sort !== "worker" || this.settings.dispatchers.length > 1) return false;
-    for (const { poison, raw } of this.truths) {
+    if (to.sort !== "worker") return false;
+    for (const { poison, raw, sha256 } of this.truths) {
       if (poison?.how !== "kills-unbegun" || !to.name.startsWith(`${poison.kind}-`)) continue;
       if (!frames.some((frame) => frame.includes(raw))) continue;
+      this.invariants.works.onKilledBy(sha256, to);
       this.kill(to, "killed by what it received");
       return true;
     }

@@ -3,6 +3,7 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { checkKinds, type CheckKind, type Verdict } from "@rs-agent/shared/mail/verdict.ts";
 import type { Entry } from "../database/replica-set.ts";
 import type { Work } from "../engines.ts";
+import type { VirtualProcess } from "../virtual-time.ts";
 import type { World } from "../world.ts";
 import type { Leases } from "./leases.ts";
 
@@ -49,6 +50,16 @@ export class Works {
   #checkEngine({ worker, engineName }: Work, { mailId, settings }: SpamTask): void {
     if (settings.engine === undefined || settings.engine === engineName) return;
     this.#broken("policy", mailId, `${worker.name} is given a mail for ${settings.engine}`);
+  }
+
+  /** A suspect is not there when another mail kills the worker by coming in. */
+  onKilledBy(sha256: string, killed: VirtualProcess): void {
+    for (const { worker, endedMs, task } of this.#all) {
+      const isVictim = worker === killed && endedMs === undefined && task.sha256 !== sha256;
+      if (isVictim && task.alone === true) {
+        this.#broken("poison", task.mailId, `${killed.name} is sent something beside a suspect`);
+      }
+    }
   }
 
   onDone({ task, worker, output }: Work): void {
