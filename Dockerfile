@@ -18,6 +18,7 @@ COPY services/ingest/package.json services/ingest/
 COPY services/relay/package.json services/relay/
 COPY services/spam-worker/package.json services/spam-worker/
 COPY cli/package.json cli/
+COPY kit/package.json kit/
 COPY start/package.json start/
 COPY bench/package.json bench/
 COPY chaos/package.json chaos/
@@ -28,12 +29,12 @@ COPY deploy/agent/prune.mjs deploy/agent/
 RUN npm sbom --package-lock-only --omit=dev --sbom-format=cyclonedx > sbom.cdx.json \
  && node deploy/agent/prune.mjs \
  && node -e 'require("zeromq"); require("mongodb"); require("msgpackr")' \
- && rm -r bench chaos flood node_modules/@rs-agent/bench node_modules/@rs-agent/chaos node_modules/@rs-agent/flood package-lock.json
+ && rm -r start bench chaos flood node_modules/@rs-agent/start node_modules/@rs-agent/bench node_modules/@rs-agent/chaos node_modules/@rs-agent/flood package-lock.json
 COPY LICENSE ./
 COPY shared/src shared/src
 COPY services services
 COPY cli cli
-COPY start/src start/src
+COPY kit/src kit/src
 COPY deploy/agent deploy/agent
 
 # Debian's own files, Node and ours: the build's npm and its package cache stay behind.
@@ -54,6 +55,6 @@ WORKDIR /
 STOPSIGNAL SIGTERM
 # /readyz, for people and for whatever starts others after it. No restart should follow from it.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["rs-agent", "ready"]
-# Node's options are those of start/src/service-process.ts, where it says why.
+# Node's options are those of kit/src/processes/service-process.ts, where it says why.
 ENTRYPOINT ["node", "--min-semi-space-size=8", "--max-semi-space-size=8", "/opt/rs-agent/deploy/agent/entrypoint.ts"]
 CMD ["--help"]

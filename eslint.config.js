@@ -41,7 +41,7 @@ export default tseslint.config(
   { files: ["shared/src/health/metrics.ts"], rules: restrict(zeromq, msgpackr, mongodb, pino) },
   { files: ["shared/src/lifecycle.ts"], rules: { "no-restricted-syntax": "off" } },
   {
-    files: ["**/test/**", "bench/**", "chaos/**", "flood/**", "start/src/**"],
+    files: ["**/test/**", "bench/**", "chaos/**", "flood/**", "kit/**", "start/src/**"],
     rules: restrict(),
   },
 );

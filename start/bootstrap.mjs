@@ -38,7 +38,9 @@ function packagesAreMissing() {
   const installed = JSON.parse(readFileSync(installedLockFile, "utf8")).packages;
   return Object.entries(wanted).some(
     ([path, { version, link, optional }]) =>
-      path.includes("node_modules/") && !link && !optional && installed[path]?.version !== version,
+      path.includes("node_modules/") &&
+      !optional &&
+      (link ? installed[path]?.link !== true : installed[path]?.version !== version),
   );
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTransport } from "nodemailer";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { freePort } from "@rs-agent/start/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { people } from "../start/samples/samples.ts";
 import { startFrontPostfix, type FrontPorts, type FrontPostfix } from "./support/front-postfix.ts";
 import { verifyByMailDkim } from "./support/mail-dkim.ts";

@@ -5,7 +5,7 @@ import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { samples } from "../start/samples/samples.ts";
-import { startClamd, type RunningClamd } from "../start/src/engines/clamd.ts";
+import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { isAsExpected, resultOf } from "../start/src/result.ts";
 import { awaitFates, sendSamples, type SampleFate } from "../start/src/sample-run.ts";
 import { useWholeSystem } from "./support/use-system.ts";

@@ -20,7 +20,7 @@ import { ingestConfigSchema } from "../services/ingest/src/config.ts";
 import { relayConfigSchema } from "../services/relay/src/config.ts";
 import { spamWorkerConfigSchema } from "../services/spam-worker/src/config.ts";
 import { startConfigSchema } from "../start/src/config.ts";
-import { mongoDbConfigSchema } from "../start/src/mongodb/config.ts";
+import { mongoDbConfigSchema } from "@rs-agent/kit/mongodb/config.ts";
 
 const root = dirname(import.meta.dirname);
 const read = (path: string) => readFileSync(join(root, path), "utf8");

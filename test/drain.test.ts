@@ -1,6 +1,6 @@
 import { once } from "node:events";
-import { serviceNames, type ServiceName } from "@rs-agent/start/system.ts";
-import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
+import { serviceNames, type ServiceName } from "@rs-agent/kit/system/system.ts";
+import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
 import { describe, expect, it, vi } from "vitest";
 import { people } from "../start/samples/samples.ts";
 import { handIn, textMail } from "./support/smtp-client.ts";

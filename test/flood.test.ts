@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { freePort } from "@rs-agent/start/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { openFloodDatabase } from "../flood/src/database.ts";
 import { runFlood } from "../flood/src/flood.ts";
 import type { FloodResult } from "../flood/src/result.ts";

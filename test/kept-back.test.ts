@@ -3,10 +3,16 @@ import { release } from "../cli/src/interventions.ts";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
-import { attachment, entityBytes, multipart, textPart, type Field } from "../start/samples/mime.ts";
+import {
+  attachment,
+  entityBytes,
+  multipart,
+  textPart,
+  type Field,
+} from "@rs-agent/kit/mails/mime.ts";
 import { people } from "../start/samples/samples.ts";
-import { startNameServer, type NameServer } from "../chaos/src/parts/name-server.ts";
-import { freePort } from "../start/src/free-port.ts";
+import { startNameServer, type NameServer } from "@rs-agent/kit/name-server.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { verifyByMailDkim } from "./support/mail-dkim.ts";
 import { accepted, handIn, textMail, type Handed } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";

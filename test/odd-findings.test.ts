@@ -10,7 +10,7 @@ import { startAvWorker } from "../services/av-worker/src/av-worker.ts";
 import { avWorkerConfigSchema } from "../services/av-worker/src/config.ts";
 import { markOf, oddNames, writeOddSignatures } from "../services/av-worker/test/odd-signatures.ts";
 import { openBench, plainMail, tenant } from "../services/dispatcher/test/in-process.ts";
-import { startClamd } from "../start/src/engines/clamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 
 const log = createSilentLogger();
 const clock = systemClock;

@@ -14,7 +14,7 @@ import {
 import { spamWorkerConfigSchema } from "../services/spam-worker/src/config.ts";
 import { startSpamWorker } from "../services/spam-worker/src/spam-worker.ts";
 import { startFakeSpamd } from "../services/spam-worker/test/fake-spamd.ts";
-import { freePort } from "../start/src/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 
 const marker = "kills the engine";
 const innocents = 20;

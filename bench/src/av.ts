@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { startClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { compareServers, comparisonOptions, onStage, printReport } from "./comparison.ts";
 import { proveServer } from "./mail-server.ts";
 import { startOurs } from "./our-system.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import Table from "cli-table3";
-import { startClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { onStage, renderConditions, type Conditions } from "./comparison.ts";
 import { watchMemory, type MemoryOfPart } from "./memory.ts";
 import { readOptions } from "./options.ts";

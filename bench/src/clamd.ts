@@ -7,7 +7,7 @@ import { createCanaryCheck } from "@rs-agent/av-worker/canaries.ts";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { startClamd, type RunningClamd } from "@rs-agent/start/engines/clamd.ts";
+import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import {
   caseOf,
   comparisonOptions,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import Table from "cli-table3";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { exit } from "@rs-agent/shared/lifecycle.ts";
-import { interrupted, stopSignal } from "@rs-agent/start/stop-signal.ts";
+import { interrupted, stopSignal } from "@rs-agent/kit/processes/stop-signal.ts";
 import { mailSubject, type MailServer } from "./mail-server.ts";
 import { readOptions } from "./options.ts";
 import { folderOf } from "./peers/server-process.ts";

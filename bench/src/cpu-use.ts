@@ -1,4 +1,4 @@
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
+import { treeCpuMs } from "@rs-agent/kit/processes/cpu-time.ts";
 
 /** Process ids by part; what they have started counts with them. */
 export type Processes = Readonly<Record<string, readonly number[]>>;

@@ -1,7 +1,11 @@
 import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import { startSystem, type RunningSystem, type SystemOptions } from "@rs-agent/start/system.ts";
+import {
+  startSystem,
+  type RunningSystem,
+  type SystemOptions,
+} from "@rs-agent/kit/system/system.ts";
 import { nullWorker, refuseSlowServer } from "./our-system.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 

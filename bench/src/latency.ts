@@ -2,7 +2,7 @@ import { join } from "node:path";
 import Table from "cli-table3";
 import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import { ServiceLog } from "@rs-agent/start/service-log.ts";
+import { ServiceLog } from "@rs-agent/kit/processes/service-log.ts";
 import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
 import { recordOf, rawMail, startNullSystem, untilSent } from "./inserted-mails.ts";
 import { readOptions } from "./options.ts";

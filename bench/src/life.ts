@@ -1,6 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import type { RunningSystem } from "@rs-agent/start/system.ts";
+import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 import { caseOf, onStage, printReport, say, sizeText } from "./comparison.ts";
 import { countCpu } from "./cpu-use.ts";
 import { driverBaseline } from "./driver-baseline.ts";

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { interrupted } from "@rs-agent/start/stop-signal.ts";
+import { interrupted } from "@rs-agent/kit/processes/stop-signal.ts";
 
 /** `npm run bench -- [name…] [--json] [the benchmark's own options]`: one after the other. */
 const benches: Record<string, string> = {

@@ -1,4 +1,4 @@
-import { residentMb } from "@rs-agent/start/resident-memory.ts";
+import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
 
 /** The resident memory of one process over a run. */
 export interface MemoryOfPart {

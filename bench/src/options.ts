@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import { exitWithError } from "@rs-agent/shared/lifecycle.ts";
-import { wholeNumber, wrongOption } from "@rs-agent/flood/wrong-option.ts";
+import { wholeNumber, wrongOption } from "@rs-agent/kit/options.ts";
 
 type Defaults = Readonly<Record<string, number | readonly number[]>>;
 /** A number above 0, or several, by name. */

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Table from "cli-table3";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/start/system.ts";
+import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/kit/system/system.ts";
 import { watchMemory, type MemoryOfPart } from "./memory.ts";
 import { readOptions } from "./options.ts";
 import { nullWorker, storePolicy, withDatabase } from "./our-system.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { ServiceLog } from "@rs-agent/start/service-log.ts";
+import { ServiceLog } from "@rs-agent/kit/processes/service-log.ts";
 
 /** What the relay's log says of the mails that left. */
 export interface RelayedMail {

@@ -1,5 +1,5 @@
 import { Agent, request } from "node:http";
-import type { RunningRspamd } from "@rs-agent/start/engines/rspamd.ts";
+import type { RunningRspamd } from "@rs-agent/kit/engines/rspamd.ts";
 import { timedRound, type Subject, type SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 

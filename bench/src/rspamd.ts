@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { startClamd } from "@rs-agent/start/engines/clamd.ts";
-import { startRspamd } from "@rs-agent/start/engines/rspamd.ts";
-import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
+import { startRspamd } from "@rs-agent/kit/engines/rspamd.ts";
+import { startSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import { compareServers, comparisonOptions, onStage, printReport } from "./comparison.ts";
 import { proveServer, type MailServer } from "./mail-server.ts";
 import { startOurs } from "./our-system.ts";

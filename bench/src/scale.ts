@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import Table from "cli-table3";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import type { RunningSystem } from "@rs-agent/start/system.ts";
+import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
 import { countCpu } from "./cpu-use.ts";
 import { insertToSink, rawMail, startNullSystem } from "./inserted-mails.ts";

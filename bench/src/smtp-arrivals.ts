@@ -1,4 +1,4 @@
-import type { SmtpSession } from "@rs-agent/flood/senders/smtp-session.ts";
+import type { SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 import { openSession } from "./smtp-session.ts";
 
 /** What became of the arrivals of a while, and how long their clients waited for the word. */

@@ -1,4 +1,4 @@
-import { SmtpSession } from "@rs-agent/flood/senders/smtp-session.ts";
+import { SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 
 /** Greeted, and EHLO said. Waits as long as the server lets it wait. */
 export function openSession(address: string): Promise<SmtpSession> {

@@ -1,7 +1,7 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { connect } from "node:net";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { freePort } from "@rs-agent/start/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 
 /** postfix's smtp-sink: takes every mail, counts it and throws it away. */
 export interface SmtpSink {

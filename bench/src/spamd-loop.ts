@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
-import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
+import type { RunningSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import { timedRound, type Subject, type SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 

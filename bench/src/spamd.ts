@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
+import { startSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import {
   caseOf,
   comparisonOptions,

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
-import { takeOver } from "@rs-agent/start/leftovers.ts";
-import { stopSignal } from "@rs-agent/start/stop-signal.ts";
+import { takeOver } from "@rs-agent/kit/processes/leftovers.ts";
+import { stopSignal } from "@rs-agent/kit/processes/stop-signal.ts";
 import { runChaos } from "./chaos.ts";
 import type { ChaosResult } from "./result.ts";
 

@@ -1,5 +1,5 @@
-import { residentMb } from "@rs-agent/start/resident-memory.ts";
-import { serviceNames, type RunningSystem, type ServiceName } from "@rs-agent/start/system.ts";
+import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
+import { serviceNames, type RunningSystem, type ServiceName } from "@rs-agent/kit/system/system.ts";
 
 /** The memory of a run's processes, looked at again and again. */
 export interface MemoryWatch {

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
 import { numberIn } from "./mails/planned-mail.ts";
-import { randomOf } from "./random.ts";
+import { randomOf } from "@rs-agent/kit/random.ts";
 
 /** A mail that the next hop has taken, or may be thought to have. */
 export interface Copy {

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { nameOf, scheduleOf } from "../src/faults/schedule.ts";
 import { bytesOf } from "../src/mails/mail-bytes.ts";
 import { mailKinds, planMail } from "../src/mails/planned-mail.ts";
-import { dealt } from "../src/random.ts";
+import { dealt } from "@rs-agent/kit/random.ts";
 
 it("makes the same mails and faults of the same seed, and others of another", () => {
   const date = new Date(0);

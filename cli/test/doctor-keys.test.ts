@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { dkimRecord } from "../../start/samples/dkim-record.ts";
-import { startNameServer, type Records } from "@rs-agent/chaos/parts/name-server.ts";
+import { startNameServer, type Records } from "@rs-agent/kit/name-server.ts";
 import { createDns } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { diagnoseKeys } from "../src/doctor/dkim-keys.ts";

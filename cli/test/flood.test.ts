@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { startMaildirServer } from "@rs-agent/start/maildir-server.ts";
+import { startMaildirServer } from "@rs-agent/kit/smtp/maildir-server.ts";
 import { runCli } from "./run-cli.ts";
 
 const few = ["flood", "--tenants", "a.example", "--mix", "clean", "--mails", "5", "--rate", "50"];

@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { startNameServer } from "../../chaos/src/parts/name-server.ts";
+import { startNameServer } from "@rs-agent/kit/name-server.ts";
 import { newToken } from "@rs-agent/shared/ids.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { width } from "../src/terminal.ts";

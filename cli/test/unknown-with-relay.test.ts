@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { expect, test, vi } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Moment } from "../../start/src/maildir-server.ts";
+import type { Moment } from "@rs-agent/kit/smtp/maildir-server.ts";
 import { mailIn, readyMail, routeTo } from "../../services/relay/test/ready-mail.ts";
 import { shortTimeouts } from "../../services/relay/test/relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "../../services/relay/test/running-relay.ts";

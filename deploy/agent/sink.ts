@@ -2,7 +2,7 @@ import { z } from "zod";
 import { integer, loadConfig, logLevel } from "@rs-agent/shared/config.ts";
 import { runService } from "@rs-agent/shared/lifecycle.ts";
 import { createLogger } from "@rs-agent/shared/logger.ts";
-import { startMaildirServer } from "@rs-agent/start/maildir-server.ts";
+import { startMaildirServer } from "@rs-agent/kit/smtp/maildir-server.ts";
 
 /** The next hop of the profile `try`: takes every mail and leaves it in a maildir. */
 const schema = z.object({

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { allocatorEnv, nodeOptions } from "@rs-agent/start/service-process.ts";
+import { allocatorEnv, nodeOptions } from "@rs-agent/kit/processes/service-process.ts";
 import { describe, expect, it } from "vitest";
 
 const root = dirname(dirname(import.meta.dirname));

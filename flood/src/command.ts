@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
-import { interrupted, stopSignal } from "@rs-agent/start/stop-signal.ts";
+import { interrupted, stopSignal } from "@rs-agent/kit/processes/stop-signal.ts";
 import { runFlood } from "./flood.ts";
 import { floodOptions, type FloodArguments, type FloodSettings } from "./options.ts";
 import { reportPage } from "./report/page.ts";

@@ -14,7 +14,7 @@ import { parseProcess, type NamedProcess } from "./measure/processes.ts";
 import { createSchedule, parseRate } from "./pace/schedule.ts";
 import type { Pace } from "./pace/send-mails.ts";
 import { parseSmtpUrl, type Address } from "./target.ts";
-import { sizeBytes, wholeNumber, wrongOption } from "./wrong-option.ts";
+import { sizeBytes, wholeNumber, wrongOption } from "@rs-agent/kit/options.ts";
 
 /** The options as they were given. */
 export interface FloodArguments {

@@ -1,10 +1,10 @@
 import { expect, it, onTestFinished } from "vitest";
-import { freePort } from "@rs-agent/start/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { runFlood } from "../src/flood.ts";
 import { floodOptions } from "../src/options.ts";
 import { reportPage } from "../src/report/page.ts";
 import { reportText } from "../src/report/text.ts";
-import { dotStuffed, SmtpSession } from "../src/senders/smtp-session.ts";
+import { dotStuffed, SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 import { startStalledServer } from "./stalled-server.ts";
 
 /** Hands copies on as a relay would: each number so many times. */

@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { crlf, multipart, textPart } from "./mime.ts";
+import { crlf, multipart, textPart } from "@rs-agent/kit/mails/mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
 
 /** Mail off the common road that must arrive all the same. */

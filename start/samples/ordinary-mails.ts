@@ -1,5 +1,5 @@
 import { deflateSync, crc32 } from "node:zlib";
-import { attachment, base64Part, crlf, multipart, textPart, type Entity } from "./mime.ts";
+import { attachment, base64Part, crlf, multipart, textPart, type Entity } from "@rs-agent/kit/mails/mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
 
 /** Mail as it comes every day: all of it is delivered. */

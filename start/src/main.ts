@@ -15,8 +15,8 @@ import {
   usualRunDir,
   type StartConfig,
 } from "./config.ts";
-import { isFree } from "./free-port.ts";
-import { takeOver, type ProcessFile } from "./leftovers.ts";
+import { isFree } from "@rs-agent/kit/free-port.ts";
+import { takeOver, type ProcessFile } from "@rs-agent/kit/processes/leftovers.ts";
 import { nextSteps, outgoingNetworks, type Surroundings } from "./next-steps.ts";
 import { parseStartOptions, usage, type StartOptions } from "./options.ts";
 import { createProgress, type Progress } from "./progress.ts";
@@ -24,9 +24,14 @@ import { isAsExpected, resultOf, type StartResult } from "./result.ts";
 import { applySamplePolicy } from "./sample-policy.ts";
 import { awaitFates, sendSamples } from "./sample-run.ts";
 import { leaveSettings } from "./settings-file.ts";
-import { interrupted, stopSignal } from "./stop-signal.ts";
-import { needs, provideSystemPackages, thisHost, type Need } from "./system-packages.ts";
-import { startSystem, type RunningSystem } from "./system.ts";
+import { interrupted, stopSignal } from "@rs-agent/kit/processes/stop-signal.ts";
+import {
+  needs,
+  provideSystemPackages,
+  thisHost,
+  type Need,
+} from "@rs-agent/kit/system-packages.ts";
+import { startSystem, type RunningSystem } from "@rs-agent/kit/system/system.ts";
 import { conservationLine, fateTable } from "./table.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));

@@ -1,6 +1,6 @@
 import { exitWithError } from "@rs-agent/shared/lifecycle.ts";
-import { cacheFolderOf, loadMongoDbConfig } from "./mongodb/config.ts";
-import { buildRustServer } from "./mongodb/rust-server.ts";
+import { cacheFolderOf, loadMongoDbConfig } from "@rs-agent/kit/mongodb/config.ts";
+import { buildRustServer } from "@rs-agent/kit/mongodb/rust-server.ts";
 
 /** `npm run mongo:build`: a database fast enough to measure with, where no mongod can be had. */
 try {

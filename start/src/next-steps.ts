@@ -1,6 +1,6 @@
 import { relative } from "node:path";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
-import type { RunningSystem } from "./system.ts";
+import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 
 /** What the last lines tell beside the system itself. */
 export interface Surroundings {

@@ -1,6 +1,6 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RunningSystem } from "./system.ts";
+import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 
 /**
  * Leaves the settings of the running system in `rs-agent.env` of its run folder, as KEY=VALUE lines

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
 import { loadStartConfig } from "./config.ts";
 import { createProgress } from "./progress.ts";
-import { needs, provideSystemPackages, thisHost } from "./system-packages.ts";
+import { needs, provideSystemPackages, thisHost } from "@rs-agent/kit/system-packages.ts";
 
 /** `npm test`: sees to the system packages that the tests use, then runs Vitest in our place. */
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));

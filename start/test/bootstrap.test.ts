@@ -38,8 +38,8 @@ beforeEach(() => {
 
 afterEach(() => rmSync(dir, { recursive: true }));
 
-function writeLock(version: string): void {
-  const packages = { "": { name: "x" }, "node_modules/a": { version } };
+function writeLock(version: string, links = {}): void {
+  const packages = { "": { name: "x" }, "node_modules/a": { version }, ...links };
   writeFileSync(join(dir, "package-lock.json"), JSON.stringify({ packages }));
 }
 
@@ -89,6 +89,15 @@ it("installs nothing where the packages are those of the lock file", async () =>
 it("installs again where the lock file asks for something else", async () => {
   await run("start");
   writeLock("1.0.1");
+  const later = new Date(Date.now() + 10_000);
+  utimesSync(join(dir, "package-lock.json"), later, later);
+  await run("start");
+  expect(npmCalls()).toHaveLength(2);
+});
+
+it("installs again where a workspace of our own is new", async () => {
+  await run("start");
+  writeLock("1.0.0", { "node_modules/own": { resolved: "own", link: true } });
   const later = new Date(Date.now() + 10_000);
   utimesSync(join(dir, "package-lock.json"), later, later);
   await run("start");

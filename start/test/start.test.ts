@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { MongoClient } from "mongodb";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StartResult } from "../src/result.ts";
-import { startSystem } from "../src/system.ts";
+import { startSystem } from "@rs-agent/kit/system/system.ts";
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const main = join(root, "start", "src", "main.ts");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
-import { freePort } from "@rs-agent/start/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { samplePolicy } from "@rs-agent/start/sample-policy.ts";
 import { run, type CommandOptions } from "./command.ts";
 import type { Engine } from "./engine.ts";

@@ -5,8 +5,8 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { messageOf } from "@rs-agent/shared/errors.ts";
-import { findProgram } from "@rs-agent/start/mongodb/find-program.ts";
-import { provideSystemPackages, thisHost, type Need } from "@rs-agent/start/system-packages.ts";
+import { findProgram } from "@rs-agent/kit/processes/find-program.ts";
+import { provideSystemPackages, thisHost, type Need } from "@rs-agent/kit/system-packages.ts";
 import { run, type CommandEnd, type CommandOptions } from "./command.ts";
 
 /** A container engine, and the clients that speak with it. */

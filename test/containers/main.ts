@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { exit } from "@rs-agent/shared/lifecycle.ts";
-import { writeSignatures } from "@rs-agent/start/engines/clamd-signatures.ts";
+import { writeSignatures } from "@rs-agent/kit/engines/clamd-signatures.ts";
 import { run } from "./command.ts";
 import { startComposedSystem } from "./composed-system.ts";
 import { openEngine, type Engine } from "./engine.ts";

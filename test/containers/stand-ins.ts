@@ -10,8 +10,8 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { cacheFolderOf, loadMongoDbConfig } from "@rs-agent/start/mongodb/config.ts";
-import { findProgram, isExecutable } from "@rs-agent/start/mongodb/find-program.ts";
+import { cacheFolderOf, loadMongoDbConfig } from "@rs-agent/kit/mongodb/config.ts";
+import { findProgram, isExecutable } from "@rs-agent/kit/processes/find-program.ts";
 import { run } from "./command.ts";
 import type { Engine } from "./engine.ts";
 

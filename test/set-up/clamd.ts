@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { startClamd } from "../../start/src/engines/clamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 
 declare module "vitest" {
   interface ProvidedContext {

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { startMongoDb } from "../../start/src/mongodb.ts";
+import { startMongoDb } from "@rs-agent/kit/mongodb/mongodb.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {

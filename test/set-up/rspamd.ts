@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { startRspamd } from "../../start/src/engines/rspamd.ts";
+import { startRspamd } from "@rs-agent/kit/engines/rspamd.ts";
 
 declare module "vitest" {
   interface ProvidedContext {

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
-import { startSpamd } from "../../start/src/engines/spamd.ts";
+import { startSpamd } from "@rs-agent/kit/engines/spamd.ts";
 
 declare module "vitest" {
   interface ProvidedContext {

@@ -4,7 +4,7 @@ import { chownSync, readFileSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { idsOfUser } from "@rs-agent/start/engines/system-user.ts";
+import { idsOfUser } from "@rs-agent/kit/processes/system-user.ts";
 import {
   startPostfixInstance,
   type PostfixInstance,

@@ -9,7 +9,7 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
-import { startMaildirServer, type DeliveredMail } from "@rs-agent/start/maildir-server.ts";
+import { startMaildirServer, type DeliveredMail } from "@rs-agent/kit/smtp/maildir-server.ts";
 import { samplePolicy } from "@rs-agent/start/sample-policy.ts";
 import {
   startSystem,
@@ -17,7 +17,7 @@ import {
   type RunningSystem,
   type ServiceName,
   type SystemOptions,
-} from "@rs-agent/start/system.ts";
+} from "@rs-agent/kit/system/system.ts";
 import { inject, vi } from "vitest";
 import { parse, stringify } from "yaml";
 import { parseLog, type LogLine } from "./service-logs.ts";

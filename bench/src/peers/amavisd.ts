@@ -9,9 +9,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import type { RunningClamd } from "@rs-agent/start/engines/clamd.ts";
-import { freePort } from "@rs-agent/start/free-port.ts";
-import type { RunningSpamd } from "@rs-agent/start/engines/spamd.ts";
+import type { RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
+import type { RunningSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import type { MailServer } from "../mail-server.ts";
 import { recipientDomain } from "../sample-mails.ts";
 import { programOf, versionOf } from "./needs.ts";

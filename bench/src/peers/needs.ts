@@ -3,9 +3,9 @@ import {
   provideSystemPackages,
   thisHost,
   type Need,
-} from "@rs-agent/start/system-packages.ts";
-import { findProgram } from "@rs-agent/start/mongodb/find-program.ts";
-import { runCommand } from "@rs-agent/start/mongodb/run-command.ts";
+} from "@rs-agent/kit/system-packages.ts";
+import { findProgram } from "@rs-agent/kit/processes/find-program.ts";
+import { runCommand } from "@rs-agent/kit/processes/run-command.ts";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 
 /** What the peers need of the operating system. */

@@ -1,8 +1,8 @@
 import { chownSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { idsOfUser } from "@rs-agent/start/engines/system-user.ts";
-import { runCommand } from "@rs-agent/start/mongodb/run-command.ts";
+import { idsOfUser } from "@rs-agent/kit/processes/system-user.ts";
+import { runCommand } from "@rs-agent/kit/processes/run-command.ts";
 import { programOf } from "./needs.ts";
 import { folderOf, startServer, type ServerProcess } from "./server-process.ts";
 

@@ -1,4 +1,4 @@
-import { freePort } from "@rs-agent/start/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import type { MailServer } from "../mail-server.ts";
 import { recipientDomain } from "../sample-mails.ts";
 import { versionOf } from "./needs.ts";

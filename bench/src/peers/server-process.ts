@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { killGroup, stopGroup } from "@rs-agent/start/engines/engine-process.ts";
-import { idsOfUser } from "@rs-agent/start/engines/system-user.ts";
+import { killGroup, stopGroup } from "@rs-agent/kit/processes/engine-process.ts";
+import { idsOfUser } from "@rs-agent/kit/processes/system-user.ts";
 import { listens } from "../smtp-sink.ts";
 
 /** A peer's server, in the foreground and in a process group of its own. */

@@ -1,6 +1,6 @@
-import { serviceNames, type ServiceName } from "@rs-agent/start/system.ts";
+import { serviceNames, type ServiceName } from "@rs-agent/kit/system/system.ts";
 import { cuttableLinks, partNames, type LinkName, type PartName } from "../parts/chaos-system.ts";
-import { dealt, randomOf, type Random } from "../random.ts";
+import { dealt, randomOf, type Random } from "@rs-agent/kit/random.ts";
 
 /** One thing that goes wrong. `nth`: which of a service's processes, from 0. */
 export type Fault =

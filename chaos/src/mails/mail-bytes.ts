@@ -7,10 +7,10 @@ import {
   textPart,
   type Entity,
   type Field,
-} from "@rs-agent/start/samples/mime.ts";
-import { randomOf, type Random } from "../random.ts";
+} from "@rs-agent/kit/mails/mime.ts";
+import { randomOf, type Random } from "@rs-agent/kit/random.ts";
 import { domains, type PlannedMail } from "./planned-mail.ts";
-import { proseLine } from "./prose.ts";
+import { proseLine } from "@rs-agent/kit/mails/prose.ts";
 
 /** The field by which the next hop knows a mail again. */
 export const idField = "X-Chaos-Id";

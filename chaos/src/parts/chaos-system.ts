@@ -5,16 +5,20 @@ import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { parseSources, type SourceConfig } from "@rs-agent/shared/store/source-config.ts";
-import { startClamd } from "@rs-agent/start/engines/clamd.ts";
-import { startSpamd } from "@rs-agent/start/engines/spamd.ts";
-import { freePort } from "@rs-agent/start/free-port.ts";
-import { takeOver } from "@rs-agent/start/leftovers.ts";
-import { startMongoDb } from "@rs-agent/start/mongodb.ts";
-import type { ProcessEnd } from "@rs-agent/start/service-process.ts";
-import { startSystem, type RunningSystem, type SystemOptions } from "@rs-agent/start/system.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
+import { startSpamd } from "@rs-agent/kit/engines/spamd.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
+import { takeOver } from "@rs-agent/kit/processes/leftovers.ts";
+import { startMongoDb } from "@rs-agent/kit/mongodb/mongodb.ts";
+import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
+import {
+  startSystem,
+  type RunningSystem,
+  type SystemOptions,
+} from "@rs-agent/kit/system/system.ts";
 import { chaosPolicy, clientAddresses, senderRecords } from "../mails/policy.ts";
 import { openLink, type Link } from "./link.ts";
-import { startNameServer } from "./name-server.ts";
+import { startNameServer } from "@rs-agent/kit/name-server.ts";
 import { Part, type Running } from "./part.ts";
 import { quickSettings } from "./quick-settings.ts";
 import { startSpamEngine, type Judged } from "./spam-engine-process.ts";

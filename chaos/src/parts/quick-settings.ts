@@ -1,4 +1,4 @@
-import type { Env } from "@rs-agent/start/system.ts";
+import type { Env } from "@rs-agent/kit/system/system.ts";
 
 export const relayTimeoutMs = 3_000;
 

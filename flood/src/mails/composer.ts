@@ -1,4 +1,4 @@
-import { randomOf } from "@rs-agent/chaos/random.ts";
+import { randomOf } from "@rs-agent/kit/random.ts";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { gtube } from "@rs-agent/spam-worker/canary.ts";
 import {
@@ -8,7 +8,7 @@ import {
   textPart,
   type Entity,
   type Field,
-} from "@rs-agent/start/samples/mime.ts";
+} from "@rs-agent/kit/mails/mime.ts";
 import type { Corpus } from "./corpus.ts";
 import { kindsOf, type MailKind, type Mix } from "./mix.ts";
 import { idField, idOf, senderOf } from "./numbering.ts";

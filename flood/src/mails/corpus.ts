@@ -2,7 +2,7 @@ import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
-import { wrongOption } from "../wrong-option.ts";
+import { wrongOption } from "@rs-agent/kit/options.ts";
 import { indexMbox, unquoted, type Slice } from "./mbox.ts";
 
 /** Real mail, of which only the places are kept in memory. */

@@ -1,5 +1,5 @@
-import { randomOf } from "@rs-agent/chaos/random.ts";
-import { sharesOf, wrongOption } from "../wrong-option.ts";
+import { randomOf } from "@rs-agent/kit/random.ts";
+import { sharesOf, wrongOption } from "@rs-agent/kit/options.ts";
 
 /** What a mail is made of, and so what should become of it. */
 export const mailKinds = ["clean", "spam", "virus", "big", "corpus"] as const;

@@ -1,5 +1,5 @@
-import type { Random } from "@rs-agent/chaos/random.ts";
-import { sharesOf, sizeBytes, wrongOption } from "../wrong-option.ts";
+import type { Random } from "@rs-agent/kit/random.ts";
+import { sharesOf, sizeBytes, wrongOption } from "@rs-agent/kit/options.ts";
 
 /** A share of the mails has a size from `low` to `high` bytes. */
 interface SizeClass {

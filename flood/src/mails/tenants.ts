@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { Random } from "@rs-agent/chaos/random.ts";
+import type { Random } from "@rs-agent/kit/random.ts";
 import { addressPathSchema } from "@rs-agent/shared/mail/smtp-envelope.ts";
-import { wrongOption } from "../wrong-option.ts";
+import { wrongOption } from "@rs-agent/kit/options.ts";
 import { idOf } from "./numbering.ts";
 
 /** Whom the mail is for: domains, in which each mail has recipients of its own, or whole addresses. */

@@ -1,5 +1,5 @@
-import { proseLine } from "@rs-agent/chaos/mails/prose.ts";
-import { randomOf, type Random } from "@rs-agent/chaos/random.ts";
+import { proseLine } from "@rs-agent/kit/mails/prose.ts";
+import { randomOf, type Random } from "@rs-agent/kit/random.ts";
 
 const poolLines = 4_096;
 

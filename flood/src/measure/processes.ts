@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { treeCpuMs } from "@rs-agent/start/cpu-time.ts";
-import { processTree } from "@rs-agent/start/process-tree.ts";
-import { residentMb } from "@rs-agent/start/resident-memory.ts";
-import { wrongOption } from "../wrong-option.ts";
+import { treeCpuMs } from "@rs-agent/kit/processes/cpu-time.ts";
+import { processTree } from "@rs-agent/kit/processes/process-tree.ts";
+import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
+import { wrongOption } from "@rs-agent/kit/options.ts";
 
 /** A process of this host with the children that it has. */
 export interface NamedProcess {

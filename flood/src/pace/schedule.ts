@@ -1,5 +1,5 @@
 import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
-import { wrongOption } from "../wrong-option.ts";
+import { wrongOption } from "@rs-agent/kit/options.ts";
 
 /** Mails a second from the stage's begin to its end; a ramp where the two differ. */
 export interface Stage {

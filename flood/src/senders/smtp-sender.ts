@@ -1,7 +1,12 @@
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { FloodMail } from "../mails/composer.ts";
 import type { Lane, Sender, SendOutcome } from "./sender.ts";
-import { dotStuffed, firstLine, SmtpSession, type SessionOptions } from "./smtp-session.ts";
+import {
+  dotStuffed,
+  firstLine,
+  SmtpSession,
+  type SessionOptions,
+} from "@rs-agent/kit/smtp/smtp-session.ts";
 
 /** Mail by SMTP to any server: each lane keeps its connection and opens another where that ends. */
 export function createSmtpSender(options: SessionOptions & { target: string }): Sender {

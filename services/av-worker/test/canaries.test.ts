@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, it } from "vitest";
 import type { VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
-import { startClamd } from "../../../start/src/engines/clamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { demandedLines, judgeCanaries, type CanaryRules } from "../src/canaries.ts";
 import { canaryKinds, canaryMail, type CanaryKind } from "../src/canary-mails.ts";
 import { createPool } from "./clamd-pool.ts";

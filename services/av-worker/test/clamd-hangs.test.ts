@@ -4,7 +4,7 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { startClamd, type RunningClamd } from "../../../start/src/engines/clamd.ts";
+import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { canaryMail } from "../src/canary-mails.ts";
 import { reload } from "../src/clamd/command.ts";
 import type { ClamdPool, PoolOptions } from "../src/clamd/pool.ts";

@@ -3,8 +3,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { startClamd, type RunningClamd } from "../../../start/src/engines/clamd.ts";
-import { writeSignatures } from "../../../start/src/engines/clamd-signatures.ts";
+import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
+import { writeSignatures } from "@rs-agent/kit/engines/clamd-signatures.ts";
 import type { ClamdPool } from "../src/clamd/pool.ts";
 import { createPool } from "./clamd-pool.ts";
 

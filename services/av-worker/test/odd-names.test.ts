@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startClamd } from "../../../start/src/engines/clamd.ts";
+import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 import type { ClamdPool } from "../src/clamd/pool.ts";
 import { createPool } from "./clamd-pool.ts";
 import { startFakeClamd } from "./fake-clamd.ts";

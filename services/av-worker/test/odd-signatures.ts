@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeSignatures } from "../../../start/src/engines/clamd-signatures.ts";
+import { writeSignatures } from "@rs-agent/kit/engines/clamd-signatures.ts";
 
 /** What clamd takes as a name from a signature file, and nothing of ClamAV's own looks like. */
 export const oddNames: readonly string[] = [

@@ -1,6 +1,6 @@
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { describe, expect, it, vi } from "vitest";
-import { freePort } from "../../../start/src/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { answers } from "./answers.ts";
 import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
 import { superviseDispatcher } from "./supervised-dispatcher.ts";

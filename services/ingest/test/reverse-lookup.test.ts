@@ -2,7 +2,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createReverseResolver } from "../src/reverse-lookup.ts";
-import { startNameServer } from "../../../chaos/src/parts/name-server.ts";
+import { startNameServer } from "@rs-agent/kit/name-server.ts";
 
 describe("the name of a client", () => {
   let server: Awaited<ReturnType<typeof startNameServer>>;

@@ -8,8 +8,8 @@ import {
   startNameServer,
   type NameServerOptions,
   type Records,
-} from "../../../chaos/src/parts/name-server.ts";
-import type { MaildirServerOptions } from "../../../start/src/maildir-server.ts";
+} from "@rs-agent/kit/name-server.ts";
+import type { MaildirServerOptions } from "@rs-agent/kit/smtp/maildir-server.ts";
 import { mailIn, rawMail, readyMail, routeTo, type ReadyMailOptions } from "./ready-mail.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 

@@ -12,7 +12,7 @@ import {
   startMaildirServer,
   type MaildirServer,
   type MaildirServerOptions,
-} from "../../../start/src/maildir-server.ts";
+} from "@rs-agent/kit/smtp/maildir-server.ts";
 import { relayConfigSchema } from "../src/config.ts";
 import { startRelay, type Relay } from "../src/relay.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { startSpamd } from "../../../start/src/engines/spamd.ts";
+import { startSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { gtube } from "../src/canary.ts";

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { freePort } from "../../../start/src/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { createHandler, openPool, openWorker, untilFree, virusTask } from "./pool-and-worker.ts";
 import { makeKeyFolder, openKeyedPool, openKeyedWorker } from "./keyed-actors.ts";
 import { openWiretap } from "./wiretap.ts";

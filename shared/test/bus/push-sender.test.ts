@@ -1,6 +1,6 @@
 import { Pull, Push } from "zeromq";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { freePort } from "../../../start/src/free-port.ts";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { decodeMessage, maxHeadBytes } from "../../src/bus/codec.ts";
 import { createBusProtection } from "../../src/bus/protection.ts";
 import { PushSender, type PushSenderOptions } from "../../src/bus/push-sender.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MongoClient } from "mongodb";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { startMongoDb, type PrivateMongoDb } from "../../../start/src/mongodb.ts";
+import { startMongoDb, type PrivateMongoDb } from "@rs-agent/kit/mongodb/mongodb.ts";
 import { createSilentLogger } from "../../src/logger.ts";
 import { createClient } from "../../src/store/connection.ts";
 import { createStores, type Database } from "../../src/store/database.ts";

@@ -6,7 +6,7 @@ import {
   type NameServer,
   type NameServerOptions,
   type Records,
-} from "../../../../chaos/src/parts/name-server.ts";
+} from "@rs-agent/kit/name-server.ts";
 import { checkDkim } from "../../../src/mail/authentication/dkim.ts";
 import { createDns } from "../../../src/mail/authentication/dns.ts";
 import { proveSender } from "../../../src/mail/authentication/sender-proof.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import type { User } from "./reachable-folder.ts";
+import type { User } from "../engines/reachable-folder.ts";
 
 /**
  * Numeric ids of a user of this machine, from /etc/passwd (passwd(5)).

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { keepRunning, type KeptRunning, type Server } from "../src/keep-running.ts";
+import { keepRunning, type KeptRunning, type Server } from "../src/processes/keep-running.ts";
 
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {

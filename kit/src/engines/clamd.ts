@@ -7,7 +7,7 @@ import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { RetryableError, TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { writeSignatures } from "./clamd-signatures.ts";
-import { idsOfUser } from "./system-user.ts";
+import { idsOfUser } from "../processes/system-user.ts";
 
 export interface ClamdOptions {
   /** An existing or new folder that is ours alone: configuration, log, socket, temporary files. */

@@ -1,13 +1,8 @@
 import { join } from "node:path";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
-import {
-  cacheFolderOf,
-  loadMongoDbConfig,
-  providerNames,
-  type ProviderName,
-} from "./mongodb/config.ts";
-import { providers, type ServerProgram } from "./mongodb/providers.ts";
-import { startServerProcess } from "./mongodb/server-process.ts";
+import { cacheFolderOf, loadMongoDbConfig, providerNames, type ProviderName } from "./config.ts";
+import { providers, type ServerProgram } from "./providers.ts";
+import { startServerProcess } from "./server-process.ts";
 
 /** A private MongoDB-protocol server that runs as our child. */
 export interface PrivateMongoDb {

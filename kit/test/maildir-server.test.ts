@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTransport } from "nodemailer";
 import { expect, it, onTestFinished } from "vitest";
-import { startMaildirServer } from "../src/maildir-server.ts";
+import { startMaildirServer } from "../src/smtp/maildir-server.ts";
 
 async function running(options: Partial<Parameters<typeof startMaildirServer>[0]> = {}) {
   const dir = await mkdtemp(join(tmpdir(), "maildir-test-"));

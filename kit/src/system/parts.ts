@@ -2,12 +2,12 @@ import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
-import { startClamd, type RunningClamd } from "./engines/clamd.ts";
-import { startRspamd, type RunningRspamd } from "./engines/rspamd.ts";
-import { startSpamd, type RunningSpamd } from "./engines/spamd.ts";
-import { keepRunning, type KeptRunning, type Server } from "./keep-running.ts";
-import { startMaildirServer } from "./maildir-server.ts";
-import { startMongoDb, type PrivateMongoDb } from "./mongodb.ts";
+import { startClamd, type RunningClamd } from "../engines/clamd.ts";
+import { startRspamd, type RunningRspamd } from "../engines/rspamd.ts";
+import { startSpamd, type RunningSpamd } from "../engines/spamd.ts";
+import { keepRunning, type KeptRunning, type Server } from "../processes/keep-running.ts";
+import { startMaildirServer } from "../smtp/maildir-server.ts";
+import { startMongoDb, type PrivateMongoDb } from "../mongodb/mongodb.ts";
 import type { SystemOptions } from "./system.ts";
 
 /** What the services need around them: ours, or what was named instead. */

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect, it, onTestFinished, vi } from "vitest";
-import { treeCpuMs } from "../src/cpu-time.ts";
+import { treeCpuMs } from "../src/processes/cpu-time.ts";
 
 /** `sh` with these commands, one after the other; it stays behind its last one. */
 function shell(commands: string): number {

@@ -5,11 +5,11 @@ import { MongoClient } from "mongodb";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { cacheFolderOf, loadMongoDbConfig } from "../src/mongodb/config.ts";
-import { findProgram } from "../src/mongodb/find-program.ts";
-import { runCommand } from "../src/mongodb/run-command.ts";
+import { findProgram } from "../src/processes/find-program.ts";
+import { runCommand } from "../src/processes/run-command.ts";
 import { buildRustServer, cachedRustServer } from "../src/mongodb/rust-server.ts";
 import { startServerProcess } from "../src/mongodb/server-process.ts";
-import { startMongoDb } from "../src/mongodb.ts";
+import { startMongoDb } from "../src/mongodb/mongodb.ts";
 
 let folder: string;
 beforeEach(async () => {

@@ -6,7 +6,7 @@ import {
   ServiceProcess,
   type ProcessEnd,
   type ServiceProcessOptions,
-} from "../src/service-process.ts";
+} from "../src/processes/service-process.ts";
 
 let dir: string;
 let service: ServiceProcess | undefined;

@@ -1,13 +1,12 @@
 import { existsSync, mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
-import { freePort } from "./free-port.ts";
-import { takeOver } from "./leftovers.ts";
-import { cacheFolderOf } from "./mongodb/config.ts";
+import { freePort } from "../free-port.ts";
+import { takeOver } from "../processes/leftovers.ts";
+import { cacheFolderOf } from "../mongodb/config.ts";
 import { startParts, type Parts } from "./parts.ts";
-import { ServiceProcess, type ProcessEnd } from "./service-process.ts";
+import { ServiceProcess, type ProcessEnd } from "../processes/service-process.ts";
 
 /** In the order in which they are drained: nothing new comes in, then what is in flight ends. */
 export const serviceNames = [
@@ -83,7 +82,7 @@ export interface RunningSystem {
   stop(): Promise<void>;
 }
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const root = join(import.meta.dirname, "../../..");
 /** The one that the npm package brings: it runs TypeScript, ours may be older. */
 const node = join(root, "node_modules", ".bin", "node");
 const drainMs = 30_000;

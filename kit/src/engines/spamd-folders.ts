@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { reachableFolder, type User } from "./reachable-folder.ts";
 import type { SpamdOptions } from "./spamd.ts";
-import { unprivilegedUser } from "./system-user.ts";
+import { unprivilegedUser } from "../processes/system-user.ts";
 
 /** Where Debian keeps the plugin lists. */
 const debianConfigDir = "/etc/spamassassin";

@@ -2,9 +2,9 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ProviderName } from "./config.ts";
-import { findProgram, isExecutable } from "./find-program.ts";
+import { findProgram, isExecutable } from "../processes/find-program.ts";
 import { findPythonServer } from "./python-server.ts";
-import { runCommand } from "./run-command.ts";
+import { runCommand } from "../processes/run-command.ts";
 import { cachedRustServer } from "./rust-server.ts";
 
 /** A program that speaks MongoDB's protocol, ready to be started. */

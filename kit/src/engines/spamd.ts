@@ -2,8 +2,8 @@ import { connect } from "node:net";
 import { delimiter, join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
-import { findProgram } from "../mongodb/find-program.ts";
-import { startEngine, untilAnswers, type EngineProcess } from "./engine-process.ts";
+import { findProgram } from "../processes/find-program.ts";
+import { startEngine, untilAnswers, type EngineProcess } from "../processes/engine-process.ts";
 import type { User } from "./reachable-folder.ts";
 import { prepareFolders, userForSpamd, type Folders } from "./spamd-folders.ts";
 

@@ -1,8 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { delimiter } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { findProgram } from "./mongodb/find-program.ts";
-import { runCommand, type CommandEnd } from "./mongodb/run-command.ts";
+import { findProgram } from "./processes/find-program.ts";
+import { runCommand, type CommandEnd } from "./processes/run-command.ts";
 
 /** Something of the operating system that we cannot bring as an npm package. */
 export interface Need {

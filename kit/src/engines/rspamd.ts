@@ -1,11 +1,11 @@
 import { delimiter } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
-import { findProgram } from "../mongodb/find-program.ts";
-import { startEngine, untilAnswers, type EngineProcess } from "./engine-process.ts";
+import { findProgram } from "../processes/find-program.ts";
+import { startEngine, untilAnswers, type EngineProcess } from "../processes/engine-process.ts";
 import type { User } from "./reachable-folder.ts";
 import { groupName, prepareRspamdFolders, type RspamdFolders } from "./rspamd-folders.ts";
-import { unprivilegedUser } from "./system-user.ts";
+import { unprivilegedUser } from "../processes/system-user.ts";
 
 /** bin is on every user's PATH, sbin is not. */
 const programDirs = ["/usr/bin", "/usr/sbin", "/usr/local/sbin"];

@@ -2,8 +2,8 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { needs, provideSystemPackages, thisHost } from "../system-packages.ts";
-import { findProgram, isExecutable } from "./find-program.ts";
-import { runCommand } from "./run-command.ts";
+import { findProgram, isExecutable } from "../processes/find-program.ts";
+import { runCommand } from "../processes/run-command.ts";
 import type { ProviderContext } from "./providers.ts";
 
 /** The release that LIBRARIES.md measured. */

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { takeOver } from "../src/leftovers.ts";
+import { takeOver } from "../src/processes/leftovers.ts";
 
 let dir: string;
 let file: string;

@@ -1,9 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { findProgram, isExecutable } from "./find-program.ts";
+import { findProgram, isExecutable } from "../processes/find-program.ts";
 import type { ProviderContext } from "./providers.ts";
-import { runCommand } from "./run-command.ts";
+import { runCommand } from "../processes/run-command.ts";
 
 /** The release that every figure in docs/performance.md was measured with. */
 const crate = "secantus-mdb";
