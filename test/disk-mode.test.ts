@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { samples } from "../start/samples/samples.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind } from "@rs-agent/shared/checks/verdict.ts";
 import { acceptedAll, textMail } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";
 import { type WholeSystem } from "./support/whole-system.ts";

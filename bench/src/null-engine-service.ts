@@ -3,7 +3,7 @@ import { systemClock } from "@rs-agent/shared/clock.ts";
 import { integer, loadConfig } from "@rs-agent/shared/config.ts";
 import { runService } from "@rs-agent/shared/lifecycle.ts";
 import { createLogger } from "@rs-agent/shared/logger.ts";
-import { checkKindSchema } from "@rs-agent/shared/mail/verdict.ts";
+import { checkKindSchema } from "@rs-agent/shared/checks/verdict.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import type { TaskOutput } from "@rs-agent/shared/worker/handler.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";

@@ -1,6 +1,8 @@
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import { isUnreported } from "@rs-agent/shared/mail/state.ts";
-import type { CheckKind, Engine, SpamFinding, Verdict } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { rsAgent } from "./called-as.ts";

@@ -10,7 +10,7 @@ import type {
   Recipient,
 } from "@rs-agent/shared/mail/record.ts";
 import { finalStateOf, recipientsWith, retentionUntil } from "@rs-agent/shared/mail/state.ts";
-import type { CheckKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind } from "@rs-agent/shared/checks/verdict.ts";
 import { laneOf } from "@rs-agent/shared/mail/lane.ts";
 import { findingText, nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";

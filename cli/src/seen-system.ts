@@ -1,11 +1,7 @@
 import { z } from "zod";
 import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
-import {
-  engineSchema,
-  taskKinds,
-  taskKindSchema,
-  type TaskKind,
-} from "@rs-agent/shared/mail/verdict.ts";
+import { engineSchema } from "@rs-agent/shared/checks/finding.ts";
+import { taskKinds, taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { kindOf, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import type { Pause } from "@rs-agent/shared/store/controls.ts";

@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { databaseName, loadConfig } from "@rs-agent/shared/config.ts";
-import { spamEngineSchema } from "@rs-agent/shared/mail/task-settings.ts";
+import { spamEngineSchema } from "@rs-agent/shared/checks/spam.ts";
 import { nextHopSchema } from "@rs-agent/shared/policy/next-hop.ts";
 
 const engine = /^(?:(?:unix:)?\/.+|(?:\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5})$/;

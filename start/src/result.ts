@@ -1,5 +1,5 @@
 import type { Outcome, Recipient } from "@rs-agent/shared/mail/record.ts";
-import type { Verdicts } from "@rs-agent/shared/mail/verdict.ts";
+import type { Verdicts } from "@rs-agent/shared/checks/verdict.ts";
 import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import type { SampleFate } from "./sample-run.ts";
 

@@ -1,7 +1,7 @@
 import Table from "cli-table3";
 import { stripVTControlCharacters, styleText } from "node:util";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Finding } from "@rs-agent/shared/mail/verdict.ts";
+import type { Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { RecipientResult, StartResult } from "./result.ts";
 import type { SampleFate } from "./sample-run.ts";
 

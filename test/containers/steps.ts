@@ -1,6 +1,6 @@
 import { awaitFates, sendSamples } from "@rs-agent/start/sample-run.ts";
 import { isAsExpected, resultOf } from "@rs-agent/start/result.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { samples } from "../../start/samples/samples.ts";
 import type { ComposedSystem } from "./composed-system.ts";
 import type { Engine } from "./engine.ts";

@@ -1,4 +1,5 @@
-import { isTransient, type VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
+import { isTransient } from "@rs-agent/shared/checks/finding.ts";
+import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 
 /** Exit codes of `clamav-cli`, the first two as clamdscan(1) has them. */
 export const exitCodes = { clean: 0, found: 1, error: 2, notChecked: 3 } as const;

@@ -1,5 +1,5 @@
 import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
-import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { Entry } from "./files.ts";
 import { countOutcomes, exitCodeOf, type Counts, type ScannedFile } from "./outcome.ts";
 import type { Streams } from "./program.ts";

@@ -8,7 +8,7 @@ import type { ScanInput } from "@rs-agent/av-worker/clamd/frames.ts";
 import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { unchecked } from "@rs-agent/av-worker/clamd/replies.ts";
-import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import { findEntries, type Entry } from "./files.ts";
 import { outcomeOf, type FileOutcome, type ScannedFile } from "./outcome.ts";
 import type { Streams } from "./program.ts";

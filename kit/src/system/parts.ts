@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
+import type { SpamEngineName } from "@rs-agent/shared/checks/spam.ts";
 import { startClamd, type RunningClamd } from "../engines/clamd.ts";
 import { startRspamd, type RunningRspamd } from "../engines/rspamd.ts";
 import { startSpamd, type RunningSpamd } from "../engines/spamd.ts";

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
+import type { SpamEngineName } from "@rs-agent/shared/checks/spam.ts";
 import { freePort } from "../free-port.ts";
 import { takeOver } from "../processes/leftovers.ts";
 import { cacheFolderOf } from "../mongodb/config.ts";

@@ -1,6 +1,7 @@
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
-import type { Engine, VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import { canaryKinds, canaryMail, type CanaryKind } from "./canary-mails.ts";
 import type { ClamdAddress } from "./clamd/address.ts";
 import { version } from "./clamd/command.ts";

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, it } from "vitest";
-import type { VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
+import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { demandedLines, judgeCanaries, type CanaryRules } from "../src/canaries.ts";
 import { canaryKinds, canaryMail, type CanaryKind } from "../src/canary-mails.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { virusFindingSchema } from "@rs-agent/shared/mail/verdict.ts";
+import { virusFindingSchema } from "@rs-agent/shared/checks/virus.ts";
 import { findingOf, isAnswer, parseSessionReply } from "../src/clamd/replies.ts";
 import { ReplyReader } from "../src/clamd/reply-reader.ts";
 import { parseVersion } from "../src/clamd/version.ts";

@@ -6,7 +6,7 @@ import {
   taskKinds,
   type CheckKind,
   type TaskKind,
-} from "@rs-agent/shared/mail/verdict.ts";
+} from "@rs-agent/shared/checks/verdict.ts";
 import type { LoadMeter } from "./load-meter.ts";
 
 /** Seconds: a clamd takes a few milliseconds, a spamd some, a huge archive minutes. */

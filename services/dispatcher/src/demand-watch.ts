@@ -1,4 +1,4 @@
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { DueMail, WaitTask } from "@rs-agent/shared/store/mails.ts";
 import { demandOf, dispatcherLoadSchema, type Demand, type DispatcherLoad } from "./scaling.ts";

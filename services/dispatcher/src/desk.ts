@@ -8,7 +8,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { kindOf, laneIn, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";

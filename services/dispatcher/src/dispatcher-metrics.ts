@@ -1,7 +1,7 @@
 import { showBus, type BusFigures } from "@rs-agent/shared/bus/bus-metrics.ts";
 import type { WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
 import { waitTasks, type DueMail } from "@rs-agent/shared/store/mails.ts";
 import type { SeenDemand } from "./demand-watch.ts";

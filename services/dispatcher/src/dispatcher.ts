@@ -4,7 +4,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { taskKinds } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { Activity } from "./activity.ts";

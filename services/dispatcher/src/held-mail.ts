@@ -1,6 +1,6 @@
 import { kindOf, laneIn, laneOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Deliverable } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import type { ClaimedMail, MailChange } from "@rs-agent/shared/store/mails.ts";

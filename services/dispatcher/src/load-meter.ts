@@ -1,4 +1,4 @@
-import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 
 const bucketMs = 5_000;
 const buckets = 12;

@@ -1,8 +1,9 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { workerText, type Lane } from "@rs-agent/shared/mail/lane.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
-import { checkKinds, isTransient } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
+import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";

@@ -1,6 +1,6 @@
 import type { WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import { kindOf, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { HeldMail } from "./held-mail.ts";
 import { mustBeAlone } from "./results.ts";
 

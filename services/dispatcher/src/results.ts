@@ -1,12 +1,8 @@
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
 import type { BodyRef, Enriched, MailRecord } from "@rs-agent/shared/mail/record.ts";
-import {
-  isTransient,
-  type CheckKind,
-  type TaskKind,
-  type Verdict,
-} from "@rs-agent/shared/mail/verdict.ts";
+import { isTransient } from "@rs-agent/shared/checks/finding.ts";
+import type { CheckKind, TaskKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
 import { note, type HeldMail } from "./held-mail.ts";
 import { advance, end, holdUnable, type MailFlowDeps } from "./mail-flow.ts";

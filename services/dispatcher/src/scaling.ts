@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
-import { taskKinds, taskKindSchema, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds, taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { DueMail, WaitTask } from "@rs-agent/shared/store/mails.ts";
 import { grantFactor } from "@rs-agent/shared/worker/credit-split.ts";
 

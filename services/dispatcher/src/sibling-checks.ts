@@ -1,4 +1,5 @@
-import { isTransient, type CheckKind, type Verdict } from "@rs-agent/shared/mail/verdict.ts";
+import { isTransient } from "@rs-agent/shared/checks/finding.ts";
+import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import { laneFor, type HeldMail } from "./held-mail.ts";
 
 export interface SiblingChecksDeps {

@@ -1,6 +1,6 @@
 import type { TaskToPlace, WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { HeldMail } from "./held-mail.ts";
 import type { Spool } from "./spool.ts";
 

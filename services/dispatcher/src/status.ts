@@ -1,5 +1,5 @@
 import type { WorkerPool, WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { SeenDemand } from "./demand-watch.ts";
 import type { Desk } from "./desk.ts";

@@ -1,6 +1,6 @@
 import type { TaskToPlace } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { DispatcherConfig } from "./config.ts";
 import type { HeldMail } from "./held-mail.ts";
 import { mustBeAlone } from "./results.ts";

@@ -7,7 +7,8 @@ import type {
   Outcome,
 } from "@rs-agent/shared/mail/record.ts";
 import type { Lane } from "@rs-agent/shared/mail/lane.ts";
-import type { CheckKind, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind } from "@rs-agent/shared/checks/verdict.ts";
+import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
 import type { Plan } from "@rs-agent/shared/policy/plan.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 

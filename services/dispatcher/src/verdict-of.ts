@@ -1,5 +1,6 @@
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
-import type { Engine, Verdict } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import type { Verdict } from "@rs-agent/shared/checks/verdict.ts";
 
 type CheckResult = Exclude<ResultHead, { task: "enrich" }>;
 

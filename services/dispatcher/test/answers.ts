@@ -1,5 +1,5 @@
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { TaskMail, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
 
 export const answers: Record<TaskKind, TaskOutput> = {

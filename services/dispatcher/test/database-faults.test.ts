@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Fault } from "../../../test/support/mongodb-proxy/fault.ts";
 import {
   startMongoDbProxy,

@@ -1,6 +1,6 @@
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
 import { Pull } from "zeromq";

@@ -4,7 +4,7 @@ import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";

@@ -1,6 +1,6 @@
 import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind, VirusVerdict } from "@rs-agent/shared/checks/verdict.ts";
 import { describe, expect, it, vi } from "vitest";
 import { hold, type HeldMail } from "../src/held-mail.ts";
 import { SiblingChecks } from "../src/sibling-checks.ts";

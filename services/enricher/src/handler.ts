@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
-import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { EnrichTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import type { Ability, TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
 import { canRead } from "@rs-agent/shared/worker/spool.ts";

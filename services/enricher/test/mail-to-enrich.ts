@@ -7,7 +7,7 @@ import {
   type Change,
   type EnrichSettings,
 } from "@rs-agent/shared/mail/task-settings.ts";
-import type { SpamVerdict, Verdicts, VirusVerdict } from "@rs-agent/shared/mail/verdict.ts";
+import type { SpamVerdict, Verdicts, VirusVerdict } from "@rs-agent/shared/checks/verdict.ts";
 import { enrich, type EnrichDeps } from "../src/enrich.ts";
 
 /** A mail of lines: canonical, each character one byte. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { integer } from "@rs-agent/shared/config.ts";
-import { spamEngineSchema } from "@rs-agent/shared/mail/task-settings.ts";
+import { spamEngineSchema } from "@rs-agent/shared/checks/spam.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { engineAddresses } from "./engine-address.ts";
 

@@ -1,5 +1,6 @@
 import type { SmtpEnvelope } from "@rs-agent/shared/mail/smtp-envelope.ts";
-import type { Engine, SpamFinding, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine, UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
+import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 
 /** A mail as an engine is asked about it. */
 export interface MailToJudge {

@@ -2,7 +2,8 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { createDeadline, settledOrAborted } from "@rs-agent/shared/deadline.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { Engine, SpamFinding, UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine, UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
+import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 import type { Ability } from "@rs-agent/shared/worker/handler.ts";
 import type { CanaryOutcome, Judgement, MailToJudge, SpamEngineClient } from "./engine-client.ts";
 

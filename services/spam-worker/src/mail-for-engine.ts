@@ -1,5 +1,5 @@
 import { open } from "node:fs/promises";
-import type { SpamSettings } from "@rs-agent/shared/mail/task-settings.ts";
+import type { SpamSettings } from "@rs-agent/shared/checks/spam.ts";
 import type { TaskMail } from "@rs-agent/shared/worker/handler.ts";
 
 export type MailForEngine =

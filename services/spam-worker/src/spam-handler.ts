@@ -1,6 +1,6 @@
 import type { SpamTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
-import type { SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
-import type { SpamFinding } from "@rs-agent/shared/mail/verdict.ts";
+import type { SpamEngineName } from "@rs-agent/shared/checks/spam.ts";
+import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 import type { TaskHandler, TaskMail, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
 import { canRead } from "@rs-agent/shared/worker/spool.ts";
 import type { EnginePool } from "./engine-pool.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { spamFindingSchema } from "@rs-agent/shared/mail/verdict.ts";
+import { spamFindingSchema } from "@rs-agent/shared/checks/spam.ts";
 import { findingOf } from "../src/rspamd/finding.ts";
 import { readReply } from "../src/rspamd/reply.ts";
 import { rspamdKnown } from "./engine-kit.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import { readYaml } from "../yaml-source.ts";
 import { isCurveKey, keyError } from "./curve-key.ts";
 

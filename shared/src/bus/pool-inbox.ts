@@ -1,5 +1,5 @@
 import type { Logger } from "../logger.ts";
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import { decodeMessage, type IncomingPart } from "./codec.ts";
 import type { DropCause, DropCounter } from "./drop-counter.ts";
 import type { Mailbox } from "./mailbox.ts";

@@ -1,7 +1,8 @@
 import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
 import type { OutgoingHead } from "./codec.ts";
-import type { Engine, TaskKind } from "../mail/verdict.ts";
+import type { Engine } from "../checks/finding.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import { refusalTexts } from "./handshake.ts";
 import { bigFrameBytes, freeCredit, type Placeable } from "./placement.ts";
 import type { LostReason, LostTask, MailToPlace, Outstanding, TaskToPlace } from "./pool-task.ts";

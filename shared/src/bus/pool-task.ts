@@ -1,4 +1,5 @@
-import type { Engine, TaskKind, Verdicts } from "../mail/verdict.ts";
+import type { Engine } from "../checks/finding.ts";
+import type { TaskKind, Verdicts } from "../checks/verdict.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
 import type { TaskSettings } from "../mail/task-settings.ts";
 import type { ResultHead } from "./wire.ts";

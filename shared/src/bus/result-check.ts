@@ -1,4 +1,4 @@
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import { resultHeadSchema, type ResultHead } from "./wire.ts";
 import type { DropCause } from "./drop-counter.ts";
 

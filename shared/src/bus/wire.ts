@@ -1,17 +1,12 @@
 import { z } from "zod";
-import {
-  enrichSettingsSchema,
-  spamSettingsSchema,
-  virusSettingsSchema,
-} from "../mail/task-settings.ts";
+import { enrichSettingsSchema } from "../mail/task-settings.ts";
+import { spamSettingsSchema } from "../checks/spam.ts";
+import { virusSettingsSchema } from "../checks/virus.ts";
 import { smtpEnvelopeSchema } from "../mail/smtp-envelope.ts";
-import {
-  engineSchema,
-  spamFindingSchema,
-  taskKindSchema,
-  verdictsSchema,
-  virusFindingSchema,
-} from "../mail/verdict.ts";
+import { engineSchema } from "../checks/finding.ts";
+import { spamFindingSchema } from "../checks/spam.ts";
+import { taskKindSchema, verdictsSchema } from "../checks/verdict.ts";
+import { virusFindingSchema } from "../checks/virus.ts";
 
 /**
  * The words on the wire. Every message is a msgpack head that fits one of these schemas, and, where

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import { laneOf, type Lane } from "../mail/lane.ts";
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import { maxHeadBytes } from "./codec.ts";
 import { DropCounter, type DropCounts } from "./drop-counter.ts";
 import { parseEndpoint } from "./endpoint.ts";

@@ -1,4 +1,5 @@
-import type { Engine, TaskKind } from "../mail/verdict.ts";
+import type { Engine } from "../checks/finding.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import type { Credit } from "./wire.ts";
 
 /** What `status` shows of a worker. */

@@ -1,5 +1,7 @@
-import { spamEngines, type SpamEngineName, type TaskSettings } from "./task-settings.ts";
-import { taskKinds, type Engine, type TaskKind } from "./verdict.ts";
+import { spamEngines, type SpamEngineName } from "../checks/spam.ts";
+import type { TaskSettings } from "./task-settings.ts";
+import { taskKinds, type TaskKind } from "../checks/verdict.ts";
+import type { Engine } from "../checks/finding.ts";
 
 /**
  * Whom a mail waits for, as its record's `next` says it: any worker of a kind, or one of them with the

@@ -1,12 +1,8 @@
 import { z } from "zod";
 import { TerminalError } from "../errors.ts";
 import { smtpEnvelopeSchema } from "./smtp-envelope.ts";
-import {
-  taskKindSchema,
-  uncheckedReasonSchema,
-  checkKindSchema,
-  verdictsSchema,
-} from "./verdict.ts";
+import { taskKindSchema, checkKindSchema, verdictsSchema } from "../checks/verdict.ts";
+import { uncheckedReasonSchema } from "../checks/finding.ts";
 import { planSchema } from "../policy/plan.ts";
 import { routeSchema } from "../policy/route.ts";
 

@@ -1,29 +1,7 @@
 import { z } from "zod";
+import type { SpamSettings } from "../checks/spam.ts";
+import type { VirusSettings } from "../checks/virus.ts";
 import { sha256Hex } from "../ids.ts";
-
-/**
- * What a policy asks of one task. The settings travel whole in the task, so that workers need no
- * database; their hash goes back in the result and into the verdict (I4).
- */
-export const virusSettingsSchema = z.looseObject({});
-export type VirusSettings = z.infer<typeof virusSettingsSchema>;
-
-/** The spam engines that there are workers for, by the name that they announce. */
-export const spamEngines = ["spamd", "rspamd"] as const;
-export const spamEngineSchema = z.enum(spamEngines);
-export type SpamEngineName = z.infer<typeof spamEngineSchema>;
-
-export const spamSettingsSchema = z.looseObject({
-  /** Only a worker with this engine may have the task. Absent: any. */
-  engine: spamEngineSchema.optional(),
-  /** Whose rules and Bayes tokens apply (spamd's `User`, rspamd's `Deliver-To`). Absent: the engine's default. */
-  user: z.string().max(256).optional(),
-  /** Bytes; larger mail is not given to the engine whole. */
-  maxBytes: z.number().int().positive(),
-  /** What happens with larger mail: `unchecked: too-large`, or its first `maxBytes` are scanned. */
-  oversize: z.enum(["unchecked", "head"]),
-});
-export type SpamSettings = z.infer<typeof spamSettingsSchema>;
 
 /** The changes that the enricher knows, in the only order that I5 allows by default. */
 export const changeKinds = [
@@ -85,6 +63,10 @@ export const enrichSettingsSchema = z.looseObject({
 });
 export type EnrichSettings = z.infer<typeof enrichSettingsSchema>;
 
+/**
+ * What a policy asks of one task. The settings travel whole in the task, so that workers need no
+ * database; their hash goes back in the result and into the verdict (I4).
+ */
 export type TaskSettings = VirusSettings | SpamSettings | EnrichSettings;
 
 /** SHA-256 (first 16 bytes, hex) of the settings in a form that does not depend on key order. */

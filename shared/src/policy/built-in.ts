@@ -1,5 +1,5 @@
-import type { UncheckedReason } from "../mail/verdict.ts";
-import { permanentReasons, transientReasons } from "../mail/verdict.ts";
+import type { UncheckedReason } from "../checks/finding.ts";
+import { permanentReasons, transientReasons } from "../checks/finding.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import type { Direction } from "./plan.ts";
 

@@ -1,6 +1,6 @@
 import { settingsHashOf, type Change, type ChangeKind } from "../mail/task-settings.ts";
 import { sha256Hex } from "../ids.ts";
-import { uncheckedReasonSchema, type UncheckedReason } from "../mail/verdict.ts";
+import { uncheckedReasonSchema, type UncheckedReason } from "../checks/finding.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import { durationMs } from "./duration.ts";
 import { parseNextHop } from "./next-hop.ts";

@@ -1,5 +1,5 @@
-import type { SpamEngineName } from "../mail/task-settings.ts";
-import type { UncheckedReason } from "../mail/verdict.ts";
+import type { SpamEngineName } from "../checks/spam.ts";
+import type { UncheckedReason } from "../checks/finding.ts";
 import type { Disposition } from "./plan.ts";
 import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
 import type { Direction } from "./plan.ts";

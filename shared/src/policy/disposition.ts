@@ -1,14 +1,9 @@
 import { settingsHashOf } from "../mail/task-settings.ts";
 import type { Enriched, Override } from "../mail/record.ts";
-import type {
-  CheckKind,
-  Finding,
-  SpamFinding,
-  UncheckedFinding,
-  UncheckedReason,
-  Verdicts,
-  VirusFinding,
-} from "../mail/verdict.ts";
+import type { CheckKind, Finding, Verdicts } from "../checks/verdict.ts";
+import type { SpamFinding } from "../checks/spam.ts";
+import type { UncheckedFinding, UncheckedReason } from "../checks/finding.ts";
+import type { VirusFinding } from "../checks/virus.ts";
 import type { Disposition, Plan, UncheckedRules } from "./plan.ts";
 import { formatDuration } from "./duration.ts";
 

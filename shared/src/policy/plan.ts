@@ -1,10 +1,8 @@
 import { z } from "zod";
-import {
-  enrichSettingsSchema,
-  spamSettingsSchema,
-  virusSettingsSchema,
-} from "../mail/task-settings.ts";
-import { uncheckedReasonSchema } from "../mail/verdict.ts";
+import { enrichSettingsSchema } from "../mail/task-settings.ts";
+import { spamSettingsSchema } from "../checks/spam.ts";
+import { virusSettingsSchema } from "../checks/virus.ts";
+import { uncheckedReasonSchema } from "../checks/finding.ts";
 import { routeSchema } from "./route.ts";
 
 /** What becomes of a mail with a finding. `pass` lets it go on, marked. */

@@ -1,12 +1,9 @@
 import { z } from "zod";
-import {
-  changeKinds,
-  fieldBodySchema,
-  fieldNameSchema,
-  spamEngines,
-} from "../mail/task-settings.ts";
-import { checkKinds, permanentReasons, transientReasons } from "../mail/verdict.ts";
-import { uncheckedReasonSchema } from "../mail/verdict.ts";
+import { changeKinds, fieldBodySchema, fieldNameSchema } from "../mail/task-settings.ts";
+import { spamEngines } from "../checks/spam.ts";
+import { checkKinds } from "../checks/verdict.ts";
+import { permanentReasons, transientReasons } from "../checks/finding.ts";
+import { uncheckedReasonSchema } from "../checks/finding.ts";
 import { dispositionSchema } from "./plan.ts";
 import { durationSchema } from "./duration.ts";
 import { nextHopSchema } from "./next-hop.ts";

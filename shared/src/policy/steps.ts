@@ -1,5 +1,5 @@
 import { changeKinds, type ChangeKind } from "../mail/task-settings.ts";
-import { checkKinds } from "../mail/verdict.ts";
+import { checkKinds } from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import { stepNames, type StepName } from "./rules.ts";
 

@@ -1,5 +1,5 @@
 import type { HistoryEntry, MailRecord, MailState } from "../mail/record.ts";
-import { taskKinds } from "../mail/verdict.ts";
+import { taskKinds } from "../checks/verdict.ts";
 
 /** A mail with the right to work on it until `validUntilMs` (I3). */
 export interface ClaimedMail {

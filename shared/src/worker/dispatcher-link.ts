@@ -9,7 +9,8 @@ import type { ByeHead, Credit, HeartbeatHead } from "../bus/wire.ts";
 import { RsError, messageOf } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
-import type { Engine, TaskKind } from "../mail/verdict.ts";
+import type { Engine } from "../checks/finding.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import { DispatcherKey } from "./dispatcher-key.ts";
 import { WorkerSession } from "./worker-session.ts";
 

@@ -1,6 +1,9 @@
 import type { EnrichOutput, TaskHead } from "../bus/wire.ts";
 import type { Logger } from "../logger.ts";
-import type { Engine, SpamFinding, TaskKind, VirusFinding } from "../mail/verdict.ts";
+import type { Engine } from "../checks/finding.ts";
+import type { SpamFinding } from "../checks/spam.ts";
+import type { TaskKind } from "../checks/verdict.ts";
+import type { VirusFinding } from "../checks/virus.ts";
 
 /** The raw mail of a task: bytes from the second frame, or a file of the spool (disk mode). */
 export type TaskMail =

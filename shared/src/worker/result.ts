@@ -1,12 +1,10 @@
 import { z } from "zod";
 import type { OutgoingHead } from "../bus/codec.ts";
 import { enrichOutputSchema, failureSchema, type TaskHead } from "../bus/wire.ts";
-import {
-  spamFindingSchema,
-  virusFindingSchema,
-  type Engine,
-  type TaskKind,
-} from "../mail/verdict.ts";
+import { spamFindingSchema } from "../checks/spam.ts";
+import { virusFindingSchema } from "../checks/virus.ts";
+import type { Engine } from "../checks/finding.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import type { HeldTask } from "./held-task.ts";
 import type { Answer } from "./task-runner.ts";
 

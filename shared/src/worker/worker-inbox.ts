@@ -6,7 +6,7 @@ import { parseTask } from "../bus/task-check.ts";
 import { byeHeadSchema, cancelHeadSchema, heartbeatHeadSchema } from "../bus/wire.ts";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import type { DispatcherLinks } from "./dispatcher-links.ts";
 import { HeldTask } from "./held-task.ts";
 import type { TaskRunner } from "./task-runner.ts";

@@ -4,7 +4,7 @@ import { growthBytes, Mailbox } from "../bus/mailbox.ts";
 import { openBusProtection, type BusProtection } from "../bus/protection.ts";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 import type { WorkerConfig } from "./config.ts";
 
 /**

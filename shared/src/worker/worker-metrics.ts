@@ -1,7 +1,7 @@
 import { showBus } from "../bus/bus-metrics.ts";
 import type { DropCounts } from "../bus/drop-counter.ts";
 import type { Count, Metrics } from "../health/metrics.ts";
-import type { TaskKind } from "../mail/verdict.ts";
+import type { TaskKind } from "../checks/verdict.ts";
 
 /** What a worker tells of itself when somebody looks. */
 export interface WorkerFigures {

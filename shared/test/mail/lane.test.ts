@@ -9,7 +9,7 @@ import {
   serves,
   workerText,
 } from "../../src/mail/lane.ts";
-import { taskKinds } from "../../src/mail/verdict.ts";
+import { taskKinds } from "../../src/checks/verdict.ts";
 
 const settings = { maxBytes: 1, oversize: "unchecked" } as const;
 

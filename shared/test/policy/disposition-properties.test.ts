@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { uncheckedReasonSchema, type CheckKind } from "../../src/mail/verdict.ts";
+import { uncheckedReasonSchema } from "../../src/checks/finding.ts";
+import type { CheckKind } from "../../src/checks/verdict.ts";
 import { findingText, nextStep, type StepInput } from "../../src/policy/disposition.ts";
 import { sha256, now, hoursAgo, clean, unchecked, scored } from "./disposition-step.ts";
 

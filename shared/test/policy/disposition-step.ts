@@ -1,11 +1,8 @@
 import type { Override } from "../../src/mail/record.ts";
-import type {
-  CheckKind,
-  SpamFinding,
-  uncheckedReasonSchema,
-  Verdicts,
-  VirusFinding,
-} from "../../src/mail/verdict.ts";
+import type { CheckKind, Verdicts } from "../../src/checks/verdict.ts";
+import type { SpamFinding } from "../../src/checks/spam.ts";
+import type { uncheckedReasonSchema } from "../../src/checks/finding.ts";
+import type { VirusFinding } from "../../src/checks/virus.ts";
 import { nextStep, type StepInput } from "../../src/policy/disposition.ts";
 import type { Plan } from "../../src/policy/plan.ts";
 import { planOf } from "./sample-policy.ts";

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Enriched } from "../../src/mail/record.ts";
-import { permanentReasons, transientReasons, type Verdicts } from "../../src/mail/verdict.ts";
+import { permanentReasons, transientReasons } from "../../src/checks/finding.ts";
+import type { Verdicts } from "../../src/checks/verdict.ts";
 import {
   uncheckedVerdict,
   verdictsHashOf,

@@ -1,7 +1,7 @@
 import { RetryableError } from "@rs-agent/shared/errors.ts";
 import type { TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
-import type { CheckKind, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind, TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type {
   Ability,
   TaskContext,

@@ -1,6 +1,6 @@
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, Finding, TaskKind } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind, Finding, TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Random } from "./random.ts";
 import { senderDomains, strangerClient } from "./senders.ts";
 

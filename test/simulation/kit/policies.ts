@@ -1,4 +1,4 @@
-import { spamEngines, type SpamEngineName } from "@rs-agent/shared/mail/task-settings.ts";
+import { spamEngines, type SpamEngineName } from "@rs-agent/shared/checks/spam.ts";
 import type { DirectionRules, PolicyRules } from "@rs-agent/shared/policy/rules.ts";
 import { signature, tenantDomain } from "./mails.ts";
 import type { Random } from "./random.ts";

@@ -3,7 +3,7 @@ import { connectTo, type ClamdAddress } from "./address.ts";
 import { ReplyReader } from "./reply-reader.ts";
 import { parseVersion } from "./version.ts";
 import { quote } from "./replies.ts";
-import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 
 /** STATS lists clamd's whole queue. */
 const maxReplyChars = 256 * 1024;

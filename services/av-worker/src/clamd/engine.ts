@@ -1,6 +1,6 @@
 import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { ClamdAddress } from "./address.ts";
 import { ping } from "./command.ts";

@@ -1,6 +1,7 @@
 import { createDeadline, settledOrAborted } from "@rs-agent/shared/deadline.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { Engine, UncheckedReason, VirusFinding } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine, UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
+import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import type { ClamdAddress } from "./address.ts";
 import { ClamdEngine, type CheckEngine, type EngineOptions, type EngineState } from "./engine.ts";
 import { isPathForClamd, type ScanInput } from "./frames.ts";

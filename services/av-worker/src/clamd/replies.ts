@@ -3,8 +3,8 @@ import {
   maxNameLength,
   type UncheckedFinding,
   type UncheckedReason,
-  type VirusFinding,
-} from "@rs-agent/shared/mail/verdict.ts";
+} from "@rs-agent/shared/checks/finding.ts";
+import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import type { ScanInput } from "./frames.ts";
 
 /**

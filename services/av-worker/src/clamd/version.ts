@@ -1,4 +1,4 @@
-import type { Engine } from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

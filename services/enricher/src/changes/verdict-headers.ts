@@ -1,11 +1,8 @@
 import type { EnrichTask } from "@rs-agent/shared/bus/wire.ts";
 import { foldField } from "@rs-agent/shared/mail/header-block.ts";
-import type {
-  Engine,
-  SpamFinding,
-  SpamVerdict,
-  VirusVerdict,
-} from "@rs-agent/shared/mail/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
+import type { SpamVerdict, VirusVerdict } from "@rs-agent/shared/checks/verdict.ts";
 import type { ApplyChange } from "./change.ts";
 
 type Field = readonly [name: string, value: string];

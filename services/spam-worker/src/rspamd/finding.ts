@@ -1,4 +1,4 @@
-import type { SpamFinding, SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import type { SpamFinding, SpamRule } from "@rs-agent/shared/checks/spam.ts";
 import type { Judgement } from "../engine-client.ts";
 import { proposedFields, type Action, type CheckReply } from "./reply.ts";
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { fieldNameSchema } from "@rs-agent/shared/mail/task-settings.ts";
-import type { ProposedField } from "@rs-agent/shared/mail/verdict.ts";
+import type { ProposedField } from "@rs-agent/shared/checks/spam.ts";
 import type { HttpReply } from "./exchange.ts";
 
 const symbolSchema = z.looseObject({ score: z.number() });

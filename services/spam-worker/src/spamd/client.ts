@@ -1,4 +1,4 @@
-import type { SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import type { SpamRule } from "@rs-agent/shared/checks/spam.ts";
 import { parseEngineAddress } from "../engine-address.ts";
 import type { EngineFailure } from "../engine-client.ts";
 import { exchange, type ExchangeLimits } from "./exchange.ts";

@@ -1,4 +1,4 @@
-import type { UncheckedReason } from "@rs-agent/shared/mail/verdict.ts";
+import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
 import type { EngineFailure } from "../engine-client.ts";
 
 /** The status codes of a reply: sysexits.h, and 79 of spamd's own. */

@@ -1,5 +1,5 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
-import type { SpamFinding, SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import type { SpamFinding, SpamRule } from "@rs-agent/shared/checks/spam.ts";
 import { unchecked, type Judgement } from "../engine-client.ts";
 import type { Answer, AskOptions, Rules, SpamdClient } from "./client.ts";
 import type { Score } from "./score.ts";

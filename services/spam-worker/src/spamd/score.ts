@@ -1,4 +1,4 @@
-import type { SpamRule } from "@rs-agent/shared/mail/verdict.ts";
+import type { SpamRule } from "@rs-agent/shared/checks/spam.ts";
 
 /** spamd's own judgement: its flag, its points, and its points from which it says spam. */
 export interface Score {

@@ -1,6 +1,6 @@
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
-import { checkKinds } from "@rs-agent/shared/mail/verdict.ts";
+import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
 import type { World } from "../world.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { mailsIn, scoreOf, timesSentAgain } from "./records.ts";

@@ -1,10 +1,6 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import {
-  checkKinds,
-  type CheckKind,
-  type Finding,
-  type UncheckedFinding,
-} from "@rs-agent/shared/mail/verdict.ts";
+import { checkKinds, type CheckKind, type Finding } from "@rs-agent/shared/checks/verdict.ts";
+import type { UncheckedFinding } from "@rs-agent/shared/checks/finding.ts";
 import type { UncheckedRule } from "@rs-agent/shared/policy/plan.ts";
 import { isSealed } from "../engines.ts";
 import type { World } from "../world.ts";

@@ -1,5 +1,5 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, Finding } from "@rs-agent/shared/mail/verdict.ts";
+import type { CheckKind, Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { Doc } from "../database/document.ts";
 import type { Entry } from "../database/replica-set.ts";
 

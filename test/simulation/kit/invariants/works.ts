@@ -1,6 +1,6 @@
 import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { checkKinds, type CheckKind, type Verdict } from "@rs-agent/shared/mail/verdict.ts";
+import { checkKinds, type CheckKind, type Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import type { Entry } from "../database/replica-set.ts";
 import type { Work } from "../engines.ts";
 import type { VirtualProcess } from "../virtual-time.ts";

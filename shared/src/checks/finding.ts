@@ -1,0 +1,33 @@
+import { z } from "zod";
+
+/** Reasons for which a check may succeed later on the same mail. */
+export const transientReasons = ["engine-away", "engine-error", "time-out", "busy"] as const;
+/** Reasons that lie in the mail itself: asking again gives the same answer. */
+export const permanentReasons = ["encrypted", "limit", "too-large", "malformed"] as const;
+
+export const uncheckedReasonSchema = z.enum([...transientReasons, ...permanentReasons]);
+export type UncheckedReason = z.infer<typeof uncheckedReasonSchema>;
+
+export function isTransient(reason: UncheckedReason): boolean {
+  return (transientReasons as readonly string[]).includes(reason);
+}
+
+/** Which engine spoke: `clamd 1.4.3` with signatures `27500` of a date, `spamd 4.0.1`, `rspamd 3.4`. */
+export const engineSchema = z.looseObject({
+  name: z.string().max(64),
+  version: z.string().max(128),
+  signatureVersion: z.string().max(64).optional(),
+  signatureAt: z.date().optional(),
+});
+export type Engine = z.infer<typeof engineSchema>;
+
+export const uncheckedFindingSchema = z.looseObject({
+  kind: z.literal("unchecked"),
+  reason: uncheckedReasonSchema,
+  /** What the engine said or what happened, for a person. */
+  detail: z.string().max(1000).optional(),
+});
+export type UncheckedFinding = z.infer<typeof uncheckedFindingSchema>;
+
+/** The longest name of what was found; an engine's longer one is cut. */
+export const maxNameLength = 256;
