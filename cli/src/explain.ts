@@ -4,7 +4,7 @@ import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { rsAgent } from "./called-as.ts";
 import { nextAction } from "./next-action.ts";
 import { isNoMail } from "./no-mail.ts";

@@ -7,7 +7,7 @@ import { RsError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { runProgram } from "../src/program.ts";

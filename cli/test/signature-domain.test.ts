@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { mailWith, useCli } from "./run-cli.ts";
 
 const cli = useCli();

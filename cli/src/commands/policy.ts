@@ -9,7 +9,7 @@ import {
   type Direction,
   type PolicyBook,
 } from "@rs-agent/shared/policy/effective.ts";
-import type { Plan, UncheckedRules } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan, UncheckedRules } from "@rs-agent/shared/mail/plan.ts";
 import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { differenceLines, listed, lostTenants, policyDifference } from "../policy-difference.ts";

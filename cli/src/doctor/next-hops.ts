@@ -1,6 +1,6 @@
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { routeText, type SeenSystem } from "../seen-system.ts";
 import { counted } from "../terminal.ts";
 import type { Diagnosis } from "./diagnosis.ts";

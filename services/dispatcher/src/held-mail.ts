@@ -2,7 +2,7 @@ import { kindOf, laneIn, laneOf, type Lane } from "@rs-agent/shared/mail/lane.ts
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Deliverable } from "@rs-agent/shared/policy/disposition.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { ClaimedMail, MailChange } from "@rs-agent/shared/store/mails.ts";
 import { merged } from "./transitions.ts";
 

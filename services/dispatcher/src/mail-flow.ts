@@ -5,7 +5,7 @@ import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";

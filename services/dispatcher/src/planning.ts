@@ -2,7 +2,7 @@ import { childMailId } from "@rs-agent/shared/ids.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { note, type HeldMail } from "./held-mail.ts";
 import { end, type MailFlowDeps } from "./mail-flow.ts";
 import * as transitions from "./transitions.ts";

@@ -9,7 +9,7 @@ import type {
 import type { Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { CheckKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 
 /**

@@ -2,7 +2,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { SenderCheck } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Budget } from "./budget.ts";
 import type { RelayCounts } from "./counts.ts";

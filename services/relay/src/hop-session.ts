@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { isLoopbackHost } from "@rs-agent/shared/policy/next-hop.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import type { Timeouts } from "./config.ts";
 import type { Certificate } from "@rs-agent/shared/pem-files.ts";

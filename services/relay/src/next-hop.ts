@@ -1,6 +1,6 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, RsError } from "@rs-agent/shared/errors.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { readHopSecrets } from "./credentials.ts";
 import { openSession, type HopSession, type SessionFailure } from "./hop-session.ts";
 import type { Timeouts } from "./config.ts";

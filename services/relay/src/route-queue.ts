@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";

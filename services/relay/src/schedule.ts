@@ -1,5 +1,5 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 
 /** For a mail that came without a plan (written by hand): RFC 5321 §4.5.4.1's days, and no haste. */
 const withoutPlan: Plan["relay"] = {

@@ -1,4 +1,4 @@
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { replyClass, statusOf, type Reply } from "./reply.ts";
 
 /**

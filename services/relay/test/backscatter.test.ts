@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { dkimSign } from "mailauth/lib/dkim/sign.js";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { retryNow } from "../../../cli/src/retry-now.ts";
 import {

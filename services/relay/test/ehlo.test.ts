@@ -1,4 +1,4 @@
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { abilitiesOf } from "../src/ehlo.ts";
 import { openSession, type HopSession, type SessionOptions } from "../src/hop-session.ts";

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { expect, it, vi } from "vitest";
 import { mailIn, readyMail, routeTo, type ReadyMailOptions } from "./ready-mail.ts";

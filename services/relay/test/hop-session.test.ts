@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { loadOutgoing } from "../src/outgoing-bytes.ts";
 import { openSession, type HopSession, type SessionOptions } from "../src/hop-session.ts";

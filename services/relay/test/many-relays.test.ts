@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { randomUUID } from "node:crypto";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { expect, it, vi } from "vitest";
 import { rawMail, readyMail, routeTo } from "./ready-mail.ts";
 import { relayProcess } from "./relay-process.ts";

@@ -1,7 +1,7 @@
 import { newMailId } from "@rs-agent/shared/ids.ts";
 import { recordVersion, type MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Plan } from "@rs-agent/shared/policy/plan.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 
 export const rawMail = Buffer.from(

@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { loadConfig } from "@rs-agent/shared/config.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import type { Route } from "@rs-agent/shared/policy/route.ts";
+import type { Route } from "@rs-agent/shared/mail/route.ts";
 import { relayConfigSchema } from "../src/config.ts";
 import { NextHop } from "../src/next-hop.ts";
 import { openTrusted } from "../src/trusted.ts";

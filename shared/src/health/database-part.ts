@@ -1,6 +1,5 @@
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
-import type { Database } from "../store/database.ts";
 import type { HealthPart } from "./health-part.ts";
 
 /** Milliseconds. */
@@ -15,7 +14,7 @@ const usual: PresenceTiming = { askEvery: 2_000, awayAfter: 5_000 };
 
 /** Whether the database answers: asked on a timer, so that what is told is never older than that. */
 export function watchDatabase(
-  database: Pick<Database, "ping">,
+  database: { ping(): Promise<unknown> },
   clock: Pick<Clock, "monotonicMs">,
   timing: PresenceTiming = usual,
 ): HealthPart {

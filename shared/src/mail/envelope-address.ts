@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { normalDomain } from "../policy/mail-domain.ts";
+import { normalDomain } from "./mail-domain.ts";
 
 const maxLength = 320;
 

@@ -1,7 +1,7 @@
 import libmime from "libmime";
 import addressparser from "nodemailer/lib/addressparser";
 import { headerFields, unfolded } from "./header-fields.ts";
-import { onlyDomainOf } from "../policy/mail-domain.ts";
+import { onlyDomainOf } from "./mail-domain.ts";
 
 /** What the record keeps of the header, and what policy asks of it. */
 export interface HeaderSummary {

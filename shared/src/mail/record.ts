@@ -3,8 +3,8 @@ import { TerminalError } from "../errors.ts";
 import { smtpEnvelopeSchema } from "./smtp-envelope.ts";
 import { taskKindSchema, checkKindSchema, verdictsSchema } from "../checks/verdict.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
-import { planSchema } from "../policy/plan.ts";
-import { routeSchema } from "../policy/route.ts";
+import { planSchema } from "./plan.ts";
+import { routeSchema } from "./route.ts";
 
 /** The version of the record's form; a reader refuses a newer one. */
 export const recordVersion = 1;

@@ -1,4 +1,4 @@
-import type { Plan } from "../policy/plan.ts";
+import type { Plan } from "./plan.ts";
 import type { MailRecord, MailState, Outcome, Recipient } from "./record.ts";
 
 /** The recipients with every `open` one closed by this outcome; closed ones stay as they are. */

@@ -1,7 +1,7 @@
 import type { UncheckedReason } from "../checks/finding.ts";
 import { permanentReasons, transientReasons } from "../checks/finding.ts";
 import type { CompleteRules } from "./complete-rules.ts";
-import type { Direction } from "./plan.ts";
+import type { Direction } from "../mail/plan.ts";
 
 /** Where mail goes when neither policy nor relay setting names a next hop. */
 export const builtInNextHop = "127.0.0.1:10026";

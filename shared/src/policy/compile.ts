@@ -4,8 +4,8 @@ import { uncheckedReasonSchema, type UncheckedReason } from "../checks/finding.t
 import type { CompleteRules } from "./complete-rules.ts";
 import { durationMs } from "./duration.ts";
 import { parseNextHop } from "./next-hop.ts";
-import type { Direction, Plan, UncheckedRule, UncheckedRules } from "./plan.ts";
-import type { Route } from "./route.ts";
+import type { Direction, Plan, UncheckedRule, UncheckedRules } from "../mail/plan.ts";
+import type { Route } from "../mail/route.ts";
 import { sizeBytes } from "./rules.ts";
 import type { SigningKey } from "./signing-key.ts";
 import { changesInOrder } from "./steps.ts";

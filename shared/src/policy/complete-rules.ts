@@ -1,8 +1,8 @@
 import type { SpamEngineName } from "../checks/spam.ts";
 import type { UncheckedReason } from "../checks/finding.ts";
-import type { Disposition } from "./plan.ts";
+import type { Disposition } from "../mail/plan.ts";
 import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
-import type { Direction } from "./plan.ts";
+import type { Direction } from "../mail/plan.ts";
 
 interface UncheckedRules {
   action: "wait" | "pass" | "quarantine";

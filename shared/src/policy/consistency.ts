@@ -1,7 +1,12 @@
 import { builtInNextHop, builtInRules } from "./built-in.ts";
 import { mergedRules, type CompleteRules } from "./complete-rules.ts";
 import { nameOf, tenantIdSchema, type PolicyDocument, type TenantDocument } from "./document.ts";
-import { domainOfAddress, normalAddress, normalDomain, withoutExtension } from "./mail-domain.ts";
+import {
+  domainOfAddress,
+  normalAddress,
+  normalDomain,
+  withoutExtension,
+} from "../mail/mail-domain.ts";
 import { networkKey, parseNetwork } from "./networks.ts";
 import { isLoopbackHost, parseNextHop } from "./next-hop.ts";
 import { stepsProblem } from "./steps.ts";

@@ -4,7 +4,7 @@ import type { CheckKind, Finding, Verdicts } from "../checks/verdict.ts";
 import type { SpamFinding } from "../checks/spam.ts";
 import type { UncheckedFinding, UncheckedReason } from "../checks/finding.ts";
 import type { VirusFinding } from "../checks/virus.ts";
-import type { Disposition, Plan, UncheckedRules } from "./plan.ts";
+import type { Disposition, Plan, UncheckedRules } from "../mail/plan.ts";
 import { formatDuration } from "./duration.ts";
 
 /** The two dispositions with which a mail may leave. */

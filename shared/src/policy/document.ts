@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { networkSchema } from "./networks.ts";
-import { normalDomain } from "./mail-domain.ts";
+import { normalDomain } from "../mail/mail-domain.ts";
 import { policyRulesSchema, section } from "./rules.ts";
 import { keySchema } from "./signing-key.ts";
 

@@ -15,12 +15,12 @@ import {
   normalDomain,
   onlyDomainOf,
   withoutExtension,
-} from "./mail-domain.ts";
+} from "../mail/mail-domain.ts";
 import { contains, parseAddress, parseNetwork, type Network } from "./networks.ts";
 import { parseNextHop } from "./next-hop.ts";
-import type { Direction, Plan } from "./plan.ts";
+import type { Direction, Plan } from "../mail/plan.ts";
 
-export type { Direction } from "./plan.ts";
+export type { Direction } from "../mail/plan.ts";
 
 /** What the policy needs to know of a mail; a `MailRecord` fits. */
 export interface MailForPolicy {

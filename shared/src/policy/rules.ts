@@ -4,7 +4,7 @@ import { spamEngines } from "../checks/spam.ts";
 import { checkKinds } from "../checks/verdict.ts";
 import { permanentReasons, transientReasons } from "../checks/finding.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
-import { dispositionSchema } from "./plan.ts";
+import { dispositionSchema } from "../mail/plan.ts";
 import { durationSchema } from "./duration.ts";
 import { nextHopSchema } from "./next-hop.ts";
 

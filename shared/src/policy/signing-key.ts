@@ -1,7 +1,7 @@
 import { createPrivateKey } from "node:crypto";
 import { isAbsolute } from "node:path";
 import { z } from "zod";
-import { normalDomain } from "./mail-domain.ts";
+import { normalDomain } from "../mail/mail-domain.ts";
 import { section } from "./rules.ts";
 
 /**

@@ -4,7 +4,7 @@ import { TerminalError } from "../errors.ts";
 import { maxWrongs, readYaml, type Wrong } from "../yaml-source.ts";
 import { policyProblems } from "./consistency.ts";
 import { nameOf, policyDocumentSchema, type PolicyDocument } from "./document.ts";
-import { normalAddress, normalDomain } from "./mail-domain.ts";
+import { normalAddress, normalDomain } from "../mail/mail-domain.ts";
 import { policyFileSchema } from "./policy-file.ts";
 import { positionOf, type YamlPath } from "./yaml-position.ts";
 

@@ -1,11 +1,15 @@
-import { ObjectId, type Collection } from "mongodb";
+import { ObjectId, type Collection, type Db } from "mongodb";
+import type { Clock } from "../clock.ts";
+import type { Logger } from "../logger.ts";
 import type { BodyRef } from "../mail/record.ts";
 import { bucketName } from "./bodies.ts";
 import { unneededOf, type BodyRemoval } from "./body-removal.ts";
 import { collectionOf, type StoredDocument } from "./connection.ts";
-import type { RetentionDeps } from "./retention.ts";
 
-interface OrphanDeps extends RetentionDeps {
+interface OrphanDeps {
+  db: Db;
+  clock: Clock;
+  log: Logger;
   mails: Collection<StoredDocument>;
   removal: BodyRemoval;
 }

@@ -4,7 +4,7 @@ import type { SpamFinding } from "../../src/checks/spam.ts";
 import type { uncheckedReasonSchema } from "../../src/checks/finding.ts";
 import type { VirusFinding } from "../../src/checks/virus.ts";
 import { nextStep, type StepInput } from "../../src/policy/disposition.ts";
-import type { Plan } from "../../src/policy/plan.ts";
+import type { Plan } from "../../src/mail/plan.ts";
 import { planOf } from "./sample-policy.ts";
 
 export const sha256 = "a".repeat(64);

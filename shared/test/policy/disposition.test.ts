@@ -7,7 +7,7 @@ import {
   verdictsHashOf,
   type Deliverable,
 } from "../../src/policy/disposition.ts";
-import type { Plan } from "../../src/policy/plan.ts";
+import type { Plan } from "../../src/mail/plan.ts";
 import { planOf } from "./sample-policy.ts";
 import {
   sha256,

@@ -1,5 +1,5 @@
 import { createPolicyBook } from "../../src/policy/effective.ts";
-import type { Direction, Plan } from "../../src/policy/plan.ts";
+import type { Direction, Plan } from "../../src/mail/plan.ts";
 import { parsePolicyYaml } from "../../src/policy/yaml.ts";
 
 /** Two tenants, one with a domain and an address of their own rules. */

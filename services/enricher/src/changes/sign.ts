@@ -1,6 +1,6 @@
 import { RsError } from "@rs-agent/shared/errors.ts";
 import { isFieldName } from "@rs-agent/shared/mail/header-fields.ts";
-import { normalDomain } from "@rs-agent/shared/policy/mail-domain.ts";
+import { normalDomain } from "@rs-agent/shared/mail/mail-domain.ts";
 import { loadSigningKey } from "../dkim/key.ts";
 import { signMail, verifyTopSignature, type SignatureRequest } from "../dkim/signer.ts";
 import { leavingFrom } from "./leaving-from.ts";

@@ -1,7 +1,7 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { checkKinds, type CheckKind, type Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { UncheckedFinding } from "@rs-agent/shared/checks/finding.ts";
-import type { UncheckedRule } from "@rs-agent/shared/policy/plan.ts";
+import type { UncheckedRule } from "@rs-agent/shared/mail/plan.ts";
 import { isSealed } from "../engines.ts";
 import type { World } from "../world.ts";
 import { clockErrorMs, isOverridden, scoreOf } from "./records.ts";

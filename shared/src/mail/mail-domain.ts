@@ -1,6 +1,6 @@
 import { domainToASCII } from "node:url";
-import { comparedAddress } from "../mail/local-part.ts";
-import { domainOf } from "../mail/smtp-envelope.ts";
+import { comparedAddress } from "./local-part.ts";
+import { domainOf } from "./smtp-envelope.ts";
 
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 

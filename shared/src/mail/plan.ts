@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { enrichSettingsSchema } from "../mail/task-settings.ts";
+import { enrichSettingsSchema } from "./task-settings.ts";
 import { spamSettingsSchema } from "../checks/spam.ts";
 import { virusSettingsSchema } from "../checks/virus.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
