@@ -74,6 +74,8 @@ export interface SeenService {
   service: string;
   /** When it was last heard of. */
   at: Date;
+  /** The newest version of records that it reads; undefined: a release that does not say. */
+  records?: number;
   /** Mails on which it works; undefined: it does not say. */
   inHand?: number;
   /** Mails of which the change stream did not tell it in time, since its start. */
@@ -116,8 +118,8 @@ function compare(a: string, b: string): number {
 }
 
 function serviceIn(report: ActorReport): SeenService {
-  const { id, service, at, snapshot } = report;
-  const seen = { id, service, at };
+  const { id, service, at, records, snapshot } = report;
+  const seen = { id, service, at, ...(records !== undefined && { records }) };
   const dispatcher = dispatcherSchema.safeParse(snapshot);
   if (service === "dispatcher" && dispatcher.success) {
     const { heldMails: inHand, timerOnlyMails } = dispatcher.data;

@@ -1,3 +1,4 @@
+import { MongoClient } from "mongodb";
 import { expect, inject, onTestFinished, test } from "vitest";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { listensAt, optionsIn } from "../src/clamd-conf.ts";
@@ -33,6 +34,23 @@ test("names what runs, what does not, and what to do", async () => {
   expect(parts.get("clamd canaries")).toMatchObject({ ok: true });
   expect(parts.get("spamd")).toMatchObject({ ok: true });
   expect(parts.get("spamd")?.found).toMatch(/GTUBE is spam to it/);
+});
+
+test("a service of a newer release is named, with what to do", async () => {
+  const { store, env } = cli();
+  await store.actors.report("relay-9", "relay", {});
+  expect((await diagnose()).parts.has("releases")).toBe(false);
+  const client = new MongoClient(env.MONGODB_URI);
+  onTestFinished(() => client.close());
+  const actors = client.db(env.MONGODB_DB).collection<{ _id: string }>("actors");
+  await actors.updateOne({ _id: "relay-9" }, { $set: { records: 7 } });
+  const { parts } = await diagnose();
+  expect(parts.get("releases")).toMatchObject({
+    ok: false,
+    found: "relay-9 reads records of version 7, this CLI up to 1",
+    advice: "use the CLI of that release",
+  });
+  await store.actors.leave("relay-9");
 });
 
 test("clamd is asked what a worker asks before it takes work", async () => {

@@ -23,6 +23,7 @@ export const errorCodes = {
   BUS_VERSION: "the other side speaks no wire version that we speak",
   STORE_UNREACHABLE: "the database does not answer; everything waits until it does",
   STORE_RECORD_INVALID: "a record in the database fits no form that we know",
+  STORE_RECORD_NEWER: "a record in the database was written by a newer release",
   STORE_BODY_MISSING: "a mail points to a body that is not in the database",
   STORE_BODY_CORRUPT: "a stored body has another size or SHA-256 than its mail says",
   STORE_WRITE_UNCERTAIN: "the database did not confirm a write and could not be asked again",

@@ -1,4 +1,6 @@
 import { clamavCli, rsAgent } from "../called-as.ts";
+import { recordVersion } from "@rs-agent/shared/mail/record.ts";
+import { agreedVersion } from "@rs-agent/shared/store/record-version.ts";
 import { engineText } from "../explain.ts";
 import { isAble, type SeenSystem } from "../seen-system.ts";
 import type { Diagnosis } from "./diagnosis.ts";
@@ -8,6 +10,7 @@ export function diagnoseServices(system: SeenSystem): Diagnosis[] {
   return [
     ...services.map((service) => diagnoseService(service, system)),
     ...workers.map((worker) => diagnoseWorker(worker, system)),
+    ...diagnoseReleases(system),
     ...system.paused.map(({ step, by }) => ({
       part: step,
       ok: false,
@@ -31,6 +34,21 @@ function diagnoseService(
   if (ids.length > 0) return { part: name, ok: true, found: ids.join(", ") };
   const advice = `start services/${name}/src/main.ts with this MONGODB_URI and MONGODB_DB; until then ${means}`;
   return { part: name, ok: false, found: "not heard of in the last 10 s", advice };
+}
+
+/** Services of two releases on one database, or one newer than this program. */
+function diagnoseReleases({ services: running }: SeenSystem): Diagnosis[] {
+  const part = "releases";
+  const newest = running.find(({ records = 1 }) => records > recordVersion);
+  if (newest !== undefined) {
+    const found = `${newest.id} reads records of version ${String(newest.records)}, this CLI up to ${String(recordVersion)}`;
+    return [{ part, ok: false, found, advice: "use the CLI of that release" }];
+  }
+  const older = running.filter(({ records = 1 }) => records < recordVersion);
+  if (older.length === 0) return [];
+  const written = agreedVersion(running, recordVersion);
+  const found = `${older.map(({ id }) => id).join(", ")} of an older release: records are written as version ${String(written)}`;
+  return [{ part, ok: true, found }];
 }
 
 const engineAdvice = {

@@ -17,6 +17,7 @@ export interface DispatcherFigures extends BusFigures {
   /** The database's time. */
   now: () => Date;
   staleWrites: () => number;
+  newerRecords: () => number;
 }
 
 export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): void {
@@ -26,6 +27,7 @@ export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): vo
   showLeases(metrics, {
     heldMails: () => figures.status().heldMails,
     staleWrites: figures.staleWrites,
+    newerRecords: figures.newerRecords,
     timerOnlyMails: () => figures.status().timerOnlyMails,
   });
   showBus(metrics, figures);

@@ -41,6 +41,7 @@ export function createObservation(deps: ObservationDeps): Observation {
     demand: () => demand.seen,
     now: () => database.clock.now(),
     staleWrites: () => database.mails.staleWrites,
+    newerRecords: () => database.mails.newerRecords,
     dropped: () => pool.dropped(),
     refused: () => pool.refused(),
   });

@@ -7,11 +7,12 @@ import type { RouteSnapshot } from "./route-queue.ts";
 export interface RelayFigures {
   counts: Readonly<RelayCounts>;
   routes: () => readonly RouteSnapshot[];
+  newerRecords: () => number;
 }
 
 const outcomes = ["sent", "deferred", "bounced", "dead", "unknown", "held"] as const;
 
-export function showRelay(metrics: Metrics, { counts, routes }: RelayFigures): void {
+export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: RelayFigures): void {
   const total = (value: (route: RouteSnapshot) => number) =>
     routes().reduce((sum, route) => sum + value(route), 0);
   metrics.counted(
@@ -45,6 +46,7 @@ export function showRelay(metrics: Metrics, { counts, routes }: RelayFigures): v
     heldMails: () => total(({ heldMails }) => heldMails),
     staleWrites: () => counts.staleMails,
     timerOnlyMails: () => counts.timerOnlyMails,
+    newerRecords,
   });
   metrics.gauge(
     { name: "rs_agent_relay_sessions", help: "Open SMTP sessions with next hops" },

@@ -104,7 +104,8 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     onBug,
   });
   if (deps.metrics !== undefined) {
-    showRelay(deps.metrics, { counts, routes: () => routes.snapshots });
+    const newerRecords = () => database.mails.newerRecords;
+    showRelay(deps.metrics, { counts, routes: () => routes.snapshots, newerRecords });
   }
   const watching = config.CHANGE_STREAM
     ? database.mails.watch({

@@ -214,14 +214,27 @@ export const mailSchema = z.looseObject({
 /** One mail and where it stands: the document of `mails` (see docs/records.md). */
 export type MailRecord = z.infer<typeof mailSchema>;
 
+/** Whether a release after this one wrote it: it is no malformed record, and not ours to judge. */
+export function isNewer({ v }: { _id?: unknown; v?: unknown }): boolean {
+  return typeof v === "number" && v > recordVersion;
+}
+
+export function newerText({ v }: { _id?: unknown; v?: unknown }): string {
+  return `it is of record version ${String(v)}, this release knows up to ${String(recordVersion)}`;
+}
+
 /**
  * Reads a document of `mails` (read with `promoteBuffers`).
- * @throws TerminalError STORE_RECORD_INVALID naming each wrong field
+ * @throws TerminalError STORE_RECORD_INVALID naming each wrong field; STORE_RECORD_NEWER
  */
-export function parseMail(document: { _id: unknown }): MailRecord {
+export function parseMail(document: { _id: unknown; v?: unknown }): MailRecord {
   const parsed = mailSchema.safeParse(document);
   if (parsed.success) return parsed.data;
   const id = String(document._id);
+  if (isNewer(document)) {
+    const text = `mail ${id} is for a newer release: ${newerText(document)}`;
+    throw new TerminalError("STORE_RECORD_NEWER", text);
+  }
   throw new TerminalError(
     "STORE_RECORD_INVALID",
     `mail ${id} is not a record that we know:\n${z.prettifyError(parsed.error)}`,

@@ -1,6 +1,7 @@
 import type { Db } from "mongodb";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
+import { recordVersion } from "../mail/record.ts";
 import { collectionOf, reach } from "./connection.ts";
 import { upserting } from "./inserts.ts";
 
@@ -10,9 +11,17 @@ const actorReportSchema = z
     _id: z.string(),
     service: z.string(),
     at: z.date(),
+    /** The newest version of records that it reads. */
+    records: z.number().optional(),
     snapshot: z.record(z.string(), z.unknown()),
   })
-  .transform(({ _id, service, at, snapshot }) => ({ id: _id, service, at, snapshot }));
+  .transform(({ _id, service, at, records, snapshot }) => ({
+    id: _id,
+    service,
+    at,
+    records,
+    snapshot,
+  }));
 export type ActorReport = z.output<typeof actorReportSchema>;
 
 /** Which services run: for `status` and `doctor`. Nothing is decided by it. */
@@ -30,7 +39,7 @@ export function createActorStore(db: Db, clock: Clock): ActorStore {
   return {
     report: (id, service, snapshot) =>
       reach(async () => {
-        const said = { service, at: clock.now(), snapshot };
+        const said = { service, at: clock.now(), records: recordVersion, snapshot };
         await upserting(() => actors.replaceOne({ _id: id }, said, { upsert: true }));
       }),
     leave: (id) =>

@@ -5,6 +5,7 @@ export interface LeaseFigures {
   heldMails: () => number;
   staleWrites: () => number;
   timerOnlyMails: () => number;
+  newerRecords: () => number;
 }
 
 /** Of each service that holds mail by leases. */
@@ -19,6 +20,13 @@ export function showLeases(metrics: Metrics, figures: LeaseFigures): void {
       help: "Writes that found the lease to be another's and changed nothing",
     },
     () => [[figures.staleWrites(), {}]],
+  );
+  metrics.gauge(
+    {
+      name: "rs_agent_newer_records",
+      help: "Due mails that a newer release wrote and that this service leaves to it, as met within a minute",
+    },
+    () => [[figures.newerRecords(), {}]],
   );
   metrics.counted(
     {

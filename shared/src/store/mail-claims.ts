@@ -1,7 +1,7 @@
 import { BSON, type Collection, type Document } from "mongodb";
 import { adoptedMailId, newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
-import { mailSchema } from "../mail/record.ts";
+import { isNewer, mailSchema } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { idText, sendable } from "./foreign-bson.ts";
@@ -9,17 +9,19 @@ import { upserting } from "./inserts.ts";
 import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 import { unendedBeforeAlone } from "./poison.ts";
+import { notNewer, type NewerRecords } from "./record-version.ts";
 
 export interface ClaimDeps {
   mails: Collection<StoredDocument>;
   clock: DatabaseClock;
   log: Logger;
+  newer: NewerRecords;
 }
 
 /** This many more ids than wanted are looked at, so that claimers do not fight for one head. */
 const spare = 3;
 /** Suspects are claimed one by one, apart from the others. */
-const unsuspected = { unended: { $not: { $gte: unendedBeforeAlone } } };
+const claimable = { unended: { $not: { $gte: unendedBeforeAlone } }, ...notNewer };
 /** A lease ends for us this part earlier than in the database: hosts' clocks do not run alike. */
 const marginPart = 0.02;
 
@@ -34,8 +36,8 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
   return reach(async () => {
     const now = clock.now();
     const waiting = dueFilter(claim, now);
-    const due = { ...waiting, ...unsuspected };
-    const found = await unsuspectedIds(mails, waiting, claim.limit);
+    const due = { ...waiting, ...claimable };
+    const found = await claimableIds(deps, waiting, claim.limit);
     if (found.length === 0) return [];
     const ids = randomPart(found, claim.limit);
 
@@ -66,20 +68,25 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
 }
 
 /**
- * Ids of due mail, the oldest first. Suspects among them are left out here, not by the database, which
- * would have to look into each document; only where they take up all the room is it asked to.
+ * Ids of due mail, the oldest first. Suspects and newer records among them are left out here, not by
+ * the database, which would have to look into each document; only where they take up all the room is
+ * it asked to.
  */
-async function unsuspectedIds(
-  mails: ClaimDeps["mails"],
+async function claimableIds(
+  { mails, newer }: ClaimDeps,
   waiting: ReturnType<typeof dueFilter>,
   wanted: number,
 ): Promise<string[]> {
   const limit = wanted * spare;
-  const options = { projection: { unended: 1 }, limit, sort: { dueAt: 1 as const } };
+  const options = { projection: { unended: 1, v: 1 }, limit, sort: { dueAt: 1 as const } };
   const found = await mails.find(waiting, options).toArray();
-  const fit = found.filter(({ unended }) => !(Number(unended) >= unendedBeforeAlone));
+  const known = found.filter((document) => {
+    if (isNewer(document)) newer.meet(document);
+    return !isNewer(document);
+  });
+  const fit = known.filter(({ unended }) => !(Number(unended) >= unendedBeforeAlone));
   if (fit.length >= wanted || found.length < limit) return fit.map(({ _id }) => _id);
-  const others = await mails.find({ ...waiting, ...unsuspected }, options).toArray();
+  const others = await mails.find({ ...waiting, ...claimable }, options).toArray();
   return others.map(({ _id }) => _id);
 }
 
@@ -153,7 +160,7 @@ export async function readClaimed(
  * it, and the document goes.
  */
 export async function bury(
-  { mails, clock, log }: ClaimDeps,
+  { mails, clock, log }: Omit<ClaimDeps, "newer">,
   document: StoredDocument,
   reason: string,
   guard: Record<string, unknown>,

@@ -8,6 +8,7 @@ import { claimSuspect, livedThrough, suspectWaits } from "./suspect-claims.ts";
 import * as queries from "./mail-queries.ts";
 import { createInserts, createWrites, renewLeases, writeAsPerson } from "./mail-writes.ts";
 import type { MailStore } from "./mails.ts";
+import { NewerRecords } from "./record-version.ts";
 
 /** The store of mails on a database; `lingerMs` is how long a write waits for company. */
 export function createMailStore(deps: {
@@ -19,6 +20,8 @@ export function createMailStore(deps: {
   const { db, clock, log, lingerMs } = deps;
   const mails = collectionOf(db, "mails");
   const writing = { db, mails, clock, lingerMs };
+  const newer = new NewerRecords(log, () => clock.monotonicMs());
+  const claiming = { mails, clock, log, newer };
   let staleWrites = 0;
   const insert = createInserts(writing);
   const write = createWrites(writing, () => {
@@ -28,9 +31,9 @@ export function createMailStore(deps: {
     insert,
     write,
     get: (id) => queries.getMail(mails, id),
-    claim: (claim) => claimMails({ mails, clock, log }, claim),
-    suspectWaits: (claim) => suspectWaits({ mails, clock, log }, claim),
-    claimSuspect: (claim) => claimSuspect({ mails, clock, log }, claim),
+    claim: (claim) => claimMails(claiming, claim),
+    suspectWaits: (claim) => suspectWaits(claiming, claim),
+    claimSuspect: (claim) => claimSuspect(claiming, claim),
     livedThrough: (claim) => livedThrough(mails, claim),
     renew: (held, leaseMs) => renewLeases(writing, held, leaseMs),
     writeAs: (mailId, guard, change) => writeAsPerson(writing, mailId, guard, change),
@@ -44,6 +47,9 @@ export function createMailStore(deps: {
     watch: (options) => watchMails(mails, options, log),
     get staleWrites() {
       return staleWrites;
+    },
+    get newerRecords() {
+      return newer.count;
     },
   };
 }

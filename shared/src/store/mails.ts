@@ -131,7 +131,7 @@ export interface MailStore {
    * is there already stays as it is. Its body must be durable before.
    */
   insert(mail: MailRecord): Promise<"inserted" | "present">;
-  /** @throws TerminalError STORE_RECORD_INVALID */
+  /** @throws TerminalError STORE_RECORD_INVALID; STORE_RECORD_NEWER: a newer release wrote it */
   get(id: string): Promise<MailRecord | undefined>;
   /**
    * Claims due mail in three round trips, whatever the number. What does not parse becomes a dead
@@ -193,4 +193,6 @@ export interface MailStore {
   watch(options: WatchOptions): Promise<void>;
   /** Writes that found the lease to be another's, since the start. */
   readonly staleWrites: number;
+  /** Records of a newer release that claims met within the last minute, and left alone. */
+  readonly newerRecords: number;
 }

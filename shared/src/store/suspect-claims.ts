@@ -11,6 +11,7 @@ import {
 } from "./mail-claims.ts";
 import { readMail } from "./mail-document.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
+import { notNewer } from "./record-version.ts";
 import { aloneNote, unendedBeforeAlone, whyPoison } from "./poison.ts";
 
 /** Served by an index of the suspects alone, so that asking costs nothing while there are none. */
@@ -22,6 +23,7 @@ const maxNotes = 8;
 function dueSuspects({ states, next }: SuspectClaim, now: Date) {
   return {
     ...suspected,
+    ...notNewer,
     state: { $in: [...states] },
     dueAt: { $lte: now },
     ...(next === undefined ? {} : { next: { $in: [...next] } }),

@@ -4,6 +4,7 @@ import type { Logger } from "../logger.ts";
 import { mailStates } from "../mail/record.ts";
 import type { StoredDocument } from "./connection.ts";
 import { bury } from "./mail-claims.ts";
+import { notNewer } from "./record-version.ts";
 import { newWriteId, readMail, updateOf } from "./mail-document.ts";
 
 interface UnseenDeps {
@@ -49,9 +50,9 @@ export async function mendUnseen(deps: UnseenDeps): Promise<number> {
 
 /** Each is served by the claims index. */
 export const unseenFilters: readonly Document[] = [
-  { state: { $nin: [...mailStates] } },
-  { state: { $in: [...worked] }, dueAt: { $not: { $type: "date" } } },
-  { state: { $in: [...worked] }, next: { $not: { $type: "string" } } },
+  { state: { $nin: [...mailStates] }, ...notNewer },
+  { state: { $in: [...worked] }, dueAt: { $not: { $type: "date" } }, ...notNewer },
+  { state: { $in: [...worked] }, next: { $not: { $type: "string" } }, ...notNewer },
 ];
 
 /** Nobody has written the record since it was read. */
