@@ -107,7 +107,7 @@ function timeOverText({ route }: MailRecord): string {
   const hop = `${route?.host ?? ""}:${String(route?.port ?? "")}`;
   return (
     `a person must act: see why ${hop} does not take it; ` +
-    `then this begins its time anew (${rsAgent} cancel gives it up)`
+    `then this starts its time again (${rsAgent} cancel gives it up)`
   );
 }
 

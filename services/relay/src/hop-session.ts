@@ -244,7 +244,7 @@ function authenticate(
   if (credential === undefined) return done(undefined);
   // Who stands between us and the hop would hear the password (RFC 4954 §9).
   if (!isVerified(connection) && !isLoopbackHost(route.host)) {
-    const why = "the password is told only over TLS with a valid certificate (tls: required)";
+    const why = "the password is sent only over TLS with a valid certificate (tls: required)";
     return done(Object.assign(new Error(why), { code: "EUNVERIFIED" }));
   }
   connection.login({ user: credential.user, pass: credential.password }, (error) =>
