@@ -154,7 +154,10 @@ async function mark(
     await records.updateOne(which, { $set: { ...state, adopted: note } });
   } catch (error) {
     if (isPassing(error)) throw error;
-    log.error({ source: source.name, mailId, reason: messageOf(error) }, "a record cannot be marked");
+    log.error(
+      { source: source.name, mailId, reason: messageOf(error) },
+      "a record cannot be marked",
+    );
     // Of almost 16 MB: a native record still has room for its state, which grows shorter.
     const small = source.form === "native" ? state : { adopted: { mailId } };
     await records.updateOne(which, { $set: small }).catch((again: unknown) => {
