@@ -6,7 +6,7 @@ import { interrupted } from "@rs-agent/kit/processes/stop-signal.ts";
 const benches: Record<string, string> = {
   bus: "dispatcher pool, ZeroMQ and 1 or 4 workers without an engine, beside raw PUSH/PULL",
   life: "insert to relayed with workers without engines, beside the driver alone",
-  latency: "insert to relayed at 10 mails a second: p50 and p99",
+  latency: "insert to relayed at 10 mails per second: p50 and p99",
   none: "SMTP to SMTP without checks, beside amavisd-new without checks and postfix alone",
   av: "SMTP to SMTP with clamd, beside amavisd-new with clamd",
   full: "SMTP to SMTP with clamd and SpamAssassin, beside amavisd-new with both, and spamd alone",

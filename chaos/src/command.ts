@@ -12,15 +12,15 @@ import type { ChaosResult } from "./result.ts";
 export const usage = `Usage: npm run chaos -- [options]     or: npx rs-agent chaos [options]
 
 Starts a whole private system on this host (two of each service, clamd, spamd, a database),
-floods it with mail and meanwhile kills, stops, drains and cuts off everything at random. Then it
-lets the system settle and looks from outside whether every mail met its end. Nothing of an
-installation is touched. Exit code 0 only if everything holds.
+floods it with mail, and meanwhile kills, stops, drains and cuts off everything at random. Then it
+lets the system settle and looks from outside whether every mail met its end. It touches nothing of an
+installation. Exit code 0 only if everything holds.
 
-  --mails N   mails that are handed in (2000)
-  --kills K   faults (60)
+  --mails N   mails to hand in (2000)
+  --kills K   faults to cause (60)
   --seed S    determines mails and faults; without it one is drawn, and printed
   --json      the result as one JSON document on standard output
-  --keep      keep logs and data also where everything holds
+  --keep      keep logs and data even if everything holds
   --help      this text
 `;
 

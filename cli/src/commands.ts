@@ -18,7 +18,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: "status",
     takes: "",
-    does: "what waits and for what, services, workers and engines",
+    does: "what waits, for what; services, workers and engines",
     load: () => import("./commands/status.ts").then(({ addStatus }) => addStatus),
   },
   {
@@ -72,7 +72,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: "unknown",
     takes: "<command>",
-    does: "mail that the next hop may have already, or not",
+    does: "mail that the next hop may already have, or not",
     load: () => import("./commands/unknown.ts").then(({ addUnknown }) => addUnknown),
   },
   {
@@ -96,7 +96,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: "keys",
     takes: "<command>",
-    does: "keys of the bus, and what each may play",
+    does: "keys of the bus, and what each may act as",
     load: () => import("./commands/keys.ts").then(({ addKeys }) => addKeys),
   },
   {
@@ -114,7 +114,7 @@ export const commands: readonly CommandEntry[] = [
   {
     name: "chaos",
     takes: "",
-    does: "break a private system here; see that no mail is lost",
+    does: "break a private system here; check that no mail is lost",
     load: () => import("./commands/chaos.ts").then(({ addChaos }) => addChaos),
   },
   {

@@ -13,7 +13,7 @@ import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 
 /** A folder with the allow list of the bus and the secret keys that were made here. */
 
-const heading = ` Keys of the rs-agent bus, and what each may play: ${busKinds.join(", ")}.
+const heading = ` Keys of the rs-agent bus, and what each may act as: ${busKinds.join(", ")}.
  No secret: every service gets this list (BUS_ALLOW_FILE), and reads it again within a second of its
  change. Replace it whole. Kept by: rs-agent keys add, revoke, ls.`;
 

@@ -85,7 +85,7 @@ test("add refuses a kind that there is not", async () => {
   await expect(keys("add", folder, "x", "--kind", "relay")).rejects.toThrow(CommanderError);
 });
 
-test("revoke takes a name or a key, once, and the key may play nothing any more", async () => {
+test("revoke takes a name or a key, once, and the key may act as nothing any more", async () => {
   await keys("init", folder);
   const [enricher = ""] = list().keysOf("enricher");
   await keys("revoke", folder, "av-worker");

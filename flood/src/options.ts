@@ -93,7 +93,7 @@ export function floodOptions(given: FloodArguments, settings: FloodSettings): Fl
   const smtp = isToMongo ? undefined : parseSmtpUrl("--to", given.to ?? settings.smtp);
   const sink = given.sink === undefined ? undefined : parseSmtpUrl("--sink", given.sink);
   if (check && sink === undefined && database === undefined)
-    throw wrongOption("--check", "", "needs MONGODB_URI or --sink: who else knows of the mail?");
+    throw wrongOption("--check", "", "needs MONGODB_URI or --sink: nothing else knows of the mail");
   const mix = parseMix(given.mix ?? (given.corpus === undefined ? usualMix : "corpus"));
   if (mix.has("corpus") !== (given.corpus !== undefined))
     throw wrongOption("--mix", given.mix ?? "", "corpus and --corpus go together");
@@ -149,13 +149,13 @@ const dayMs = 86_400_000;
 function duration(option: string, text: string): number {
   const ms = durationSchema.safeParse(text).success ? durationMs(text) : 0;
   if (ms > 0 && ms <= dayMs) return ms;
-  throw wrongOption(option, text, "must be a duration such as 30s or 5m, a day at the most");
+  throw wrongOption(option, text, "must be a duration such as 30s or 5m, at most a day");
 }
 
 function bigBytesOf(text: string): number {
   const bytes = sizeBytes(text);
   if (bytes !== undefined && bytes <= 100_000_000) return bytes;
-  throw wrongOption("--big-size", text, "must be a size such as 5m, 100m at the most");
+  throw wrongOption("--big-size", text, "must be a size such as 5m, at most 100m");
 }
 
 function domainOf(text: string): string {

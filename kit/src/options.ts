@@ -28,6 +28,6 @@ export function sharesOf(option: string, text: string): [name: string, share: nu
   return text.split(",").map((entry) => {
     const [name = "", share = "1", ...more] = entry.trim().split(":");
     if (name !== "" && more.length === 0 && /^\d{1,4}$/.test(share)) return [name, Number(share)];
-    throw wrongOption(option, text, "must be such as a:90,b:10, shares being whole numbers");
+    throw wrongOption(option, text, "must be shares in whole numbers such as a:90,b:10");
   });
 }

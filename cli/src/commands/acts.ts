@@ -25,7 +25,7 @@ export function addHold(program: Command, deps: CliDeps): void {
   program
     .command("hold")
     .argument("<id...>")
-    .option("--for <duration>", "such as 2h; then it goes on by itself", parseDuration)
+    .option("--for <duration>", "such as 2h; then the mail goes on by itself", parseDuration)
     .action((ids: string[], options: { for?: number }) =>
       interveneAll(deps, ids, (mail, actor) => hold(mail, actor, later(actor.now, options.for))),
     );

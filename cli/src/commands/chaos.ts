@@ -7,11 +7,11 @@ import { withoutKit } from "../without-kit.ts";
 export function addChaos(program: Command, deps: CliDeps): void {
   program
     .command("chaos")
-    .option("--mails <n>", "mails that are handed in (2000)")
-    .option("--kills <n>", "faults (60)")
+    .option("--mails <n>", "mails to hand in (2000)")
+    .option("--kills <n>", "faults to cause (60)")
     .option("--seed <n>", "determines mails and faults; without it one is drawn and printed")
     .option("--json", "print the result as JSON")
-    .option("--keep", "keep logs and data also where everything holds")
+    .option("--keep", "keep logs and data even if everything holds")
     .action(async (given: ChaosArguments) => {
       // Loaded here only: the kit brings database drivers and SMTP servers along.
       const { chaosCommand, runChaosCommand } = await import("@rs-agent/chaos/command.ts").catch(

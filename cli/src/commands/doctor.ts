@@ -21,7 +21,7 @@ export function addDoctor(program: Command, deps: CliDeps): void {
   program
     .command("doctor")
     .option("--clamd <address...>", "host:port or socket path (default: $AV_CLAMD)")
-    .option("--clamd-conf <file>", "the clamd.conf of a single clamd, where it is not found")
+    .option("--clamd-conf <file>", "the clamd.conf of a single clamd, if it is not found")
     .option("--spamd <address...>", "host:port or socket path (default: $SPAM_SPAMD)")
     .option("--rspamd <address...>", "host:port or socket path (default: $SPAM_RSPAMD)")
     .option("--dns <address...>", "name servers for DKIM's records (default: $DNS_SERVERS)")

@@ -29,10 +29,10 @@ export function addFind(program: Command, deps: CliDeps): void {
       "an instant (2026-01-31, '2026-01-31 12:00', UTC) or an age (2h)",
       parseTime,
     )
-    .option("--until <time>", "likewise", parseTime)
+    .option("--until <time>", "the same", parseTime)
     .addOption(new Option("--state <state>", "where the mail stands").choices(mailStates))
-    .option("--unreported", "only mail that failed and of which nobody was told")
-    .option("--limit <count>", "at the most so many", parseCount, 50)
+    .option("--unreported", "only mail that failed without anybody being told")
+    .option("--limit <count>", "list at most this many", parseCount, 50)
     .option("--json", "print the records as JSON")
     .action(async (options: FindOptions) => {
       const { json, ...query } = options;
@@ -48,5 +48,7 @@ function parseTime(text: string): Date {
   const isZoned = /(z|[+-]\d{2}:?\d{2})$/i.test(text) && /\d[t ]\d/i.test(text);
   const at = new Date(isZoned ? text : `${text}Z`);
   if (/^\d{4}-\d{2}/.test(text) && !Number.isNaN(at.getTime())) return at;
-  throw new InvalidArgumentError("It must be such as 2026-01-31, '2026-01-31 12:00' (UTC) or 2h.");
+  throw new InvalidArgumentError(
+    "It must be a time such as 2026-01-31, '2026-01-31 12:00' (UTC) or 2h.",
+  );
 }

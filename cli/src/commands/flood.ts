@@ -12,8 +12,8 @@ export function addFlood(program: Command, deps: CliDeps): void {
   const command = program.command("flood");
   for (const [flags, description] of options) command.option(flags, description);
   command
-    .option("--pid <name=PID...>", "a process of this host whose CPU and memory count too")
-    .option("--no-mongo", "look into no database, though MONGODB_URI is set")
+    .option("--pid <name=PID...>", "measure CPU and memory of this process of this host, too")
+    .option("--no-mongo", "use no database, even if MONGODB_URI is set")
     .action(async (given: FloodArguments) => {
       deps.setExitCode(await flood(given, deps));
     });
@@ -21,24 +21,24 @@ export function addFlood(program: Command, deps: CliDeps): void {
 
 const options = [
   ["--to <target>", "smtp://host:port (default: $INGEST_SMTP), or mongo: straight into MongoDB"],
-  ["--rate <schedule>", "mails a second: 50, 10:30s,100:60s, a ramp 10-200:60s (default: 10)"],
+  ["--rate <schedule>", "mails per second: 50, 10:30s,100:60s, a ramp 10-200:60s (default: 10)"],
   ["--as-fast-as-accepted", "instead of a rate: a new mail whenever a connection is free"],
-  ["--mails <n>", "so many at the most"],
-  ["--for <duration>", "so long at the most (default: 30s where --mails is not given)"],
-  ["--connections <n>", "at the most, each kept (default: 32)"],
+  ["--mails <n>", "send at most this many"],
+  ["--for <duration>", "send for at most this long (default: 30s without --mails)"],
+  ["--connections <n>", "open at most this many, and keep each (default: 32)"],
   ["--max-waiting <n>", "mails that may wait for a connection (default: 10000)"],
-  ["--timeout <duration>", "for each reply (default: 60s)"],
-  ["--mix <shares>", "of clean, spam, virus, big, corpus (clean:90,spam:8,virus:1,big:1)"],
-  ["--size <sizes>", "4k, 1k-50k or 2k-10k:80,100k:20, of all but big and corpus (default: 4k)"],
-  ["--big-size <size>", "of the attachment of a big mail (default: 5m)"],
-  ["--tenants <domains>", "recipients' domains or addresses, or a file with one a line"],
-  ["--recipients <n>", "of each mail, such as 1 or 1-3 (default: 1)"],
-  ["--from <domain>", "of the SMTP senders (default: flood.example)"],
+  ["--timeout <duration>", "how long to wait for each reply (default: 60s)"],
+  ["--mix <shares>", "shares of clean, spam, virus, big, corpus (clean:90,spam:8,virus:1,big:1)"],
+  ["--size <sizes>", "4k, 1k-50k or 2k-10k:80,100k:20, for all but big and corpus (default: 4k)"],
+  ["--big-size <size>", "size of the attachment of a big mail (default: 5m)"],
+  ["--tenants <domains>", "recipients' domains or addresses, or a file with one per line"],
+  ["--recipients <n>", "recipients per mail, such as 1 or 1-3 (default: 1)"],
+  ["--from <domain>", "domain of the SMTP senders (default: flood.example)"],
   ["--corpus <path>", "real mail: a folder, an mbox or one mail"],
   ["--seed <n>", "determines the mails; without it one is drawn and printed"],
-  ["--sink <host:port>", "be the next hop there, and measure until mail arrives"],
-  ["--check", "wait for the end, and see that each recipient met the right one"],
-  ["--wait <duration>", "for the end, while nothing moves (default: 60s)"],
+  ["--sink <host:port>", "act as the next hop there, and measure until mail arrives"],
+  ["--check", "wait for the end, and check that each recipient met the right one"],
+  ["--wait <duration>", "how long to wait for the end while nothing moves (default: 60s)"],
   ["--json", "print the result as JSON"],
   ["--report <file.html>", "write it as a page with charts"],
   ["--i-own-this-target", "needed for a target that is not on this host"],

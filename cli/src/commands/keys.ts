@@ -41,7 +41,9 @@ export function addKeys(program: Command, { output }: CliDeps): void {
     .argument("<folder>")
     .argument("<name>", "short, without blanks; the secret goes to NAME.key")
     .addOption(
-      new Option("--kind <kind...>", "what it may play").choices(busKinds).makeOptionMandatory(),
+      new Option("--kind <kind...>", "the kinds of service it may act as")
+        .choices(busKinds)
+        .makeOptionMandatory(),
     )
     .option("--public-key <key>", "list a key that was made elsewhere")
     .option("--comment <text>", "kept in the list")
@@ -88,7 +90,7 @@ function paragraph(key: ListedKey & { secretFile: string | null }): string {
   const state =
     revoked !== undefined
       ? `revoked ${revoked}`
-      : `may play ${kinds.join(", ")}${added === undefined ? "" : ` since ${added}`}`;
+      : `may act as ${kinds.join(", ")}${added === undefined ? "" : ` since ${added}`}`;
   const secret = secretFile === null ? "its secret is elsewhere" : `its secret is ${secretFile}`;
   const lines = [state, publicKey, secret, ...(comment === undefined ? [] : [comment])];
   const [first = "", ...others] = lines;

@@ -20,15 +20,15 @@ export function addPolicy(program: Command, deps: CliDeps): void {
   const group = program.command("policy");
   group
     .command("apply")
-    .description("check a policy file whole and store it in place of what is stored")
+    .description("check a whole policy file and store it in place of the stored policy")
     .argument("<file>", "YAML (docs/policy.md); - is standard input")
-    .option("--dry-run", "check only, and say what would change where MONGODB_URI is set")
-    .option("--yes", "also where tenants of the stored policy are not in the file")
+    .option("--dry-run", "check only, and say what would change if MONGODB_URI is set")
+    .option("--yes", "even if tenants of the stored policy are not in the file")
     .action((file: string, options: ApplyOptions) => apply(deps, file, options));
   group
     .command("show")
-    .description("what is stored, as a policy file")
-    .option("--with-keys", "private keys that stand in the database, too")
+    .description("the stored policy, as a policy file")
+    .option("--with-keys", "with private keys that are in the database")
     .option("--json", "print the documents as JSON")
     .action(async (options: { withKeys?: true; json?: true }) => {
       const documents = await withDatabase(deps, ({ database }) => database.policies.all());
@@ -96,10 +96,17 @@ function addTest(group: Command, deps: CliDeps): void {
     )
     .option("--from <address>", 'SMTP sender; "" is the null sender', parseSender)
     .option("--to <address>", "recipient", parseAddress)
-    .option("--ip <address>", "the client's: decides whether the mail is outgoing", parseClient)
+    .option(
+      "--ip <address>",
+      "the client's address, which decides whether the mail is outgoing",
+      parseClient,
+    )
     .option("--header-from <address>", "the header From (default: the SMTP sender)")
-    .option("--outgoing [tenant]", "the listener is one for outgoing mail, of this tenant")
-    .option("--file <file>", "of this file instead of the stored policy")
+    .option(
+      "--outgoing [tenant]",
+      "the mail comes in by a listener for outgoing mail, of this tenant",
+    )
+    .option("--file <file>", "use this file instead of the stored policy")
     .option("--json", "print the plan as JSON")
     .action(async (given: Partial<TestOptions>, command: Command) => {
       const options = withAll(given, command);

@@ -56,7 +56,7 @@ function addList(group: Command, deps: CliDeps, state: KeptState): void {
     .command("ls")
     .description("newest first")
     .option("--to <address>", "recipient")
-    .option("--limit <count>", "at the most so many", parseCount, 50)
+    .option("--limit <count>", "list at most this many", parseCount, 50)
     .option("--json", "print the records as JSON")
     .action(async (options: { to?: string; limit: number; json?: true }) => {
       const { json, ...query } = options;

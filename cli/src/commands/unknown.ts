@@ -32,7 +32,7 @@ export function addUnknown(program: Command, deps: CliDeps): void {
         .makeOptionMandatory(),
     )
     .option("--to <address...>", "only these recipients (default: all that are concerned)")
-    .option("--reply <words>", "the hop's own words, for the record and the report")
+    .option("--reply <words>", "the hop's own reply, for the record and the report")
     .action((ids: string[], options: { as: FoundOutcome; to?: string[]; reply?: string }) =>
       interveneAll(deps, ids, async (mail, actor, session) => {
         const proof = needsProof(mail, options) ? await askForProof(session, mail) : undefined;
@@ -46,7 +46,7 @@ function addList(group: Command, deps: CliDeps): void {
     .command("ls")
     .description("newest first, with the recipients concerned and the last words known")
     .option("--to <address>", "recipient")
-    .option("--limit <count>", "at the most so many", parseCount, 50)
+    .option("--limit <count>", "list at most this many", parseCount, 50)
     .option("--json", "print the records as JSON")
     .action(async (options: { to?: string; limit: number; json?: true }) => {
       const { json, ...query } = options;

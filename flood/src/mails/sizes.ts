@@ -21,7 +21,7 @@ export function parseSizes(text: string): Sizes {
     const [low, high = low] = range.split("-").map((each) => sizeBytes(each) ?? Number.NaN);
     if (low !== undefined && high !== undefined && low <= high && high <= largest)
       return { low, high, share };
-    throw wrongOption("--size", text, "must be such as 4k, 1k-50k or 2k-10k:80,100k:20");
+    throw wrongOption("--size", text, "must be sizes such as 4k, 1k-50k or 2k-10k:80,100k:20");
   });
   if (classes.some(({ share }) => share > 0)) return classes;
   throw wrongOption("--size", text, "some share must be above 0");

@@ -41,7 +41,7 @@ export function parseRecipientCount(text: string): RecipientCount {
   throw wrongOption(
     "--recipients",
     text,
-    `must be such as 1 or 1-3, ${mostRecipients} at the most`,
+    `must be a number or a range such as 1 or 1-3, at most ${mostRecipients}`,
   );
 }
 

@@ -30,7 +30,11 @@ const highestRate = 100_000;
  */
 export function parseRate(text: string, forMs: number): Stage[] {
   const wrong = () =>
-    wrongOption("--rate", text, "must be such as 50, 10:30s,100:60s or a ramp 10-200:60s");
+    wrongOption(
+      "--rate",
+      text,
+      "must be a schedule such as 50, 10:30s,100:60s or a ramp 10-200:60s",
+    );
   const entries = text.split(",");
   return entries.map((entry) => {
     const [rates = "", time, ...more] = entry.trim().split(":");

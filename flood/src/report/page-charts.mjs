@@ -109,7 +109,7 @@ const charts = {
       atSecond,
       series("in flight", "blue", { fill: true }),
       ...(hasWaiting ? [series("waiting for a connection", "orange")] : []),
-      series("errors a second", "red"),
+      series("errors per second", "red"),
     ],
     axes: [axis((_, splits) => splits.map((split) => `${split} s`), 34), axis()],
     scales: { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.08)] } },

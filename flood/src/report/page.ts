@@ -26,7 +26,7 @@ ${ofFolder("page.css")}
 <header><h1>${title}${verdict(result)}</h1><p>${text(subtitle(result))}</p></header>
 <div class="figures">${figures(result).map(figure).join("")}</div>
 <div class="grid">
-${chart("rates", "Mails a second", "offered by the schedule, accepted by the server, arrived at the end")}
+${chart("rates", "Mails per second", "offered by the schedule, accepted by the server, arrived at the end")}
 ${chart("latency", "Waiting, by the second", "from the instant at which each mail should have been sent")}
 ${chart("inFlight", "In flight", "accepted and not yet at the end; errors of all kinds")}
 ${chart("histogram", result.endToEnd === undefined ? "Time until accepted" : "Time from end to end", "mails by the time that they took")}

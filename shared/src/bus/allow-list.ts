@@ -3,7 +3,7 @@ import type { TaskKind } from "../checks/verdict.ts";
 import { readYaml } from "../yaml-source.ts";
 import { isCurveKey, keyError } from "./curve-key.ts";
 
-/** What a key of the bus may play. */
+/** What a key of the bus may act as. */
 export const busKinds = ["dispatcher", "av-worker", "spam-worker", "enricher"] as const;
 export type BusKind = (typeof busKinds)[number];
 
@@ -36,7 +36,7 @@ const allowListSchema = z.strictObject({
   }),
 });
 
-/** Who may play what on the bus. */
+/** Who may act as what on the bus. */
 export class AllowList {
   readonly keys: readonly ListedKey[];
   readonly #byKey: ReadonlyMap<string, ListedKey>;
@@ -50,12 +50,12 @@ export class AllowList {
     return this.#byKey.get(publicKey)?.name;
   }
 
-  /** The keys that may play this kind, in the order of the list. */
+  /** The keys that may act as this kind, in the order of the list. */
   keysOf(kind: BusKind): string[] {
     return this.keys.filter((key) => mayPlay(key, kind)).map(({ publicKey }) => publicKey);
   }
 
-  /** Why a key may play none of these kinds; undefined: it may. */
+  /** Why a key may act as none of these kinds; undefined: it may. */
   refuses(publicKey: string | undefined, kinds: readonly BusKind[]): string | undefined {
     const key = publicKey === undefined ? undefined : this.#byKey.get(publicKey);
     if (key === undefined) return "its key is not listed";

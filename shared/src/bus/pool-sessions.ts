@@ -117,7 +117,7 @@ export class PoolSessions {
     }
   }
 
-  /** Whether the key of the mailbox may play this kind; without keys there is nothing to ask. */
+  /** Whether the key of the mailbox may act as this kind; without keys there is nothing to ask. */
   #isListed({ publicKey, from, task, mailbox }: ReadyHead): boolean {
     const why = this.#deps.protection.keys?.list.refuses(publicKey, [workerKindOf[task]]);
     if (why === undefined) return true;

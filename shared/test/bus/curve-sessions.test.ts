@@ -40,7 +40,7 @@ test("a key that is not listed is refused and told of once, on both sides", asyn
   expect(pool.workers()).toEqual([]);
 });
 
-test("a listed key that plays another kind gets no session, and is told which it may play", async () => {
+test("a listed key that plays another kind gets no session, and is told what it may act as", async () => {
   const folder = makeKeyFolder();
   const { pool, lines } = await openKeyedPool(folder);
   const worker = openKeyedWorker(folder, pool.endpoint, "enricher", { handler: createHandler() });
