@@ -28,7 +28,9 @@ const declared = (packageDir) => ({
 const zone = (target, from, message, except = []) =>
   from.map((folder) => ({ target: `./${target}`, from: `./${folder}`, except, message }));
 /** In shared/src each folder imports from those before it, and from the single files there. */
-const sharedOrder = ["checks", "mail", "policy", "health", "store", "bus", "worker"];
+const sharedOrder = ["checks", "mail", "policy", "life", "health", "store", "bus", "worker"];
+/** The words of a mail's life, which import nothing and are for all. */
+const words = ["./outcomes.ts", "./states.ts", "./events.ts"];
 const others = (folders, own) => folders.filter((folder) => folder !== own);
 const zones = [
   ...zone("shared/src", [...services, "cli", "kit", ...siblings], "shared imports nobody"),
@@ -37,6 +39,7 @@ const zones = [
       `shared/src/${folder}`,
       sharedOrder.slice(at + 1).map((later) => `shared/src/${later}`),
       `folders of shared/src import in this order: ${sharedOrder.join(", ")}`,
+      words,
     ),
   ),
   ...services.flatMap((own) => [

@@ -32,6 +32,7 @@ describe("who may import whom", () => {
     ["services/relay/src/reply.ts", "../../../kit/src/random.ts"],
     ["services/dispatcher/src/main.ts", "../../../cli/src/table.ts"],
     ["shared/src/ids.ts", "../../services/relay/src/reply.ts"],
+    ["shared/src/mail/dsn.ts", "../life/transitions.ts"],
     ["shared/src/ids.ts", "../../kit/src/random.ts"],
     ["kit/src/random.ts", "../../flood/src/command.ts"],
     ["start/src/main.ts", "../../chaos/src/command.ts"],

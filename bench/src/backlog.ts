@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import { MongoClient, type Collection, type Document } from "mongodb";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
+import { givenBack } from "@rs-agent/shared/life/processing.ts";
 import type { StoredDocument } from "@rs-agent/shared/store/connection.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { documentOf } from "@rs-agent/shared/store/mail-document.ts";
@@ -81,24 +82,17 @@ async function fill(mails: Mails, from: number, to: number): Promise<void> {
 }
 
 /** One claim, and back with what was claimed: as many wait for the next one. */
-async function timedClaim({ mails: store }: Database, mails: Mails, pid: number) {
+async function timedClaim({ mails: store }: Database, pid: number) {
   const cpuBefore = treeCpuMs(pid);
   const beganAt = performance.now();
   const claimed = await store.claim({ ...claim, owner: "bench", leaseMs: 600_000 });
   const ms = (performance.now() - beganAt) / batch;
   const databaseCpuMs = (treeCpuMs(pid) - cpuBefore) / batch;
   if (claimed.length !== batch) throw new Error(`${claimed.length} of ${batch} were claimed`);
-  await mails.bulkWrite(
-    claimed.map(({ mail }) => ({
-      updateOne: {
-        filter: { _id: mail._id },
-        update: {
-          $set: { dueAt: mail.receivedAt },
-          $unset: { lease: "", unended: "", claims: "" },
-        },
-      },
-    })),
-    { ordered: false },
+  await Promise.all(
+    claimed.map(({ mail, token }) =>
+      store.write(mail._id, token, givenBack(mail, { next: "plan" })),
+    ),
   );
   return { ms, databaseCpuMs };
 }
@@ -138,9 +132,9 @@ async function levelOf(
   waiting: number,
   { database, mails, pid }: { database: Database; mails: Mails; pid: number },
 ): Promise<Seen> {
-  await timedClaim(database, mails, pid);
+  await timedClaim(database, pid);
   const claims: Awaited<ReturnType<typeof timedClaim>>[] = [];
-  for (let n = 0; n < rounds; n += 1) claims.push(await timedClaim(database, mails, pid));
+  for (let n = 0; n < rounds; n += 1) claims.push(await timedClaim(database, pid));
   const times = claims.map(({ ms }) => ms);
   say(`${waiting} waiting: ${spreadText(spreadOf(times), 3)} ms a claimed mail`);
   return {

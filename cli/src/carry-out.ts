@@ -1,5 +1,6 @@
 import { newToken } from "@rs-agent/shared/ids.ts";
-import { sendDsn } from "@rs-agent/shared/mail/dsn.ts";
+import { takenInHand } from "@rs-agent/shared/life/interventions.ts";
+import { sendDsn } from "@rs-agent/shared/life/report.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Actor, Intervention } from "./interventions.ts";
@@ -26,7 +27,8 @@ export async function carryOut(
   const token = newToken();
   const until = new Date(clock.now().getTime() + leaseMs);
   const lease = { owner: actor.by, token, until };
-  if ((await mails.writeAs(mail._id, guard, { set: { lease } })) === "refused") return "refused";
+  if ((await mails.writeAs(mail._id, guard, takenInHand(mail, { lease }))) === "refused")
+    return "refused";
   const original = await bodies.get(mail.body);
   const reason = "the next mail server has not delivered it";
   await sendDsn(database, {

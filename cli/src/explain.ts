@@ -1,10 +1,12 @@
+import { restarts } from "@rs-agent/shared/life/events.ts";
+import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
-import { isUnreported } from "@rs-agent/shared/mail/state.ts";
 import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 import { findingText } from "@rs-agent/shared/policy/disposition.ts";
-import type { Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Disposition, Plan } from "@rs-agent/shared/mail/plan.ts";
+import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
 import { rsAgent } from "./called-as.ts";
 import { nextAction } from "./next-action.ts";
 import { isNoMail } from "./no-mail.ts";
@@ -188,9 +190,6 @@ function limitsIn(plan: Plan | undefined): string {
   return `, from ${String(threshold)} ${onSpam}${high}`;
 }
 
-/** From then on the mail waited anew: what lay between is not any step's time. */
-const restarts = ["released", "taken up again", "dead letter tried again"];
-
 /**
  * Milliseconds that the mail waited for this step, from the end of the step before: for a worker, in
  * its queue, and while the step was paused or nobody was able to do it.
@@ -236,7 +235,7 @@ function timesText(waitedMs: number, workMs: number): string {
 function changes(mail: MailRecord): string {
   const { plan, enriched, disposition, finalAt, state } = mail;
   const asked = plan?.enrich?.settings.changes.map(({ kind }) => kind) ?? [];
-  const isSaid = disposition === undefined || disposition === state;
+  const isSaid = disposition === undefined || stateBy[disposition] === state;
   const decided = isSaid ? [] : [field("disposition", disposition)];
   if (asked.length === 0 && enriched === undefined) return decided.join("\n");
   if (enriched === undefined) {
@@ -291,6 +290,13 @@ function recipientLines({ recipients }: MailRecord, margin = 12): string[] {
     ];
   });
 }
+
+/** The state to which a disposition leads: where the mail is in it, nothing need be said. */
+const stateBy: Partial<Record<Disposition, MailState>> = {
+  quarantine: "quarantined",
+  discard: "discarded",
+  reject: "bounced",
+};
 
 /** The hop's words, whole; the status before them where they do not say it themselves. */
 function lastReply({ status, reply }: Recipient): string {

@@ -2,7 +2,7 @@ import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import { blockingFindings } from "./interventions.ts";
 import { indented, printable, width } from "./terminal.ts";
 import { instant } from "./times.ts";
-import { concernedIn } from "./unknown-outcomes.ts";
+import { concernedIn } from "@rs-agent/shared/life/interventions.ts";
 
 /** What was asked for: it decides what is shown of each mail. */
 export interface Asked {

@@ -10,8 +10,9 @@ import {
 } from "@rs-agent/shared/mail/lane.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
-import { isTimeOver, isUnreported } from "@rs-agent/shared/mail/state.ts";
-import { blockingFindings, isHeldByPerson, quoted } from "./interventions.ts";
+import { holdCause, isTimeOver } from "@rs-agent/shared/life/endings.ts";
+import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
+import { blockingFindings, quoted } from "./interventions.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
 import { field } from "./terminal.ts";
@@ -94,7 +95,7 @@ function heldFor(mail: MailRecord, now: Date): Action {
   if (step?.kind === "hold") return { text: "a person must act", command: releaseOf(mail, now) };
   const retry = `  ${rsAgent} retry-now ${mail._id}`;
   if (isTimeOver(mail)) return { text: timeOverText(mail), command: retry };
-  if (plan === undefined || isHeldByPerson(mail)) {
+  if (plan === undefined || holdCause(mail) === "person") {
     return { text: "a person must act", command: retry };
   }
   return {

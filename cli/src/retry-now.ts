@@ -1,17 +1,14 @@
 import { rsAgent } from "./called-as.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { isTimeOver, isUnreported } from "@rs-agent/shared/mail/state.ts";
+import { holdCause } from "@rs-agent/shared/life/endings.ts";
+import { hurried, takenUp, unreportedTakenUp } from "@rs-agent/shared/life/interventions.ts";
+import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import {
-  backToWork,
   blockingFindings,
   demandState,
-  entry,
-  finalFields,
-  isHeldByPerson,
   quoted,
   refused,
-  reopened,
   type Actor,
   type Intervention,
 } from "./interventions.ts";
@@ -24,23 +21,10 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
   if (mail.state === "bounced") return retryUnreported(mail, actor);
   if (mail.state === "held") {
     demandUse(mail, actor);
-    return {
-      states: ["held"],
-      change: {
-        set: { ...backToWork(mail, actor.now), queuedAt: actor.now },
-        unset: ["heldUntil", "reason"],
-        history: entry(actor, "taken up again"),
-      },
-      told: "no longer held, due now",
-    };
+    return { states: ["held"], change: takenUp(mail, actor), told: "no longer held, due now" };
   }
-  const states = ["incoming", "processing", "ready", "relaying"] as const;
-  demandState(mail, [...states, "held"], "be tried again");
-  return {
-    states: [mail.state],
-    change: { set: { dueAt: actor.now }, history: entry(actor, "retry now") },
-    told: "due now",
-  };
+  demandState(mail, "be tried again", "hurried", "takenUp");
+  return { states: [mail.state], change: hurried(mail, actor), told: "due now" };
 }
 
 /**
@@ -49,7 +33,8 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
  */
 function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {
   const { plan, heldUntil, reason = "", unknown, _id } = mail;
-  if (plan === undefined || isHeldByPerson(mail) || isTimeOver(mail)) return;
+  const cause = holdCause(mail);
+  if (plan === undefined || cause === "person" || cause === "time-over") return;
   const step = nextStep({ ...mail, plan, rawSha256: mail.body.sha256, now });
   const isSamePolicy = policyRevision === plan.revision;
   if (step.kind === "hold" && isSamePolicy) {
@@ -61,26 +46,16 @@ function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {
     const way = `${rsAgent} unknown settle ${_id} --as sent, or ${rsAgent} unknown resend ${_id}`;
     throw refused(mail, `its policy holds what the next hop may have already; ${way}`);
   }
-  if (heldUntil === undefined && reason !== "" && unknown === undefined && isSamePolicy) {
+  if (cause !== undefined && heldUntil === undefined && unknown === undefined && isSamePolicy) {
     const way = `change the policy that asks for it, or ${rsAgent} cancel ${_id}`;
     throw refused(mail, `it would be held again at once: ${reason}; ${way}`);
   }
 }
 
 function retryUnreported(mail: MailRecord, actor: Actor): Intervention {
-  const addresses = mail.recipients.filter(isUnreported).map(({ address }) => address);
-  if (addresses.length === 0) throw refused(mail, "its sender was told that it failed");
-  return {
-    states: ["bounced"],
-    change: {
-      set: {
-        ...backToWork(mail, actor.now),
-        queuedAt: actor.now,
-        recipients: reopened(mail.recipients, isUnreported),
-      },
-      unset: finalFields,
-      history: entry(actor, "taken up again", `nobody was told of ${addresses.join(", ")}`),
-    },
-    told: "no longer bounced, due now",
-  };
+  if (!mail.recipients.some(isUnreported)) {
+    throw refused(mail, "its sender was told that it failed");
+  }
+  const change = unreportedTakenUp(mail, actor);
+  return { states: ["bounced"], change, told: "no longer bounced, due now" };
 }

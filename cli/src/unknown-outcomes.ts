@@ -2,17 +2,11 @@ import type { SenderProof } from "@rs-agent/shared/mail/authentication/sender-pr
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { rsAgent } from "./called-as.ts";
 import { whyUnreported, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
-import type { MailRecord, Outcome, Recipient, UnknownMark } from "@rs-agent/shared/mail/record.ts";
-import { finalStateOf, retentionUntil } from "@rs-agent/shared/mail/state.ts";
-import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
-import {
-  backToWork,
-  demandState,
-  entry,
-  refused,
-  type Actor,
-  type Intervention,
-} from "./interventions.ts";
+import { concernedIn, resent, settled } from "@rs-agent/shared/life/interventions.ts";
+import { isOpen, type FinalOutcome } from "@rs-agent/shared/life/outcomes.ts";
+import type { MailRecord, Recipient, UnknownMark } from "@rs-agent/shared/mail/record.ts";
+import { recordAfter } from "@rs-agent/shared/store/mail-change.ts";
+import { demandState, refused, type Actor, type Intervention } from "./interventions.ts";
 
 /**
  * What a person may do about an outcome that nobody knows (I8), as pure functions: have the mail
@@ -26,12 +20,6 @@ export type FoundOutcome = (typeof foundOutcomes)[number];
 /** RFC 3463 codes where the hop's words carry none. */
 const statusOf = { sent: "2.0.0", bounced: "5.0.0", dead: "5.0.0", discarded: "2.7.1" } as const;
 
-/** The open recipients of the attempt whose outcome is unknown. */
-export function concernedIn({ unknown, recipients }: MailRecord): Recipient[] {
-  const named = new Set(unknown?.recipients);
-  return recipients.filter(({ address, outcome }) => outcome === "open" && named.has(address));
-}
-
 /**
  * Sent again, in spite of a policy that holds: a possible duplicate with the same Message-ID. Not
  * before the hop's longest time-out is over; the relay sees to that.
@@ -40,21 +28,11 @@ export function concernedIn({ unknown, recipients }: MailRecord): Recipient[] {
 export function resend(mail: MailRecord, actor: Actor): Intervention {
   const mark = demandUnknown(mail, "be sent again this way");
   const addresses = demandConcerned(mail).map(({ address }) => address);
-  const dueAt = later(mark.resolveAt, actor.now);
+  const detail = `a possible duplicate for ${listed(addresses)}`;
   return {
     states: ["held"],
-    change: {
-      set: {
-        ...(isReadyToGo(mail, actor.now)
-          ? { state: "relaying", next: mail.route?.key, dueAt }
-          : backToWork(mail, actor.now)),
-        unknown: { ...mark, resendBy: actor.by },
-        reason: `outcome unknown: sent again by ${actor.by}'s word`,
-      },
-      unset: ["heldUntil"],
-      history: entry(actor, "to be sent again", `a possible duplicate for ${listed(addresses)}`),
-    },
-    told: `sent again ${whenText(mark, actor.now)}: a possible duplicate for ${listed(addresses)}`,
+    change: resent(mail, { now: actor.now, by: actor.by, mark, detail }),
+    told: `sent again ${whenText(mark, actor.now)}: ${detail}`,
   };
 }
 
@@ -97,7 +75,7 @@ export function settle(
   const report = untold === undefined ? {} : ({ report: "none" } as const);
   const recipients = mail.recipients.map((recipient) =>
     chosen.has(recipient.address) && recipient.outcome === "open"
-      ? { ...settled(recipient, outcome, found, actor), ...report }
+      ? { ...foundOut(recipient, outcome, found, actor), ...report }
       : recipient,
   );
   const left = mark.recipients.filter((address) => !chosen.has(address));
@@ -105,60 +83,37 @@ export function settle(
   const why = outcome === "dead" ? whyUnreported(mail) : notTold;
   const what = why === undefined ? outcome : `${outcome} (${why})`;
   const said = found.reply === undefined ? "" : `: ${found.reply}`;
-  const { set, unset, next } = onward({ ...mail, recipients }, mark, left, actor.now);
+  const change = settled(mail, {
+    ...{ mark, recipients, outcome, left, reason: why, now: actor.now, by: actor.by },
+    detail: `${listed([...chosen])} ${what}${said}`,
+  });
   return {
     states: ["held"],
-    change: {
-      set: { ...set, recipients, ...(why !== undefined && { reason: why }) },
-      unset: why === undefined ? unset : unset.filter((path) => path !== "reason"),
-      history: entry(actor, "outcome found out", `${listed([...chosen])} ${what}${said}`),
-    },
+    change,
     ...(outcome === "bounced" &&
       proof.kind === "proven" && {
         report: { failed: [...chosen].map((one) => failed(one, found, actor)), proof },
       }),
-    told: `${what}: ${listed([...chosen])}${next}`,
+    told: `${what}: ${listed([...chosen])}${nextOf(recordAfter(mail, change))}`,
   };
 }
 
-/** Final, held for the recipients that are still unknown, or on its way to those that were deferred. */
-function onward(mail: MailRecord, mark: UnknownMark, left: string[], now: Date) {
-  const waiting = concernedIn({ ...mail, unknown: { ...mark, recipients: left } });
-  if (waiting.length > 0) {
-    const unknown = { ...mark, recipients: left };
-    const next = `; held for ${listed(waiting.map(({ address }) => address))}`;
-    return { set: { unknown }, unset: [], next };
-  }
-  const state = finalStateOf(mail.recipients);
-  if (state === undefined) {
-    const ready = { state: "ready", next: mail.route?.key, dueAt: now };
-    const set = isReadyToGo(mail, now) ? ready : backToWork(mail, now);
-    const next = "; its other recipients are tried again now";
-    return { set, unset: ["unknown", "heldUntil", "reason"], next };
-  }
-  const expireAt = retentionUntil(state, mail, now);
-  const set = { state, finalAt: now, ...(expireAt !== undefined && { expireAt }) };
-  const unset = ["unknown", "next", "dueAt", "heldUntil"];
-  return { set, unset: state === "dead" ? unset : [...unset, "reason"], next: "" };
+/** What follows for the others. */
+function nextOf(mail: MailRecord): string {
+  const waiting = concernedIn(mail);
+  if (waiting.length > 0) return `; held for ${listed(waiting.map(({ address }) => address))}`;
+  return mail.recipients.some(isOpen) ? "; its other recipients are tried again now" : "";
 }
 
-/**
- * The mail was ready when it was tried, and is so still by the function that the dispatcher asks
- * (I2, I10); otherwise it takes the steps that it lacks.
- */
-function isReadyToGo({ plan, body, route, ...mail }: MailRecord, now: Date): boolean {
-  if (plan === undefined || route === undefined) return false;
-  return nextStep({ ...mail, plan, rawSha256: body.sha256, now }).kind === "ready";
-}
-
-function settled(
+function foundOut(
   recipient: Recipient,
-  outcome: Exclude<Outcome, "open">,
+  outcome: FinalOutcome,
   { as, reply }: Found,
   { by, now }: Actor,
 ): Recipient {
   const status = statusIn(reply, as);
-  return { ...recipient, outcome, at: now, status, reply: reply ?? `${as}, as ${by} found out` };
+  const words = reply ?? `${as}, as ${by} found out`;
+  return { ...recipient, outcome, at: now, status, reply: words, foundBy: by };
 }
 
 function failed(address: string, { as, reply }: Found, { now }: Actor): FailedRecipient {
@@ -173,7 +128,7 @@ function statusIn(reply: string | undefined, as: FoundOutcome): string {
   return code !== undefined && code[0] === usual[0] ? code : usual;
 }
 
-function outcomeOf(mail: MailRecord, as: FoundOutcome): Exclude<Outcome, "open"> {
+function outcomeOf(mail: MailRecord, as: FoundOutcome): FinalOutcome {
   return as === "bounced" && whyUnreported(mail) !== undefined ? "dead" : as;
 }
 
@@ -207,7 +162,7 @@ function demandUnknown(mail: MailRecord, what: string): UnknownMark {
   if (state !== "held" && unknown === undefined) {
     throw refused(mail, "no outcome of it is unknown");
   }
-  demandState(mail, ["held"], what);
+  demandState(mail, what, "settled");
   if (unknown !== undefined) return unknown;
   throw refused(mail, `no outcome of it is unknown; ${rsAgent} explain ${_id} says why it is held`);
 }
@@ -215,10 +170,6 @@ function demandUnknown(mail: MailRecord, what: string): UnknownMark {
 function whenText({ resolveAt }: UnknownMark, now: Date): string {
   if (resolveAt === undefined) return "when the hop's longest time-out has passed";
   return resolveAt <= now ? "now" : `at ${resolveAt.toISOString()}`;
-}
-
-function later(at: Date | undefined, now: Date): Date {
-  return at !== undefined && at > now ? at : now;
 }
 
 /** Some of many: a history entry has its limit. */

@@ -85,6 +85,7 @@ describe("what comes next", () => {
       state: "held",
       route: { ...plan.route, key: "hop.example:25|", host: "hop.example", port: 25 },
       reason: "its time in the queue is over: b@t.example: 451 4.3.2 not now",
+      history: [{ at: new Date(), event: "held", cause: "time-over" }],
     });
     const told = story(mail);
     expect(told).toContain("see why hop.example:25 does not take it");
@@ -107,10 +108,21 @@ describe("what comes next", () => {
     );
   });
 
+  test("of mail that a version before held is told without the cause that it did not write", () => {
+    const history = [
+      { at: new Date(), event: "relay attempt", detail: "hop: 1 deferred: 451 4.3.2 not now" },
+      { at: new Date(), event: "held", by: "relay-1", detail: "its time in the queue is over" },
+    ] as const;
+    const reason = "its time in the queue is over: b@t.example: 451 4.3.2 not now";
+    const told = story(finalMail({ state: "held", reason, history: [...history] }));
+    expect(told).toContain("relay attempt: hop: 1 deferred: 451 4.3.2 not now");
+    expect(told).toContain(`a person must act, where its policy asks for something else by now`);
+  });
+
   test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {
     const byPerson = finalMail({
       ...{ state: "held", verdicts: { spam }, reason: "held by ann" },
-      history: [{ at: new Date(), event: "held", by: "ann" }],
+      history: [{ at: new Date(), event: "held", by: "ann", cause: "person" }],
     });
     expect(story(byPerson)).toContain(`a person must act: ${rsAgent} retry-now ${byPerson._id}`);
     const rules = { ...plan, virus: plan.virus && { ...plan.virus, onInfected: "hold" as const } };
@@ -145,7 +157,7 @@ describe("a step's wait", () => {
   });
 
   test("begins anew with a release", () => {
-    const released = { at: before(5), event: "released", by: "ann" };
+    const released = { at: before(5), event: "released", by: "ann" } as const;
     const virus = { ...clean, at: before(900), queueMs: 1, workMs: 10 };
     const mail = mailWith({
       receivedAt: before(1_000),

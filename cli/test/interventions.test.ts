@@ -1,18 +1,13 @@
 import { describe, expect, test } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { recordAfter as after } from "@rs-agent/shared/store/mail-change.ts";
 import { cancel, drop, hold, release, retryDead, standingFindings } from "../src/interventions.ts";
 import { retryNow } from "../src/retry-now.ts";
 import { deadMail, infected, mailWith, plan, quarantinedMail, spam } from "./run-cli.ts";
 
 const now = new Date("2026-02-01T00:00:00Z");
 const actor = { by: "p", now };
-
-function after(mail: MailRecord, { set, unset = [] }: MailChange): MailRecord {
-  const kept = Object.entries({ ...mail, ...set }).filter(([key]) => !unset.includes(key));
-  return Object.fromEntries(kept) as MailRecord;
-}
 
 function stepOf(mail: MailRecord) {
   if (mail.plan === undefined) throw new Error("the mail has no plan");
@@ -150,7 +145,7 @@ describe("retry-now", () => {
   describe("of mail that would be held again at once, as long as the policy is the same", () => {
     const same = { ...actor, policyRevision: plan.revision };
     const other = { ...actor, policyRevision: plan.revision + 1 };
-    const entry = { at: now, event: "held", by: "dispatcher-1" };
+    const entry = { at: now, event: "held", by: "dispatcher-1", cause: "unable" } as const;
 
     test("is refused where what was found holds it, with the release that names it", () => {
       const holding = {
@@ -191,8 +186,7 @@ describe("retry-now", () => {
     });
 
     test("is done where a person held it, or where it is tried again by itself", () => {
-      const held = after(mailWith(), hold(mailWith(), same).change);
-      const byPerson = { ...held, history: [{ at: now, event: "held", by: "p" }] };
+      const byPerson = after(mailWith(), hold(mailWith(), same).change);
       expect(retryNow(byPerson, same).told).toBe("no longer held, due now");
       const later = new Date(now.getTime() + 60_000);
       const byItself = mailWith({
@@ -257,7 +251,8 @@ describe("dead letters", () => {
       /never a mail .*into source portal again under a new _id, then .*rs-agent dead drop \w+$/,
     );
     expect(() => retryNow(letter, actor)).not.toThrow(/dead retry/);
-    const adopted = { ...letter, history: [{ at: now, event: "adopted" }, ...letter.history] };
+    const history = [{ at: now, event: "adopted" as const }, ...letter.history];
+    const adopted = { ...letter, history };
     expect(retryDead(adopted, actor).change.set).toMatchObject({ state: "incoming" });
   });
 

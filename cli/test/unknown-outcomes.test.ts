@@ -66,7 +66,7 @@ describe("resend", () => {
     expect(change.set).toMatchObject({ state: "relaying", next: route.key, dueAt: now });
     expect(change.set?.unknown).toEqual({ ...mark, resendBy: "p" });
     expect(change.set).not.toHaveProperty("recipients");
-    expect(change.history).toMatchObject({ event: "to be sent again", by: "p" });
+    expect(change.history).toMatchObject([{ event: "to be sent again", by: "p" }]);
   });
 
   test("I8: nothing shortens the time in which the hop may still answer", () => {
@@ -98,7 +98,7 @@ describe("settle", () => {
     ]);
     expect(change.set).toMatchObject({ state: "ready", next: route.key, dueAt: now });
     expect(change.unset).toContain("unknown");
-    expect(change.history).toMatchObject({ event: "outcome found out", by: "p" });
+    expect(change.history).toMatchObject([{ event: "outcome found out", by: "p" }]);
     expect(report).toBeUndefined();
   });
 
@@ -304,7 +304,8 @@ describe("rs-agent unknown", () => {
     const id = await stored(heldMail());
     const seen = await store.mails.get(id);
     const guard = { states: ["held"] as const, unleased: true };
-    await store.mails.writeAs(id, guard, { set: { "unknown.attempt": 2 } });
+    const unknown = { ...(seen?.unknown as UnknownMark), attempt: 2 };
+    await store.mails.writeAs(id, guard, { set: { unknown } });
     const stale = { ...guard, seen: seen ?? {} };
     expect(await store.mails.writeAs(id, stale, { set: { reason: "x" } })).toBe("refused");
     const fresh = { ...guard, seen: (await store.mails.get(id)) ?? {} };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
-import type { Outcome } from "@rs-agent/shared/mail/record.ts";
+import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
 import { ConservationCheck } from "../src/check/conservation.ts";
 import { wantedOutcome, type SeenMail } from "../src/check/judge.ts";
 import type { SeenRecord } from "../src/database.ts";

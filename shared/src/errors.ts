@@ -28,6 +28,7 @@ export const errorCodes = {
   STORE_BODY_CORRUPT: "a stored body has another size or SHA-256 than its mail says",
   STORE_WRITE_UNCERTAIN: "the database did not confirm a write and could not be asked again",
   STORE_WRITE_REFUSED: "the database refused a write for what it holds; this is a bug of ours",
+  LIFE_REFUSED: "a mail was to take a step that its state does not allow; this is a bug of ours",
   AV_ENGINE_AWAY: "clamd cannot be reached",
   AV_ENGINE_ERROR: "clamd answered something that its protocol does not have",
   AV_TIMEOUT: "clamd did not answer within the deadline",

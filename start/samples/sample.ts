@@ -1,5 +1,5 @@
-import type { Outcome } from "@rs-agent/shared/mail/record.ts";
 import { entityBytes, type Entity, type Field } from "@rs-agent/kit/mails/mime.ts";
+import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
 
 /** A mail to try the whole path with, and what has to become of it under the sample policy. */
 export interface Sample {

@@ -1,5 +1,6 @@
-import type { Outcome, Recipient } from "@rs-agent/shared/mail/record.ts";
+import type { Recipient } from "@rs-agent/shared/mail/record.ts";
 import type { Verdicts } from "@rs-agent/shared/checks/verdict.ts";
+import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
 import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import type { SampleFate } from "./sample-run.ts";
 

@@ -1,5 +1,6 @@
 import Table from "cli-table3";
 import { stripVTControlCharacters, styleText } from "node:util";
+import { finalOutcomes } from "@rs-agent/shared/life/outcomes.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { RecipientResult, StartResult } from "./result.ts";
@@ -60,7 +61,7 @@ function hasEnded({ recipients }: StartResult["mails"][number]): boolean {
 /** One line below the table: I1 in numbers. */
 export function conservationLine({ conservation, mails }: StartResult): string {
   const { accepted, open, holds, ...ends } = conservation;
-  const parts = (["sent", "quarantined", "discarded", "bounced", "dead"] as const)
+  const parts = finalOutcomes
     .filter((name) => ends[name] > 0)
     .map((name) => `${ends[name]} ${name}`);
   if (open > 0) parts.push(`${open} open`);

@@ -1,6 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { expect, it } from "vitest";
-import type { MailRecord, Outcome } from "@rs-agent/shared/mail/record.ts";
+import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import { samples, type Sample } from "../samples/samples.ts";
 import { isAsExpected, resultOf } from "../src/result.ts";

@@ -90,7 +90,8 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
     const states = ["incoming"] as const;
     const claim = { states, next: "plan", limit: 1, owner: "me", leaseMs: 5_000 };
     const [claimed] = await stores.mails.claim(claim);
-    const change = { set: { state: "processing" }, history: { at: now, event: "planned" } };
+    const set = { state: "processing" } as const;
+    const change = { set, history: [{ at: now, event: "planned" as const }] };
     expect(await stores.mails.write(mail._id, claimed?.token ?? "", change)).toBe("written");
     expect((await stores.mails.get(mail._id))?.history).toHaveLength(1);
   });
@@ -98,7 +99,7 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
   it("a person's change is written, not refused", async () => {
     const mail = newMail(await put());
     await stores.mails.insert(mail);
-    const change = { set: { state: "held" } };
+    const change = { set: { state: "held" } } as const;
     const guard = { states: ["incoming"], unleased: false } as const;
     expect(await stores.mails.writeAs(mail._id, guard, change)).toBe("written");
   });

@@ -260,10 +260,10 @@ function resentOf(history: MailRecord["history"]): number {
 
 /** For each attempt that ended unknown its recipients, by what the record says of it. */
 function unknownsOf({ history, recipients }: MailRecord): number[] {
-  return history.flatMap(({ event, detail = "" }) => {
-    if (event === "outcome unknown") return [recipients.length];
-    const unknown = event === "relay attempt" ? /(\d+) unknown/.exec(detail)?.[1] : undefined;
-    return unknown === undefined ? [] : [Number(unknown)];
+  return history.flatMap((one) => {
+    if (one.event === "outcome unknown") return [one.concerned ?? recipients.length];
+    const unknown = one.event === "relay attempt" ? one.statuses?.unknown : undefined;
+    return unknown === undefined ? [] : [unknown];
   });
 }
 

@@ -1,5 +1,5 @@
-import type { Outcome } from "@rs-agent/shared/mail/record.ts";
 import { randomOf, type Random } from "@rs-agent/kit/random.ts";
+import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
 
 /** What a mail is there to show. */
 export const mailKinds = [

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
-import { mailStates, type MailState } from "@rs-agent/shared/mail/record.ts";
+import { mailStates, type MailState } from "@rs-agent/shared/life/states.ts";
 import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
 import { mailList } from "../mail-list.ts";
 import { withDatabase, type CliDeps } from "../session.ts";

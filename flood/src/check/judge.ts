@@ -1,5 +1,5 @@
-import type { Outcome } from "@rs-agent/shared/mail/record.ts";
 import type { Disposition, Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
 import type { SeenRecord } from "../database.ts";
 import type { MailStatus } from "../ledger.ts";
 import type { FloodMail } from "../mails/composer.ts";

@@ -1,6 +1,6 @@
 import type { LostReason, LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Count, Metrics } from "@rs-agent/shared/health/metrics.ts";
-import type { MailState } from "@rs-agent/shared/mail/record.ts";
+import type { MailState } from "@rs-agent/shared/life/states.ts";
 import {
   checkKinds,
   taskKinds,

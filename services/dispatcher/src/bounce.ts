@@ -1,5 +1,5 @@
 import type { ProvenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
-import { sendDsn } from "@rs-agent/shared/mail/dsn.ts";
+import { sendDsn } from "@rs-agent/shared/life/report.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { HeldMail } from "./held-mail.ts";
 

@@ -6,6 +6,8 @@ import type {
 } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import type { DeathCause } from "@rs-agent/shared/life/events.ts";
+import { givenBack } from "@rs-agent/shared/life/processing.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { kindOf, laneIn, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
@@ -19,7 +21,7 @@ import { bounceRejected } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { hold, isNewTo, laneFor, note, type HeldMail } from "./held-mail.ts";
 import { HeldMails } from "./held-mails.ts";
-import { advance, end, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
+import { advance, die, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
 import { createPlacement, type Placement } from "./placement.ts";
 import { plan, type PlanningDeps } from "./planning.ts";
 import type { Policies } from "./policies.ts";
@@ -28,7 +30,6 @@ import { SiblingChecks } from "./sibling-checks.ts";
 import type { Spool } from "./spool.ts";
 import { isSeen, placed, toSpool } from "./spool-placement.ts";
 import { deadlineFor, taskFor } from "./task-for.ts";
-import * as transitions from "./transitions.ts";
 import { createVerdictWriter } from "./verdict-writer.ts";
 
 export interface DeskDeps {
@@ -86,7 +87,7 @@ export class Desk {
     const mail = hold(claimed);
     this.held.add(mail);
     const why = whyPoison(claimed.mail, claimed.token);
-    const work = why === undefined ? this.#begin(mail) : this.#bury(mail, why);
+    const work = why === undefined ? this.#begin(mail) : this.#bury(mail, "services-ended", why);
     await work.catch((error: unknown) => this.#leave(mail, error));
     await mail.left.promise;
   }
@@ -176,7 +177,7 @@ export class Desk {
 
   #giveBack(mail: HeldMail, kind: TaskKind | "plan", reason?: string): Promise<void> {
     const next = kind === "plan" ? kind : laneFor(mail, kind);
-    note(mail, transitions.givenBack(mail.mail, next, reason));
+    note(mail, givenBack(mail.mail, { next, reason }));
     return this.held.finish(mail);
   }
 
@@ -198,11 +199,11 @@ export class Desk {
   /** A body that is gone or damaged is a dead letter; anything else is tried again by others. */
   async #failed(mail: HeldMail, error: unknown): Promise<void> {
     if (!(error instanceof TerminalError)) throw error;
-    await this.#bury(mail, `${error.code}: ${messageOf(error)}`);
+    await this.#bury(mail, "incomplete", `${error.code}: ${messageOf(error)}`);
   }
 
-  async #bury(mail: HeldMail, reason: string): Promise<void> {
-    end(this.#flow, mail, "dead", reason, this.#deps.database.clock.now());
+  async #bury(mail: HeldMail, cause: DeathCause, reason: string): Promise<void> {
+    die(this.#flow, mail, cause, reason);
     await this.held.finish(mail);
   }
 

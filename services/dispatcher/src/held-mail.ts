@@ -3,8 +3,9 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Deliverable } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/mail/plan.ts";
-import type { ClaimedMail, MailChange } from "@rs-agent/shared/store/mails.ts";
-import { merged } from "./transitions.ts";
+import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
+import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
+import { recordAfter } from "@rs-agent/shared/store/mail-change.ts";
 
 /** A mail that this dispatcher holds by a lease, with what is known but not yet written. */
 export interface HeldMail {
@@ -74,16 +75,5 @@ export function laneFor({ plan }: HeldMail, kind: TaskKind): Lane {
 /** Notes a change to be written with the next write, and makes the record in memory show it. */
 export function note(held: HeldMail, change: MailChange): void {
   held.pending = merged(held.pending, change);
-  held.mail = applied(held.mail, change);
-}
-
-/** The record after a change; dotted paths reach one level down, as `verdicts.virus` does. */
-function applied(mail: MailRecord, change: MailChange): MailRecord {
-  const next: Record<string, unknown> = { ...mail };
-  for (const [path, value] of Object.entries(change.set ?? {})) {
-    const [top = path, inner] = path.split(".");
-    next[top] = inner === undefined ? value : { ...(next[top] as object), [inner]: value };
-  }
-  for (const path of change.unset ?? []) Reflect.deleteProperty(next, path);
-  return next as MailRecord;
+  held.mail = recordAfter(held.mail, change);
 }

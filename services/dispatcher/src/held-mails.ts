@@ -4,9 +4,9 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
-import type { MailChange, MailStore } from "@rs-agent/shared/store/mails.ts";
+import type { MailStore } from "@rs-agent/shared/store/mails.ts";
+import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
 import type { HeldMail } from "./held-mail.ts";
-import { merged } from "./transitions.ts";
 
 export interface HeldMailsDeps {
   mails: Pick<MailStore, "write" | "renew">;

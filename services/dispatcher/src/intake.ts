@@ -1,7 +1,7 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { kindOf, laneIn, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
-import type { MailState } from "@rs-agent/shared/mail/record.ts";
+import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { AloneLane, type AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";

@@ -1,17 +1,20 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
+import { died, ended, held as heldBack } from "@rs-agent/shared/life/endings.ts";
+import type { DeathCause, HoldCause, Moment } from "@rs-agent/shared/life/events.ts";
+import { ends, isOpen, type FinalOutcome } from "@rs-agent/shared/life/outcomes.ts";
+import { checkWaits, ready, verdictKnown } from "@rs-agent/shared/life/processing.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { workerText, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
-import type { Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Disposition, Plan } from "@rs-agent/shared/mail/plan.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
 import { isNewTo, laneFor, note, type HeldMail } from "./held-mail.ts";
-import * as transitions from "./transitions.ts";
 
 export interface MailFlowDeps {
   actorId: string;
@@ -91,19 +94,19 @@ async function conclude(
       note(held, waitChange(deps, held, step, now));
       break;
     case "ready":
-      passOn(deps, held, plan, step.disposition, now);
+      passOn(deps, held, plan, step.disposition);
       break;
     case "hold":
-      note(held, transitions.held(step.reason, undefined, now, deps.actorId));
+      hold(deps, held, "policy", step.reason);
       break;
     case "quarantine":
-      end(deps, held, "quarantined", step.reason, now);
+      end(deps, held, "quarantined", step);
       break;
     case "discard":
-      end(deps, held, "discarded", step.reason, now);
+      end(deps, held, "discarded", step);
       break;
     case "reject":
-      await reject(deps, held, step.reason, now);
+      await reject(deps, held, step, now);
       break;
   }
   await deps.finish(held);
@@ -113,39 +116,76 @@ async function conclude(
  * The sender is told before the outcome is final, but only one of the tenant whose mail it is: a
  * forged sender gets no backscatter, and where nobody may be told it is a dead letter.
  */
-async function reject(deps: MailFlowDeps, held: HeldMail, reason: string, now: Date) {
+async function reject(deps: MailFlowDeps, held: HeldMail, step: Judged, now: Date) {
   const { mail } = held;
+  const { reason } = step;
   if (isFromStrangers(mail) || (mail.smtp.mailFrom !== "" && !deps.isOwnSender(held))) {
-    end(deps, held, "quarantined", reason, now);
+    end(deps, held, "quarantined", step);
   } else if (!mayBounce(mail)) {
-    end(deps, held, "dead", `double-bounce: ${reason}`, now);
+    die(deps, held, "double-bounce", `double-bounce: ${reason}`);
   } else {
     await deps.bounce(held, reason, now);
-    end(deps, held, "bounced", reason, now);
+    if (!held.over) end(deps, held, "bounced", step);
   }
 }
 
-/** Status codes of RFC 3463 for outcomes that no next hop gave. */
-const statusOf = { quarantined: "5.7.1", discarded: "2.7.1", bounced: "5.7.1", dead: "5.3.0" };
+/** What policy makes of the verdicts, where the mail does not leave. */
+interface Judged {
+  kind: Disposition;
+  reason: string;
+}
 
-/** Closes every open recipient, with a log line for each. */
-export function end(
-  deps: Pick<MailFlowDeps, "actorId" | "log" | "logAddresses">,
+type Told = Pick<MailFlowDeps, "actorId" | "clock" | "log" | "logAddresses">;
+
+/** This step of ours, now. */
+export function momentOf({ clock, actorId }: Pick<MailFlowDeps, "clock" | "actorId">): {
+  now: Date;
+  by: string;
+} {
+  return { now: clock.now(), by: actorId };
+}
+
+function end(
+  deps: Told,
   held: HeldMail,
-  state: keyof typeof statusOf,
-  reason: string,
-  now: Date,
+  outcome: "quarantined" | "discarded" | "bounced",
+  { kind: disposition, reason }: Judged,
 ): void {
-  const { mail } = held;
-  const open = mail.recipients.filter(({ outcome }) => outcome === "open");
-  const outcomes = open.map(({ address }) => ({
-    address,
-    status: state,
-    dsn: statusOf[state],
-    reply: reason,
-  }));
-  logOutcomes(deps.log, deps.logAddresses, mail, "none", outcomes, now);
-  note(held, transitions.ended(mail, state, reason, now, deps.actorId));
+  const moment = momentOf(deps);
+  logEnd(deps, held, outcome, reason, moment);
+  note(held, ended(held.mail, { outcome, disposition, reason, ...moment }));
+}
+
+/** A dead letter. */
+export function die(deps: Told, held: HeldMail, cause: DeathCause, reason: string): void {
+  const moment = momentOf(deps);
+  logEnd(deps, held, "dead", reason, moment);
+  note(held, died(held.mail, { cause, reason, ...moment }));
+}
+
+/** A line for each open recipient, which this closes. */
+function logEnd(
+  { log, logAddresses }: Told,
+  { mail }: HeldMail,
+  outcome: FinalOutcome,
+  reason: string,
+  { now }: Moment,
+): void {
+  const dsn = ends[outcome].status;
+  const outcomes = mail.recipients
+    .filter(isOpen)
+    .map(({ address }) => ({ address, status: outcome, dsn, reply: reason }));
+  logOutcomes(log, logAddresses, mail, "none", outcomes, now);
+}
+
+function hold(
+  deps: Pick<MailFlowDeps, "actorId" | "clock">,
+  held: HeldMail,
+  cause: HoldCause,
+  reason: string,
+  retryAt?: Date,
+): void {
+  note(held, heldBack(held.mail, { cause, reason, retryAt, ...momentOf(deps) }));
 }
 
 /** A scan-only source has delivered the mail itself: its verdicts are the result. */
@@ -154,16 +194,14 @@ function passOn(
   held: HeldMail,
   plan: Plan,
   disposition: "deliver" | "tag",
-  now: Date,
 ): void {
   if (held.mail.origin.scanOnly === true) {
-    end(deps, held, "discarded", "scan-only source: checked, never relayed", now);
+    const reason = "scan-only source: checked, never relayed";
+    end(deps, held, "discarded", { kind: disposition, reason });
     return;
   }
   const enriched = plan.enrich === undefined ? undefined : held.mail.enriched;
-  const ready = transitions.ready(plan, disposition, enriched, now, deps.actorId);
-  // What a relay left in the middle of a transaction is still suspected of that (poison.ts).
-  note(held, held.mail.unknown === undefined ? ready : { ...ready, untried: true });
+  note(held, ready(held.mail, { plan, disposition, enriched, ...momentOf(deps) }));
 }
 
 function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wait" }, now: Date) {
@@ -171,13 +209,14 @@ function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wa
   const since = held.mail.uncheckedSince?.check === check ? held.mail.uncheckedSince.at : now;
   const finding = held.mail.verdicts[check]?.finding;
   const said = finding?.kind === "unchecked" ? finding.detail : undefined;
-  return transitions.waits(
+  return checkWaits(held.mail, {
     check,
-    laneFor(held, check),
-    { reason, at: since },
-    retryAt(deps, held, step, since, now),
-    `${check} check waits, ${reason}${said === undefined ? "" : `: ${said}`}`,
-  );
+    unchecked: reason,
+    since,
+    next: laneFor(held, check),
+    retryAt: retryAt(deps, held, step, since, now),
+    reason: `${check} check waits, ${reason}${said === undefined ? "" : `: ${said}`}`,
+  });
 }
 
 /** Where no worker is able, credit alone decides: the mail is due at once, in its old place. */
@@ -233,7 +272,7 @@ export function noteEngineAway(
       worker: deps.actorId,
       now,
     });
-    note(held, { set: { [`verdicts.${check}`]: verdict } });
+    note(held, verdictKnown(check, verdict));
     if (held.plan?.order === "sequential") return;
   }
 }
@@ -250,6 +289,6 @@ export async function holdUnable(
 ): Promise<void> {
   const now = deps.clock.now();
   const retryAt = forPerson ? undefined : new Date(now.getTime() + heldRetryMs);
-  note(held, transitions.held(reason, retryAt, now, deps.actorId));
+  hold(deps, held, "unable", reason, retryAt);
   await deps.finish(held);
 }

@@ -1,11 +1,11 @@
-import { childMailId } from "@rs-agent/shared/ids.ts";
+import { splitOff } from "@rs-agent/shared/life/beginnings.ts";
+import { groupsFrozen, planned, split as splitUp } from "@rs-agent/shared/life/processing.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { note, type HeldMail } from "./held-mail.ts";
-import { end, type MailFlowDeps } from "./mail-flow.ts";
-import * as transitions from "./transitions.ts";
+import { die, momentOf, type MailFlowDeps } from "./mail-flow.ts";
 
 export interface PlanningDeps extends Pick<
   MailFlowDeps,
@@ -34,7 +34,7 @@ export async function plan(deps: PlanningDeps, held: HeldMail): Promise<"planned
     return "over";
   }
   if (!samePlan(mail.plan, first.plan) || mail.state !== "processing") {
-    note(held, transitions.planned(first.plan, deps.clock.now(), deps.actorId));
+    note(held, planned(mail, { plan: first.plan, ...momentOf(deps) }));
   }
   held.plan = first.plan;
   return "planned";
@@ -52,53 +52,18 @@ function samePlan(before: Plan | undefined, after: Plan): boolean {
 async function split(deps: PlanningDeps, held: HeldMail, groups: string[][]): Promise<void> {
   const parent = held.mail;
   if (groups.length === 0) {
-    const now = deps.clock.now();
-    end(deps, held, "dead", "the mail has no open recipient", now);
+    die(deps, held, "incomplete", "the mail has no open recipient");
     return deps.finish(held);
   }
   if (parent.groups === undefined) {
-    note(held, transitions.groupsFrozen(groups, deps.clock.now(), deps.actorId));
+    note(held, groupsFrozen(parent, { groups, ...momentOf(deps) }));
     if (!(await deps.write(held))) return;
   }
-  const now = deps.clock.now();
+  const moment = momentOf(deps);
   await Promise.all(
-    groups.map((group, ordinal) => deps.insert(held, childOf(parent, group, ordinal, now))),
+    groups.map((group, ordinal) => deps.insert(held, splitOff(parent, group, ordinal, moment))),
   );
-  note(held, transitions.split(now, deps.actorId));
+  if (held.over) return;
+  note(held, splitUp(held.mail, moment));
   await deps.finish(held);
-}
-
-/** I8: what may be at the hop already is so for the child that carries the recipient on. */
-function unknownIn({ unknown }: MailRecord, own: ReadonlySet<string>): Pick<MailRecord, "unknown"> {
-  const recipients = unknown?.recipients.filter((address) => own.has(address)) ?? [];
-  return unknown === undefined || recipients.length === 0
-    ? {}
-    : { unknown: { ...unknown, recipients } };
-}
-
-/** A child shares body, client and sender with its parent and has its group's recipients. */
-function childOf(
-  parent: MailRecord,
-  addresses: readonly string[],
-  ordinal: number,
-  now: Date,
-): MailRecord {
-  const own = new Set(addresses);
-  return {
-    _id: childMailId(parent._id, ordinal),
-    v: parent.v,
-    state: "incoming",
-    next: "plan",
-    dueAt: parent.receivedAt,
-    origin: { ...parent.origin, via: "split", name: parent._id },
-    smtp: { ...parent.smtp, rcptTo: [...addresses] },
-    recipients: parent.recipients.filter((recipient) => own.has(recipient.address)),
-    receivedAt: parent.receivedAt,
-    body: parent.body,
-    ...(parent.header === undefined ? {} : { header: parent.header }),
-    ...unknownIn(parent, own),
-    verdicts: {},
-    parentId: parent._id,
-    history: [{ at: now, event: "split off", detail: `from ${parent._id}` }],
-  };
 }

@@ -1,11 +1,19 @@
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
+import {
+  enriched as enrichedBy,
+  strikesForgiven,
+  struck,
+  timed,
+  unbegunCounted,
+  verdictKnown,
+} from "@rs-agent/shared/life/processing.ts";
 import type { BodyRef, Enriched, MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import type { CheckKind, TaskKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
 import { note, type HeldMail } from "./held-mail.ts";
-import { advance, end, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
+import { advance, die, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
 import { verdictOf } from "./verdict-of.ts";
 
 export interface ResultDeps extends MailFlowDeps {
@@ -42,11 +50,10 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   const held = deps.take(result.taskId);
   if (held === undefined) return;
   const { head } = result;
-  const timing = { queueMs: head.queueMs, workMs: head.workMs };
-  note(held, { set: { [`timings.${head.task}`]: timing } });
+  note(held, timed(head.task, { queueMs: head.queueMs, workMs: head.workMs }));
   noteUnbegun(held, 0);
   const isAlone = result.task.alone === true;
-  if (isAlone && isDone(head)) note(held, { unset: ["strikes"] });
+  if (isAlone && isDone(head)) note(held, strikesForgiven);
   if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
   const verdict = verdictOf(head, result.engine, deps.clock.now());
   if (verdict === undefined) return;
@@ -54,7 +61,8 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   deps.onVerdict(held, head.task, verdict);
   const { strikes = 0, from } = head;
   if (strikes > 0) {
-    strike(deps, held, head.task, strikes, from, "engine died or did not answer");
+    const how = "engine died or did not answer";
+    strike(deps, held, { task: head.task, count: strikes, by: from, begun: true, how });
     if (isAlone) return giveUp(deps, held, head.task);
   }
   await advance(deps, held);
@@ -77,7 +85,7 @@ function noteVerdict(
   kind: CheckKind,
   verdict: Verdict,
 ): void {
-  note(held, { set: { [`verdicts.${kind}`]: verdict } });
+  note(held, verdictKnown(kind, verdict));
   deps.writeSoon(held);
 }
 
@@ -89,23 +97,17 @@ function isDone({ output }: ResultHead): boolean {
 function strike(
   deps: ResultDeps,
   held: HeldMail,
-  kind: TaskKind,
-  count: number,
-  worker: string,
-  what: string,
+  facts: Omit<Parameters<typeof struck>[1], "now">,
 ): void {
-  deps.onStrikes(kind, count);
-  const strikes = (held.mail.strikes ?? 0) + count;
-  const detail = `${kind}: ${what}`;
-  const history = { at: deps.clock.now(), event: "strike", by: worker, detail };
-  note(held, { set: { strikes }, history });
+  deps.onStrikes(facts.task, facts.count);
+  note(held, struck(held.mail, { ...facts, now: deps.clock.now() }));
 }
 
 /** It has killed while it was alone, so it was nothing else. */
 function giveUp(deps: ResultDeps, held: HeldMail, kind: TaskKind): Promise<void> {
   const { strikes = 0 } = held.mail;
   const text = `${String(strikes)} workers or engines died or hung on it, the last one alone with it in ${kind}`;
-  end(deps, held, "dead", text, deps.clock.now());
+  die(deps, held, "workers-ended", text);
   return deps.finish(held);
 }
 
@@ -136,7 +138,7 @@ async function onEnrichResult(
     workMs: head.workMs,
     at: deps.clock.now(),
   };
-  note(held, { set: { enriched } });
+  note(held, enrichedBy(enriched));
   await advance(deps, held);
 }
 
@@ -155,7 +157,7 @@ export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
   const how = whyStrike(lost, unbegun);
   noteUnbegun(held, unbegun < unbegunBeforeStrike ? unbegun : 0);
   if (how !== undefined) {
-    strike(deps, held, kind, 1, workerId, how);
+    strike(deps, held, { task: kind, count: 1, by: workerId, begun: lost.started, how });
     if (lost.task.alone === true) return giveUp(deps, held, kind);
   }
   await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);
@@ -180,7 +182,7 @@ function isDeath(reason: LostTask["reason"]): boolean {
 
 function noteUnbegun(held: HeldMail, unbegun: number): void {
   if (unbegun === (held.mail.unbegun ?? 0)) return;
-  note(held, unbegun === 0 ? { unset: ["unbegun"] } : { set: { unbegun } });
+  note(held, unbegunCounted(unbegun));
 }
 
 async function onFailed(
@@ -192,7 +194,7 @@ async function onFailed(
 ): Promise<void> {
   if (kind !== "enrich") {
     const now = deps.clock.now();
-    note(held, { set: { [`verdicts.${kind}`]: failedCheck(held, kind, detail, worker, now) } });
+    note(held, verdictKnown(kind, failedCheck(held, kind, detail, worker, now)));
     return advance(deps, held);
   }
   if ((held.attempts.get(kind) ?? 0) >= maxEnrichFailures) return holdUnable(deps, held, detail);

@@ -118,7 +118,8 @@ it("drops the one write of 100 that is stale, and makes the others", async () =>
   await vi.waitFor(() => expect(bench.asked).toHaveLength(200));
   const stolen = ids[41] ?? "";
   const guard = { states: ["incoming", "processing"] as const, unleased: false };
-  const held = { set: { state: "held", reason: "a person's" }, unset: ["next", "dueAt"] };
+  const set = { state: "held", reason: "a person's" } as const;
+  const held = { set, unset: ["next", "dueAt"] } as const;
   expect(await bench.database.mails.writeAs(stolen, guard, held)).toBe("written");
   answer.resolve(undefined);
   await ready(ids.filter((id) => id !== stolen));

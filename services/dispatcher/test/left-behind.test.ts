@@ -1,8 +1,9 @@
-import type { MailState } from "@rs-agent/shared/mail/record.ts";
+import { held } from "@rs-agent/shared/life/endings.ts";
+import { groupsFrozen, planned } from "@rs-agent/shared/life/processing.ts";
+import type { MailState } from "@rs-agent/shared/life/states.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { describe, expect, it, vi } from "vitest";
-import { groupsFrozen, held, planned } from "../src/transitions.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
 const virusOnly = `
@@ -26,6 +27,8 @@ async function claimed({ database }: Bench, state: MailState, next: string) {
   return claim;
 }
 
+const moment = () => ({ now: new Date(), by: "dead" });
+
 async function ready(bench: Bench, id: string): Promise<void> {
   await bench.dispatcher();
   bench.worker("virus");
@@ -38,8 +41,8 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     const bench = await openBench();
     await bench.policy(virusOnly);
     const id = await bench.mail();
-    const { token } = await claimed(bench, "incoming", "plan");
-    await bench.database.mails.write(id, token, planned(plan, new Date(), "dead"));
+    const { token, mail } = await claimed(bench, "incoming", "plan");
+    await bench.database.mails.write(id, token, planned(mail, { plan, ...moment() }));
     await ready(bench, id);
   });
 
@@ -48,10 +51,10 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     await bench.policy(virusOnly);
     const id = await bench.mail();
     const first = await claimed(bench, "incoming", "plan");
-    const now = new Date();
-    await bench.database.mails.write(id, first.token, held("no key", now, now, "test"));
-    const { token } = await claimed(bench, "held", "retry");
-    await bench.database.mails.write(id, token, planned(plan, new Date(), "dead"));
+    const hold = { cause: "unable", reason: "no key", retryAt: new Date(), ...moment() } as const;
+    await bench.database.mails.write(id, first.token, held(first.mail, hold));
+    const { token, mail } = await claimed(bench, "held", "retry");
+    await bench.database.mails.write(id, token, planned(mail, { plan, ...moment() }));
     await ready(bench, id);
   });
 
@@ -60,9 +63,9 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     await bench.policy(virusOnly);
     const recipients = ["one@acme.example", "two@acme.example"];
     const id = await bench.mail({ recipients });
-    const { token } = await claimed(bench, "incoming", "plan");
+    const { token, mail } = await claimed(bench, "incoming", "plan");
     const groups = recipients.map((recipient) => [recipient]);
-    await bench.database.mails.write(id, token, groupsFrozen(groups, new Date(), "dead"));
+    await bench.database.mails.write(id, token, groupsFrozen(mail, { groups, ...moment() }));
     await bench.dispatcher();
     await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"));
     expect(await bench.database.mails.children(id)).toHaveLength(2);

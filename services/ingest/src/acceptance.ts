@@ -1,12 +1,13 @@
 import { isAscii } from "node:buffer";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
+import { accepted } from "@rs-agent/shared/life/beginnings.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { headerSummary } from "@rs-agent/shared/mail/header-summary.ts";
 import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import { objectionTo } from "@rs-agent/shared/mail/admission.ts";
 import { receivedBefore } from "@rs-agent/shared/mail/received.ts";
-import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { BodyRef, MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RawMail } from "./raw-mail.ts";
 import type { Refusal } from "./reply.ts";
@@ -148,27 +149,23 @@ function recordOf(
   const rcptTo = [...transaction.rcptTo];
   // Mail programs send 8-bit bytes without saying so; the next hop has to be told (RFC 6152 §3).
   const eightBit = transaction.eightBit || !isAscii(bytes);
-  return {
-    _id: mailId,
-    v: recordVersion,
-    state: "incoming",
-    next: "plan",
-    dueAt: receivedAt,
-    origin: {
-      via: listener.protocol,
-      name: listener.name,
-      ...(listener.outgoing && { outgoing: true }),
-      ...(listener.tenantId !== undefined && { tenantId: listener.tenantId }),
+  return accepted(
+    {
+      _id: mailId,
+      origin: {
+        via: listener.protocol,
+        name: listener.name,
+        ...(listener.outgoing && { outgoing: true }),
+        ...(listener.tenantId !== undefined && { tenantId: listener.tenantId }),
+      },
+      smtp: { mailFrom, rcptTo, client, params: { body: eightBit ? "8BITMIME" : "7BIT" } },
+      receivedAt,
+      body,
+      header: { ...headerSummary(bytes) },
+      direction,
     },
-    smtp: { mailFrom, rcptTo, client, params: { body: eightBit ? "8BITMIME" : "7BIT" } },
-    recipients: rcptTo.map((address) => ({ address, outcome: "open", attempts: 0 })),
-    receivedAt,
-    body,
-    header: { ...headerSummary(bytes) },
-    direction,
-    verdicts: {},
-    history: [{ at: receivedAt, event: "accepted", by: actorId, detail: listener.name }],
-  };
+    actorId,
+  );
 }
 
 function logAccepted(

@@ -1,3 +1,5 @@
+import { isOpen } from "@rs-agent/shared/life/outcomes.ts";
+import { unsent } from "@rs-agent/shared/life/relaying.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { SenderCheck } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
@@ -9,13 +11,11 @@ import type { RelayCounts } from "./counts.ts";
 import type { SessionFailure } from "./hop-session.ts";
 import type { Lease } from "./leases.ts";
 import type { NextHop } from "./next-hop.ts";
-import { isOpen } from "./outcomes.ts";
 import type { OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";
 import { writeAndEnd } from "./settled-write.ts";
 import { transactOn } from "./transactions.ts";
 import type { RecipientResult } from "./transcript.ts";
-import { givenBack } from "./transitions.ts";
 
 export interface DeliveryDeps {
   database: Pick<Database, "mails" | "bodies" | "clock">;
@@ -131,7 +131,7 @@ async function routeFailed(
 ): Promise<Attempted | undefined> {
   const { mail, lease } = delivery;
   if (isExpired(mail, attempted.startedAt)) return deferredBy(attempted, failure);
-  await writeAndEnd(deps, lease, givenBack(mail));
+  await writeAndEnd(deps, lease, unsent(mail, {}));
   return undefined;
 }
 

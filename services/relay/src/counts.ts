@@ -1,18 +1,11 @@
 import type { UnprovenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
+import { forEachStatus, type AttemptStatus } from "@rs-agent/shared/life/outcomes.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 
 /** What this relay did since its start, for `status` and the tests. Recipients, unless it says mails. */
-export interface RelayCounts {
-  sent: number;
-  deferred: number;
-  bounced: number;
-  dead: number;
-  /** Held, since their time in the queue alone was over: a person must look. */
-  held: number;
+export interface RelayCounts extends Record<AttemptStatus, number> {
   /** Of the bounced: nobody was told, since the sender was not verified (I12) or nobody could say so. */
   unreported: Record<UnprovenSender["why"], number>;
-  /** Outcomes that stayed unknown (I8). */
-  unknown: number;
   /** Mails that were sent again after an unknown outcome: possible duplicates. */
   resentMails: number;
   /** Mails whose lease was another's when something was to be written (I3). */
@@ -23,13 +16,8 @@ export interface RelayCounts {
 
 export function createCounts(catches: Pick<TimerCatches, "count">): RelayCounts {
   return {
-    sent: 0,
-    deferred: 0,
-    bounced: 0,
-    dead: 0,
-    held: 0,
+    ...forEachStatus(() => 0),
     unreported: { unverified: 0, dns: 0 },
-    unknown: 0,
     resentMails: 0,
     staleMails: 0,
     get timerOnlyMails() {

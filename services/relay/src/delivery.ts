@@ -1,20 +1,24 @@
 import { messageOf, RetryableError, RsError } from "@rs-agent/shared/errors.ts";
-import { sendDsn, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
+import { died, held } from "@rs-agent/shared/life/endings.ts";
+import type { DeathCause } from "@rs-agent/shared/life/events.ts";
+import { ends, isOpen } from "@rs-agent/shared/life/outcomes.ts";
+import { unsent } from "@rs-agent/shared/life/relaying.ts";
+import { sendDsn } from "@rs-agent/shared/life/report.ts";
+import type { FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
   ProvenSender,
   SenderProof,
 } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import { attempt, type Attempted, type Delivery, type DeliveryDeps, type Way } from "./attempt.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
-import { isOpen, settle, type AttemptOutcome } from "./outcomes.ts";
+import { settle, type AttemptOutcome } from "./outcomes.ts";
 import { loadOutgoing, outgoingSize, type OutgoingMail } from "./outgoing-bytes.ts";
 import { isExpired } from "./schedule.ts";
 import { provenSender } from "./proven-sender.ts";
 import { untilAnswered, writeAndEnd } from "./settled-write.ts";
-import { givenBack, givenUp, heldBack } from "./transitions.ts";
 import { resolveMark } from "./unknown-outcome.ts";
 
 /** Never rejects but for a bug. The mail is written, given back, or left to its lease's end. */
@@ -55,14 +59,20 @@ function insteadOfSending(
   const poison = whyPoison(mail, lease.token);
   if (poison !== undefined) {
     const unknown = "; the outcome of its last attempt is unknown";
-    return dead(deps, mail, resolution.kind === "resend" ? poison + unknown : poison, now);
+    const reason = resolution.kind === "resend" ? poison + unknown : poison;
+    return dead(deps, mail, "services-ended", reason, now);
   }
-  if (mail.route === undefined) return dead(deps, mail, "RELAY_ROUTE_INVALID: no route", now);
-  if (!mail.recipients.some(isOpen)) return dead(deps, mail, "it has no open recipient", now);
-  if (mail.origin.scanOnly === true) return heldBack("a scan-only mail is not relayed", now, by);
+  if (mail.route === undefined)
+    return dead(deps, mail, "incomplete", "RELAY_ROUTE_INVALID: no route", now);
+  if (!mail.recipients.some(isOpen)) {
+    return dead(deps, mail, "incomplete", "it has no open recipient", now);
+  }
+  if (mail.origin.scanOnly === true) {
+    return keptBack(mail, "a scan-only mail is not relayed", now, by);
+  }
   const unsigned = missingSignature(mail);
-  if (unsigned !== undefined) return heldBack(unsigned, now, by);
-  if (way.failure() !== undefined && !probe && !isExpired(mail, now)) return givenBack(mail);
+  if (unsigned !== undefined) return keptBack(mail, unsigned, now, by);
+  if (way.failure() !== undefined && !probe && !isExpired(mail, now)) return unsent(mail, {});
   return undefined;
 }
 
@@ -75,13 +85,25 @@ function missingSignature({ plan, enriched }: MailRecord): string | undefined {
   return `the signature d=${demanded.domain} s=${demanded.selector} is missing`;
 }
 
-function dead(deps: DeliveryDeps, mail: MailRecord, reason: string, now: Date): MailChange {
+function keptBack(mail: MailRecord, reason: string, now: Date, by: string): MailChange {
+  return held(mail, { cause: "not-to-be-sent", reason, now, by });
+}
+
+function dead(
+  deps: DeliveryDeps,
+  mail: MailRecord,
+  cause: DeathCause,
+  reason: string,
+  now: Date,
+): MailChange {
   const outcomes = mail.recipients
     .filter(isOpen)
-    .map(({ address }) => ({ address, status: "dead", dsn: "5.3.0", reply: reason }) as const);
+    .map(
+      ({ address }) => ({ address, status: "dead", dsn: ends.dead.status, reply: reason }) as const,
+    );
   deps.counts.dead += outcomes.length;
   logOutcomes(deps.log, deps.logAddresses, mail, "none", outcomes, now);
-  return givenUp(mail, reason, now, deps.by);
+  return died(mail, { cause, reason, now, by: deps.by });
 }
 
 async function load(deps: DeliveryDeps, delivery: Delivery): Promise<OutgoingMail | undefined> {
@@ -93,10 +115,10 @@ async function load(deps: DeliveryDeps, delivery: Delivery): Promise<OutgoingMai
     const now = deps.database.clock.now();
     if (error instanceof RetryableError) {
       deps.log.warn({ mailId: mail._id, reason: messageOf(error) }, "mail not read, tried again");
-      await writeAndEnd(deps, lease, givenBack(mail, new Date(now.getTime() + 5_000)));
+      await writeAndEnd(deps, lease, unsent(mail, { dueAt: new Date(now.getTime() + 5_000) }));
     } else {
       const reason = `${error.code}: ${messageOf(error)}`;
-      await writeAndEnd(deps, lease, dead(deps, mail, reason, now));
+      await writeAndEnd(deps, lease, dead(deps, mail, "incomplete", reason, now));
     }
     return undefined;
   }
@@ -166,6 +188,6 @@ async function report(
 
 /** Not begun: given back when we drain; a lost lease has another holder soon. */
 async function abandon(deps: DeliveryDeps, { mail, lease }: Delivery): Promise<void> {
-  if (lease.isValid()) await writeAndEnd(deps, lease, givenBack(mail));
+  if (lease.isValid()) await writeAndEnd(deps, lease, unsent(mail, {}));
   else lease.end();
 }

@@ -4,20 +4,22 @@ import type {
 } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { whyUnreported, type FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
-import type {
-  HistoryEntry,
-  MailRecord,
-  Recipient,
-  UnknownMark,
-} from "@rs-agent/shared/mail/record.ts";
+import type { MailChange } from "@rs-agent/shared/life/change.ts";
+import { finalStateOf, isOpen, type AttemptStatus } from "@rs-agent/shared/life/outcomes.ts";
+import {
+  deferred,
+  finished,
+  outcomeUnknown,
+  timeOver as heldForTime,
+  wentOn,
+  type AttemptFacts,
+} from "@rs-agent/shared/life/relaying.ts";
+import type { MailRecord, Recipient, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import type { RecipientOutcome } from "@rs-agent/shared/mail/outcome-log.ts";
-import { finalStateOf, retentionUntil, timeOverReason } from "@rs-agent/shared/mail/state.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
 import { maxReply, replyClass } from "./reply.ts";
 import { isExpired, retryAt } from "./schedule.ts";
 import type { RecipientResult } from "./transcript.ts";
-import { entry } from "./transitions.ts";
-import { unknownChange } from "./unknown-outcome.ts";
+import { afterUnknown } from "./unknown-outcome.ts";
 
 /**
  * What follows from an attempt, as pure functions: what was seen in, the change to be written
@@ -43,9 +45,8 @@ export interface Attempt {
   proof?: SenderProof;
 }
 
-/** What an attempt at the next hop may come to for one recipient. */
 export interface AttemptOutcome extends RecipientOutcome {
-  status: "sent" | "deferred" | "bounced" | "dead" | "unknown" | "held";
+  status: AttemptStatus;
 }
 
 export interface Settlement {
@@ -83,12 +84,8 @@ export function goOn(
   });
   const recipients = judged.map((entry) => entry.recipient);
   const outcomes = judged.flatMap(({ outcome }) => (outcome === undefined ? [] : [outcome]));
-  const set = { state: "relaying", unknown: mark };
-  const change =
-    outcomes.length === 0
-      ? { set }
-      : { set: { ...set, recipients }, history: historyOf(attempt, outcomes) };
-  return { change, recipients, outcomes };
+  const facts = factsOf(attempt, recipients, outcomes);
+  return { change: wentOn(attempt.mail, { mark, attempt: facts }), recipients, outcomes };
 }
 
 /** Where the outcome of some is unknown, the mail is held for nobody yet: the others only wait with it. */
@@ -146,84 +143,57 @@ function failure(attempt: Attempt, recipient: Recipient, status: string, reply: 
   return { ...judged, failed: { address, status, reply, lastAttemptAt: now, ...said } };
 }
 
+function factsOf(
+  { hop, startedAt, now, by, mark, proof }: Attempt,
+  recipients: Recipient[],
+  outcomes: AttemptOutcome[],
+): AttemptFacts {
+  const notTold = whyNotTold(proof, outcomes);
+  const hadMark = mark !== undefined;
+  return { recipients, statuses: outcomes, hop, startedAt, now, by, hadMark, notTold };
+}
+
 function changeFor(
   attempt: Attempt,
   recipients: Recipient[],
   outcomes: AttemptOutcome[],
 ): MailChange {
-  const { mail, now } = attempt;
-  const common = {
-    recipients,
-    "timings.relay": {
-      queueMs: Math.max(0, attempt.startedAt.getTime() - readyAt(mail).getTime()),
-      workMs: Math.max(0, now.getTime() - attempt.startedAt.getTime()),
-    },
-  };
-  const history = [historyOf(attempt, outcomes), ...unreportedEntry(attempt, outcomes)];
+  const { mail, now, by, mark, longestTimeoutMs } = attempt;
+  const facts = factsOf(attempt, recipients, outcomes);
   const unknown = outcomes.filter(({ status }) => status === "unknown");
-  if (unknown[0] !== undefined && attempt.mark !== undefined) {
-    const mark = { ...attempt.mark, recipients: unknown.map(({ address }) => address) };
-    const { longestTimeoutMs } = attempt;
+  if (unknown[0] !== undefined && mark !== undefined) {
+    const named = { ...mark, recipients: unknown.map(({ address }) => address) };
     const detail = reasonOf(unknown[0]);
-    return unknownChange({ mail, mark, detail, history, longestTimeoutMs, now, set: common });
+    const followed = afterUnknown(mail, named, now, longestTimeoutMs);
+    return outcomeUnknown(mail, { ...followed, detail, attempt: facts, now, by });
   }
-  const state = finalStateOf(recipients);
-  if (state !== undefined) return finalChange(attempt, common, state, outcomes, history);
-  const attempts = Math.max(...recipients.filter(isOpen).map((recipient) => recipient.attempts));
-  const waiting = outcomes.find(({ status }) => status === "deferred");
-  // Where no transaction began, an earlier one whose outcome is unknown is as unknown as before.
-  const staysUnknown = attempt.mark === undefined && mail.unknown !== undefined;
+  if (!recipients.some(isOpen)) {
+    return finished(mail, { attempt: facts, reason: finalReason(attempt, facts, outcomes) });
+  }
   const over = outcomes.find(({ status }) => status === "held");
   if (over !== undefined) {
-    const reason = `${timeOverReason}: ${reasonOf(over)}`;
-    return {
-      set: { ...common, state: "held", reason },
-      unset: ["next", "dueAt", "heldUntil", ...(staysUnknown ? [] : ["unknown"])],
-      history,
-      releaseLease: true,
-      untried: attempt.mark === undefined,
-    };
+    return heldForTime(mail, { attempt: facts, reason: `${timeOverReason}: ${reasonOf(over)}` });
   }
-  return {
-    set: {
-      ...common,
-      state: staysUnknown ? "relaying" : "ready",
-      dueAt: retryAt(mail, attempts, now),
-      ...(waiting === undefined ? {} : { reason: reasonOf(waiting) }),
-    },
-    unset: staysUnknown ? [] : ["unknown"],
-    history,
-    releaseLease: true,
-    untried: attempt.mark === undefined,
-  };
+  const attempts = Math.max(...recipients.filter(isOpen).map((recipient) => recipient.attempts));
+  const waiting = outcomes.find(({ status }) => status === "deferred");
+  const reason = waiting === undefined ? undefined : reasonOf(waiting);
+  return deferred(mail, { attempt: facts, dueAt: retryAt(mail, attempts, now), reason });
 }
 
-function finalChange(
-  { mail, proof, now }: Attempt,
-  common: Record<string, unknown> & { recipients: Recipient[] },
-  state: NonNullable<ReturnType<typeof finalStateOf>>,
+function finalReason(
+  { mail }: Attempt,
+  { recipients, notTold }: AttemptFacts,
   outcomes: AttemptOutcome[],
-  history: HistoryEntry[],
-): MailChange {
-  const { recipients } = common;
-  const expireAt = retentionUntil(state, { recipients, plan: mail.plan }, now);
+): string | undefined {
   const worst = outcomes.find(({ status }) => status === "dead" || status === "bounced");
-  const unreported = state === "dead" ? whyUnreported(mail) : whyNotTold(proof, outcomes);
+  const unreported = finalStateOf(recipients) === "dead" ? whyUnreported(mail) : notTold;
   const why = worst === undefined ? undefined : reasonOf(worst);
-  const reason = [unreported, why].filter((text) => text !== undefined).join(": ");
-  return {
-    set: {
-      ...common,
-      state,
-      finalAt: now,
-      ...(expireAt === undefined ? {} : { expireAt }),
-      ...(reason === "" ? {} : { reason: reason.slice(0, 1000) }),
-    },
-    unset: ["next", "dueAt", "unknown", ...(reason === "" ? ["reason"] : [])],
-    history,
-    releaseLease: true,
-  };
+  const texts = [unreported, why].filter((text) => text !== undefined);
+  return texts.length === 0 ? undefined : texts.join(": ");
 }
+
+/** For a person: with this begins the reason of what strangers sent in and the next hop did not take in time. */
+const timeOverReason = "its time in the queue is over";
 
 /** RFC 3463: X.4.7, the time that the mail may wait is over. */
 const timeOver = "4.4.7";
@@ -236,36 +206,6 @@ function whyNotTold(
   return isSo ? `no report, ${(proof as UnprovenSender).detail}` : undefined;
 }
 
-function unreportedEntry(
-  { proof, now, by }: Attempt,
-  outcomes: readonly AttemptOutcome[],
-): HistoryEntry[] {
-  const why = whyNotTold(proof, outcomes);
-  return why === undefined ? [] : [entry(now, "not reported", by, why)];
-}
-
-function historyOf(attempt: Attempt, outcomes: AttemptOutcome[]): HistoryEntry {
-  const counts = new Map<string, number>();
-  for (const { status } of outcomes) counts.set(status, (counts.get(status) ?? 0) + 1);
-  const summary = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
-  const last = outcomes.at(-1)?.reply.replace(/\s+/g, " ") ?? "";
-  return entry(attempt.now, "relay attempt", attempt.by, `${attempt.hop}: ${summary}: ${last}`);
-}
-
-/** When it came to wait for the relay. */
-export function readyAt(mail: MailRecord): Date {
-  return mail.history.findLast(({ event }) => event === "ready")?.at ?? mail.receivedAt;
-}
-
 function reasonOf({ address, reply }: AttemptOutcome): string {
   return `${address}: ${reply.replace(/\s+/g, " ")}`.slice(0, 900);
-}
-
-/** The number of the attempt that is about to begin. */
-export function attemptNumber(mail: MailRecord): number {
-  return 1 + Math.max(0, ...mail.recipients.filter(isOpen).map(({ attempts }) => attempts));
-}
-
-export function isOpen(recipient: Recipient): boolean {
-  return recipient.outcome === "open";
 }

@@ -1,4 +1,5 @@
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
+import { attemptStatuses } from "@rs-agent/shared/life/outcomes.ts";
 import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
 import type { RelayCounts } from "./counts.ts";
 import type { RouteSnapshot } from "./route-queue.ts";
@@ -10,8 +11,6 @@ export interface RelayFigures {
   newerRecords: () => number;
 }
 
-const outcomes = ["sent", "deferred", "bounced", "dead", "unknown", "held"] as const;
-
 export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: RelayFigures): void {
   const total = (value: (route: RouteSnapshot) => number) =>
     routes().reduce((sum, route) => sum + value(route), 0);
@@ -21,7 +20,7 @@ export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: Re
       help: "Outcomes of attempts at next hops, one for each recipient",
       labels: ["outcome"],
     },
-    () => outcomes.map((outcome): Sample<"outcome"> => [counts[outcome], { outcome }]),
+    () => attemptStatuses.map((outcome): Sample<"outcome"> => [counts[outcome], { outcome }]),
   );
   metrics.counted(
     {

@@ -10,7 +10,7 @@ import { deliver } from "./delivery.ts";
 import type { SessionFailure } from "./hop-session.ts";
 import type { LeaseKeeper } from "./leases.ts";
 import { NextHop, type NextHopOptions } from "./next-hop.ts";
-import { readyAt } from "./outcomes.ts";
+import { readyAt } from "@rs-agent/shared/life/relaying.ts";
 import { isExpired } from "./schedule.ts";
 
 export interface RouteQueueDeps {

@@ -1,7 +1,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { messageOf, RetryableError, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { MailChange, MailStore } from "@rs-agent/shared/store/mails.ts";
+import type { MailChange } from "@rs-agent/shared/life/change.ts";
+import type { MailStore } from "@rs-agent/shared/store/mails.ts";
 import type { DeliveryDeps } from "./attempt.ts";
 import type { Lease } from "./leases.ts";
 

@@ -1,16 +1,15 @@
 import { logOutcomes, senderOf } from "@rs-agent/shared/mail/outcome-log.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { attemptNumber, marked as markedBy, unsent } from "@rs-agent/shared/life/relaying.ts";
+import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import type { Attempted, Delivery, DeliveryDeps } from "./attempt.ts";
 import { fitnessFor } from "./hop-fitness.ts";
 import type { HopSession } from "./hop-session.ts";
 import type { NextHop } from "./next-hop.ts";
-import { attemptNumber, goOn } from "./outcomes.ts";
+import { goOn } from "./outcomes.ts";
 import type { OutgoingMail } from "./outgoing-bytes.ts";
 import { untilAnswered, writeAndEnd } from "./settled-write.ts";
 import { leftOver, resultsOf, wasStale, type Transcript } from "./transcript.ts";
-import { givenBack } from "./transitions.ts";
-import { markChange } from "./unknown-outcome.ts";
 
 /**
  * The transactions of one attempt that one session takes. A hop has room for so many recipients in
@@ -114,7 +113,7 @@ async function marked(
     relay: deps.by,
   };
   const isFirst = attempted.mark === undefined;
-  const change = isFirst ? markChange(mail, mark) : goneOn(deps, attempted, mark);
+  const change = isFirst ? markedBy(mail, { mark }) : goneOn(deps, attempted, mark);
   const written = await untilAnswered(
     () => deps.database.mails.write(mail._id, lease.token, change),
     deps.log,
@@ -128,8 +127,7 @@ async function marked(
     return true;
   }
   // Nothing was begun: say so, unless another has claimed the mail meanwhile.
-  const back = { ...givenBack({ ...mail, unknown: undefined }), unset: ["unknown"] };
-  await writeAndEnd(deps, lease, back);
+  await writeAndEnd(deps, lease, unsent(mail, { takesMarkBack: true }));
   return false;
 }
 

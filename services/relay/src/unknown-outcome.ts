@@ -1,7 +1,7 @@
-import type { HistoryEntry, MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import type { MailChange } from "@rs-agent/shared/life/change.ts";
+import { outcomeUnknown, unknownWaits, type UnknownFacts } from "@rs-agent/shared/life/relaying.ts";
+import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { relayRules } from "./schedule.ts";
-import { entry } from "./transitions.ts";
 
 /**
  * Attempts whose outcome nobody knows (I8), as pure functions:
@@ -11,14 +11,6 @@ import { entry } from "./transitions.ts";
  * 3. Then policy decides: `resend`, a possible duplicate that is counted, or `hold` for a person,
  *    whose word to send it again holds for this one outcome.
  */
-
-/** To be written before the transaction. */
-export function markChange(mail: MailRecord, mark: UnknownMark): MailChange {
-  const set = { state: "relaying", unknown: mark };
-  if (mail.unknown === undefined) return { set };
-  const detail = "its last outcome stayed unknown: a possible duplicate";
-  return { set, history: entry(mark.at, "sent again", mark.relay, detail) };
-}
 
 /** What a claimed mail's mark says. */
 export type MarkResolution =
@@ -43,45 +35,21 @@ export function resolveMark(
   if (mark === undefined) return { kind: "none" };
   if (mark.resolveAt === undefined) {
     const detail = `attempt ${mark.attempt} by ${mark.relay} at ${mark.connection} was not ended`;
-    const history = entry(now, "outcome unknown", by, detail);
-    const change = unknownChange({ mail, mark, detail, history, longestTimeoutMs, now });
-    // What the attempt did to its relay is still to be found out.
-    return { kind: "wait", change: { ...change, untried: true } };
+    const followed = afterUnknown(mail, mark, now, longestTimeoutMs);
+    return { kind: "wait", change: outcomeUnknown(mail, { ...followed, detail, now, by }) };
   }
   if (mark.resolveAt.getTime() <= now.getTime()) return { kind: "resend" };
-  const change = { set: { dueAt: mark.resolveAt }, releaseLease: true, untried: true };
-  return { kind: "wait", change };
+  return { kind: "wait", change: unknownWaits(mail, { dueAt: mark.resolveAt }) };
 }
 
-/** The mark stays; policy decides what follows when `longestTimeoutMs` from now have passed. */
-export function unknownChange(unknown: {
-  mail: MailRecord;
-  mark: UnknownMark;
-  /** What happened, for a person. */
-  detail: string;
-  history: HistoryEntry | HistoryEntry[];
-  longestTimeoutMs: number;
-  now: Date;
-  set?: Record<string, unknown>;
-}): MailChange {
-  const { mail, history, now } = unknown;
-  const resolveAt = new Date(now.getTime() + unknown.longestTimeoutMs);
-  const set = {
-    ...unknown.set,
-    unknown: { ...unknown.mark, resolveAt },
-    reason: `outcome unknown: ${unknown.detail}`.slice(0, 1000),
-  };
-  if (relayRules(mail).onUnknown === "resend" || unknown.mark.resendBy !== undefined) {
-    return {
-      set: { ...set, state: "relaying", dueAt: resolveAt },
-      history,
-      releaseLease: true,
-    };
-  }
-  return {
-    set: { ...set, state: "held" },
-    unset: ["next", "dueAt", "heldUntil"],
-    history,
-    releaseLease: true,
-  };
+/** What policy, or a person's word, makes of an outcome that nobody knows, and from when on. */
+export function afterUnknown(
+  mail: MailRecord,
+  mark: UnknownMark,
+  now: Date,
+  longestTimeoutMs: number,
+): Pick<UnknownFacts, "mark" | "resolveAt" | "then"> {
+  const isResent = relayRules(mail).onUnknown === "resend" || mark.resendBy !== undefined;
+  const resolveAt = new Date(now.getTime() + longestTimeoutMs);
+  return { mark, resolveAt, then: isResent ? "resend" : "hold" };
 }

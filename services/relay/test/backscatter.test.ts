@@ -2,6 +2,7 @@ import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { dkimSign } from "mailauth/lib/dkim/sign.js";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Plan } from "@rs-agent/shared/mail/plan.ts";
+import { merged } from "@rs-agent/shared/life/change.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { retryNow } from "../../../cli/src/retry-now.ts";
 import {
@@ -167,7 +168,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
     isThere = true;
     const { states, change } = retryNow(mail, { by: "ann", now: new Date() });
     // No dispatcher runs here: it would make the mail ready again.
-    const ready = { ...change, set: { ...change.set, state: "ready", next: route.key } };
+    const ready = merged(change, { set: { state: "ready", next: route.key } });
     await database.mails.writeAs(id, { states, unleased: true, seen: mail }, ready);
     const again = await vi.waitFor(() => mailIn(database, id, "sent"));
     expect(sink.delivered).toBe(1);
@@ -220,13 +221,10 @@ describe("I12: incoming mail whose time in the queue alone is over", () => {
     await relay();
     const mail = await vi.waitFor(() => mailIn(database, id, "held"));
     const { states, change } = retryNow(mail, { by: "ann", now: database.clock.now() });
-    const set = {
-      ...change.set,
-      state: "ready",
-      next: route.key,
-      "plan.relay": { ...short, maxQueueMs: 3_600_000, onUnknown: "resend" },
-    };
-    await database.mails.writeAs(id, { states, unleased: true, seen: mail }, { ...change, set });
+    const rules = { ...short, maxQueueMs: 3_600_000, onUnknown: "resend" } as const;
+    const plan = { ...(mail.plan as Plan), relay: rules };
+    const ready = merged(change, { set: { state: "ready", next: route.key, plan } });
+    await database.mails.writeAs(id, { states, unleased: true, seen: mail }, ready);
     // Tried, and not held at once although it came in long ago.
     await vi.waitFor(async () => {
       expect((await database.mails.get(id))?.recipients[0]?.attempts).toBeGreaterThan(3);

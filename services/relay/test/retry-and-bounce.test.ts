@@ -75,7 +75,8 @@ it("bounces when the mail's time in the queue is over", async () => {
   await vi.waitFor(() => expect(counts.deferred).toBeGreaterThanOrEqual(2));
   // Its time is over from now on.
   const states = ["ready"] as const;
-  const shorter = { set: { "plan.relay.maxQueueMs": 1 } };
+  const plan = (await database.mails.get(id))?.plan as Plan;
+  const shorter = { set: { plan: { ...plan, relay: { ...plan.relay, maxQueueMs: 1 } } } };
   await vi.waitFor(async () => {
     const written = await database.mails.writeAs(id, { states, unleased: true }, shorter);
     expect(written).toBe("written");

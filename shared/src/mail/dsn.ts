@@ -8,7 +8,7 @@ import {
 import type { ProvenSender } from "./authentication/sender-proof.ts";
 import { foldBytes } from "./header-block.ts";
 import { headerFields } from "./header-fields.ts";
-import { recordVersion, type BodyRef, type MailRecord } from "./record.ts";
+import type { MailRecord } from "./record.ts";
 import { dsnMailId } from "../ids.ts";
 import * as quotedPrintable from "nodemailer/lib/qp";
 
@@ -105,49 +105,6 @@ export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
       ...parts.flatMap((bytes) => [delimiter, bytes]),
       Buffer.from(`\r\n--${boundary}--\r\n`),
     ]),
-  };
-}
-
-/** What a report needs of the store: the body first, the mail second. */
-export interface DsnStore {
-  bodies: { put(raw: Buffer): Promise<BodyRef> };
-  mails: { insert(mail: MailRecord): Promise<unknown> };
-}
-
-/**
- * Puts the report into the queue as a mail of its own (`via: "dsn"`, null sender, to the failed
- * mail's sender) and returns its id once it is durable. To be awaited before the outcome that it
- * reports is final; calling it again for the same failure changes nothing.
- * @throws RetryableError of the store
- */
-export async function sendDsn(store: DsnStore, request: DsnRequest): Promise<string> {
-  const { id, raw } = createDsn(request);
-  const body = await store.bodies.put(raw);
-  await store.mails.insert(dsnRecord(request, id, body));
-  return id;
-}
-
-function dsnRecord(request: DsnRequest, id: string, body: BodyRef): MailRecord {
-  const { mail, now, reportingMta, proof } = request;
-  const sender = mail.smtp.mailFrom;
-  return {
-    _id: id,
-    v: recordVersion,
-    state: "incoming",
-    next: "plan",
-    dueAt: now,
-    origin: { via: "dsn", name: mail._id },
-    smtp: { mailFrom: "", rcptTo: [sender], client: { address: "", name: "", helo: "" } },
-    recipients: [{ address: sender, outcome: "open", attempts: 0 }],
-    receivedAt: now,
-    body,
-    header: {
-      messageId: `<${id}@${printable(reportingMta)}>`,
-      from: `MAILER-DAEMON@${printable(reportingMta)}`,
-      fromDomain: printable(reportingMta).toLowerCase(),
-    },
-    verdicts: {},
-    history: [{ at: now, event: "report made", detail: `on mail ${mail._id}: ${proof.detail}` }],
   };
 }
 

@@ -1,3 +1,4 @@
+import { levelOf, type LoggedStatus } from "../life/outcomes.ts";
 import type { Logger } from "../logger.ts";
 import { loggedAddress, type AddressLogMode } from "./logged-address.ts";
 import type { MailRecord } from "./record.ts";
@@ -5,7 +6,7 @@ import type { MailRecord } from "./record.ts";
 /** What became of one recipient, or of one attempt for it. */
 export interface RecipientOutcome {
   address: string;
-  status: keyof typeof levels;
+  status: LoggedStatus;
   /** RFC 3463. */
   dsn: string;
   /** What the next hop said, or our reason. */
@@ -13,17 +14,6 @@ export interface RecipientOutcome {
   /** Of `bounced`: nobody is told. */
   report?: "none";
 }
-
-const levels = {
-  sent: "info",
-  bounced: "info",
-  deferred: "warn",
-  unknown: "warn",
-  held: "error",
-  quarantined: "info",
-  discarded: "info",
-  dead: "error",
-} as const;
 
 /**
  * One line for each recipient's outcome, with the fields that postmasters know from postfix: `from`,
@@ -38,7 +28,7 @@ export function logOutcomes(
   now: Date,
 ): void {
   for (const { address, status, dsn, reply, report } of outcomes) {
-    log[levels[status]](
+    log[levelOf(status)](
       {
         mailId: mail._id,
         from: loggedAddress(senderOf(mail), mode),

@@ -3,6 +3,7 @@ import { enrichSettingsSchema } from "./task-settings.ts";
 import { spamSettingsSchema } from "../checks/spam.ts";
 import { virusSettingsSchema } from "../checks/virus.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
+import { forEachEnd } from "../life/outcomes.ts";
 import { routeSchema } from "./route.ts";
 
 /** What becomes of a mail with a finding. `pass` lets it go on, marked. */
@@ -73,13 +74,7 @@ export const planSchema = z.looseObject({
     onUnknown: z.enum(["resend", "hold"]),
   }),
   /** Milliseconds that a final record is kept, by state; absent: for ever. */
-  retentionMs: z.looseObject({
-    sent: z.number().int().positive().optional(),
-    quarantined: z.number().int().positive().optional(),
-    discarded: z.number().int().positive().optional(),
-    bounced: z.number().int().positive().optional(),
-    dead: z.number().int().positive().optional(),
-  }),
+  retentionMs: z.looseObject(forEachEnd(() => z.number().int().positive().optional())),
 });
 export type Plan = z.infer<typeof planSchema>;
 export type Direction = Plan["direction"];

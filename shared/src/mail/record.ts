@@ -1,44 +1,16 @@
 import { z } from "zod";
 import { TerminalError } from "../errors.ts";
+import { historyEntrySchema, maxHistory } from "../life/events.ts";
+import { outcomeSchema } from "../life/outcomes.ts";
+import { mailStateSchema } from "../life/states.ts";
 import { smtpEnvelopeSchema } from "./smtp-envelope.ts";
 import { taskKindSchema, checkKindSchema, verdictsSchema } from "../checks/verdict.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
-import { planSchema } from "./plan.ts";
+import { dispositionSchema, planSchema } from "./plan.ts";
 import { routeSchema } from "./route.ts";
 
 /** The version of the record's form; a reader refuses a newer one. */
 export const recordVersion = 1;
-
-export const mailStates = [
-  "incoming",
-  "processing",
-  "ready",
-  "relaying",
-  "sent",
-  "split",
-  "quarantined",
-  "discarded",
-  "bounced",
-  "held",
-  "dead",
-] as const;
-export const mailStateSchema = z.enum(mailStates);
-export type MailState = z.infer<typeof mailStateSchema>;
-
-/** States in which nothing more happens by itself. */
-export const finalStates = [
-  "sent",
-  "split",
-  "quarantined",
-  "discarded",
-  "bounced",
-  "dead",
-] as const;
-
-/** Where one recipient stands. All but `open` are the ends that I1 names. */
-export const outcomes = ["open", "sent", "quarantined", "discarded", "bounced", "dead"] as const;
-export const outcomeSchema = z.enum(outcomes);
-export type Outcome = z.infer<typeof outcomeSchema>;
 
 export const bodyRefSchema = z.looseObject({
   id: z.string().max(64),
@@ -61,6 +33,8 @@ export const recipientSchema = z.looseObject({
   attempts: z.number().int().nonnegative().default(0),
   /** Of `bounced`: nobody was told, since the sender may be forged (I12). Absent: the sender was told. */
   report: z.literal("none").optional(),
+  /** The person who found the outcome out. */
+  foundBy: z.string().max(128).optional(),
 });
 export type Recipient = z.infer<typeof recipientSchema>;
 
@@ -121,16 +95,6 @@ export const unknownMarkSchema = z.looseObject({
 });
 export type UnknownMark = z.infer<typeof unknownMarkSchema>;
 
-export const historyEntrySchema = z.looseObject({
-  at: z.date(),
-  event: z.string().max(64),
-  by: z.string().max(128).optional(),
-  detail: z.string().max(1000).optional(),
-});
-export type HistoryEntry = z.infer<typeof historyEntrySchema>;
-/** The newest entries that a record keeps. */
-export const maxHistory = 60;
-
 export const mailSchema = z.looseObject({
   _id: z.string().min(1).max(64),
   v: z.literal(recordVersion),
@@ -179,7 +143,8 @@ export const mailSchema = z.looseObject({
   uncheckedSince: z
     .looseObject({ check: checkKindSchema, reason: uncheckedReasonSchema, at: z.date() })
     .optional(),
-  disposition: z.string().max(32).optional(),
+  /** What policy made of the verdicts. A version before wrote the final state there. */
+  disposition: dispositionSchema.optional().catch(undefined),
   enriched: enrichedSchema.optional(),
   overrides: z.array(overrideSchema).max(10).optional(),
   unknown: unknownMarkSchema.optional(),

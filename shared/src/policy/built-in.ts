@@ -1,5 +1,6 @@
 import type { UncheckedReason } from "../checks/finding.ts";
 import { permanentReasons, transientReasons } from "../checks/finding.ts";
+import { ends, forEachEnd } from "../life/outcomes.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
@@ -37,13 +38,7 @@ export function builtInRules(direction: Direction, nextHop: string): CompleteRul
     },
     route: { nextHop, protocol: "smtp", tls: "opportunistic" },
     relay: { maxQueueTime: "5d", retry: ["5m", "10m", "20m", "40m", "1h"], onUnknown: "resend" },
-    retention: {
-      sent: "7d",
-      quarantined: "30d",
-      discarded: "7d",
-      bounced: "30d",
-      dead: "never",
-    },
+    retention: forEachEnd((outcome) => ends[outcome].kept),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { SpamEngineName } from "../checks/spam.ts";
 import type { UncheckedReason } from "../checks/finding.ts";
 import type { Disposition } from "../mail/plan.ts";
+import type { FinalOutcome } from "../life/outcomes.ts";
 import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
@@ -50,7 +51,7 @@ export interface CompleteRules {
     credential?: string;
   };
   relay: { maxQueueTime: string; retry: readonly string[]; onUnknown: "resend" | "hold" };
-  retention: Record<"sent" | "quarantined" | "discarded" | "bounced" | "dead", string>;
+  retention: Record<FinalOutcome, string>;
 }
 
 /**

@@ -5,6 +5,7 @@ import { checkKinds } from "../checks/verdict.ts";
 import { permanentReasons, transientReasons } from "../checks/finding.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
 import { dispositionSchema } from "../mail/plan.ts";
+import { forEachEnd } from "../life/outcomes.ts";
 import { durationSchema } from "./duration.ts";
 import { nextHopSchema } from "./next-hop.ts";
 
@@ -193,13 +194,7 @@ const oneDirection = {
     retry: z.array(durationSchema).min(1).max(50).optional(),
     onUnknown: z.enum(["resend", "hold"]).optional(),
   }).optional(),
-  retention: section({
-    sent: keepSchema.optional(),
-    quarantined: keepSchema.optional(),
-    discarded: keepSchema.optional(),
-    bounced: keepSchema.optional(),
-    dead: keepSchema.optional(),
-  }).optional(),
+  retention: section(forEachEnd(() => keepSchema.optional())).optional(),
 };
 
 const directionRulesSchema = section(oneDirection);

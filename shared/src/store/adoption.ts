@@ -1,18 +1,19 @@
 import { ObjectId, type Document, type MongoClient } from "mongodb";
 import { adoptedMailId } from "../ids.ts";
 import { messageOf, RsError } from "../errors.ts";
+import { adopted } from "../life/beginnings.ts";
+import { buried } from "../life/dead-letter.ts";
 import type { Logger } from "../logger.ts";
 import { maxHeaderBytes, maxHeaderFields, objectionTo } from "../mail/admission.ts";
 import { canonicalize } from "../mail/canonical.ts";
 import { headerSummary } from "../mail/header-summary.ts";
 import { receivedBefore } from "../mail/received.ts";
-import { recordVersion, type BodyRef, type MailRecord } from "../mail/record.ts";
+import type { BodyRef, MailRecord } from "../mail/record.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
 import type { PolicyBook } from "../policy/effective.ts";
 import { joinChunks, type BodyStore } from "./bodies.ts";
 import { durable, isPassing } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
-import { deadLetterOf } from "./mail-document.ts";
 import { extendedJson, formerIdText, idText } from "./foreign-bson.ts";
 import type { MailStore } from "./mails.ts";
 import { judgeSourceRecord, type SourceAcceptance } from "./source-acceptance.ts";
@@ -200,12 +201,8 @@ function mailOf(from: {
   now: Date;
 }): MailRecord {
   const { source, smtp, way, recordedAt, mailId, ref, raw, now } = from;
-  return {
+  return adopted({
     _id: mailId,
-    v: recordVersion,
-    state: "incoming",
-    next: "plan",
-    dueAt: now,
     origin: {
       via: "source",
       name: source.name,
@@ -214,13 +211,10 @@ function mailOf(from: {
       ...(recordedAt === undefined ? {} : { recordedAt }),
     },
     smtp,
-    recipients: smtp.rcptTo.map((address) => ({ address, outcome: "open", attempts: 0 })),
     receivedAt: now,
     body: ref,
     header: { ...headerSummary(raw) },
-    verdicts: {},
-    history: [{ at: now, event: "adopted", detail: `from source ${source.name}` }],
-  };
+  });
 }
 
 /** A dead letter whose body is the record itself, as canonical Extended JSON. */
@@ -245,7 +239,7 @@ async function bury(
   };
   const now = clock.now();
   await mails.insert({
-    ...deadLetterOf(salvage, mailId, reason, now),
+    ...buried(salvage, mailId, reason, now),
     origin: { via: "source", name: source.name },
     expireAt: new Date(now.getTime() + letterMs),
   });

@@ -9,7 +9,7 @@ import {
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../logger.ts";
 import { lanes } from "../mail/lane.ts";
-import { mailStateSchema } from "../mail/record.ts";
+import { mailStateSchema } from "../life/states.ts";
 import { isPassing, type StoredDocument } from "./connection.ts";
 import type { MailHint, WatchOptions } from "./mails.ts";
 

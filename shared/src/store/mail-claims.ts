@@ -1,12 +1,13 @@
 import { BSON, type Collection, type Document } from "mongodb";
 import { adoptedMailId, newToken } from "../ids.ts";
+import { buried } from "../life/dead-letter.ts";
 import type { Logger } from "../logger.ts";
 import { isNewer, mailSchema } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { idText, sendable } from "./foreign-bson.ts";
 import { upserting } from "./inserts.ts";
-import { deadLetterOf, documentOf, readMail } from "./mail-document.ts";
+import { documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 import { unendedBeforeAlone } from "./poison.ts";
 import { notNewer, type NewerRecords } from "./record-version.ts";
@@ -169,7 +170,7 @@ export async function bury(
   const isId = typeof original === "string" && original.length >= 1 && original.length <= 64;
   const id = isId ? original : adoptedMailId("mails", idText(original));
   const letter = sendable({
-    ...documentOf(deadLetterOf(document, id, reason, clock.now())),
+    ...documentOf(buried(document, id, reason, clock.now())),
     malformed: fitting(sendable(document)),
   });
   if (isId) {

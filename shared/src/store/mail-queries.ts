@@ -1,7 +1,9 @@
 import type { Collection, Document, Filter } from "mongodb";
 import type { Logger } from "../logger.ts";
 import { lanesOf } from "../mail/lane.ts";
-import { mailStates, parseMail, type MailRecord, type MailState } from "../mail/record.ts";
+import { finalOutcomes, forEachEnd, outcomeSchema } from "../life/outcomes.ts";
+import { mailStates, waitingStates, type MailState } from "../life/states.ts";
+import { parseMail, type MailRecord } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
 import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
 import {
@@ -15,9 +17,6 @@ import {
 } from "./mails.ts";
 
 type Mails = Collection<StoredDocument>;
-
-/** States in which a mail waits for somebody: a service or a person. */
-export const waitingStates = ["incoming", "processing", "ready", "relaying", "held"] as const;
 
 export function getMail(mails: Mails, id: string): Promise<MailRecord | undefined> {
   return reach(async () => {
@@ -183,16 +182,16 @@ export function countOutcomes(mails: Mails): Promise<Conservation> {
     const unfinished = await mails.find(unfinishedSplits, { projection: { _id: 1 } }).toArray();
     const ids = unfinished.map(({ _id }) => _id);
     const groups = await mails.aggregate(outcomesPipeline(ids)).toArray();
-    const counted = { accepted: 0, sent: 0, quarantined: 0, discarded: 0, bounced: 0, dead: 0 };
     const conservation: Conservation = {
-      ...counted,
+      accepted: 0,
       open: 0,
+      ...forEachEnd(() => 0),
       holds: false,
       dsn: { sent: 0, dead: 0, open: 0, other: 0 },
     };
     for (const group of groups) add(conservation, group._id as Group, Number(group.count));
-    const { accepted, sent, quarantined, discarded, bounced, dead, open } = conservation;
-    conservation.holds = accepted === sent + quarantined + discarded + bounced + dead + open;
+    const ended = finalOutcomes.reduce((sum, outcome) => sum + conservation[outcome], 0);
+    conservation.holds = conservation.accepted === ended + conservation.open;
     return conservation;
   });
 }
@@ -201,12 +200,12 @@ interface Group {
   isDsn: boolean;
   isRoot: boolean;
   isSplit: boolean;
-  outcome: string;
+  outcome: unknown;
 }
 
 function add(conservation: Conservation, group: Group, count: number): void {
-  const outcome = group.outcome as
-    "sent" | "quarantined" | "discarded" | "bounced" | "dead" | "open";
+  // An end that we do not know is none yet: another version wrote it.
+  const outcome = outcomeSchema.catch("open").parse(group.outcome);
   if (group.isDsn) {
     const place =
       outcome === "sent" || outcome === "dead" || outcome === "open" ? outcome : "other";

@@ -13,8 +13,10 @@ import type { DatabaseClock } from "./database-clock.ts";
 import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { insertAll, refusalOf, writeErrorsOf, type Mark } from "./inserts.ts";
 import { notBefore, validUntil } from "./mail-claims.ts";
-import { documentOf, newWriteId, updateOf } from "./mail-document.ts";
-import type { MailChange, MailStore } from "./mails.ts";
+import { updateOf } from "./mail-change.ts";
+import { documentOf, newWriteId } from "./mail-document.ts";
+import type { MailChange } from "../life/change.ts";
+import type { MailStore } from "./mails.ts";
 
 export interface WriteDeps {
   mails: Collection<StoredDocument>;
@@ -124,13 +126,6 @@ async function writeAll(
   return writes.map((write) => settled.get(write) ?? { error: uncertain });
 }
 
-/** A holder that gives the lease up has lived: what it was suspected for is over, or as it was (poison.ts). */
-function ofHolder(change: MailChange): MailChange {
-  if (change.releaseLease !== true) return change;
-  if (change.untried === true) return { ...change, inc: { ...change.inc, unended: -1 } };
-  return { ...change, unset: [...(change.unset ?? []), "unended", "alone"] };
-}
-
 type Tried =
   { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
 
@@ -139,7 +134,7 @@ async function tryBulk(mails: Collection<StoredDocument>, writes: GuardedWrite[]
     // The mark in the filter keeps a second try, ours or the driver's, from counting and noting twice
     // what the first did.
     const filter = { _id: mailId, "lease.token": token, writeId: { $ne: writeId } };
-    return { updateOne: { filter, update: updateOf(ofHolder(change), writeId) } };
+    return { updateOne: { filter, update: updateOf(change, writeId, "holder") } };
   }) as AnyBulkWriteOperation<StoredDocument>[];
   try {
     const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });

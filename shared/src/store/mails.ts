@@ -1,5 +1,8 @@
-import type { HistoryEntry, MailRecord, MailState } from "../mail/record.ts";
+import type { MailRecord } from "../mail/record.ts";
 import { taskKinds } from "../checks/verdict.ts";
+import type { MailState } from "../life/states.ts";
+import type { MailChange } from "../life/change.ts";
+import type { Outcome } from "../life/outcomes.ts";
 
 /** A mail with the right to work on it until `validUntilMs` (I3). */
 export interface ClaimedMail {
@@ -26,20 +29,6 @@ export interface Claim {
 export interface SuspectClaim extends Pick<Claim, "states" | "owner" | "leaseMs"> {
   /** Any of these; undefined: whatever it waits for. */
   next?: readonly string[] | undefined;
-}
-
-/** One change of a mail's record. */
-export interface MailChange {
-  /** Field by (dotted) path. */
-  set?: Record<string, unknown>;
-  unset?: readonly string[];
-  inc?: Record<string, number>;
-  /** Put behind the history, of which the newest `maxHistory` entries are kept. */
-  history?: HistoryEntry | readonly HistoryEntry[];
-  /** Gives up the lease with this write. Without it `dueAt` stays the lease's end. */
-  releaseLease?: boolean;
-  /** With `releaseLease`: nothing came of this claim, for the mail or against it. It is as if never made. */
-  untried?: boolean;
 }
 
 /**
@@ -108,17 +97,11 @@ export interface DueMail {
   since: Date | undefined;
 }
 
-/** I1 in numbers, each counting recipients of the records that are there. */
-export interface Conservation {
+/** I1 in numbers, each counting recipients of the records that are there, by where they stand. */
+export interface Conservation extends Record<Outcome, number> {
   /** Recipients of all mails that were accepted or adopted (not of DSNs, nor of a split's children). */
   accepted: number;
-  sent: number;
-  quarantined: number;
-  discarded: number;
-  bounced: number;
-  dead: number;
-  open: number;
-  /** `accepted` is the sum of all the others. */
+  /** `accepted` is the sum of all outcomes. */
   holds: boolean;
   /** The same for the DSNs that we made. */
   dsn: { sent: number; dead: number; open: number; other: number };

@@ -1,11 +1,13 @@
 import type { Collection, Document } from "mongodb";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
-import { mailStates } from "../mail/record.ts";
+import { held } from "../life/endings.ts";
+import { mailStates, workedStates } from "../life/states.ts";
 import type { StoredDocument } from "./connection.ts";
 import { bury } from "./mail-claims.ts";
 import { notNewer } from "./record-version.ts";
-import { newWriteId, readMail, updateOf } from "./mail-document.ts";
+import { newWriteId, readMail } from "./mail-document.ts";
+import { updateOf } from "./mail-change.ts";
 
 interface UnseenDeps {
   mails: Collection<StoredDocument>;
@@ -14,7 +16,6 @@ interface UnseenDeps {
 }
 
 const batch = 200;
-const worked = ["incoming", "processing", "ready", "relaying"] as const;
 
 /**
  * Records that no claim can ever find, since the fields that claims ask for are missing or of another
@@ -33,12 +34,7 @@ export async function mendUnseen(deps: UnseenDeps): Promise<number> {
         await bury(deps, document, read.reason, guard);
       } else {
         const reason = "no service could see it: its next step or its time was missing";
-        const change = {
-          set: { state: "held", reason },
-          unset: ["next", "dueAt"],
-          history: { at: clock.now(), event: "held", detail: reason },
-          releaseLease: true,
-        };
+        const change = held(read.mail, { cause: "unseen", reason, now: clock.now() });
         await mails.updateOne({ _id: document._id, ...guard }, updateOf(change, newWriteId()));
         log.error({ mailId: document._id, reason }, "mail held");
       }
@@ -51,8 +47,8 @@ export async function mendUnseen(deps: UnseenDeps): Promise<number> {
 /** Each is served by the claims index. */
 export const unseenFilters: readonly Document[] = [
   { state: { $nin: [...mailStates] }, ...notNewer },
-  { state: { $in: [...worked] }, dueAt: { $not: { $type: "date" } }, ...notNewer },
-  { state: { $in: [...worked] }, next: { $not: { $type: "string" } }, ...notNewer },
+  { state: { $in: [...workedStates] }, dueAt: { $not: { $type: "date" } }, ...notNewer },
+  { state: { $in: [...workedStates] }, next: { $not: { $type: "string" } }, ...notNewer },
 ];
 
 /** Nobody has written the record since it was read. */

@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { expect, it } from "vitest";
 import { canonicalize } from "../../src/mail/canonical.ts";
-import { createDsn, mayBounce, sendDsn, type DsnRequest } from "../../src/mail/dsn.ts";
+import { sendDsn } from "../../src/life/report.ts";
+import { createDsn, mayBounce, type DsnRequest } from "../../src/mail/dsn.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "../../src/mail/record.ts";
 
 const mail: MailRecord = {

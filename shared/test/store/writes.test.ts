@@ -6,7 +6,7 @@ import {
 } from "mongodb";
 import { afterEach, describe, expect, it } from "vitest";
 import { RetryableError, TerminalError } from "../../src/errors.ts";
-import { maxHistory } from "../../src/mail/record.ts";
+import { maxHistory } from "../../src/life/events.ts";
 import { isWithoutServer, isPassing } from "../../src/store/connection.ts";
 import type { Database } from "../../src/store/database.ts";
 import {
@@ -28,6 +28,8 @@ async function claimed(next: string, count: number, store = database().store) {
     leaseMs: 60_000,
   });
 }
+
+const struckOnce = { at: new Date(0), event: "strike" } as const;
 
 describe("inserts", () => {
   it("stores a mail once, however often and by however many it is inserted", async () => {
@@ -68,26 +70,28 @@ describe("inserts", () => {
 });
 
 describe("guarded writes", () => {
-  it("change what is set, unset, counted and noted, and give up the lease", async () => {
+  it("change what is set, unset, timed and noted, and give up the lease", async () => {
     const { store } = database();
     const [one] = await claimed("w1", 1);
     const id = one?.mail._id ?? "";
     const change = {
-      set: { state: "processing", "smtp.client.name": "named", dueAt: new Date(7) },
-      unset: ["header"],
-      inc: { strikes: 2 },
+      set: { state: "processing", strikes: 2, dueAt: new Date(7) },
+      unset: ["next"],
+      timings: { spam: { queueMs: 3, workMs: 4 } },
       history: [
-        { at: new Date(1), event: "first" },
-        { at: new Date(2), event: "second" },
+        { at: new Date(1), event: "planned" },
+        { at: new Date(2), event: "strike" },
       ],
       releaseLease: true,
-    };
+    } as const;
+    const earlier = { timings: { virus: { queueMs: 1, workMs: 2 } } };
+    await store.mails.write(id, one?.token ?? "", earlier);
     expect(await store.mails.write(id, one?.token ?? "", change)).toBe("written");
     const mail = await store.mails.get(id);
     expect(mail).toMatchObject({ state: "processing", strikes: 2, dueAt: new Date(7) });
-    expect(mail?.smtp.client.name).toBe("named");
-    expect(mail?.history.map(({ event }) => event)).toEqual(["first", "second"]);
-    expect(mail).not.toHaveProperty("header");
+    expect(mail?.timings).toEqual({ ...earlier.timings, ...change.timings });
+    expect(mail?.history.map(({ event }) => event)).toEqual(["planned", "strike"]);
+    expect(mail).not.toHaveProperty("next");
     expect(mail).not.toHaveProperty("lease");
   });
 
@@ -96,12 +100,13 @@ describe("guarded writes", () => {
     const [one] = await claimed("w2", 1);
     const history = Array.from({ length: maxHistory + 5 }, (_, index) => ({
       at: new Date(index),
-      event: `e${index}`,
+      event: "strike" as const,
+      by: `e${index}`,
     }));
     await store.mails.write(one?.mail._id ?? "", one?.token ?? "", { history });
     const mail = await store.mails.get(one?.mail._id ?? "");
     expect(mail?.history).toHaveLength(maxHistory);
-    expect(mail?.history.at(-1)?.event).toBe(`e${maxHistory + 4}`);
+    expect(mail?.history.at(-1)?.by).toBe(`e${maxHistory + 4}`);
   });
 
   it("find the one stale write in a bulk of 100 (I3)", async () => {
@@ -134,13 +139,13 @@ describe("guarded writes", () => {
       Array.from({ length: 20 }, (_, index) =>
         store.mails.write(id, token, {
           set: { reason: `write ${index}` },
-          history: { at: new Date(), event: `w${index}` },
+          history: [{ at: new Date(), event: "strike", by: `w${index}` }],
         }),
       ),
     );
     const mail = await store.mails.get(id);
     expect(mail?.reason).toBe("write 19");
-    expect(mail?.history.map(({ event }) => event)).toEqual(
+    expect(mail?.history.map(({ by }) => by)).toEqual(
       Array.from({ length: 20 }, (_, index) => `w${index}`),
     );
   });
@@ -150,7 +155,9 @@ describe("guarded writes", () => {
     const [good, bad] = await claimed("w5", 2);
     const [written, refused] = await Promise.allSettled([
       store.mails.write(good?.mail._id ?? "", good?.token ?? "", { set: { reason: "ok" } }),
-      store.mails.write(bad?.mail._id ?? "", bad?.token ?? "", { set: { "state.of.things": 1 } }),
+      store.mails.write(bad?.mail._id ?? "", bad?.token ?? "", {
+        set: { "state.of.things": 1 } as never,
+      }),
     ]);
     expect(written).toEqual({ status: "fulfilled", value: "written" });
     expect(refused.status === "rejected" && refused.reason).toBeInstanceOf(TerminalError);
@@ -172,7 +179,7 @@ describe("a person's writes", () => {
     const { store } = database();
     const [held] = await claimed("w6", 1);
     const id = held?.mail._id ?? "";
-    const change = { set: { state: "held" }, unset: ["next", "dueAt"] };
+    const change = { set: { state: "held" }, unset: ["next", "dueAt"] } as const;
     const guard = { states: ["incoming"] as const, unleased: true };
     expect(await store.mails.writeAs(id, guard, change)).toBe("refused");
     await store.mails.write(id, held?.token ?? "", { releaseLease: true });
@@ -213,11 +220,13 @@ describe("a broken network", () => {
     const all = await claimed("w8", 10, store);
     const lost = proxy.strike({ command: "update", fault: { kind: "lose reply", close: true } });
     const results = await Promise.all(
-      all.map(({ mail, token }) => store.mails.write(mail._id, token, { inc: { strikes: 1 } })),
+      all.map(({ mail, token }) => store.mails.write(mail._id, token, { history: [struckOnce] })),
     );
     expect(lost.hits).toBe(1);
     expect(results).toEqual(all.map(() => "written"));
-    for (const { mail } of all) expect((await store.mails.get(mail._id))?.strikes).toBe(1);
+    for (const { mail } of all) {
+      expect((await store.mails.get(mail._id))?.history).toHaveLength(1);
+    }
   });
 
   it("makes an insert say that it is done, when its answer is lost", async () => {

@@ -1,7 +1,8 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
-import type { HistoryEntry } from "@rs-agent/shared/mail/record.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
+import { recipientsWith } from "@rs-agent/shared/life/outcomes.ts";
+import type { Recipient } from "@rs-agent/shared/mail/record.ts";
 import { messageOf, partsOf } from "./bus/forger.ts";
 import type { BusNetwork } from "./bus/network.ts";
 import type { DriverDeps } from "./database/connection.ts";
@@ -127,10 +128,9 @@ export const bugs = {
       process.sort !== "relay"
         ? database
         : withWrite(database, (write) => (mailId, token, change) => {
-            const { unknown } = (change.set ?? {}) as { unknown?: { resolveAt?: Date } };
-            const isUnknown =
-              unknown?.resolveAt !== undefined && "recipients" in (change.set ?? {});
-            return write(mailId, token, isUnknown ? asSent(change) : change);
+            const { unknown, recipients } = change.set ?? {};
+            const isUnknown = unknown?.resolveAt !== undefined && recipients !== undefined;
+            return write(mailId, token, isUnknown ? asSent(change, recipients) : change);
           }),
   },
   "split-before-children": {
@@ -202,35 +202,26 @@ function withWrite(database: Database, change: (write: Write) => Write): Databas
 
 /** The mark before a transaction, not what is written after it. */
 function isMark({ set }: MailChange): boolean {
-  const { unknown } = (set ?? {}) as { unknown?: { resolveAt?: Date } };
-  return unknown !== undefined && unknown.resolveAt === undefined;
+  return set?.unknown !== undefined && set.unknown.resolveAt === undefined;
 }
 
-function asSent(change: MailChange): MailChange {
-  const gone = new Set(["unknown", "dueAt", "reason"]);
-  const set = Object.fromEntries(
-    Object.entries(change.set ?? {}).filter(([name]) => !gone.has(name)),
-  );
-  const at = new Date(0);
-  const recipients = (set.recipients as { outcome: string }[]).map((recipient) =>
-    recipient.outcome === "open" ? { ...recipient, outcome: "sent", at } : recipient,
-  );
-  return {
-    ...change,
-    set: { ...set, state: "sent", recipients },
-    unset: ["unknown", "next", "dueAt"],
-  };
+function asSent(change: MailChange, recipients: Recipient[]): MailChange {
+  const set = {
+    state: "sent",
+    recipients: recipientsWith(recipients, "sent", new Date(0)),
+  } as const;
+  return merged(change, { set, unset: ["unknown", "next", "dueAt", "reason"] });
 }
 
 function withRelease(database: Database): Database {
   return withMails(database, (mails) => ({
     writeAs: async (mailId, guard, change) => {
-      const { event } = (change.history ?? {}) as Partial<HistoryEntry>;
-      const mail = event === "released" ? await mails.get(mailId) : undefined;
+      const isRelease = change.history?.some(({ event }) => event === "released");
+      const mail = isRelease === true ? await mails.get(mailId) : undefined;
       const route = mail?.plan?.route;
       if (route === undefined) return mails.writeAs(mailId, guard, change);
-      const set = { ...change.set, state: "ready", next: route.key, route };
-      return mails.writeAs(mailId, guard, { ...change, set });
+      const set = { state: "ready", next: route.key, route } as const;
+      return mails.writeAs(mailId, guard, merged(change, { set }));
     },
   }));
 }

@@ -12,8 +12,9 @@ import {
 import { retryNow } from "../../../cli/src/retry-now.ts";
 import { carryOut } from "../../../cli/src/carry-out.ts";
 import { proveSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
-import { isUnreported } from "@rs-agent/shared/mail/state.ts";
-import { concernedIn, needsProof, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
+import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
+import { concernedIn } from "@rs-agent/shared/life/interventions.ts";
+import { needsProof, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
 import { openVirtualDatabase, type Program } from "./actors.ts";
 import { recordOf, type Truth } from "./mails.ts";
 import { virtualDns } from "./senders.ts";

@@ -3,7 +3,8 @@ import { dispatcherProgram, relayProgram, workerProgram } from "./actors.ts";
 import type { Bug } from "./bugs.ts";
 import { useNetwork } from "./bus/zeromq.ts";
 import type { Violation } from "./invariants/invariants.ts";
-import { finalStates, mailsIn } from "./invariants/records.ts";
+import { isFinal } from "@rs-agent/shared/life/states.ts";
+import { mailsIn } from "./invariants/records.ts";
 import { createMails } from "./mails.ts";
 import { ingestProgram, personProgram } from "./people.ts";
 import { createPolicies } from "./policies.ts";
@@ -116,7 +117,7 @@ function isSettled(world: World): boolean {
   if (world.set.committed !== world.set.logEnd) return false;
   if ([...world.truths].some(({ atMs }) => atMs > world.time.nowMs)) return false;
   for (const mail of mailsIn(world.set.majority("mails"))) {
-    if (!finalStates.includes(mail.state)) return false;
+    if (!isFinal(mail.state)) return false;
   }
   return true;
 }
@@ -126,9 +127,7 @@ function conclude(world: World): void {
     world.invariants.atEnd();
     return;
   }
-  const open = mailsIn(world.set.majority("mails")).filter(
-    ({ state }) => !finalStates.includes(state),
-  );
+  const open = mailsIn(world.set.majority("mails")).filter(({ state }) => !isFinal(state));
   const text = open.map(({ _id, state, next }) => `${_id} is ${state} for ${next ?? "nobody"}`);
   const mailId = open[0]?._id;
   world.violate({ invariant: "I1", mailId, text: `it does not settle: ${text.join(", ")}` });

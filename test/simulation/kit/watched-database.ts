@@ -1,5 +1,6 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import type { MailChange } from "@rs-agent/shared/store/mails.ts";
+import type { MailChange } from "@rs-agent/shared/life/change.ts";
+import { lastOf } from "@rs-agent/shared/life/events.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
@@ -59,9 +60,9 @@ export function watchedDatabase(
  * What came of the mail is to be written, at the end or (with the mark of the relay's next transaction)
  * for some of its recipients; that it is given up is no work on it.
  */
-function isOutcome({ releaseLease, untried, set }: MailChange): boolean {
-  const isBuried = String(set?.["reason"]).startsWith("services ended over it");
-  const isForSome = set?.["unknown"] !== undefined && set["recipients"] !== undefined;
+function isOutcome({ releaseLease, untried, set, history = [] }: MailChange): boolean {
+  const isBuried = lastOf(history, "dead")?.cause === "services-ended";
+  const isForSome = set?.unknown !== undefined && set.recipients !== undefined;
   return (releaseLease === true || isForSome) && untried !== true && !isBuried;
 }
 

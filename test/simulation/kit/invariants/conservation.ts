@@ -4,7 +4,8 @@ import type { Entry } from "../database/replica-set.ts";
 import { isHonest } from "../senders.ts";
 import type { World } from "../world.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { finalStates, mailsIn } from "./records.ts";
+import { isFinal } from "@rs-agent/shared/life/states.ts";
+import { mailsIn } from "./records.ts";
 
 /** I1: everything that was accepted is at any time in exactly one place, recipient by recipient. */
 export class Conservation {
@@ -32,7 +33,7 @@ export class Conservation {
     if (after.recipients.length !== before.recipients.length) {
       return this.#broken(id, "its recipients are not the same any more");
     }
-    if (finalStates.includes(before.state) && !isPerson) {
+    if (isFinal(before.state) && !isPerson) {
       return this.#broken(id, `it was ${before.state} and is written again`);
     }
     after.recipients.forEach((recipient, index) => {
@@ -48,7 +49,7 @@ export class Conservation {
     });
     if (after.state === "split") return;
     const isOpen = after.recipients.some(({ outcome }) => outcome === "open");
-    if (isOpen === finalStates.includes(after.state)) {
+    if (isOpen === isFinal(after.state)) {
       this.#broken(id, `it is ${after.state}, and its recipients are not`);
     }
   }

@@ -1,6 +1,8 @@
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
 import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
+import { lastOf } from "@rs-agent/shared/life/events.ts";
 import type { World } from "../world.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { mailsIn, scoreOf, timesSentAgain } from "./records.ts";
@@ -35,9 +37,8 @@ export class Fates {
     return this.#works.lostOn(mail._id) + strikesBeforeBegun(mail);
   }
 
-  #check(mail: MailRecord, { address, outcome, reply }: Recipient): void {
-    const isByPerson = reply?.endsWith("found out") ?? false;
-    const wrong = isByPerson ? undefined : this.#whyWrong(mail, address, outcome);
+  #check(mail: MailRecord, { address, outcome, foundBy }: Recipient): void {
+    const wrong = foundBy !== undefined ? undefined : this.#whyWrong(mail, address, outcome);
     if (wrong !== undefined) this.#broken("fate", mail._id, `${address} is ${outcome}: ${wrong}`);
     const taken = this.#deliveries.timesTaken(mail, address);
     const again = timesSentAgain(mail);
@@ -77,7 +78,7 @@ export class Fates {
     if (poison?.kind === "relay") return outcome === "sent" ? "it kills relays" : undefined;
     if (poison?.kind !== "dispatcher" || outcome === "dead") return undefined;
     // With no worker its bytes are not read, and in time the policy puts it away.
-    if (poison.how === "read" && /unchecked: engine-away/.test(mail.reason ?? "")) return undefined;
+    if (poison.how === "read" && isUncheckedFor(mail, "engine-away")) return undefined;
     const { virus, spam, enrich } = mail.plan ?? {};
     const isRead = [virus, spam, enrich].some((step) => step !== undefined);
     return poison.how === "written" || isRead ? "it kills dispatchers" : undefined;
@@ -85,8 +86,9 @@ export class Fates {
 
   #whyNotDead(mail: MailRecord, isRefused: boolean): string | undefined {
     if (this.#world.truthOf(mail.body.sha256)?.poison !== undefined) return undefined;
-    if (/services ended over it/.test(mail.reason ?? "")) return "it kills no service";
-    if (/died or hung/.test(mail.reason ?? "")) {
+    const cause = lastOf(mail.history, "dead")?.cause;
+    if (cause === "services-ended") return "it kills no service";
+    if (cause === "workers-ended") {
       // The last of them may be an accident: then an innocent is the worker's only mail (docs/reliability.md).
       return this.#lostOn(mail) >= deadlyLosses ? undefined : "nothing died on it";
     }
@@ -102,6 +104,11 @@ export class Fates {
   #broken(invariant: string, mailId: string, text: string): void {
     this.#world.violate({ invariant, mailId, text });
   }
+}
+
+function isUncheckedFor({ verdicts }: MailRecord, reason: UncheckedReason): boolean {
+  const findings = checkKinds.map((check) => verdicts[check]?.finding);
+  return findings.some((one) => one?.kind === "unchecked" && one.reason === reason);
 }
 
 function hasFinding({ verdicts }: MailRecord): boolean {
@@ -120,7 +127,5 @@ function isExpired({ finalAt, receivedAt, plan }: MailRecord): boolean {
 
 /** Strikes for workers that died of it as soon as it came in: no work of theirs was ever begun. */
 function strikesBeforeBegun({ history }: MailRecord): number {
-  return history.filter(
-    ({ event, detail = "" }) => event === "strike" && detail.includes("before they began it"),
-  ).length;
+  return history.filter((one) => one.event === "strike" && one.begun === false).length;
 }

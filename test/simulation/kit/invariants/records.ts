@@ -5,15 +5,6 @@ import type { Entry } from "../database/replica-set.ts";
 
 /** What the invariants read out of records. */
 
-export const finalStates: readonly string[] = [
-  "sent",
-  "split",
-  "quarantined",
-  "discarded",
-  "bounced",
-  "dead",
-];
-
 /** Clocks are measured, not known: by so much a lease may seem to end too early. */
 export const clockErrorMs = 250;
 

@@ -1,0 +1,53 @@
+import type { Document } from "mongodb";
+import type { MailChange } from "../life/change.ts";
+import { maxHistory } from "../life/events.ts";
+import type { MailRecord } from "../mail/record.ts";
+
+/**
+ * What a change does, for the database and for the record in memory: the only place that knows in
+ * which fields it lies.
+ */
+
+/**
+ * The update of a change. `writeId` marks it as done, so that a write whose answer was lost can be
+ * told from one that never arrived. A `holder` that gives the lease up has lived: what the mail was
+ * suspected of is over, or as it was (poison.ts).
+ */
+export function updateOf(
+  change: MailChange,
+  writeId: string,
+  by: "holder" | "other" = "other",
+): Document {
+  const { history = [], releaseLease, untried } = change;
+  const isGivenUp = by === "holder" && releaseLease === true;
+  const unset = [
+    ...(change.unset ?? []),
+    ...(releaseLease === true ? ["lease"] : []),
+    ...(isGivenUp && untried !== true ? ["unended", "alone"] : []),
+  ];
+  return {
+    $set: { ...change.set, ...inner("verdicts", change), ...inner("timings", change), writeId },
+    ...(unset.length > 0 && { $unset: Object.fromEntries(unset.map((field) => [field, ""])) }),
+    ...(isGivenUp && untried === true && { $inc: { unended: -1 } }),
+    ...(history.length > 0 && { $push: { history: { $each: history, $slice: -maxHistory } } }),
+  };
+}
+
+/** The record after a change that is still to be written; whoever has the lease has it still. */
+export function recordAfter(mail: MailRecord, change: MailChange): MailRecord {
+  const { verdicts, timings, history } = change;
+  const next = {
+    ...mail,
+    ...change.set,
+    ...(verdicts !== undefined && { verdicts: { ...mail.verdicts, ...verdicts } }),
+    ...(timings !== undefined && { timings: { ...mail.timings, ...timings } }),
+    ...(history !== undefined && { history: [...mail.history, ...history].slice(-maxHistory) }),
+  };
+  for (const field of change.unset ?? []) Reflect.deleteProperty(next, field);
+  return next as MailRecord;
+}
+
+function inner(field: "verdicts" | "timings", change: MailChange): Document {
+  const values = Object.entries(change[field] ?? {});
+  return Object.fromEntries(values.map(([name, value]) => [`${field}.${name}`, value]));
+}
