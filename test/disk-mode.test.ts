@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { builtInTasks, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { samples } from "../start/samples/samples.ts";
@@ -31,7 +31,7 @@ describe("disk mode", () => {
     const { signal } = new AbortController();
     await vi.waitFor(async () => {
       const reports = await database.actors.all();
-      for (const kind of taskKinds) expect(spoolsIn(reports, kind)).toHaveLength(1);
+      for (const kind of builtInTasks) expect(spoolsIn(reports, kind)).toHaveLength(1);
     });
     const sent = await sendSamples(samples(), system.smtp);
     fates = await awaitFates(sent, database.mails, { signal, report: () => undefined });

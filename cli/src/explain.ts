@@ -1,12 +1,17 @@
 import { restarts } from "@rs-agent/shared/life/events.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
-import type { Engine } from "@rs-agent/shared/checks/finding.ts";
-import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
-import { findingText } from "@rs-agent/shared/policy/disposition.ts";
-import type { Disposition, Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Disposition } from "@rs-agent/shared/checks/consequence.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
+import { askedIn, checksOf } from "@rs-agent/shared/checks/asked.ts";
+import {
+  checkOf,
+  findingText,
+  type CheckKind,
+  type Verdict,
+} from "@rs-agent/shared/checks/verdict.ts";
+import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import { rsAgent } from "./called-as.ts";
 import { nextAction } from "./next-action.ts";
 import { isNoMail } from "./no-mail.ts";
@@ -139,12 +144,12 @@ function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): str
 }
 
 function checks(mail: MailRecord): string {
-  const lines = (["virus", "spam"] as const).flatMap((check) => {
+  const lines = checksOf(mail).flatMap((check) => {
     const verdict = mail.verdicts[check];
     if (verdict === undefined) return [field(check, withoutVerdict(mail, check))];
     const waitedMs = waitOf(mail, check, verdict);
     return [
-      field(check, findingIn(verdict, mail.plan)),
+      field(check, findingIn(check, verdict, mail.plan)),
       field("", circumstancesOf(verdict, waitedMs)),
     ];
   });
@@ -159,35 +164,13 @@ function findingOf(check: CheckKind, finding: string): string {
 }
 
 function withoutVerdict({ plan, finalAt }: MailRecord, check: CheckKind): string {
-  if (plan !== undefined && plan[check] === undefined) return "off";
+  if (plan !== undefined && askedIn(plan, check) === undefined) return "off";
   return finalAt === undefined ? "no verdict yet" : "not checked: the mail ended before";
 }
 
-function findingIn({ finding }: Verdict, plan: Plan | undefined): string {
-  if (finding.kind === "unchecked") {
-    return findingText(finding) + (finding.detail === undefined ? "" : ` (${finding.detail})`);
-  }
-  if (finding.kind === "clean" || finding.kind === "infected") return findingText(finding);
-  return pointsIn(finding, plan);
-}
-
-function pointsIn(
-  { score, rules, detail }: Exclude<SpamFinding, { kind: "unchecked" }>,
-  plan: Plan | undefined,
-): string {
-  const hits = rules.map((rule) =>
-    rule.score === undefined ? rule.name : `${rule.name}=${String(rule.score)}`,
-  );
-  const note = detail === undefined ? "" : ` (${detail})`;
-  return `${String(score)} points${limitsIn(plan)}: ${hits.join(", ") || "no rule hit"}${note}`;
-}
-
-function limitsIn(plan: Plan | undefined): string {
-  if (plan?.spam === undefined) return "";
-  const { threshold, onSpam, highThreshold, onHighSpam } = plan.spam;
-  const isHigher = highThreshold !== undefined && onHighSpam !== undefined && onHighSpam !== onSpam;
-  const high = isHigher ? `, from ${String(highThreshold)} ${onHighSpam}` : "";
-  return `, from ${String(threshold)} ${onSpam}${high}`;
+function findingIn(check: CheckKind, { finding }: Verdict, plan: Plan | undefined): string {
+  if (finding.kind !== "unchecked") return checkOf(check).wordsOf(finding, askedIn(plan, check));
+  return findingText(check, finding) + (finding.detail === undefined ? "" : ` (${finding.detail})`);
 }
 
 /**
@@ -195,15 +178,19 @@ function limitsIn(plan: Plan | undefined): string {
  * its queue, and while the step was paused or nobody was able to do it.
  */
 function waitOf(
-  { plan, verdicts, receivedAt, history }: MailRecord,
+  mail: MailRecord,
   step: CheckKind | "enrich",
   { at, queueMs, workMs }: { at: Date; queueMs: number; workMs: number },
 ): number {
-  const isAfterVirus = plan?.order !== "parallel" || step === "enrich";
+  const { plan, verdicts, receivedAt, history } = mail;
+  const checks = checksOf(mail);
+  const earlier =
+    step === "enrich"
+      ? checks
+      : checks.slice(0, plan?.order === "parallel" ? 0 : checks.indexOf(step));
   const before = [
     receivedAt,
-    step !== "virus" && isAfterVirus ? verdicts.virus?.at : undefined,
-    step === "enrich" ? verdicts.spam?.at : undefined,
+    ...earlier.map((check) => verdicts[check]?.at),
     ...history.filter(({ event }) => restarts.includes(event)).map((entry) => entry.at),
   ].flatMap((instantBefore) => (instantBefore === undefined ? [] : [instantBefore.getTime()]));
   const since = Math.max(...before.filter((ms) => ms <= at.getTime()));

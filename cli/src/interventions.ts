@@ -3,14 +3,15 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { ProvenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import type { FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type { MailRecord, Override } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import { held } from "@rs-agent/shared/life/endings.ts";
 import type { Moment } from "@rs-agent/shared/life/events.ts";
 import { cancelled, deadTakenUp, dropped, released } from "@rs-agent/shared/life/interventions.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
 import { mayTake, transitions, type TransitionName } from "@rs-agent/shared/life/transitions.ts";
-import { findingText, nextStep } from "@rs-agent/shared/policy/disposition.ts";
+import { isFinding } from "@rs-agent/shared/checks/asked.ts";
+import { answeredIn, findingText, type CheckKind } from "@rs-agent/shared/checks/verdict.ts";
+import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { printable } from "./terminal.ts";
 
@@ -40,16 +41,13 @@ export interface NamedFinding {
 
 /** The findings that stand against this mail and that nobody has overridden yet. */
 export function standingFindings({ verdicts, plan, overrides }: MailRecord): NamedFinding[] {
-  const found: NamedFinding[] = [];
-  const virus = verdicts.virus?.finding;
-  if (virus !== undefined && virus.kind !== "clean") {
-    found.push({ check: "virus", finding: findingText(virus) });
-  }
-  const spam = verdicts.spam?.finding;
-  if (spam?.kind === "unchecked") found.push({ check: "spam", finding: findingText(spam) });
-  else if (spam !== undefined && spam.score >= (plan?.spam?.threshold ?? spam.required)) {
-    found.push({ check: "spam", finding: "spam" });
-  }
+  const found = answeredIn(verdicts).flatMap((check): NamedFinding[] => {
+    const finding = verdicts[check]?.finding;
+    const stands = finding?.kind === "unchecked" || isFinding(check, finding, plan);
+    return finding === undefined || !stands
+      ? []
+      : [{ check, finding: findingText(check, finding) }];
+  });
   const isOverridden = (one: NamedFinding) =>
     (overrides ?? []).some(({ check, finding }) => check === one.check && finding === one.finding);
   return found.filter((one) => !isOverridden(one));

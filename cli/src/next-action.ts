@@ -1,4 +1,6 @@
 import { rsAgent } from "./called-as.ts";
+import { askedIn, checksOf, taskIn } from "@rs-agent/shared/checks/asked.ts";
+import type { CheckKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import {
   kindOf,
@@ -80,7 +82,7 @@ function givenUp(mail: MailRecord, now: Date): string {
 function waitingSince({ uncheckedSince, plan }: MailRecord, now: Date): string {
   if (uncheckedSince === undefined) return "";
   const { check, reason, at } = uncheckedSince;
-  const rule = plan?.[check]?.unchecked[reason];
+  const rule = askedIn(plan, check)?.unchecked[reason];
   const until = new Date(at.getTime() + (rule?.waitMs ?? 0));
   const end =
     rule?.action === "wait" ? `; ${rule.then ?? "quarantine"} by policy ${age(until, now)}` : "";
@@ -178,8 +180,8 @@ function awaitedStep(mail: MailRecord): Lane | "plan" | "relay" | undefined {
   if (state === "ready" || state === "relaying") return "relay";
   if (state !== "incoming" && state !== "processing") return undefined;
   if (lease === undefined) return laneIn(next) ?? "plan";
-  const isMissing = (check: "virus" | "spam") =>
-    verdicts[check] === undefined && (plan === undefined || plan[check] !== undefined);
-  const kind = (["virus", "spam"] as const).find(isMissing) ?? "enrich";
-  return laneOf(kind, plan?.[kind]?.settings);
+  const isMissing = (check: CheckKind) =>
+    verdicts[check] === undefined && (plan === undefined || askedIn(plan, check) !== undefined);
+  const kind = checksOf(mail).find(isMissing) ?? "enrich";
+  return laneOf(kind, taskIn(plan, kind)?.settings);
 }

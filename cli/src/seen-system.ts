@@ -1,7 +1,9 @@
+import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
+import { ownChecksOf } from "@rs-agent/shared/policy/effective.ts";
 import { z } from "zod";
 import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
 import { engineSchema } from "@rs-agent/shared/checks/finding.ts";
-import { taskKinds, taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { builtInTasks, taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { kindOf, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import type { Pause } from "@rs-agent/shared/store/controls.ts";
@@ -93,13 +95,20 @@ export interface SeenSystem {
   /** Ingests that answer 452 for now. */
   overloads: SeenOverload[];
   paused: Pause[];
+  /** The checks of their own that policies have on. */
+  ownChecks: OwnCheck[];
 }
 
 export async function readSystem({
   actors,
   controls,
-}: Pick<Database, "actors" | "controls">): Promise<SeenSystem> {
-  const [reports, paused] = await Promise.all([actors.all(), controls.pauses()]);
+  policies,
+}: Pick<Database, "actors" | "controls" | "policies">): Promise<SeenSystem> {
+  const [reports, paused, documents] = await Promise.all([
+    actors.all(),
+    controls.pauses(),
+    policies.all(),
+  ]);
   const sorted = reports.sort((a, b) => compare(a.service + a.id, b.service + b.id));
   const workers = workersIn(sorted);
   return {
@@ -109,6 +118,7 @@ export async function readSystem({
     routes: sorted.flatMap(routesIn),
     overloads: sorted.flatMap(overloadsIn),
     paused,
+    ownChecks: ownChecksOf(documents),
   };
 }
 
@@ -151,7 +161,8 @@ function demandIn(reports: readonly ActorReport[], workers: readonly SeenWorker[
     return service === "dispatcher" && parsed.success ? [parsed.data] : [];
   });
   const [newest] = seen.sort((a, b) => b.at.getTime() - a.at.getTime());
-  return taskKinds.flatMap((kind) => {
+  const kinds = new Set([...builtInTasks, ...(Object.keys(newest?.kinds ?? {}) as TaskKind[])]);
+  return [...kinds].flatMap((kind) => {
     const demand = newest?.kinds[kind];
     const own = workers.filter((worker) => worker.kind === kind);
     if (newest === undefined || demand === undefined) return [];

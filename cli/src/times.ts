@@ -1,4 +1,4 @@
-import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
+import { formatDuration } from "@rs-agent/shared/duration.ts";
 
 /** `2026-01-31 12:00:00Z`: UTC, as the logs have it. */
 export function instant(at: Date): string {

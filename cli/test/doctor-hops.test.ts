@@ -7,7 +7,15 @@ import { diagnoseHops } from "../src/doctor/next-hops.ts";
 import type { SeenSystem } from "../src/seen-system.ts";
 
 const quiet: SeenSystem = {
-  ...{ services: [], workers: [], demand: [], routes: [], overloads: [], paused: [] },
+  ...{
+    services: [],
+    workers: [],
+    demand: [],
+    routes: [],
+    overloads: [],
+    paused: [],
+    ownChecks: [],
+  },
 };
 
 /** An SMTP server that says this at first and to EHLO; what it was told is in `heard`. */

@@ -19,6 +19,7 @@ const healthy: SeenSystem = {
   routes: [],
   overloads: [],
   paused: [],
+  ownChecks: [],
 };
 
 function worker(unable?: string) {

@@ -58,14 +58,14 @@ test("add makes a key for several kinds, and keeps what people wrote into the li
   for (const kind of ["av-worker", "spam-worker"] as const) {
     expect(list().keysOf(kind)).toContain(publicKey);
   }
-  expect(list().refuses(publicKey, ["enricher"])).toMatch(/listed for av-worker, spam-worker/);
+  expect(list().refuses(publicKey, "enricher")).toMatch(/listed for av-worker, spam-worker/);
 });
 
 test("add lists a key made elsewhere without making one", async () => {
   await keys("init", folder);
   const { publicKey } = createCurveKey();
   await keys("add", folder, "theirs", "--kind", "enricher", "--public-key", publicKey);
-  expect(list().refuses(publicKey, ["enricher"])).toBeUndefined();
+  expect(list().refuses(publicKey, "enricher")).toBeUndefined();
   expect(() => statSync(fileOf("theirs.key"))).toThrow("ENOENT");
 });
 
@@ -91,7 +91,7 @@ test("revoke takes a name or a key, once, and the key may act as nothing any mor
   await keys("revoke", folder, "av-worker");
   await keys("revoke", folder, enricher);
   expect(list().keysOf("av-worker")).toEqual([]);
-  expect(list().refuses(enricher, ["enricher"])).toBe("its key is revoked");
+  expect(list().refuses(enricher, "enricher")).toBe("its key is revoked");
   for (const again of ["av-worker", "nobody"]) {
     await expect(keys("revoke", folder, again)).rejects.toMatchObject({ code: "CLI_REFUSED" });
   }

@@ -17,6 +17,7 @@ function systemOf(...workers: Partial<SeenWorker>[]): SeenSystem {
     routes: [],
     overloads: [],
     paused: [],
+    ownChecks: [],
   };
 }
 

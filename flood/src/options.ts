@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import { durationMs, durationSchema } from "@rs-agent/shared/duration.ts";
 import type { DatabaseAddress } from "./database.ts";
 import { mostMails } from "./ledger.ts";
 import { parseMix, type Mix } from "./mails/mix.ts";

@@ -2,7 +2,7 @@ import Table from "cli-table3";
 import { stripVTControlCharacters, styleText } from "node:util";
 import { finalOutcomes } from "@rs-agent/shared/life/outcomes.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Finding } from "@rs-agent/shared/checks/verdict.ts";
+import { answeredIn, type Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { RecipientResult, StartResult } from "./result.ts";
 import type { SampleFate } from "./sample-run.ts";
 
@@ -102,12 +102,11 @@ function stepLines(fate: SampleFate | undefined): string[] {
 }
 
 function stepsOf({ verdicts, timings, enriched }: MailRecord): string[] {
-  const { virus, spam } = verdicts;
-  const steps: string[] = [];
-  if (virus !== undefined) {
-    steps.push(`virus ${findingText(virus.finding)} ${inTime(virus.workMs)}`);
-  }
-  if (spam !== undefined) steps.push(`spam ${findingText(spam.finding)} ${inTime(spam.workMs)}`);
+  const steps = answeredIn(verdicts).flatMap((check) => {
+    const verdict = verdicts[check];
+    if (verdict === undefined) return [];
+    return [`${check} ${findingText(verdict.finding)} ${inTime(verdict.workMs)}`];
+  });
   const enrichMs = timings?.enrich?.workMs ?? enriched?.workMs;
   if (enrichMs !== undefined) steps.push(`enrich ${inTime(enrichMs)}`);
   if (timings?.relay !== undefined) steps.push(`relay ${inTime(timings.relay.workMs)}`);
@@ -128,6 +127,10 @@ function findingText(finding: Finding): string {
     case "ham":
     case "spam":
       return `${finding.kind} (${finding.score.toFixed(1)})`;
+    case "passed":
+      return "passed";
+    case "found":
+      return `found ${printable(finding.labels[0] ?? "")}`;
     case "unchecked":
       return `unchecked (${finding.reason})`;
   }

@@ -1,6 +1,6 @@
 import { awaitFates, sendSamples } from "@rs-agent/start/sample-run.ts";
 import { isAsExpected, resultOf } from "@rs-agent/start/result.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { builtInTasks, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { samples } from "../../start/samples/samples.ts";
 import type { ComposedSystem } from "./composed-system.ts";
 import type { Engine } from "./engine.ts";
@@ -94,7 +94,7 @@ async function workersAre(
     expectThat(reports.length === dispatchers, `${reports.length} dispatchers, not ${dispatchers}`);
     for (const { snapshot } of reports) {
       const { workers = [] } = snapshot as { workers?: { kind: string }[] };
-      for (const kind of taskKinds) {
+      for (const kind of builtInTasks) {
         const wanted = counts[kind] ?? 1;
         const found = workers.filter((worker) => worker.kind === kind).length;
         expectThat(found === wanted, `${found} ${kind} workers, not ${wanted}`);
@@ -191,7 +191,7 @@ export async function diskModeWorks(system: ComposedSystem, report: Report): Pro
       const ids = new Set(seen.flatMap(({ spools = [] }) => spools));
       const kinds = new Set(seen.filter(({ spools = [] }) => spools.length > 0).map((w) => w.kind));
       expectThat(ids.size === 1, `one spool, not ${ids.size}`);
-      expectThat(kinds.size === taskKinds.length, `spools of ${[...kinds].join(", ")}`);
+      expectThat(kinds.size === builtInTasks.length, `spools of ${[...kinds].join(", ")}`);
     }),
   );
   await samplesMeetTheirFates(system, report);

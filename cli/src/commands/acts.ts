@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command } from "commander";
-import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import { durationMs, durationSchema } from "@rs-agent/shared/duration.ts";
 import { cancel, hold } from "../interventions.ts";
 import { interveneAll } from "../intervene.ts";
 import { retryNow } from "../retry-now.ts";

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { mailStates, type MailState } from "@rs-agent/shared/life/states.ts";
-import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import { durationMs, durationSchema } from "@rs-agent/shared/duration.ts";
 import { mailList } from "../mail-list.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { withoutKeys } from "../without-keys.ts";

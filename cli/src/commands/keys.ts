@@ -1,6 +1,11 @@
 import { existsSync } from "node:fs";
-import { Option, type Command } from "commander";
-import { busKinds, type BusKind, type ListedKey } from "@rs-agent/shared/bus/allow-list.ts";
+import { InvalidArgumentError, Option, type Command } from "commander";
+import {
+  busKinds,
+  isBusKind,
+  type BusKind,
+  type ListedKey,
+} from "@rs-agent/shared/bus/allow-list.ts";
 import {
   addKey,
   allowFileOf,
@@ -41,8 +46,11 @@ export function addKeys(program: Command, { output }: CliDeps): void {
     .argument("<folder>")
     .argument("<name>", "short, without blanks; the secret goes to NAME.key")
     .addOption(
-      new Option("--kind <kind...>", "the kinds of service it may act as")
-        .choices(busKinds)
+      new Option(
+        "--kind <kind...>",
+        `what it may act as: ${busKinds.join(", ")} or a check of your own`,
+      )
+        .argParser(withKind)
         .makeOptionMandatory(),
     )
     .option("--public-key <key>", "list a key that was made elsewhere")
@@ -74,6 +82,13 @@ export function addKeys(program: Command, { output }: CliDeps): void {
       if (options.json === true) output.json(shown);
       else output.print(shown.length === 0 ? "none" : shown.map(paragraph).join("\n"));
     });
+}
+
+function withKind(kind: string, before: BusKind[] = []): BusKind[] {
+  if (isBusKind(kind)) return [...before, kind];
+  throw new InvalidArgumentError(
+    `Allowed choices are ${busKinds.join(", ")} and the names of checks of your own.`,
+  );
 }
 
 function modeOf({ groupReadable }: { groupReadable?: true }): number {

@@ -3,13 +3,16 @@ import { InvalidArgumentError, type Command } from "commander";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { domainOf } from "@rs-agent/shared/mail/smtp-envelope.ts";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
-import { formatDuration } from "@rs-agent/shared/policy/duration.ts";
+import { formatDuration } from "@rs-agent/shared/duration.ts";
 import {
   createPolicyBook,
   type Direction,
   type PolicyBook,
 } from "@rs-agent/shared/policy/effective.ts";
-import type { Plan, UncheckedRules } from "@rs-agent/shared/mail/plan.ts";
+import { askedIn, checksOf } from "@rs-agent/shared/checks/asked.ts";
+import type { UncheckedRules } from "@rs-agent/shared/checks/consequence.ts";
+import { checkOf, type CheckKind } from "@rs-agent/shared/checks/verdict.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { differenceLines, listed, lostTenants, policyDifference } from "../policy-difference.ts";
@@ -205,8 +208,7 @@ function formatTest({ direction, tenantId, refusal, plan }: Tested): string {
     field("direction", `${direction}, ${tenant}`),
     field("policy", `${plan.policyIds.join(" over ")}, revision ${String(plan.revision)}`),
     field("order", plan.order),
-    field("virus", virusText(plan)),
-    field("spam", spamText(plan)),
+    ...checksOf({ plan, verdicts: {} }).map((check) => field(check, checkText(plan, check))),
     field("changes", plan.enrich?.settings.changes.map(({ kind }) => kind).join(", ") ?? "none"),
     field(
       "signature",
@@ -226,19 +228,10 @@ function noSignature({ enrich }: Plan): string {
   return hasOtherKeys ? "none: the tenant has no key for the From that leaves" : "none";
 }
 
-function virusText({ virus }: Plan): string {
-  if (virus === undefined) return "off";
-  return `infected: ${virus.onInfected}; ${uncheckedText(virus.unchecked)}`;
-}
-
-function spamText({ spam }: Plan): string {
-  if (spam === undefined) return "off";
-  const { threshold, onSpam, highThreshold, onHighSpam, unchecked } = spam;
-  const high =
-    highThreshold === undefined || onHighSpam === undefined
-      ? ""
-      : `, from ${String(highThreshold)}: ${onHighSpam}`;
-  return `from ${String(threshold)}: ${onSpam}${high}; ${uncheckedText(unchecked)}`;
+function checkText(plan: Plan, check: CheckKind): string {
+  const asked = askedIn(plan, check);
+  if (asked === undefined) return "off";
+  return `${checkOf(check).rulesText(asked)}; ${uncheckedText(asked.unchecked)}`;
 }
 
 /** Reasons with the same rule stand together. */

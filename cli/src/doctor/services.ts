@@ -1,6 +1,8 @@
 import { clamavCli, rsAgent } from "../called-as.ts";
 import { recordVersion } from "@rs-agent/shared/mail/record.ts";
 import { agreedVersion } from "@rs-agent/shared/store/record-version.ts";
+import { workerKindOf } from "@rs-agent/shared/bus/allow-list.ts";
+import { builtInTasks, isBuiltIn, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { engineText } from "../explain.ts";
 import { isAble, type SeenSystem } from "../seen-system.ts";
 import type { Diagnosis } from "./diagnosis.ts";
@@ -9,7 +11,7 @@ import type { Diagnosis } from "./diagnosis.ts";
 export function diagnoseServices(system: SeenSystem): Diagnosis[] {
   return [
     ...services.map((service) => diagnoseService(service, system)),
-    ...workers.map((worker) => diagnoseWorker(worker, system)),
+    ...[...builtInTasks, ...system.ownChecks].map((kind) => diagnoseWorker(kind, system)),
     ...diagnoseReleases(system),
     ...system.paused.map(({ step, by }) => ({
       part: step,
@@ -51,22 +53,15 @@ function diagnoseReleases({ services: running }: SeenSystem): Diagnosis[] {
   return [{ part, ok: true, found }];
 }
 
-const engineAdvice = {
+const engineAdvice: Partial<Record<TaskKind, string>> = {
   virus: `; ${clamavCli} --host HOST --port PORT ping asks its clamd`,
   spam: `; ${rsAgent} doctor --spamd HOST:PORT (or --rspamd) asks its engine`,
-  enrich: "",
-} as const;
+};
 
-const workers = [
-  { name: "av-worker", kind: "virus" },
-  { name: "spam-worker", kind: "spam" },
-  { name: "enricher", kind: "enrich" },
-] as const;
-
-function diagnoseWorker(
-  { name, kind }: (typeof workers)[number],
-  { workers: known, services: running }: SeenSystem,
-): Diagnosis {
+function diagnoseWorker(kind: TaskKind, system: SeenSystem): Diagnosis {
+  const { workers: known, services: running } = system;
+  const isOurs = kind === "enrich" || isBuiltIn(kind);
+  const name = isOurs ? workerKindOf(kind) : `check ${kind}`;
   const own = known.filter((worker) => worker.kind === kind);
   const able = own.filter(isAble);
   if (able.length > 0) {
@@ -80,12 +75,14 @@ function diagnoseWorker(
       part: name,
       ok: false,
       found,
-      advice: `see the log of ${first.id}${engineAdvice[kind]}`,
+      advice: `see the log of ${first.id}${engineAdvice[kind] ?? ""}`,
     };
   }
   const isDispatched = running.some(({ service }) => service === "dispatcher");
+  const program = isOurs ? `services/${name}/src/main.ts` : `a worker of the kind ${kind}`;
+  const means = isOurs ? "" : "; until then the mail whose policy names this check waits";
   const advice = isDispatched
-    ? `start services/${name}/src/main.ts with BUS_DISPATCHERS set to the dispatcher's result socket`
+    ? `start ${program} with BUS_DISPATCHERS set to the dispatcher's result socket${means}`
     : "workers are seen through a dispatcher: start that first";
   return { part: name, ok: false, found: "known to no dispatcher", advice };
 }

@@ -1,5 +1,6 @@
-import type { Disposition, Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
+import type { Disposition } from "@rs-agent/shared/checks/consequence.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { SeenRecord } from "../database.ts";
 import type { MailStatus } from "../ledger.ts";
 import type { FloodMail } from "../mails/composer.ts";

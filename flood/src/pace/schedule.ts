@@ -1,4 +1,4 @@
-import { durationMs, durationSchema } from "@rs-agent/shared/policy/duration.ts";
+import { durationMs, durationSchema } from "@rs-agent/shared/duration.ts";
 import { wrongOption } from "@rs-agent/kit/options.ts";
 
 /** Mails a second from the stage's begin to its end; a ramp where the two differ. */

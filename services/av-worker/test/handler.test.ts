@@ -2,7 +2,7 @@ import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from "vitest";
-import type { VirusTask } from "@rs-agent/shared/bus/wire.ts";
+import type { CheckTask } from "@rs-agent/shared/bus/wire.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
 import { canaryMail } from "../src/canary-mails.ts";
@@ -28,7 +28,7 @@ afterEach(async () => {
 });
 
 /** The handler looks at nothing in the head: what it scans comes beside it. */
-const task = { kind: "task", task: "virus" } as VirusTask;
+const task = { kind: "task", task: "virus" } as CheckTask<"virus">;
 
 async function handlerAt(addresses: string[], timeoutMs = 5_000): Promise<TaskHandler> {
   const pool = createPool(addresses, { recoveryWaitMs: 50 });

@@ -2,8 +2,8 @@ import type { LostReason, LostTask, TaskResult } from "@rs-agent/shared/bus/work
 import type { Count, Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
 import {
-  checkKinds,
-  taskKinds,
+  builtInNames,
+  builtInTasks,
   type CheckKind,
   type TaskKind,
 } from "@rs-agent/shared/checks/verdict.ts";
@@ -13,7 +13,7 @@ import type { LoadMeter } from "./load-meter.ts";
 const serviceBuckets = [
   0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180,
 ];
-const ofKinds = taskKinds.map((kind) => ({ kind }));
+const ofKinds = builtInTasks.map((kind) => ({ kind }));
 
 /** What a dispatcher does, counted as it happens. */
 export class Activity {
@@ -66,7 +66,7 @@ export class Activity {
         help: "Checks that were not made, because a part of the same split mail has the verdict",
         labels: ["kind"],
       },
-      checkKinds.map((kind) => ({ kind })),
+      builtInNames.map((kind) => ({ kind })),
     );
     this.#strikes = metrics.counter(
       {

@@ -1,6 +1,7 @@
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { DueMail, WaitTask } from "@rs-agent/shared/store/mails.ts";
+import type { TaskKinds } from "./task-kinds.ts";
 import { demandOf, dispatcherLoadSchema, type Demand, type DispatcherLoad } from "./scaling.ts";
 
 /** What waits in the whole system and who is wanted, as of `at` (the database's clock). */
@@ -16,6 +17,7 @@ export interface DemandWatchDeps {
   /** Of this dispatcher, now. */
   own: () => DispatcherLoad;
   isPaused: (kind: TaskKind) => boolean;
+  kinds: TaskKinds;
   clearMs: number;
 }
 
@@ -43,7 +45,7 @@ export class DemandWatch {
 
   /** Called by a timer. */
   async look(): Promise<void> {
-    const { actorId, database, own, isPaused, clearMs } = this.#deps;
+    const { actorId, database, own, isPaused, clearMs, kinds } = this.#deps;
     const { clock } = database;
     const beganMs = clock.monotonicMs();
     if (beganMs < this.#notBeforeMs) return;
@@ -54,10 +56,11 @@ export class DemandWatch {
     });
     const dispatchers = [own(), ...others];
     const at = clock.now();
-    const due = await database.mails.due(countedAtMost);
+    const due = await database.mails.due(countedAtMost, kinds.own);
     const tookMs = clock.monotonicMs() - beganMs;
     this.#notBeforeMs = beganMs + (tookMs * dispatchers.length) / effort;
     const before = this.#seen?.kinds;
-    this.#seen = { at, due, kinds: demandOf({ dispatchers, due, isPaused, clearMs, before }) };
+    const demand = demandOf({ dispatchers, due, kinds: kinds.all, isPaused, clearMs, before });
+    this.#seen = { at, due, kinds: demand };
   }
 }

@@ -1,7 +1,7 @@
 import { showBus, type BusFigures } from "@rs-agent/shared/bus/bus-metrics.ts";
 import type { WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import type { TaskKinds } from "./task-kinds.ts";
 import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
 import { waitTasks, type DueMail } from "@rs-agent/shared/store/mails.ts";
 import type { SeenDemand } from "./demand-watch.ts";
@@ -14,6 +14,7 @@ export interface DispatcherFigures extends BusFigures {
     "heldMails" | "heldBytes" | "waiting" | "workers" | "timerOnlyMails"
   >;
   demand: () => SeenDemand | undefined;
+  kinds: TaskKinds;
   /** The database's time. */
   now: () => Date;
   staleWrites: () => number;
@@ -22,7 +23,7 @@ export interface DispatcherFigures extends BusFigures {
 
 export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): void {
   showDemand(metrics, figures);
-  showWorkers(metrics, () => figures.status().workers);
+  showWorkers(metrics, figures.kinds, () => figures.status().workers);
   showHeld(metrics, figures);
   showLeases(metrics, {
     heldMails: () => figures.status().heldMails,
@@ -34,11 +35,14 @@ export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): vo
 }
 
 /** Of the whole system: every dispatcher shows the same, so that `max` is right, and `sum` is not. */
-function showDemand(metrics: Metrics, { demand, now }: DispatcherFigures): void {
+function showDemand(metrics: Metrics, { demand, now, kinds }: DispatcherFigures): void {
   const byTask = function* (value: (due: DueMail) => number): Generator<Sample<"task">> {
     const seen = demand();
     if (seen === undefined) return;
-    for (const task of waitTasks) yield [value(seen.due[task]), { task }];
+    for (const task of waitTasks(kinds.own)) {
+      const due = seen.due[task];
+      if (due !== undefined) yield [value(due), { task }];
+    }
   };
   metrics.gauge(
     {
@@ -75,7 +79,7 @@ function showDemand(metrics: Metrics, { demand, now }: DispatcherFigures): void 
     () => {
       const seen = demand();
       if (seen === undefined) return [];
-      return taskKinds.map((kind): Sample<"kind"> => [seen.kinds[kind].wanted, { kind }]);
+      return kinds.all.map((kind): Sample<"kind"> => [seen.kinds[kind]?.wanted ?? 0, { kind }]);
     },
   );
 }
@@ -86,10 +90,14 @@ function secondsSince(at: Date, now: Date): number {
 
 const workerStates = ["able", "unable", "silent", "opening", "leaving"] as const;
 
-function showWorkers(metrics: Metrics, workers: () => readonly WorkerSnapshot[]): void {
+function showWorkers(
+  metrics: Metrics,
+  kinds: TaskKinds,
+  workers: () => readonly WorkerSnapshot[],
+): void {
   const tasks = (name: string, help: string, value: (worker: WorkerSnapshot) => number) =>
     metrics.gauge({ name, help, labels: ["kind"] }, () =>
-      taskKinds.map((kind): Sample<"kind"> => {
+      kinds.all.map((kind): Sample<"kind"> => {
         const own = workers().filter((worker) => worker.kind === kind);
         return [own.reduce((sum, worker) => sum + value(worker), 0), { kind }];
       }),
@@ -111,7 +119,7 @@ function showWorkers(metrics: Metrics, workers: () => readonly WorkerSnapshot[])
       labels: ["kind", "state"],
     },
     () =>
-      taskKinds.flatMap((kind) =>
+      kinds.all.flatMap((kind) =>
         workerStates.map((state): Sample<"kind" | "state"> => {
           const own = workers().filter((each) => each.kind === kind && stateOf(each) === state);
           return [own.length, { kind, state }];
@@ -125,7 +133,7 @@ function stateOf({ state, unable }: WorkerSnapshot): (typeof workerStates)[numbe
   return unable === undefined ? "able" : "unable";
 }
 
-function showHeld(metrics: Metrics, { status }: DispatcherFigures): void {
+function showHeld(metrics: Metrics, { status, kinds }: DispatcherFigures): void {
   metrics.gauge({ name: "rs_agent_held_bytes", help: "Bytes of them that are in memory" }, () => [
     [status().heldBytes, {}],
   ]);
@@ -137,7 +145,7 @@ function showHeld(metrics: Metrics, { status }: DispatcherFigures): void {
     },
     () => {
       const { waiting } = status();
-      return taskKinds.map((kind: TaskKind): Sample<"kind"> => [waiting[kind] ?? 0, { kind }]);
+      return kinds.all.map((kind): Sample<"kind"> => [waiting[kind] ?? 0, { kind }]);
     },
   );
 }

@@ -1,10 +1,10 @@
 import { openBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import { startWorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
+import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { taskKinds } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { Activity } from "./activity.ts";
@@ -17,6 +17,7 @@ import { createObservation } from "./observation.ts";
 import { openPolicies, type Policies } from "./policies.ts";
 import { openSpool } from "./spool.ts";
 import type { DispatcherStatus } from "./status.ts";
+import { TaskKinds } from "./task-kinds.ts";
 import { startTimers } from "./timers.ts";
 
 export interface DispatcherDeps {
@@ -45,8 +46,10 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const protection = openBusProtection(config, { kind: "dispatcher", clock, log });
   const meter = new LoadMeter(() => clock.monotonicMs());
   const activity = new Activity(metrics, meter);
+  const kinds = new TaskKinds();
   const policies = await openPolicies({
     store: database.policies,
+    onOwnChecks: (names) => learn(kinds, names, database),
     nextHop: config.RELAY_NEXT_HOP,
     log,
   });
@@ -89,6 +92,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const intake: Intake = createIntake({
     ...deps,
     desk,
+    kinds,
     catches,
     activity,
     records: {
@@ -96,7 +100,16 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
       takeAlone: (goOn, signal) => adoption.takeAlone(goOn, signal),
     },
   });
-  const observation = createObservation({ config, database, pool, desk, catches, meter, metrics });
+  const observation = createObservation({
+    config,
+    database,
+    pool,
+    desk,
+    catches,
+    meter,
+    metrics,
+    kinds,
+  });
   const adoption: Adoption = startAdoption({
     config,
     database,
@@ -108,6 +121,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const watching = config.CHANGE_STREAM
     ? database.mails.watch({
         whose: "checks",
+        own: () => kinds.own,
         onHint: (hint) => {
           if (hint.next === "plan") catches.onHint(hint);
           if (hint.next === undefined) intake.tick();
@@ -121,13 +135,13 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     { everyMs: config.POLL_MS, run: () => intake.tickSuspects() },
     { everyMs: 250, run: () => desk.expire() },
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
-    { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, database) },
+    { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, kinds, database) },
     { everyMs: 2_000, run: () => report(deps, observation.status()) },
     { everyMs: config.WAITING_REFRESH_MS, run: () => observation.look() },
     { everyMs: config.RETENTION_MS, run: () => sweepRetention(database, log) },
     ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
   ]);
-  await refresh(policies, desk, database);
+  await refresh(policies, desk, kinds, database);
   await desk.sweepSpool();
   log.info({ bus: pool.endpoint, server: database.server }, "ready");
 
@@ -167,10 +181,27 @@ function tick(intake: Intake, adoption: Adoption): void {
   adoption.tick();
 }
 
-async function refresh(policies: Policies, desk: Desk, database: Database): Promise<void> {
+/** What no dispatcher knows, none would ever claim. */
+async function learn(
+  kinds: TaskKinds,
+  names: readonly OwnCheck[],
+  { controls }: Database,
+): Promise<void> {
+  const unknown = names.filter((name) => !kinds.own.includes(name));
+  if (unknown.length > 0) await controls.addOwnChecks(unknown);
+  kinds.learn(unknown);
+}
+
+async function refresh(
+  policies: Policies,
+  desk: Desk,
+  kinds: TaskKinds,
+  database: Database,
+): Promise<void> {
   await policies.refresh();
+  kinds.learn(await database.controls.ownChecks());
   desk.pause(new Set(await database.controls.paused()));
-  for (const kind of taskKinds) desk.placement.poke(kind);
+  for (const kind of kinds.all) desk.placement.poke(kind);
 }
 
 /** Any number of dispatchers may do this at once: each removal is guarded. */

@@ -1,3 +1,4 @@
+import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import { kindOf, laneIn, laneOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
@@ -69,7 +70,7 @@ export function isNewTo({ mail, attempts }: HeldMail, kind: TaskKind): boolean {
 
 /** Whom a task of this kind of the mail is for. */
 export function laneFor({ plan }: HeldMail, kind: TaskKind): Lane {
-  return laneOf(kind, plan?.[kind]?.settings);
+  return laneOf(kind, taskIn(plan, kind)?.settings);
 }
 
 /** Notes a change to be written with the next write, and makes the record in memory show it. */

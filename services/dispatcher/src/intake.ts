@@ -1,12 +1,13 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { kindOf, laneIn, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { kindOf, laneIn, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { AloneLane, type AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { Activity } from "./activity.ts";
+import type { TaskKinds } from "./task-kinds.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
 import type { Desk } from "./desk.ts";
@@ -16,6 +17,7 @@ export interface IntakeDeps {
   database: Pick<Database, "mails">;
   clock: Clock;
   desk: Desk;
+  kinds: TaskKinds;
   log: Logger;
   catches: Pick<TimerCatches, "onClaimed">;
   activity: Pick<Activity, "onClaimed">;
@@ -46,7 +48,7 @@ export interface Intake {
 const trickle = 50;
 
 export function createIntake(deps: IntakeDeps): Intake {
-  const { config, database, clock, desk, log, catches, activity } = deps;
+  const { config, database, clock, desk, kinds, log, catches, activity } = deps;
   const us = { owner: config.ACTOR_ID, leaseMs: config.LEASE_MS };
   const claim = (states: MailState[], next: string) => (limit: number) =>
     lane.among(async () => {
@@ -71,7 +73,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       log,
     });
 
-  const credit = () => taskKinds.reduce((sum, kind) => sum + desk.placement.room(kind), 0);
+  const credit = () => kinds.all.reduce((sum, kind) => sum + desk.placement.room(kind), 0);
   let unplanned = trickle;
   const roomToPlan = () => {
     if (desk.isPaused("plan")) return 0;
@@ -85,15 +87,13 @@ export function createIntake(deps: IntakeDeps): Intake {
     // Also mail that its holder planned and then left behind when it died.
     ["plan", claimer(["incoming", "processing"], "plan", roomToPlan)],
     ["retry", claimer(["held"], "retry", () => 20)],
-    ...lanes.map((lane): [string, Claimer] => [
-      lane,
-      claimer(["processing"], lane, () => desk.roomToClaim(lane)),
-    ]),
   ]);
+  const claimerOf = (lane: Lane) =>
+    remembered(claimers, lane, () => claimer(["processing"], lane, () => desk.roomToClaim(lane)));
   // With no able worker at all nothing is claimed for a kind; its oldest still must not wait for ever.
-  const overdue = new Map<Lane, Claimer>(
-    lanes.map((lane) => [
-      lane,
+  const overdue = new Map<Lane, Claimer>();
+  const overdueOf = (lane: Lane) =>
+    remembered(overdue, lane, () =>
       createClaimer({
         room: () => Math.min(desk.held.room(), config.CLAIM_BATCH),
         // One round each time: what still has to wait is due again at once, and would be claimed again.
@@ -104,14 +104,14 @@ export function createIntake(deps: IntakeDeps): Intake {
         batch: config.CLAIM_BATCH,
         log,
       }),
-    ]),
-  );
+    );
   let ticks = 0;
   const tick = () => {
     unplanned = trickle;
+    for (const lane of kinds.lanes) claimerOf(lane);
     for (const each of claimers.values()) each.poke();
     if (ticks++ % 20 !== 0) return;
-    for (const lane of lanes) if (!desk.isAble(lane)) overdue.get(lane)?.poke();
+    for (const lane of kinds.lanes) if (!desk.isAble(lane)) overdueOf(lane).poke();
   };
   // Also what no worker is able to do: the policy's `wait` must run out for suspects too.
   const isWorkable = (lane: Lane) =>
@@ -121,7 +121,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     clock,
     log,
     wanted: () => {
-      const workable = lanes.filter(isWorkable);
+      const workable = kinds.lanes.filter(isWorkable);
       const next = [...(desk.isPaused("plan") ? [] : ["plan", "retry"]), ...workable];
       return desk.held.room() > 0
         ? { states: ["incoming", "processing", "held"], next, ...us }
@@ -134,12 +134,15 @@ export function createIntake(deps: IntakeDeps): Intake {
   });
 
   return {
-    poke: (next) => claimers.get(next)?.poke(),
+    poke(next) {
+      const lane = laneIn(next);
+      (lane === undefined ? claimers.get(next) : claimerOf(lane))?.poke();
+    },
     onCredit(kind) {
-      claimers.get(kind)?.poke();
+      claimerOf(kind).poke();
       for (const lane of lanesOf(kind)) {
         // The timer sees what else waits there: few policies name an engine.
-        if (lane !== kind && desk.backlogs.has(lane)) claimers.get(lane)?.poke();
+        if (lane !== kind && desk.backlogs.has(lane)) claimerOf(lane).poke();
       }
     },
     tick,
@@ -154,4 +157,10 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
     close: () => lane.stop(),
   };
+}
+
+function remembered<K>(made: Map<K, Claimer>, key: K, make: () => Claimer): Claimer {
+  const known = made.get(key) ?? make();
+  made.set(key, known);
+  return known;
 }

@@ -1,4 +1,4 @@
-import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { builtInTasks, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 
 const bucketMs = 5_000;
 const buckets = 12;
@@ -63,18 +63,13 @@ interface KindRecent {
 export class LoadMeter {
   readonly #nowMs: () => number;
   readonly #planned: Recent;
-  readonly #kinds: Record<TaskKind, KindRecent>;
+  readonly #kinds = new Map<TaskKind, KindRecent>();
   readonly #lastServiceMs = new Map<TaskKind, number>();
 
   constructor(monotonicMs: () => number) {
     this.#nowMs = monotonicMs;
-    const recent = () => new Recent(monotonicMs());
-    this.#planned = recent();
-    const entries = taskKinds.map((kind) => [
-      kind,
-      { arrived: recent(), done: recent(), workMs: recent() },
-    ]);
-    this.#kinds = Object.fromEntries(entries) as Record<TaskKind, KindRecent>;
+    this.#planned = new Recent(monotonicMs());
+    for (const kind of builtInTasks) this.#recent(kind);
   }
 
   onPlanned(mails: number): void {
@@ -82,26 +77,36 @@ export class LoadMeter {
   }
 
   onArrived(kind: TaskKind): void {
-    this.#kinds[kind].arrived.add(1, this.#nowMs());
+    this.#recent(kind).arrived.add(1, this.#nowMs());
   }
 
   onDone(kind: TaskKind, workMs: number): void {
     const nowMs = this.#nowMs();
-    this.#kinds[kind].done.add(1, nowMs);
-    this.#kinds[kind].workMs.add(workMs, nowMs);
+    const { done, workMs: spentMs } = this.#recent(kind);
+    done.add(1, nowMs);
+    spentMs.add(workMs, nowMs);
   }
 
   load(): Load {
-    const kinds = taskKinds.map((kind) => [kind, this.#kindLoad(kind)]);
+    const kinds = [...this.#kinds.keys()].map((kind) => [kind, this.#kindLoad(kind)]);
     return {
       plannedPerSecond: this.#planned.perSecond(this.#nowMs()),
       kinds: Object.fromEntries(kinds) as Load["kinds"],
     };
   }
 
+  #recent(kind: TaskKind): KindRecent {
+    const known = this.#kinds.get(kind);
+    if (known !== undefined) return known;
+    const recent = () => new Recent(this.#nowMs());
+    const made = { arrived: recent(), done: recent(), workMs: recent() };
+    this.#kinds.set(kind, made);
+    return made;
+  }
+
   #kindLoad(kind: TaskKind): KindLoad {
     const nowMs = this.#nowMs();
-    const { arrived, done, workMs } = this.#kinds[kind];
+    const { arrived, done, workMs } = this.#recent(kind);
     const count = done.total(nowMs);
     if (count > 0) this.#lastServiceMs.set(kind, workMs.total(nowMs) / count);
     return {

@@ -6,10 +6,12 @@ import { checkWaits, ready, verdictKnown } from "@rs-agent/shared/life/processin
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { workerText, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
-import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
+import { answeredIn } from "@rs-agent/shared/checks/verdict.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import { nextStep, uncheckedVerdict, type Step } from "@rs-agent/shared/policy/disposition.ts";
-import type { Disposition, Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Disposition } from "@rs-agent/shared/checks/consequence.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
+import { askedIn, checksIn } from "@rs-agent/shared/checks/asked.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
@@ -239,7 +241,7 @@ function retryAt(
  */
 export function forgetTransientVerdicts(held: HeldMail): void {
   const verdicts = { ...held.mail.verdicts };
-  for (const check of checkKinds) {
+  for (const check of answeredIn(verdicts)) {
     const finding = verdicts[check]?.finding;
     if (finding?.kind === "unchecked" && isTransient(finding.reason)) {
       Reflect.deleteProperty(verdicts, check);
@@ -257,8 +259,8 @@ export function noteEngineAway(
   held: HeldMail,
   now: Date,
 ): void {
-  for (const check of checkKinds) {
-    const asked = held.plan?.[check];
+  for (const check of checksIn(held.plan)) {
+    const asked = askedIn(held.plan, check);
     const answered = held.mail.verdicts[check];
     if (asked === undefined || answered !== undefined) continue;
     const lane = laneFor(held, check);

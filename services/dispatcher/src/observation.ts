@@ -7,6 +7,7 @@ import { DemandWatch } from "./demand-watch.ts";
 import type { Desk } from "./desk.ts";
 import { showDispatcher } from "./dispatcher-metrics.ts";
 import type { LoadMeter } from "./load-meter.ts";
+import type { TaskKinds } from "./task-kinds.ts";
 import { describe, type DispatcherStatus } from "./status.ts";
 
 export interface ObservationDeps {
@@ -17,6 +18,7 @@ export interface ObservationDeps {
   catches: Pick<TimerCatches, "count">;
   meter: LoadMeter;
   metrics: Metrics;
+  kinds: TaskKinds;
 }
 
 /** What this dispatcher knows of itself, and what it sees of the whole system. */
@@ -27,18 +29,20 @@ export interface Observation {
 }
 
 export function createObservation(deps: ObservationDeps): Observation {
-  const { config, database, pool, desk, metrics } = deps;
+  const { config, database, pool, desk, metrics, kinds } = deps;
   const status = (): DispatcherStatus => describe({ ...deps, demand: demand.seen });
   const demand: DemandWatch = new DemandWatch({
     actorId: config.ACTOR_ID,
     database,
     own: status,
     isPaused: (kind) => desk.isPaused(kind),
+    kinds,
     clearMs: config.SCALE_CLEAR_MS,
   });
   showDispatcher(metrics, {
     status,
     demand: () => demand.seen,
+    kinds,
     now: () => database.clock.now(),
     staleWrites: () => database.mails.staleWrites,
     newerRecords: () => database.mails.newerRecords,

@@ -1,5 +1,5 @@
 import type { WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
-import { kindOf, lanes, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
+import { kindOf, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { HeldMail } from "./held-mail.ts";
 import { mustBeAlone } from "./results.ts";
@@ -43,11 +43,11 @@ export interface Placement {
 }
 
 export function createPlacement(deps: PlacementDeps): Placement {
-  const queues = new Map<Lane, Set<Waiting>>(lanes.map((lane) => [lane, new Set()]));
-  const queueOf = (lane: Lane) => queues.get(lane) ?? new Set<Waiting>();
+  const queues = new Map<Lane, Set<Waiting>>();
+  const queueOf = (lane: Lane) => setOf(queues, lane);
   /** Those of a queue that are suspects. */
-  const suspects = new Map<Lane, Set<Waiting>>(lanes.map((lane) => [lane, new Set()]));
-  const suspectsOf = (lane: Lane) => suspects.get(lane) ?? new Set<Waiting>();
+  const suspects = new Map<Lane, Set<Waiting>>();
+  const suspectsOf = (lane: Lane) => setOf(suspects, lane);
   const remove = (lane: Lane, entry: Waiting) => {
     suspectsOf(lane).delete(entry);
     return queueOf(lane).delete(entry);
@@ -124,7 +124,7 @@ export function createPlacement(deps: PlacementDeps): Placement {
       Math.max(0, creditOf(lane) + ahead - queueOf(lane).size - taken(lane)),
     expire() {
       const before = deps.monotonicMs() - deps.placeMs;
-      for (const lane of lanes) {
+      for (const lane of queues.keys()) {
         for (const entry of queueOf(lane)) {
           if (entry.sinceMs > before) break;
           remove(lane, entry);
@@ -135,6 +135,12 @@ export function createPlacement(deps: PlacementDeps): Placement {
     },
     waiting: (kind) => lanesOf(kind).reduce((sum, lane) => sum + queueOf(lane).size, 0),
   };
+}
+
+function setOf(sets: Map<Lane, Set<Waiting>>, lane: Lane): Set<Waiting> {
+  const known = sets.get(lane) ?? new Set<Waiting>();
+  sets.set(lane, known);
+  return known;
 }
 
 /** Two engines have no worker in common. */

@@ -1,3 +1,4 @@
+import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effective.ts";
@@ -7,6 +8,8 @@ export interface PoliciesDeps {
   store: Pick<PolicyStore, "all" | "version">;
   /** Where mail goes whose policy names no route. */
   nextHop: string | undefined;
+  /** Called before a policy that names them is in force. */
+  onOwnChecks: (names: readonly OwnCheck[]) => Promise<void>;
   log: Logger;
 }
 
@@ -20,17 +23,21 @@ export interface Policies {
 }
 
 /** @throws what the first reading throws: without any policy nothing can be decided */
-export async function openPolicies({ store, nextHop, log }: PoliciesDeps): Promise<Policies> {
+export async function openPolicies(deps: PoliciesDeps): Promise<Policies> {
+  const { store, nextHop, log, onOwnChecks } = deps;
   const options = nextHop === undefined ? {} : { nextHop };
   // The version first: what is stored between the two is read once more.
   let version = await store.version();
   let book = createPolicyBook(await store.all(), options);
+  await onOwnChecks(book.ownChecks);
   const refresh = async () => {
     const newest = await store.version();
     if (newest === version) return;
     try {
       const documents = await store.all();
-      book = createPolicyBook(documents, options);
+      const next = createPolicyBook(documents, options);
+      await onOwnChecks(next.ownChecks);
+      book = next;
       log.info({ documents: documents.length }, "policies changed");
     } catch (error) {
       // The database is away: asked again. What is wrong stays so until somebody changes it.

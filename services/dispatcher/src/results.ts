@@ -1,5 +1,6 @@
+import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
-import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
+import { isEnrichResult, type EnrichResult, type ResultHead } from "@rs-agent/shared/bus/wire.ts";
 import {
   enriched as enrichedBy,
   strikesForgiven,
@@ -28,8 +29,6 @@ export interface ResultDeps extends MailFlowDeps {
   onStrikes: (kind: TaskKind, count: number) => void;
 }
 
-type EnrichResult = Extract<ResultHead, { task: "enrich" }>;
-
 /** With so many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
 const strikesBeforeAlone = 2;
 
@@ -54,7 +53,7 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   noteUnbegun(held, 0);
   const isAlone = result.task.alone === true;
   if (isAlone && isDone(head)) note(held, strikesForgiven);
-  if (head.task === "enrich") return onEnrichResult(deps, held, head, result.bytes);
+  if (isEnrichResult(head)) return onEnrichResult(deps, held, head, result.bytes);
   const verdict = verdictOf(head, result.engine, deps.clock.now());
   if (verdict === undefined) return;
   noteVerdict(deps, held, head.task, verdict);
@@ -205,7 +204,7 @@ function failedCheck(held: HeldMail, kind: CheckKind, detail: string, worker: st
   return uncheckedVerdict({
     reason: "engine-error",
     detail: detail.slice(0, 1000),
-    settingsHash: held.plan?.[kind]?.settingsHash ?? "",
+    settingsHash: taskIn(held.plan, kind)?.settingsHash ?? "",
     sha256: held.mail.body.sha256,
     worker,
     now,

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
-import { taskKinds, taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { DueMail, WaitTask } from "@rs-agent/shared/store/mails.ts";
 import { grantFactor } from "@rs-agent/shared/worker/credit-split.ts";
 
@@ -40,6 +40,7 @@ export interface DemandInput {
   /** One of each dispatcher. */
   dispatchers: readonly DispatcherLoad[];
   due: Pick<Record<WaitTask, DueMail>, TaskKind | "plan">;
+  kinds: readonly TaskKind[];
   isPaused: (kind: TaskKind) => boolean;
   clearMs: number;
   /** What was known before: where nobody works just now, it is how work was. */
@@ -48,7 +49,7 @@ export interface DemandInput {
 
 /** Adds up what all dispatchers have seen. */
 export function demandOf(input: DemandInput): Demand {
-  const entries = taskKinds.map((kind) => [kind, kindDemand(input, kind)]);
+  const entries = input.kinds.map((kind) => [kind, kindDemand(input, kind)]);
   return Object.fromEntries(entries) as Demand;
 }
 
@@ -60,14 +61,14 @@ function kindDemand(input: DemandInput, kind: TaskKind): KindDemand {
   const planned = sum(dispatchers.map(({ load }) => load.plannedPerSecond));
   // Of the mail without a plan, the same part as of the mail that got one will need this.
   const part = planned === 0 ? 0 : Math.min(1, arrivalsPerSecond / planned);
-  const waiting = due[kind].count + inMemory + Math.round(due.plan.count * part);
+  const waiting = (due[kind]?.count ?? 0) + inMemory + Math.round(due.plan.count * part);
   const credits = creditsOf(dispatchers, kind);
   const seen = {
     waiting,
     arrivalsPerSecond,
-    serviceMs: serviceOf(loads) ?? before?.[kind].serviceMs,
+    serviceMs: serviceOf(loads) ?? before?.[kind]?.serviceMs,
     atOnce:
-      credits.length === 0 ? before?.[kind].atOnce : sum(credits) / credits.length / grantFactor,
+      credits.length === 0 ? before?.[kind]?.atOnce : sum(credits) / credits.length / grantFactor,
   };
   const toClear = input.isPaused(kind) ? 0 : waiting;
   return { ...seen, wanted: workersWanted({ ...seen, waiting: toClear }, credits.length, clearMs) };

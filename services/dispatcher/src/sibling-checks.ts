@@ -1,3 +1,4 @@
+import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import { laneFor, type HeldMail } from "./held-mail.ts";
@@ -108,7 +109,7 @@ export class SiblingChecks {
 /** What has to be the same; undefined where nothing is shared. */
 function keyOf(held: HeldMail, kind: CheckKind): string | undefined {
   const { parentId, strikes = 0, body } = held.mail;
-  const asked = held.plan?.[kind];
+  const asked = taskIn(held.plan, kind);
   if (parentId === undefined || asked === undefined || strikes > 0) return undefined;
   return [parentId, laneFor(held, kind), asked.settingsHash, body.sha256].join(" ");
 }

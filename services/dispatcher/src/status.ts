@@ -1,8 +1,9 @@
 import type { WorkerPool, WorkerSnapshot } from "@rs-agent/shared/bus/worker-pool.ts";
-import { taskKinds, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { SeenDemand } from "./demand-watch.ts";
 import type { Desk } from "./desk.ts";
+import type { TaskKinds } from "./task-kinds.ts";
 import type { Load } from "./load-meter.ts";
 
 /** What a dispatcher tells about itself for `rs-agent status`. */
@@ -26,13 +27,21 @@ export interface StatusDeps {
   catches: Pick<TimerCatches, "count">;
   meter: { load(): Load };
   demand: SeenDemand | undefined;
+  kinds: TaskKinds;
 }
 
-export function describe({ pool, desk, catches, meter, demand }: StatusDeps): DispatcherStatus {
+export function describe({
+  pool,
+  desk,
+  catches,
+  meter,
+  demand,
+  kinds,
+}: StatusDeps): DispatcherStatus {
   return {
     heldMails: desk.held.size,
     heldBytes: desk.held.bytes,
-    waiting: Object.fromEntries(taskKinds.map((kind) => [kind, desk.placement.waiting(kind)])),
+    waiting: Object.fromEntries(kinds.all.map((kind) => [kind, desk.placement.waiting(kind)])),
     workers: pool.workers(),
     timerOnlyMails: catches.count,
     load: meter.load(),

@@ -1,8 +1,9 @@
+import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import type { TaskToPlace } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { DispatcherConfig } from "./config.ts";
-import type { HeldMail } from "./held-mail.ts";
+import { type HeldMail } from "./held-mail.ts";
 import { mustBeAlone } from "./results.ts";
 
 type Deadlines = Pick<DispatcherConfig, "TASK_DEADLINE_MS" | "TASK_DEADLINE_PER_MB_MS">;
@@ -23,7 +24,7 @@ export function taskFor(held: HeldMail, kind: TaskKind, deadlines: Deadlines): T
     deadlineMs: deadlineFor(mail.body, deadlines),
     smtp: mail.smtp,
   };
-  const asked = plan?.[kind];
+  const asked = taskIn(plan, kind);
   if (asked === undefined) throw new Error(`the plan of ${mail._id} asks for no ${kind} task`);
   const { settings, settingsHash } = asked;
   return {

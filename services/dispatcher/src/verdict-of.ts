@@ -1,8 +1,6 @@
-import type { ResultHead } from "@rs-agent/shared/bus/wire.ts";
+import type { CheckResult } from "@rs-agent/shared/bus/wire.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { Verdict } from "@rs-agent/shared/checks/verdict.ts";
-
-type CheckResult = Exclude<ResultHead, { task: "enrich" }>;
 
 /** The verdict that a check's result amounts to; undefined for what is no finding (I2). */
 export function verdictOf(
@@ -21,5 +19,5 @@ export function verdictOf(
     queueMs: result.queueMs,
     workMs: result.workMs,
     at,
-  } as Verdict;
+  };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
+import type { CheckTask } from "@rs-agent/shared/bus/wire.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
@@ -16,9 +16,9 @@ ${tenant}`;
 
 /** A spam-worker before this engine, and what it was asked. */
 function spamWorker(bench: Bench, engine: string) {
-  const asked: SpamTask[] = [];
+  const asked: CheckTask<"spam">[] = [];
   const handle: TaskHandler["handle"] = (task) => {
-    asked.push(task as SpamTask);
+    asked.push(task as CheckTask<"spam">);
     return Promise.resolve({ output: { kind: "ham", score: 0, required: 5, rules: [] } });
   };
   const ability = () => ({ able: true, engine: { name: engine, version: "1" } }) as const;

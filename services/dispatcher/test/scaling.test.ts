@@ -1,3 +1,4 @@
+import { builtInTasks } from "@rs-agent/shared/checks/verdict.ts";
 import { describe, expect, it } from "vitest";
 import { LoadMeter } from "../src/load-meter.ts";
 import { demandOf, workersWanted, type DemandInput, type DispatcherLoad } from "../src/scaling.ts";
@@ -40,6 +41,7 @@ function virus(dispatchers: Seen[], input: Partial<DemandInput> = {}) {
   return demandOf({
     dispatchers: dispatchers.map(dispatcher),
     due: noneDue,
+    kinds: builtInTasks,
     isPaused: () => false,
     clearMs,
     before: undefined,
@@ -94,6 +96,7 @@ describe("the demand of several dispatchers", () => {
     const before = demandOf({
       dispatchers: [dispatcher({ completions: 1, serviceMs: 2_000, grants: { a: 8 } })],
       due: noneDue,
+      kinds: builtInTasks,
       isPaused: () => false,
       clearMs,
       before: undefined,

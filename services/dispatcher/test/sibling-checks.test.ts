@@ -1,6 +1,6 @@
 import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { CheckKind, VirusVerdict } from "@rs-agent/shared/checks/verdict.ts";
+import type { CheckKind, VerdictOf } from "@rs-agent/shared/checks/verdict.ts";
 import { describe, expect, it, vi } from "vitest";
 import { hold, type HeldMail } from "../src/held-mail.ts";
 import { SiblingChecks } from "../src/sibling-checks.ts";
@@ -91,7 +91,7 @@ function part(overrides: Partial<MailRecord> = {}): HeldMail {
   return held;
 }
 
-function verdict(finding: VirusVerdict["finding"]): VirusVerdict {
+function verdict(finding: VerdictOf<"virus">["finding"]): VerdictOf<"virus"> {
   const sha256 = sha256Hex("x");
   return { finding, settingsHash, sha256, worker: "w", queueMs: 0, workMs: 1, at: new Date() };
 }

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
-import type { EnrichTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
+import { isEnrichTask, type EnrichTask, type TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import type { Ability, TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
 import { canRead } from "@rs-agent/shared/worker/spool.ts";
 import { createCanary } from "./canary.ts";
@@ -38,7 +38,7 @@ export function createEnrichHandler(deps: EnrichHandlerDeps): TaskHandler {
 }
 
 function enrichTask(task: TaskHead): EnrichTask {
-  if (task.task !== "enrich") throw new Error(`the enricher was given a task ${task.task}`);
+  if (!isEnrichTask(task)) throw new Error(`the enricher was given a task ${task.task}`);
   return task;
 }
 

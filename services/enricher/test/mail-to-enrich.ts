@@ -7,7 +7,7 @@ import {
   type Change,
   type EnrichSettings,
 } from "@rs-agent/shared/mail/task-settings.ts";
-import type { SpamVerdict, Verdicts, VirusVerdict } from "@rs-agent/shared/checks/verdict.ts";
+import type { VerdictOf, Verdicts } from "@rs-agent/shared/checks/verdict.ts";
 import { enrich, type EnrichDeps } from "../src/enrich.ts";
 
 /** A mail of lines: canonical, each character one byte. */
@@ -112,8 +112,8 @@ const circumstances = {
 };
 
 export function virusVerdict(
-  finding: VirusVerdict["finding"],
-  more: Partial<VirusVerdict> = {},
+  finding: VerdictOf<"virus">["finding"],
+  more: Partial<VerdictOf<"virus">> = {},
 ): Verdicts {
   const engine = {
     name: "clamd",
@@ -124,7 +124,7 @@ export function virusVerdict(
   return { virus: { finding, engine, ...circumstances, ...more } };
 }
 
-export function spamVerdict(finding: SpamVerdict["finding"]): Verdicts {
+export function spamVerdict(finding: VerdictOf<"spam">["finding"]): Verdicts {
   return { spam: { finding, engine: { name: "spamd", version: "4.0.1" }, ...circumstances } };
 }
 

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { permanentReasons, transientReasons } from "@rs-agent/shared/checks/finding.ts";
-import type { Plan, UncheckedRules } from "@rs-agent/shared/mail/plan.ts";
+import type { UncheckedRules } from "@rs-agent/shared/checks/consequence.ts";
+import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { expect, it, vi } from "vitest";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";

@@ -1,4 +1,4 @@
-import type { SpamTask, TaskHead } from "@rs-agent/shared/bus/wire.ts";
+import { isTaskOf, type CheckTask, type TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import type { SpamEngineName } from "@rs-agent/shared/checks/spam.ts";
 import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
 import type { TaskHandler, TaskMail, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
@@ -45,7 +45,7 @@ export function createSpamHandler({ pool, engine, timeoutMs }: SpamHandlerDeps):
 
 async function check(
   pool: EnginePool,
-  task: SpamTask,
+  task: CheckTask<"spam">,
   mail: TaskMail,
   limits: { signal: AbortSignal; timeoutMs: number; accountMs: number },
 ): Promise<TaskOutput> {
@@ -67,8 +67,8 @@ async function check(
   };
 }
 
-function spamTask(task: TaskHead): SpamTask {
-  if (task.task !== "spam") throw new TypeError(`a ${task.task} task came to a spam-worker`);
+function spamTask(task: TaskHead): CheckTask<"spam"> {
+  if (!isTaskOf(task, "spam")) throw new TypeError(`a ${task.task} task came to a spam-worker`);
   return task;
 }
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
+import type { CheckTask } from "@rs-agent/shared/bus/wire.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
@@ -36,7 +36,7 @@ function rawMail(text: string): Buffer {
   return Buffer.from(lines.join("\r\n"));
 }
 
-function taskFor(raw: Buffer, settings: SpamSettings): SpamTask {
+function taskFor(raw: Buffer, settings: SpamSettings): CheckTask<"spam"> {
   return {
     v: 1,
     from: "dispatcher",

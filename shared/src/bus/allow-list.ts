@@ -1,23 +1,35 @@
 import { z } from "zod";
-import type { TaskKind } from "../checks/verdict.ts";
+import { ownCheckSchema } from "../checks/own-check.ts";
+import { builtInNames, checkOf, type TaskKind } from "../checks/verdict.ts";
 import { readYaml } from "../yaml-source.ts";
 import { isCurveKey, keyError } from "./curve-key.ts";
 
-/** What a key of the bus may act as. */
-export const busKinds = ["dispatcher", "av-worker", "spam-worker", "enricher"] as const;
-export type BusKind = (typeof busKinds)[number];
+/** What a key of the bus may act as, beside the workers of checks that a policy brings. */
+export const busKinds = [
+  "dispatcher",
+  ...builtInNames.map((name) => checkOf(name).service),
+  "enricher",
+];
+export type BusKind = string;
 
-/** The part that answers tasks of a kind. */
-export const workerKindOf = {
-  virus: "av-worker",
-  spam: "spam-worker",
-  enrich: "enricher",
-} as const satisfies Record<TaskKind, BusKind>;
+/** The part that answers tasks of a kind: a service of ours, or a check's own workers by its name. */
+export function workerKindOf(task: TaskKind): BusKind {
+  return task === "enrich" ? "enricher" : checkOf(task).service;
+}
+
+const busKindSchema = z.union([z.enum(busKinds), ownCheckSchema], {
+  error: `must be ${busKinds.join(", ")} or the name of a check of your own`,
+});
+
+/** A kind that a key may be listed for. */
+export function isBusKind(kind: string): boolean {
+  return busKindSchema.safeParse(kind).success;
+}
 
 const listedKeySchema = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/i, "must be a short name without blanks"),
   publicKey: z.string().refine(isCurveKey, "must be 40 Z85 digits"),
-  kinds: z.array(z.enum(busKinds)).min(1, "must name at least one kind"),
+  kinds: z.array(busKindSchema).min(1, "must name at least one kind"),
   added: z.string().optional(),
   /** Since when it is refused. */
   revoked: z.string().optional(),
@@ -35,6 +47,9 @@ const allowListSchema = z.strictObject({
     }
   }),
 });
+
+/** Stands for each kind that is no dispatcher. */
+export const anyWorker = "a worker";
 
 /** Who may act as what on the bus. */
 export class AllowList {
@@ -55,13 +70,15 @@ export class AllowList {
     return this.keys.filter((key) => mayPlay(key, kind)).map(({ publicKey }) => publicKey);
   }
 
-  /** Why a key may act as none of these kinds; undefined: it may. */
-  refuses(publicKey: string | undefined, kinds: readonly BusKind[]): string | undefined {
+  /** Why a key may not act as this kind, or any worker's; undefined: it may. */
+  refuses(publicKey: string | undefined, wanted: BusKind): string | undefined {
     const key = publicKey === undefined ? undefined : this.#byKey.get(publicKey);
     if (key === undefined) return "its key is not listed";
     if (key.revoked !== undefined) return "its key is revoked";
-    if (kinds.some((kind) => mayPlay(key, kind))) return undefined;
-    return `its key is listed for ${key.kinds.join(", ")}, not for ${kinds.join(", ")}`;
+    const isFit = (kind: BusKind) =>
+      wanted === anyWorker ? kind !== "dispatcher" : kind === wanted;
+    if (key.kinds.some(isFit)) return undefined;
+    return `its key is listed for ${key.kinds.join(", ")}, not for ${wanted}`;
   }
 }
 

@@ -4,7 +4,7 @@ import { Context } from "zeromq";
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import { parseAllowList, type AllowList, type BusKind } from "./allow-list.ts";
+import { anyWorker, parseAllowList, type AllowList, type BusKind } from "./allow-list.ts";
 import { keyError, readSecretFile, type CurveKey } from "./curve-key.ts";
 import { RefusalLog } from "./refusal-log.ts";
 import { openZapHandler, zapDomain, type Knocking } from "./zap.ts";
@@ -44,8 +44,8 @@ export class BusKeys {
   readonly #zap: { close(): void };
   readonly #timer: NodeJS.Timeout;
   readonly #listeners: (() => void)[] = [];
-  /** Kinds that may connect to our mailbox. */
-  readonly #guests: readonly BusKind[];
+  /** Who may connect to our mailbox. */
+  readonly #guests: BusKind;
   #text: string;
   #list: AllowList;
   #reading = false;
@@ -152,7 +152,7 @@ export class BusKeys {
   }
 
   #lookForOwnKey(): void {
-    const why = this.#list.refuses(this.own.publicKey, [this.kind]);
+    const why = this.#list.refuses(this.own.publicKey, this.kind);
     if (why === undefined) return;
     const { publicKey } = this.own;
     const { keyFile, allowFile, log } = this.#options;
@@ -164,8 +164,8 @@ export class BusKeys {
   }
 }
 
-function guestsOf(kind: BusKind): readonly BusKind[] {
-  return kind === "dispatcher" ? ["av-worker", "spam-worker", "enricher"] : ["dispatcher"];
+function guestsOf(kind: BusKind): BusKind {
+  return kind === "dispatcher" ? anyWorker : "dispatcher";
 }
 
 function readList(path: string): string {

@@ -119,7 +119,7 @@ export class PoolSessions {
 
   /** Whether the key of the mailbox may act as this kind; without keys there is nothing to ask. */
   #isListed({ publicKey, from, task, mailbox }: ReadyHead): boolean {
-    const why = this.#deps.protection.keys?.list.refuses(publicKey, [workerKindOf[task]]);
+    const why = this.#deps.protection.keys?.list.refuses(publicKey, workerKindOf(task));
     if (why === undefined) return true;
     const fields = { worker: from, task, mailbox, publicKey };
     this.#refusals.tell(`${String(publicKey)} ${task} ${why}`, fields, `worker refused: ${why}`);
@@ -130,7 +130,7 @@ export class PoolSessions {
   #endUnlisted(): void {
     for (const session of this.all()) {
       const { publicKey, workerId: worker, kind: task } = session;
-      const why = this.#deps.protection.keys?.list.refuses(publicKey, [workerKindOf[task]]);
+      const why = this.#deps.protection.keys?.list.refuses(publicKey, workerKindOf(task));
       if (why === undefined) continue;
       this.#deps.log.warn({ worker, task, publicKey }, `session ends: ${why}`);
       session.end("revoked");

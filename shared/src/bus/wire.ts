@@ -1,12 +1,16 @@
 import { z } from "zod";
 import { enrichSettingsSchema } from "../mail/task-settings.ts";
-import { spamSettingsSchema } from "../checks/spam.ts";
-import { virusSettingsSchema } from "../checks/virus.ts";
-import { smtpEnvelopeSchema } from "../mail/smtp-envelope.ts";
 import { engineSchema } from "../checks/finding.ts";
-import { spamFindingSchema } from "../checks/spam.ts";
-import { taskKindSchema, verdictsSchema } from "../checks/verdict.ts";
-import { virusFindingSchema } from "../checks/virus.ts";
+import { ownCheckSchema, ownFindingSchema, ownSettingsSchema } from "../checks/own-check.ts";
+import {
+  ofEach,
+  taskKindSchema,
+  verdictsSchema,
+  type CheckKind,
+  type FindingOf,
+  type SettingsOf,
+} from "../checks/verdict.ts";
+import { smtpEnvelopeSchema } from "../mail/smtp-envelope.ts";
 
 /**
  * The words on the wire. Every message is a msgpack head that fits one of these schemas, and, where
@@ -118,23 +122,44 @@ const taskCommon = {
   traceparent: z.string().max(128).optional(),
 };
 
+const enrichTaskSchema = z.looseObject({
+  ...taskCommon,
+  task: z.literal("enrich"),
+  settings: enrichSettingsSchema,
+  verdicts: verdictsSchema,
+  /** What policy made of the verdicts; `tag` asks for the subject tag. Absent: score against threshold. */
+  disposition: z.enum(["deliver", "tag"]).optional(),
+});
+export type EnrichTask = z.output<typeof enrichTaskSchema>;
+
+type TaskCommon = z.output<z.ZodObject<typeof taskCommon, z.core.$loose>>;
+/** A task that asks for a verdict: its settings are those of its check. */
+export type CheckTask<N extends CheckKind = CheckKind> = N extends CheckKind
+  ? TaskCommon & { task: N; settings: SettingsOf<N> }
+  : never;
+
 /** Dispatcher → worker. Second frame: the raw mail, unless `spool` is there. */
-export const taskHeadSchema = z.discriminatedUnion("task", [
-  z.looseObject({ ...taskCommon, task: z.literal("virus"), settings: virusSettingsSchema }),
-  z.looseObject({ ...taskCommon, task: z.literal("spam"), settings: spamSettingsSchema }),
-  z.looseObject({
-    ...taskCommon,
-    task: z.literal("enrich"),
-    settings: enrichSettingsSchema,
-    verdicts: verdictsSchema,
-    /** What policy made of the verdicts; `tag` asks for the subject tag. Absent: score against threshold. */
-    disposition: z.enum(["deliver", "tag"]).optional(),
-  }),
-]);
-export type TaskHead = z.infer<typeof taskHeadSchema>;
-export type VirusTask = Extract<TaskHead, { task: "virus" }>;
-export type SpamTask = Extract<TaskHead, { task: "spam" }>;
-export type EnrichTask = Extract<TaskHead, { task: "enrich" }>;
+export const taskHeadSchema = z.union([
+  z.discriminatedUnion("task", [
+    enrichTaskSchema,
+    ...Object.values(
+      ofEach(({ name, settings }) =>
+        z.looseObject({ ...taskCommon, task: z.literal(name), settings }),
+      ),
+    ),
+  ]),
+  z.looseObject({ ...taskCommon, task: ownCheckSchema, settings: ownSettingsSchema }),
+]) as unknown as z.ZodType<CheckTask | EnrichTask>;
+export type TaskHead = CheckTask | EnrichTask;
+
+export function isEnrichTask(head: TaskHead): head is EnrichTask {
+  return head.task === "enrich";
+}
+
+/** The task asks for this check. */
+export function isTaskOf<N extends CheckKind>(head: TaskHead, name: N): head is CheckTask<N> {
+  return head.task === name;
+}
 
 /**
  * Worker → dispatcher: every task of this session up to this number is being worked on, or is
@@ -200,25 +225,42 @@ const resultCommon = {
   strikes: z.number().int().min(1).max(8).optional(),
 };
 
+type Failure = z.output<typeof failureSchema>;
+type ResultCommon = z.output<z.ZodObject<typeof resultCommon, z.core.$loose>>;
+export type CheckResult<N extends CheckKind = CheckKind> = N extends CheckKind
+  ? ResultCommon & { task: N; output: FindingOf<N> | Failure }
+  : never;
+export type EnrichResult = ResultCommon & { task: "enrich"; output: EnrichOutput | Failure };
+export type ResultHead = CheckResult | EnrichResult;
+
 /** Worker → dispatcher, once a task. Echoes what was asked (I4). */
-export const resultHeadSchema = z.discriminatedUnion("task", [
+export const resultHeadSchema = z.union([
+  z.discriminatedUnion("task", [
+    z.looseObject({
+      ...resultCommon,
+      task: z.literal("enrich"),
+      output: z.union([enrichOutputSchema, failureSchema]),
+    }),
+    ...Object.values(
+      ofEach(({ name, finding }) =>
+        z.looseObject({
+          ...resultCommon,
+          task: z.literal(name),
+          output: z.union([finding, failureSchema]),
+        }),
+      ),
+    ),
+  ]),
   z.looseObject({
     ...resultCommon,
-    task: z.literal("virus"),
-    output: z.union([virusFindingSchema, failureSchema]),
+    task: ownCheckSchema,
+    output: z.union([ownFindingSchema, failureSchema]),
   }),
-  z.looseObject({
-    ...resultCommon,
-    task: z.literal("spam"),
-    output: z.union([spamFindingSchema, failureSchema]),
-  }),
-  z.looseObject({
-    ...resultCommon,
-    task: z.literal("enrich"),
-    output: z.union([enrichOutputSchema, failureSchema]),
-  }),
-]);
-export type ResultHead = z.infer<typeof resultHeadSchema>;
+]) as unknown as z.ZodType<ResultHead>;
+
+export function isEnrichResult(head: ResultHead): head is EnrichResult {
+  return head.task === "enrich";
+}
 
 /** Both ways: the sender takes nothing new; from a worker `done` once its last result is out. */
 export const byeHeadSchema = z.looseObject({

@@ -1,20 +1,42 @@
 import { z } from "zod";
-import { engineSchema } from "./finding.ts";
-import { spamFindingSchema, type SpamFinding } from "./spam.ts";
-import { virusFindingSchema, type VirusFinding } from "./virus.ts";
+import type { Check } from "./check.ts";
+import { engineSchema, type UncheckedFinding } from "./finding.ts";
+import {
+  ownCheckIn,
+  ownCheckOf,
+  ownCheckSchema,
+  type OwnCheck,
+  type OwnCheckEntry,
+} from "./own-check.ts";
+import { spam } from "./spam.ts";
+import { virus } from "./virus.ts";
+
+/** The checks that are there without a policy's bringing them, in the order in which they are asked. */
+export const builtInChecks = { virus, spam } as const;
+type BuiltInChecks = typeof builtInChecks;
+export type BuiltInCheck = keyof BuiltInChecks;
+export const builtInNames = Object.keys(builtInChecks) as BuiltInCheck[];
+
+/** What can be asked about a mail and answered by a verdict. */
+export type CheckKind = BuiltInCheck | OwnCheck;
+export const checkKindSchema = z.union([z.enum(builtInNames), ownCheckSchema]);
 
 /** The kinds of task, which are also the kinds of worker. */
-export const taskKinds = ["virus", "spam", "enrich"] as const;
-export const taskKindSchema = z.enum(taskKinds);
-export type TaskKind = z.infer<typeof taskKindSchema>;
+export type TaskKind = CheckKind | "enrich";
+export const builtInTasks = [...builtInNames, "enrich"] as const;
+export const taskKindSchema = z.union([z.enum(builtInTasks), ownCheckSchema]);
 
-/** The two checks: tasks that end in a verdict on the raw mail. */
-export const checkKinds = ["virus", "spam"] as const;
-export const checkKindSchema = z.enum(checkKinds);
-export type CheckKind = z.infer<typeof checkKindSchema>;
+export type EntryOf<N extends CheckKind> = N extends BuiltInCheck
+  ? BuiltInChecks[N]
+  : OwnCheckEntry;
+export type FindingOf<N extends CheckKind> = z.output<EntryOf<N>["finding"]>;
+export type SettingsOf<N extends CheckKind> = z.output<EntryOf<N>["settings"]>;
+export type Finding = FindingOf<CheckKind>;
+/** A finding that is an engine's word on the mail. */
+export type Answered = Exclude<Finding, UncheckedFinding>;
 
 /** What every verdict tells beside its finding. */
-const circumstances = {
+const circumstances = z.looseObject({
   engine: engineSchema.optional(),
   settingsHash: z.string().max(64),
   /** SHA-256 (hex) of the raw mail that the engine was given. */
@@ -28,19 +50,60 @@ const circumstances = {
   blind: z.array(z.string().max(32)).max(8).optional(),
   /** The part of the same split mail for which the engine was asked, where that was another one. */
   askedFor: z.string().max(64).optional(),
-};
+});
 
 /** Finding and circumstances: `{ finding: { kind: "clean" }, engine, … }`. */
-export const virusVerdictSchema = z.looseObject({ finding: virusFindingSchema, ...circumstances });
-export type VirusVerdict = z.infer<typeof virusVerdictSchema>;
+export type VerdictOf<N extends CheckKind> = z.output<typeof circumstances> & {
+  finding: FindingOf<N>;
+};
+export type Verdict = VerdictOf<CheckKind>;
+export type Verdicts = { [N in CheckKind]?: VerdictOf<N> | undefined };
 
-export const spamVerdictSchema = z.looseObject({ finding: spamFindingSchema, ...circumstances });
-export type SpamVerdict = z.infer<typeof spamVerdictSchema>;
-export type Verdict = VirusVerdict | SpamVerdict;
+function verdictSchemaOf({ finding }: AnyCheck) {
+  return z.looseObject({ finding, ...circumstances.shape });
+}
 
-export const verdictsSchema = z.looseObject({
-  virus: virusVerdictSchema.optional(),
-  spam: spamVerdictSchema.optional(),
-});
-export type Verdicts = z.infer<typeof verdictsSchema>;
-export type Finding = VirusFinding | SpamFinding;
+/** Whatever is not built in must at least be a verdict of a check that a policy has brought. */
+export const verdictsSchema = z
+  .object(ofEach((check) => verdictSchemaOf(check).optional()))
+  .catchall(verdictSchemaOf(ownCheckOf("own" as OwnCheck))) as unknown as z.ZodType<
+  Verdicts,
+  Verdicts
+>;
+
+/** A check as those see it who do not care which one it is. */
+export type AnyCheck = Check<Answered, object, object, object>;
+
+/** One thing for each check that is built in. */
+export function ofEach<T>(make: (check: AnyCheck) => T): Record<BuiltInCheck, T> {
+  const entries = builtInNames.map((name) => [name, make(checkOf(name))]);
+  return Object.fromEntries(entries) as Record<BuiltInCheck, T>;
+}
+
+export function checkOf(name: CheckKind): AnyCheck {
+  return isBuiltIn(name) ? builtInChecks[name] : ownCheckOf(name);
+}
+
+export function isBuiltIn(name: string): name is BuiltInCheck {
+  return Object.hasOwn(builtInChecks, name);
+}
+
+/** The checks of which there is a verdict, in their order. */
+export function answeredIn(verdicts: Verdicts): CheckKind[] {
+  const own = Object.keys(verdicts).flatMap((name) => ownCheckIn(name) ?? []);
+  return [...builtInNames, ...own.sort()].filter((name) => verdicts[name] !== undefined);
+}
+
+/** What was found, where an engine has spoken. */
+export function answerIn(finding: Finding | undefined): Answered | undefined {
+  return finding === undefined || finding.kind === "unchecked" ? undefined : finding;
+}
+
+/**
+ * How a finding is named in an override: `infected: Eicar-Signature`, `spam`, `found: card-number`,
+ * `unchecked: encrypted`.
+ */
+export function findingText(name: CheckKind, finding: Finding): string {
+  if (finding.kind === "unchecked") return `unchecked: ${finding.reason}`;
+  return checkOf(name).nameOf(finding);
+}

@@ -1,5 +1,6 @@
 import type { MailRecord, Recipient } from "../mail/record.ts";
-import type { Disposition, Plan } from "../mail/plan.ts";
+import type { Disposition } from "../checks/consequence.ts";
+import type { Plan } from "../mail/plan.ts";
 import type { MailChange, SetFields } from "./change.ts";
 import { bounded, entry, lastOf, type DeathCause, type HoldCause, type Moment } from "./events.ts";
 import { isUnreported, recipientsWith, type FinalOutcome } from "./outcomes.ts";

@@ -1,3 +1,4 @@
+import { askedIn } from "../checks/asked.ts";
 import { laneOf } from "../mail/lane.ts";
 import type { Lease, MailRecord, Override, Recipient, UnknownMark } from "../mail/record.ts";
 import { nextStep } from "../policy/disposition.ts";
@@ -85,7 +86,7 @@ function backToWork(mail: MailRecord, now: Date): SetFields {
   const step = nextStep({ ...mail, plan, uncheckedSince: undefined, ...rawOf(mail), now });
   const check =
     step.kind === "check" ? step.tasks[0] : step.kind === "wait" ? step.check : undefined;
-  const next = check === undefined ? "enrich" : laneOf(check, plan[check]?.settings);
+  const next = check === undefined ? "enrich" : laneOf(check, askedIn(plan, check)?.settings);
   return { state: "processing", next, dueAt: now };
 }
 

@@ -1,3 +1,4 @@
+import { hasFinding } from "../checks/asked.ts";
 import {
   addressForHeader,
   dateTime,
@@ -52,13 +53,6 @@ export function mayBounce(mail: Pick<MailRecord, "origin" | "smtp">): boolean {
 export function whyUnreported(mail: MailRecord): string | undefined {
   if (!mayBounce(mail)) return "double-bounce";
   return hasFinding(mail) ? "no report is sent on mail with a finding" : undefined;
-}
-
-function hasFinding({ verdicts, plan }: MailRecord): boolean {
-  if (verdicts.virus?.finding.kind === "infected") return true;
-  const spam = verdicts.spam?.finding;
-  if (spam === undefined || spam.kind === "unchecked" || plan?.spam === undefined) return false;
-  return spam.score >= plan.spam.threshold;
 }
 
 /** Bytes of the failed mail's header that a report returns at the most. */

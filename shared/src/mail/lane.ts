@@ -1,6 +1,7 @@
 import { spamEngines, type SpamEngineName } from "../checks/spam.ts";
 import type { TaskSettings } from "./task-settings.ts";
-import { taskKinds, type TaskKind } from "../checks/verdict.ts";
+import { ownCheckIn } from "../checks/own-check.ts";
+import { builtInTasks, type TaskKind } from "../checks/verdict.ts";
 import type { Engine } from "../checks/finding.ts";
 
 /**
@@ -12,8 +13,6 @@ export type Lane = TaskKind | `spam:${SpamEngineName}`;
 
 const engineLanes = spamEngines.map((engine) => `spam:${engine}` as const);
 
-export const lanes: readonly Lane[] = [...taskKinds, ...engineLanes];
-
 export function laneOf(kind: TaskKind, settings: TaskSettings | undefined): Lane {
   if (kind !== "spam") return kind;
   const engine = spamEngines.find((each) => each === settings?.["engine"]);
@@ -22,7 +21,7 @@ export function laneOf(kind: TaskKind, settings: TaskSettings | undefined): Lane
 
 /** The lane of a record's `next`; undefined: that is no task. */
 export function laneIn(next: string | undefined): Lane | undefined {
-  return lanes.find((lane) => lane === next);
+  return [...builtInTasks, ...engineLanes].find((lane) => lane === next) ?? ownCheckIn(next);
 }
 
 export function lanesOf(kind: TaskKind): readonly Lane[] {
@@ -30,7 +29,11 @@ export function lanesOf(kind: TaskKind): readonly Lane[] {
 }
 
 export function kindOf(lane: Lane): TaskKind {
-  return taskKinds.find((kind) => kind === lane) ?? "spam";
+  return isEngineLane(lane) ? "spam" : lane;
+}
+
+function isEngineLane(lane: Lane): lane is `spam:${SpamEngineName}` {
+  return engineOf(lane) !== undefined;
 }
 
 /** Undefined: any engine will do. */

@@ -6,7 +6,8 @@ import { mailStateSchema } from "../life/states.ts";
 import { smtpEnvelopeSchema } from "./smtp-envelope.ts";
 import { taskKindSchema, checkKindSchema, verdictsSchema } from "../checks/verdict.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
-import { dispositionSchema, planSchema } from "./plan.ts";
+import { dispositionSchema } from "../checks/consequence.ts";
+import { planSchema } from "./plan.ts";
 import { routeSchema } from "./route.ts";
 
 /** The version of the record's form; a reader refuses a newer one. */

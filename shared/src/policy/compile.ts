@@ -1,12 +1,13 @@
 import { settingsHashOf, type Change, type ChangeKind } from "../mail/task-settings.ts";
 import { sha256Hex } from "../ids.ts";
-import { uncheckedReasonSchema, type UncheckedReason } from "../checks/finding.ts";
+import { ownChecksIn, type AskedChecks } from "../checks/asked.ts";
+import { uncheckedOf } from "../checks/consequence.ts";
+import { builtInNames, checkOf, isBuiltIn, type CheckKind } from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
-import { durationMs } from "./duration.ts";
+import { durationMs } from "../duration.ts";
 import { parseNextHop } from "./next-hop.ts";
-import type { Direction, Plan, UncheckedRule, UncheckedRules } from "../mail/plan.ts";
+import type { Direction, Plan } from "../mail/plan.ts";
 import type { Route } from "../mail/route.ts";
-import { sizeBytes } from "./rules.ts";
 import type { SigningKey } from "./signing-key.ts";
 import { changesInOrder } from "./steps.ts";
 
@@ -38,8 +39,7 @@ export function compilePlan(parts: PlanParts): Plan {
     ...(tenantId !== undefined && { tenantId }),
     direction,
     order: rules.order,
-    ...(isChecked && rules.virus.enabled && { virus: virusPart(rules.virus) }),
-    ...(isChecked && rules.spam.enabled && { spam: spamPart(rules.spam) }),
+    ...(isChecked && checksOf(rules)),
     ...((changes.length > 0 || noKey) && {
       enrich: enrichPart(changes, rules.spam.threshold, noKey),
     }),
@@ -56,41 +56,26 @@ export function compilePlan(parts: PlanParts): Plan {
   };
 }
 
-function virusPart(rules: CompleteRules["virus"]): NonNullable<Plan["virus"]> {
-  const settings = {};
+/** The checks that are on, each with what is asked and what follows. */
+function checksOf(rules: CompleteRules): AskedChecks {
+  const builtIn = builtInNames.filter((name) => rules[name].enabled);
+  const own = ownChecksIn(rules).filter((name) => rules.checks[name]?.enabled === true);
+  const entries = (names: readonly CheckKind[]) =>
+    Object.fromEntries(names.map((name) => [name, askedOf(name, rules)])) as AskedChecks;
+  return { ...entries(builtIn), ...(own.length > 0 && { checks: entries(own) }) };
+}
+
+function askedOf(name: CheckKind, all: CompleteRules) {
+  const check = checkOf(name);
+  const rules = isBuiltIn(name) ? all[name] : all.checks[name];
+  if (rules === undefined) throw new Error(`the check ${name} has no rules`);
+  const settings = check.settingsOf(rules);
   return {
     settings,
     settingsHash: settingsHashOf(settings),
     unchecked: uncheckedOf(rules.unchecked),
-    onInfected: rules.onInfected,
+    ...check.consequencesOf(rules),
   };
-}
-
-function spamPart(rules: CompleteRules["spam"]): NonNullable<Plan["spam"]> {
-  const settings = {
-    ...(rules.engine !== undefined && { engine: rules.engine }),
-    ...(rules.user !== undefined && { user: rules.user }),
-    maxBytes: sizeBytes(rules.maxBytes),
-    oversize: rules.oversize,
-  };
-  return {
-    settings,
-    settingsHash: settingsHashOf(settings),
-    unchecked: uncheckedOf(rules.unchecked),
-    threshold: rules.threshold,
-    onSpam: rules.onSpam,
-    highThreshold: rules.highThreshold,
-    onHighSpam: rules.onHighSpam,
-  };
-}
-
-function uncheckedOf(rules: CompleteRules["virus"]["unchecked"]): UncheckedRules {
-  const compile = (reason: UncheckedReason): UncheckedRule => {
-    const { action, for: span = "4h", then = "quarantine" } = rules[reason];
-    return action === "wait" ? { action, waitMs: durationMs(span), then } : { action };
-  };
-  const entries = uncheckedReasonSchema.options.map((reason) => [reason, compile(reason)] as const);
-  return Object.fromEntries(entries) as UncheckedRules;
 }
 
 function enrichPart(

@@ -1,35 +1,15 @@
-import type { SpamEngineName } from "../checks/spam.ts";
-import type { UncheckedReason } from "../checks/finding.ts";
-import type { Disposition } from "../mail/plan.ts";
+import { ownCheckOf, type OwnCheck } from "../checks/own-check.ts";
+import type { BuiltInCheck, EntryOf } from "../checks/verdict.ts";
 import type { FinalOutcome } from "../life/outcomes.ts";
 import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
-interface UncheckedRules {
-  action: "wait" | "pass" | "quarantine";
-  for?: string;
-  then?: "pass" | "quarantine";
-}
+type BuiltInRules = { [N in BuiltInCheck]: EntryOf<N>["builtIn"] };
 
 /** Rules after everything was merged over the built-in ones: nothing that a plan needs is absent. */
-export interface CompleteRules {
-  virus: {
-    enabled: boolean;
-    onInfected: Disposition;
-    unchecked: Record<UncheckedReason, UncheckedRules>;
-  };
-  spam: {
-    enabled: boolean;
-    threshold: number;
-    onSpam: Disposition;
-    highThreshold: number;
-    onHighSpam: Disposition;
-    engine?: SpamEngineName;
-    user?: string;
-    maxBytes: number | string;
-    oversize: "unchecked" | "head";
-    unchecked: Record<UncheckedReason, UncheckedRules>;
-  };
+export interface CompleteRules extends BuiltInRules {
+  /** Checks that the policies bring. */
+  checks: { [N in OwnCheck]?: EntryOf<OwnCheck>["builtIn"] };
   order: "sequential" | "parallel";
   changes: {
     strip: { enabled: boolean };
@@ -70,7 +50,12 @@ export function mergedRules(
     return own === undefined ? [both] : [both, own];
   });
   // The schema of the layers allows only what CompleteRules has, and the first one is complete.
-  return layers.reduce<unknown>(merge, builtIn) as CompleteRules;
+  const merged = layers.reduce<unknown>(merge, builtIn) as CompleteRules;
+  const own = Object.entries(merged.checks).map(([name, rules]) => [
+    name,
+    merge(ownCheckOf(name as OwnCheck).builtIn, rules),
+  ]);
+  return { ...merged, checks: Object.fromEntries(own) as CompleteRules["checks"] };
 }
 
 function merge(under: unknown, over: unknown): unknown {

@@ -1,3 +1,4 @@
+import { builtInNames, checkOf } from "../checks/verdict.ts";
 import { builtInNextHop, builtInRules } from "./built-in.ts";
 import { mergedRules, type CompleteRules } from "./complete-rules.ts";
 import { nameOf, tenantIdSchema, type PolicyDocument, type TenantDocument } from "./document.ts";
@@ -203,13 +204,14 @@ function credentialProblem(route: CompleteRules["route"]): string | undefined {
 }
 
 function ruleProblems(rules: CompleteRules): RuleProblem[] {
-  const { spam, changes } = rules;
+  const { changes } = rules;
   const steps = stepsProblem(rules);
   return [
     ...(steps === undefined ? [] : [{ path: ["steps"], message: steps }]),
-    ...(spam.highThreshold < spam.threshold
-      ? [{ path: ["spam", "highThreshold"], message: "is lower than threshold" }]
-      : []),
+    ...builtInNames.flatMap((name) => {
+      const problem = checkOf(name).problemOf?.(rules[name]);
+      return problem === undefined ? [] : [{ ...problem, path: [name, problem.path] }];
+    }),
     ...(changes.disclaimer.enabled && changes.disclaimer.text === ""
       ? [{ path: ["changes", "disclaimer"], message: "is on but has no text" }]
       : []),

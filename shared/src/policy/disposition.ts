@@ -1,11 +1,21 @@
 import { settingsHashOf } from "../mail/task-settings.ts";
 import type { Enriched, Override } from "../mail/record.ts";
-import type { CheckKind, Finding, Verdicts } from "../checks/verdict.ts";
-import type { SpamFinding } from "../checks/spam.ts";
+import { askedIn, checksIn } from "../checks/asked.ts";
+import type { Disposition, UncheckedRules } from "../checks/consequence.ts";
 import type { UncheckedFinding, UncheckedReason } from "../checks/finding.ts";
-import type { VirusFinding } from "../checks/virus.ts";
-import type { Disposition, Plan, UncheckedRules } from "../mail/plan.ts";
-import { formatDuration } from "./duration.ts";
+import {
+  answeredIn,
+  answerIn,
+  builtInNames,
+  checkOf,
+  findingText,
+  isBuiltIn,
+  type Answered,
+  type CheckKind,
+  type Verdicts,
+} from "../checks/verdict.ts";
+import type { Plan } from "../mail/plan.ts";
+import { formatDuration } from "../duration.ts";
 
 /** The two dispositions with which a mail may leave. */
 export type Deliverable = "deliver" | "tag";
@@ -38,7 +48,7 @@ type Ruling =
   | { kind: "wait"; reason: UncheckedReason; until: Date }
   | { kind: "ruled"; disposition: Disposition; reason: string };
 
-/** From mildest to worst; where both checks rule, the worse one holds. */
+/** From mildest to worst; where several checks rule, the worst one holds. */
 const severity: readonly Disposition[] = [
   "deliver",
   "tag",
@@ -61,27 +71,19 @@ const severity: readonly Disposition[] = [
  * A dispatcher that cannot place a check states that by {@link uncheckedVerdict}.
  */
 export function nextStep(input: StepInput): Step {
-  const virus = ruleOnVirus(input);
-  if (virus?.kind === "ruled" && !isDeliverable(virus.disposition)) {
-    return dispose(input.plan, worse(virus, finishedSpamRuling(input)));
+  const rulings = rulingsOn(input);
+  const ruled = rulings.flatMap(({ ruling }) => (ruling.kind === "ruled" ? [ruling] : []));
+  const worst = ruled.reduce(worse, deliver);
+  const open = rulings.findIndex(({ ruling }) => ruling.kind !== "ruled");
+  if (open === -1) {
+    const { disposition } = worst;
+    return isDeliverable(disposition)
+      ? enrichOrReady(input, disposition)
+      : dispose(input.plan, worst);
   }
-  const spam = ruleOnSpam(input);
-  const open = openChecks(input.plan, virus, spam);
-  if (open !== undefined) return open;
-  const ruled = [virus, spam].filter((ruling) => ruling?.kind === "ruled");
-  const worst = ruled.reduce(worse, { kind: "ruled", disposition: "deliver", reason: "" });
-  if (!isDeliverable(worst.disposition)) return dispose(input.plan, worst);
-  return enrichOrReady(input, worst.disposition);
-}
-
-/**
- * How a finding is named in an override: `infected: Eicar-Signature`, `spam`,
- * `unchecked: encrypted`. A score is not part of the name: who releases spam means any score.
- */
-export function findingText(finding: Finding): string {
-  if (finding.kind === "infected") return `infected: ${[...finding.names].sort().join(", ")}`;
-  if (finding.kind === "unchecked") return `unchecked: ${finding.reason}`;
-  return finding.kind;
+  // What the first ones have decided need not wait for the others.
+  const isSettled = ruled.slice(0, open).some(({ disposition }) => !isDeliverable(disposition));
+  return isSettled ? dispose(input.plan, worst) : openStep(input.plan, rulings.slice(open));
 }
 
 /**
@@ -89,14 +91,19 @@ export function findingText(finding: Finding): string {
  * is out of date. The same before and after a round trip through the database.
  */
 export function verdictsHashOf(verdicts: Verdicts, disposition: Deliverable): string {
-  const told = (["virus", "spam"] as const).map((check) => {
+  const told = (check: CheckKind) => {
     const verdict = verdicts[check];
     if (verdict === undefined) return null;
     const { name, version, signatureVersion, signatureAt } = verdict.engine ?? {};
     const signatures = [signatureVersion ?? null, signatureAt?.toISOString() ?? null];
     return [verdict.finding, name ?? null, version ?? null, signatures, verdict.blind ?? []];
-  });
-  return settingsHashOf([disposition, told]);
+  };
+  const own = answeredIn(verdicts).filter((check) => !isBuiltIn(check));
+  return settingsHashOf([
+    disposition,
+    builtInNames.map(told),
+    ...own.map((check) => [check, told(check)]),
+  ]);
 }
 
 /** What {@link uncheckedVerdict} states. */
@@ -112,7 +119,7 @@ export interface UncheckedStatement {
   now: Date;
 }
 
-/** A verdict of our own on a check that could not be done; fits both checks. */
+/** A verdict of our own on a check that could not be done; fits every check. */
 export function uncheckedVerdict(statement: UncheckedStatement) {
   const { reason, detail, settingsHash, sha256, worker, now } = statement;
   const finding: UncheckedFinding = {
@@ -123,56 +130,39 @@ export function uncheckedVerdict(statement: UncheckedStatement) {
   return { finding, settingsHash, sha256, worker, queueMs: 0, workMs: 0, at: now };
 }
 
-function ruleOnVirus(input: StepInput): Ruling | undefined {
+interface CheckRuling {
+  check: CheckKind;
+  ruling: Ruling;
+}
+
+/** Of each check that has a say, in the order in which they are asked. */
+function rulingsOn(input: StepInput): CheckRuling[] {
   const { plan, verdicts } = input;
-  const recorded = verdicts.virus;
-  if (plan.virus === undefined) {
-    if (recorded?.finding.kind !== "infected") return undefined;
-    return ruleOnInfected(input, recorded.finding, "quarantine");
-  }
-  const verdict = counts(recorded, plan.virus.settingsHash, input) ? recorded : undefined;
+  const isAsked = new Set(checksIn(plan));
+  const outliving = answeredIn(verdicts).filter(
+    (check) => !isAsked.has(check) && checkOf(check).outlivesPolicy === true,
+  );
+  return [...outliving, ...isAsked].map((check) => ({ check, ruling: rulingOf(input, check) }));
+}
+
+function rulingOf(input: StepInput, check: CheckKind): Ruling {
+  const asked = askedIn(input.plan, check);
+  const recorded = input.verdicts[check];
+  if (asked === undefined) return ruleOnAnswer(input, check, answerIn(recorded?.finding));
+  const verdict = counts(recorded, asked.settingsHash, input) ? recorded : undefined;
   if (verdict === undefined) return { kind: "missing" };
-  if (verdict.finding.kind === "clean") return deliver;
-  if (verdict.finding.kind === "infected") {
-    return ruleOnInfected(input, verdict.finding, plan.virus.onInfected);
-  }
-  return ruleOnUnchecked(input, "virus", verdict.finding, verdict.at, plan.virus.unchecked);
+  const { finding, at } = verdict;
+  if (finding.kind === "unchecked")
+    return ruleOnUnchecked(input, check, finding, at, asked.unchecked);
+  return ruleOnAnswer(input, check, finding);
 }
 
-function ruleOnInfected(input: StepInput, finding: VirusFinding, onInfected: Disposition): Ruling {
-  if (isOverridden(input, "virus", finding)) return deliver;
-  const disposition = isDeliverable(onInfected) ? "quarantine" : onInfected;
-  return { kind: "ruled", disposition, reason: findingText(finding) };
-}
-
-function ruleOnSpam(input: StepInput): Ruling | undefined {
-  const rules = input.plan.spam;
-  if (rules === undefined) return undefined;
-  const recorded = input.verdicts.spam;
-  const verdict = counts(recorded, rules.settingsHash, input) ? recorded : undefined;
-  if (verdict === undefined) return { kind: "missing" };
-  if (verdict.finding.kind === "unchecked") {
-    return ruleOnUnchecked(input, "spam", verdict.finding, verdict.at, rules.unchecked);
-  }
-  return ruleOnScore(input, verdict.finding, rules);
-}
-
-function ruleOnScore(
-  input: StepInput,
-  finding: Exclude<SpamFinding, UncheckedFinding>,
-  rules: NonNullable<Plan["spam"]>,
-): Ruling {
-  const { score } = finding;
-  if (score < rules.threshold) return deliver;
-  if (isOverridden(input, "spam", { ...finding, kind: "spam" })) return deliver;
-  const isHigh = rules.highThreshold !== undefined && score >= rules.highThreshold;
-  const limit = isHigh ? rules.highThreshold : rules.threshold;
-  const disposition = isHigh ? (rules.onHighSpam ?? rules.onSpam) : rules.onSpam;
-  return {
-    kind: "ruled",
-    disposition,
-    reason: `spam: ${String(score)} points, the limit is ${String(limit)}`,
-  };
+function ruleOnAnswer(input: StepInput, check: CheckKind, found: Answered | undefined): Ruling {
+  const asked = askedIn(input.plan, check);
+  const entry = checkOf(check);
+  if (found === undefined || !entry.isFinding(found, asked)) return deliver;
+  if (isOverridden(input, check, findingText(check, found))) return deliver;
+  return { kind: "ruled", ...entry.ruleOn(found, asked) };
 }
 
 function ruleOnUnchecked(
@@ -182,9 +172,10 @@ function ruleOnUnchecked(
   verdictAt: Date,
   rules: UncheckedRules,
 ): Ruling {
-  if (isOverridden(input, check, finding)) return deliver;
+  const text = findingText(check, finding);
+  if (isOverridden(input, check, text)) return deliver;
   const { action, waitMs = 0, then = "quarantine" } = rules[finding.reason];
-  const named = `${check} ${findingText(finding)}`;
+  const named = `${check} ${text}`;
   if (action !== "wait") return settled(action, named);
   const { uncheckedSince, now } = input;
   const since = uncheckedSince?.check === check ? uncheckedSince.at : verdictAt;
@@ -212,37 +203,22 @@ function counts(
   return verdict?.sha256 === rawSha256 && verdict.settingsHash === settingsHash;
 }
 
-function isOverridden({ overrides }: StepInput, check: CheckKind, finding: Finding): boolean {
-  const text = findingText(finding);
+function isOverridden({ overrides }: StepInput, check: CheckKind, text: string): boolean {
   return (overrides ?? []).some((one) => one.check === check && one.finding === text);
 }
 
-/** The spam ruling where one is there already (parallel checks); it is not waited for. */
-function finishedSpamRuling(input: StepInput): Ruling & { kind: "ruled" } {
-  const spam = ruleOnSpam(input);
-  return spam?.kind === "ruled" ? spam : deliver;
-}
-
-/** The checks still to be asked or waited for, in the plan's order; undefined once all have ruled. */
-function openChecks(
-  plan: Plan,
-  virus: Ruling | undefined,
-  spam: Ruling | undefined,
-): Step | undefined {
-  const all = [
-    { check: "virus" as const, ruling: virus },
-    { check: "spam" as const, ruling: spam },
-  ];
-  const open = all.filter(({ ruling }) => ruling !== undefined && ruling.kind !== "ruled");
+/** The checks still to be asked or waited for, in the plan's order. */
+function openStep(plan: Plan, rulings: readonly CheckRuling[]): Step {
+  const open = rulings.filter(({ ruling }) => ruling.kind !== "ruled");
   const inReach = plan.order === "parallel" ? open : open.slice(0, 1);
-  const missing = inReach.filter(({ ruling }) => ruling?.kind === "missing");
+  const missing = inReach.filter(({ ruling }) => ruling.kind === "missing");
   if (missing.length > 0) return { kind: "check", tasks: missing.map(({ check }) => check) };
   for (const { check, ruling } of inReach) {
-    if (ruling?.kind === "wait") {
+    if (ruling.kind === "wait") {
       return { kind: "wait", check, reason: ruling.reason, until: ruling.until };
     }
   }
-  return undefined;
+  throw new Error("no check is open");
 }
 
 function worse<R extends Ruling & { kind: "ruled" }>(a: R, b: R): R {

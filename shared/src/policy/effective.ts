@@ -1,4 +1,6 @@
 import { LRUCache } from "lru-cache";
+import { ownChecksIn } from "../checks/asked.ts";
+import type { OwnCheck } from "../checks/own-check.ts";
 import { TerminalError } from "../errors.ts";
 import { settingsHashOf } from "../mail/task-settings.ts";
 import { routesElsewhere } from "../mail/local-part.ts";
@@ -62,6 +64,8 @@ export interface PolicyGroup {
 export interface PolicyBook {
   /** The newest revision among all documents. */
   readonly revision: number;
+  /** The checks of their own that some mail may have to pass. */
+  readonly ownChecks: readonly OwnCheck[];
   /**
    * By how the mail came in, never by an address that the sender wrote. A listener's own tenant goes
    * before that of the client's network: its clients have proved who they are, wherever they are.
@@ -109,6 +113,7 @@ const maxPlans = 2_000;
 
 class Book implements PolicyBook {
   readonly revision: number;
+  readonly ownChecks: readonly OwnCheck[];
   readonly #nextHop: string;
   readonly #documents: ReadonlyMap<string, PolicyDocument>;
   readonly #owners: ReadonlyMap<string, TenantDocument>;
@@ -122,6 +127,7 @@ class Book implements PolicyBook {
     const tenants = documents.filter((document) => document.scope === "tenant");
     this.#nextHop = nextHop;
     this.revision = newest(documents);
+    this.ownChecks = ownChecksOf(documents);
     this.#documents = new Map(documents.map((document) => [document._id, document]));
     this.#tenants = new Map(tenants.map((tenant) => [tenant.tenantId, tenant]));
     this.#owners = ownersOf(tenants);
@@ -266,6 +272,15 @@ function addressIds(address: string, { recipientDelimiter }: TenantDocument): st
   if (normal === undefined) return [];
   const base = withoutExtension(normal, recipientDelimiter ?? "");
   return [...(base === undefined ? [] : [`address:${base}`]), `address:${normal}`];
+}
+
+/** The checks of their own that these documents bring and do not merely switch off. */
+export function ownChecksOf(documents: readonly PolicyDocument[]): OwnCheck[] {
+  const parts = documents.flatMap(({ rules }) => [rules, rules.incoming, rules.outgoing]);
+  const names = parts.flatMap((part) =>
+    ownChecksIn(part).filter((name) => part?.checks?.[name]?.enabled !== false),
+  );
+  return [...new Set(names)].sort();
 }
 
 function newest(documents: readonly PolicyDocument[]): number {

@@ -1,12 +1,22 @@
 import { z } from "zod";
-import { changeKinds, fieldBodySchema, fieldNameSchema } from "../mail/task-settings.ts";
-import { spamEngines } from "../checks/spam.ts";
-import { checkKinds } from "../checks/verdict.ts";
-import { permanentReasons, transientReasons } from "../checks/finding.ts";
-import { uncheckedReasonSchema } from "../checks/finding.ts";
-import { dispositionSchema } from "../mail/plan.ts";
+import {
+  changeKinds,
+  fieldBodySchema,
+  fieldNameSchema,
+  type ChangeKind,
+} from "../mail/task-settings.ts";
+import { uncheckedReasonSchema, permanentReasons, transientReasons } from "../checks/finding.ts";
+import { ownCheckOf, ownCheckSchema, type OwnCheck } from "../checks/own-check.ts";
+import {
+  builtInNames,
+  ofEach,
+  type AnyCheck,
+  type BuiltInCheck,
+  type CheckKind,
+  type EntryOf,
+} from "../checks/verdict.ts";
+import { durationSchema } from "../duration.ts";
 import { forEachEnd } from "../life/outcomes.ts";
-import { durationSchema } from "./duration.ts";
 import { nextHopSchema } from "./next-hop.ts";
 
 /**
@@ -55,11 +65,6 @@ function change<S extends z.ZodRawShape>(shape: S) {
   }, switched(shape));
 }
 
-/** Bytes, as a number or as `500k`, `20M`. */
-const sizeSchema = z.union([z.number().int().positive(), z.string().regex(/^[1-9]\d{0,8}[kM]?$/)], {
-  error: "must be a size in bytes, or one such as 500k or 20M",
-});
-
 const uncheckedActions = ["wait", "pass", "quarantine"] as const;
 
 /** One word, or `{ action: wait, for: 4h, then: quarantine }`. */
@@ -104,25 +109,33 @@ const uncheckedSchema = z.preprocess(
   ),
 );
 
-const virusSchema = switched({
-  /** An infected mail leaves by a person's release only, so `deliver` and `tag` are no choice. */
-  onInfected: z.enum(["quarantine", "reject", "discard", "hold"]).optional(),
-  unchecked: uncheckedSchema.optional(),
-});
+type SectionOf<N extends CheckKind> = {
+  enabled?: boolean | undefined;
+  unchecked?: z.output<typeof uncheckedSchema> | undefined;
+} & { [K in keyof EntryOf<N>["rules"]]?: z.output<EntryOf<N>["rules"][K]> };
 
-const pointsSchema = z.number({ error: "must be a number of points" });
+function sectionOf<N extends CheckKind>({ rules }: Pick<AnyCheck, "rules">) {
+  const form: unknown = switched({ ...rules, unchecked: uncheckedSchema.optional() });
+  return form as z.ZodType<SectionOf<N>>;
+}
 
-const spamSchema = switched({
-  threshold: pointsSchema.optional(),
-  onSpam: dispositionSchema.optional(),
-  highThreshold: pointsSchema.optional(),
-  onHighSpam: dispositionSchema.optional(),
-  engine: z.enum(spamEngines, { error: `must be ${spamEngines.join(" or ")}` }).optional(),
-  user: z.string().min(1).max(256).optional(),
-  maxBytes: sizeSchema.optional(),
-  oversize: z.enum(["unchecked", "head"]).optional(),
-  unchecked: uncheckedSchema.optional(),
-});
+const builtInSections = ofEach((check) => sectionOf(check).optional()) as unknown as {
+  [N in BuiltInCheck]: z.ZodOptional<z.ZodType<SectionOf<N>>>;
+};
+
+/** Checks that this policy brings. */
+const ownSections = z
+  .partialRecord(ownCheckSchema, sectionOf<OwnCheck>(ownCheckOf("own" as OwnCheck)), {
+    error: "must be a list of checks of your own with rules under each",
+  })
+  .superRefine((sections, context) => {
+    for (const [name, section] of Object.entries(sections)) {
+      const worker = section?.worker;
+      if (worker === undefined || worker === name) continue;
+      const message = `must be ${name}: a check is asked of the workers of its own name`;
+      context.addIssue({ code: "custom", path: [name, "worker"], message });
+    }
+  });
 
 /** Fields that a mail may have once (RFC 5322 section 3.6), or that belong to other steps. */
 const reservedFields =
@@ -159,9 +172,13 @@ const changesSchema = section({
   sign: change({}).optional(),
 });
 
-/** Every name that a `steps` list may hold. */
-export const stepNames = [...checkKinds, ...changeKinds] as const;
-export type StepName = (typeof stepNames)[number];
+const builtInSteps = [...builtInNames, ...changeKinds] as const;
+/** What a `steps` list may hold: built-in checks and changes, and checks of the policy's own. */
+export type StepName = CheckKind | ChangeKind;
+const stepSchema = z.union([z.enum(builtInSteps), ownCheckSchema], {
+  error: `must be ${builtInSteps.join(", ")} or the name of a check of your own`,
+});
+const maxSteps = 100;
 
 const routeRulesSchema = section({
   nextHop: nextHopSchema.optional(),
@@ -182,12 +199,12 @@ const keepSchema = z.union([z.literal("never"), durationSchema], {
 });
 
 const oneDirection = {
-  virus: virusSchema.optional(),
-  spam: spamSchema.optional(),
+  ...builtInSections,
+  checks: ownSections.optional(),
   order: z.enum(["sequential", "parallel"]).optional(),
   changes: changesSchema.optional(),
   /** The order of all steps that are on; without it the order of I5's list. */
-  steps: z.array(z.enum(stepNames)).max(stepNames.length).optional(),
+  steps: z.array(stepSchema).max(maxSteps).optional(),
   route: routeRulesSchema.optional(),
   relay: section({
     maxQueueTime: durationSchema.optional(),
@@ -207,10 +224,3 @@ export const policyRulesSchema = section({
   outgoing: directionRulesSchema.optional(),
 });
 export type PolicyRules = z.output<typeof policyRulesSchema>;
-
-/** Bytes of a size that fits the schema. */
-export function sizeBytes(size: number | string): number {
-  if (typeof size === "number") return size;
-  const factor = size.endsWith("k") ? 1024 : size.endsWith("M") ? 1024 * 1024 : 1;
-  return Number.parseInt(size, 10) * factor;
-}

@@ -1,7 +1,8 @@
 import { changeKinds, type ChangeKind } from "../mail/task-settings.ts";
-import { checkKinds } from "../checks/verdict.ts";
+import { ownChecksIn } from "../checks/asked.ts";
+import { builtInNames, isBuiltIn } from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
-import { stepNames, type StepName } from "./rules.ts";
+import type { StepName } from "./rules.ts";
 
 /** I5: the classes of steps, in the only order that there is. */
 const classes = ["check", "header change", "body change", "signature"] as const;
@@ -9,17 +10,23 @@ type StepClass = (typeof classes)[number];
 
 /**
  * What is wrong with the order of a plan's steps (I5), naming the step; undefined where it is right.
- * Checks come first (virus, then spam), then header changes, then body changes, then the signature.
+ * Checks come first (virus, then spam, then those of the policy's own by their names), then header
+ * changes, then body changes, then the signature.
  */
 export function stepsProblem(rules: CompleteRules): string | undefined {
   const { steps } = rules;
   if (steps === undefined) return undefined;
-  return doubledStep(steps) ?? misplacedStep(steps) ?? unlistedStep(rules, steps);
+  return (
+    doubledStep(steps) ??
+    unknownStep(rules, steps) ??
+    misplacedStep(steps) ??
+    unlistedStep(rules, steps)
+  );
 }
 
 /** The changes that are on, in the order in which they are made. */
 export function changesInOrder(rules: CompleteRules): ChangeKind[] {
-  const order = rules.steps ?? stepNames;
+  const order = rules.steps ?? changeKinds;
   const isOn = (step: StepName): step is ChangeKind =>
     isChange(step) && rules.changes[step].enabled;
   return order.filter(isOn);
@@ -30,9 +37,15 @@ function doubledStep(steps: readonly StepName[]): string | undefined {
   return doubled === undefined ? undefined : `step ${doubled} is listed twice`;
 }
 
+/** No check that there is, and none that the policy brings. */
+function unknownStep(rules: CompleteRules, steps: readonly StepName[]): string | undefined {
+  const unknown = steps.find((step) => !isChange(step) && !isBuiltIn(step) && !rules.checks[step]);
+  return unknown === undefined ? undefined : `step ${unknown} is no check that these rules have`;
+}
+
 function misplacedStep(steps: readonly StepName[]): string | undefined {
   for (const [at, step] of steps.entries()) {
-    const before = steps.slice(0, at).find((earlier) => rank(earlier) > rank(step));
+    const before = steps.slice(0, at).find((earlier) => comesAfter(earlier, step));
     if (before === undefined) continue;
     if (before === "sign") return `${step} follows the signature: nothing may change after sign`;
     const [own, other] = [classOf(step), classOf(before)];
@@ -44,9 +57,12 @@ function misplacedStep(steps: readonly StepName[]): string | undefined {
 
 /** A step that is on but not in the list would silently not be done. */
 function unlistedStep(rules: CompleteRules, steps: readonly StepName[]): string | undefined {
-  const isOn = (step: StepName) =>
-    isChange(step) ? rules.changes[step].enabled : rules[step].enabled;
-  const missing = stepNames.find((step) => isOn(step) && !steps.includes(step));
+  const isOn = (step: StepName) => {
+    if (isChange(step)) return rules.changes[step].enabled;
+    return isBuiltIn(step) ? rules[step].enabled : rules.checks[step]?.enabled === true;
+  };
+  const all = [...builtInNames, ...ownChecksIn(rules), ...changeKinds];
+  const missing = all.find((step) => isOn(step) && !steps.includes(step));
   if (missing === undefined) return undefined;
   return `step ${missing} is on but not in the list; list it or switch it off`;
 }
@@ -61,8 +77,18 @@ function classOf(step: StepName): StepClass {
   return step === "disclaimer" ? "body change" : "header change";
 }
 
-/** Place of the step's class, and within the checks virus before spam. */
+/** By its class, and within the checks by their order. */
+function comesAfter(earlier: StepName, step: StepName): boolean {
+  const byClass = rank(earlier) - rank(step);
+  if (byClass !== 0 || isChange(step) || isChange(earlier)) return byClass > 0;
+  return checkOrder(earlier) > checkOrder(step);
+}
+
 function rank(step: StepName): number {
-  const within = isChange(step) ? 0 : checkKinds.indexOf(step) / 10;
-  return classes.indexOf(classOf(step)) + within;
+  return classes.indexOf(classOf(step));
+}
+
+/** As text that sorts: built-in checks by their place, then the others by their names. */
+function checkOrder(step: StepName): string {
+  return isBuiltIn(step) ? String(builtInNames.indexOf(step)) : step;
 }

@@ -8,7 +8,9 @@ import {
 } from "mongodb";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import { lanes } from "../mail/lane.ts";
+import type { OwnCheck } from "../checks/own-check.ts";
+import { builtInTasks } from "../checks/verdict.ts";
+import { lanesOf } from "../mail/lane.ts";
 import { mailStateSchema } from "../life/states.ts";
 import { isPassing, type StoredDocument } from "./connection.ts";
 import type { MailHint, WatchOptions } from "./mails.ts";
@@ -101,21 +103,25 @@ function mayResume(error: unknown): boolean {
 
 const inserted = "fullDocument";
 const updated = "updateDescription.updatedFields";
-const ofChecks = { $in: ["plan", "retry", ...lanes] };
 const ofRelay = { $in: ["ready", "relaying"] };
 
 /** Only changes that bring mail to whoever watches: new records, and a new `next`. */
 const matches = {
-  all: [{ [`${inserted}.next`]: { $exists: true } }, { [`${updated}.next`]: { $exists: true } }],
-  checks: [{ [`${inserted}.next`]: ofChecks }, { [`${updated}.next`]: ofChecks }],
-  relay: [
+  all: () => nextIs({ $exists: true }),
+  checks: (own: readonly OwnCheck[]) =>
+    nextIs({ $in: ["plan", "retry", ...[...builtInTasks, ...own].flatMap(lanesOf)] }),
+  relay: () => [
     { [`${inserted}.state`]: ofRelay },
     { [`${updated}.state`]: ofRelay, [`${updated}.next`]: { $exists: true } },
   ],
 } as const;
 
-const pipelineOf = (whose: keyof typeof matches) => [
-  { $match: { $or: [...matches[whose]] } },
+function nextIs(wanted: Document): Document[] {
+  return [{ [`${inserted}.next`]: wanted }, { [`${updated}.next`]: wanted }];
+}
+
+const pipelineOf = (whose: keyof typeof matches, own: readonly OwnCheck[]) => [
+  { $match: { $or: [...matches[whose](own)] } },
   {
     $project: {
       "documentKey._id": 1,
@@ -130,7 +136,7 @@ const pipelineOf = (whose: keyof typeof matches) => [
 /** The change stream on `mails` as hints. */
 export function watchMails(
   mails: Collection<StoredDocument>,
-  { whose = "all", onHint, onLost = () => onHint({}), signal }: WatchOptions,
+  { whose = "all", own = () => [], onHint, onLost = () => onHint({}), signal }: WatchOptions,
   log: Logger,
 ): Promise<void> {
   return followChanges({
@@ -138,7 +144,7 @@ export function watchMails(
     log,
     onLost,
     name: "mails",
-    open: (at) => mails.watch(pipelineOf(whose), at),
+    open: (at) => mails.watch(pipelineOf(whose, own()), at),
     onChange: (change) => {
       const hint = hintOf(change);
       if (hint !== undefined) onHint(hint);

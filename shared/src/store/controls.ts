@@ -1,15 +1,18 @@
 import type { Db } from "mongodb";
 import { z } from "zod";
+import { ownCheckIn, ownCheckSchema, type OwnCheck } from "../checks/own-check.ts";
+import { builtInTasks } from "../checks/verdict.ts";
 import type { Clock } from "../clock.ts";
 import { collectionOf, reach } from "./connection.ts";
 import { upserting } from "./inserts.ts";
 
-/** Steps that a person can pause. */
-export const pausableSteps = ["plan", "virus", "spam", "enrich", "relay"] as const;
-export type PausableStep = (typeof pausableSteps)[number];
+/** Steps that a person can pause, beside the checks that a policy brings. */
+export const pausableSteps = ["plan", ...builtInTasks, "relay"] as const;
+export type PausableStep = (typeof pausableSteps)[number] | OwnCheck;
+export const pausableStepSchema = z.union([z.enum(pausableSteps), ownCheckSchema]);
 
 const pauseSchema = z.looseObject({
-  step: z.enum(pausableSteps),
+  step: pausableStepSchema,
   by: z.string(),
   at: z.date(),
 });
@@ -23,9 +26,15 @@ export interface ControlStore {
   pauses(): Promise<Pause[]>;
   pause(step: PausableStep, by: string): Promise<void>;
   resume(step: PausableStep): Promise<void>;
+  /** Every check of their own that policies have ever brought: mail may wait for each. */
+  ownChecks(): Promise<OwnCheck[]>;
+  /** To be done before a mail is planned with one of them. */
+  addOwnChecks(names: readonly OwnCheck[]): Promise<void>;
 }
 
 const pausesId = "pauses";
+const ownChecksId = "own-checks";
+const namesSchema = z.looseObject({ names: z.record(z.string(), z.unknown()) });
 
 export function createControlStore(db: Db, clock: Clock): ControlStore {
   const controls = collectionOf(db, "controls");
@@ -41,6 +50,18 @@ export function createControlStore(db: Db, clock: Clock): ControlStore {
     });
   return {
     pauses,
+    ownChecks: () =>
+      reach(async () => {
+        const parsed = namesSchema.safeParse(await controls.findOne({ _id: ownChecksId }));
+        return Object.keys(parsed.data?.names ?? {}).flatMap((name) => ownCheckIn(name) ?? []);
+      }),
+    addOwnChecks: (names) =>
+      reach(async () => {
+        const set = Object.fromEntries(names.map((name) => [`names.${name}`, true]));
+        await upserting(() =>
+          controls.updateOne({ _id: ownChecksId }, { $set: set }, { upsert: true }),
+        );
+      }),
     paused: async () => (await pauses()).map(({ step }) => step),
     pause: (step, by) =>
       reach(async () => {

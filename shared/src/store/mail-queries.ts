@@ -1,4 +1,5 @@
 import type { Collection, Document, Filter } from "mongodb";
+import type { OwnCheck } from "../checks/own-check.ts";
 import type { Logger } from "../logger.ts";
 import { lanesOf } from "../mail/lane.ts";
 import { finalOutcomes, forEachEnd, outcomeSchema } from "../life/outcomes.ts";
@@ -89,14 +90,11 @@ export function backlogPipeline(limit: number): Document[] {
   ];
 }
 
-const dueStates: Record<WaitTask, readonly MailState[]> = {
-  plan: ["incoming", "processing"],
-  retry: ["held"],
-  virus: ["processing"],
-  spam: ["processing"],
-  enrich: ["processing"],
-  relay: ["ready", "relaying"],
-};
+function dueStates(task: WaitTask): MailState[] {
+  if (task === "plan") return ["incoming", "processing"];
+  if (task === "retry") return ["held"];
+  return task === "relay" ? ["ready", "relaying"] : ["processing"];
+}
 
 /**
  * One task after the other, each by at most `limit` keys of the claims index and no document. Where
@@ -106,10 +104,11 @@ export function dueMails(
   mails: Mails,
   limit: number,
   now: Date,
+  own: readonly OwnCheck[] = [],
 ): Promise<Record<WaitTask, DueMail>> {
   return reach(async () => {
     const entries: [WaitTask, DueMail][] = [];
-    for (const task of waitTasks) {
+    for (const task of waitTasks(own)) {
       const [group] = await mails
         .aggregate(duePipeline(task, limit, now), { maxTimeMS: backlogWithinMs })
         .toArray();
@@ -127,7 +126,7 @@ export function duePipeline(task: WaitTask, limit: number, now: Date): Document[
   const next = task === "relay" ? {} : { next: task === "spam" ? { $in: lanesOf(task) } : task };
   // The lease of a mail in hand ends later than now.
   return [
-    { $match: { state: { $in: [...dueStates[task]] }, ...next, dueAt: { $lte: now } } },
+    { $match: { state: { $in: dueStates(task) }, ...next, dueAt: { $lte: now } } },
     { $limit: limit },
     { $group: { _id: null, count: { $sum: 1 }, dueAt: { $min: "$dueAt" } } },
   ];

@@ -1,8 +1,9 @@
 import type { MailRecord } from "../mail/record.ts";
-import { taskKinds } from "../checks/verdict.ts";
 import type { MailState } from "../life/states.ts";
 import type { MailChange } from "../life/change.ts";
 import type { Outcome } from "../life/outcomes.ts";
+import type { OwnCheck } from "../checks/own-check.ts";
+import { builtInTasks } from "../checks/verdict.ts";
 
 /** A mail with the right to work on it until `validUntilMs` (I3). */
 export interface ClaimedMail {
@@ -46,6 +47,8 @@ export interface MailHint {
 export interface WatchOptions {
   /** Only what may bring mail to a dispatcher (`checks`) or to a relay. Default: to anybody. */
   whose?: "all" | "checks" | "relay";
+  /** With `checks`: those that policies have brought, asked each time that the stream is opened. */
+  own?: () => readonly OwnCheck[];
   onHint: (hint: MailHint) => void;
   /** Changes were missed (I6). Default: a hint about nothing in particular. */
   onLost?: () => void;
@@ -87,8 +90,12 @@ export interface Backlog {
 }
 
 /** What mail may wait for: a step of the dispatcher, a task of a worker, or the relay. */
-export const waitTasks = ["plan", "retry", ...taskKinds, "relay"] as const;
-export type WaitTask = (typeof waitTasks)[number];
+const builtInWaits = ["plan", "retry", ...builtInTasks, "relay"] as const;
+export type WaitTask = (typeof builtInWaits)[number] | OwnCheck;
+/** The same with the checks that policies have brought. */
+export function waitTasks(own: readonly OwnCheck[]): WaitTask[] {
+  return [...builtInWaits, ...own];
+}
 
 /** Mail that is due for a task and in nobody's hands. */
 export interface DueMail {
@@ -163,7 +170,7 @@ export interface MailStore {
   /** What came in and has not passed its checks; it counts no further than `limit` + 1. */
   backlog(limit: number): Promise<Backlog>;
   /** What waits for each task; none is counted further than `limit`. */
-  due(limit: number): Promise<Record<WaitTask, DueMail>>;
+  due(limit: number, own?: readonly OwnCheck[]): Promise<Record<WaitTask, DueMail>>;
   /** Newest first. A record that does not parse is left out and logged. */
   find(query: MailQuery): Promise<MailRecord[]>;
   children(parentId: string): Promise<MailRecord[]>;

@@ -1,9 +1,7 @@
 import type { EnrichOutput, TaskHead } from "../bus/wire.ts";
 import type { Logger } from "../logger.ts";
 import type { Engine } from "../checks/finding.ts";
-import type { SpamFinding } from "../checks/spam.ts";
-import type { TaskKind } from "../checks/verdict.ts";
-import type { VirusFinding } from "../checks/virus.ts";
+import type { Finding, TaskKind } from "../checks/verdict.ts";
 
 /** The raw mail of a task: bytes from the second frame, or a file of the spool (disk mode). */
 export type TaskMail =
@@ -12,7 +10,7 @@ export type TaskMail =
 /** What a handler returns; `bytes` becomes the result's second frame (enricher only). */
 export type TaskOutput =
   | {
-      output: VirusFinding | SpamFinding;
+      output: Finding;
       blind?: readonly string[];
       engine?: Engine;
       /** Times that the engine died or did not answer while it had this mail (poison lane). */

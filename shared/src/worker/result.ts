@@ -1,18 +1,15 @@
 import { z } from "zod";
 import type { OutgoingHead } from "../bus/codec.ts";
 import { enrichOutputSchema, failureSchema, type TaskHead } from "../bus/wire.ts";
-import { spamFindingSchema } from "../checks/spam.ts";
-import { virusFindingSchema } from "../checks/virus.ts";
 import type { Engine } from "../checks/finding.ts";
-import type { TaskKind } from "../checks/verdict.ts";
+import { checkOf, type TaskKind } from "../checks/verdict.ts";
 import type { HeldTask } from "./held-task.ts";
 import type { Answer } from "./task-runner.ts";
 
-const outputSchemas = {
-  virus: z.union([virusFindingSchema, failureSchema]),
-  spam: z.union([spamFindingSchema, failureSchema]),
-  enrich: z.union([enrichOutputSchema, failureSchema]),
-} as const;
+function schemaFor(kind: TaskKind, output: Answer["output"]) {
+  if (output.kind === "failed") return failureSchema;
+  return kind === "enrich" ? enrichOutputSchema : checkOf(kind).finding;
+}
 
 /** A result head and the frame that goes with it. */
 export interface BuiltResult {
@@ -77,10 +74,9 @@ function build(task: HeldTask, answer: Answer, self: ResultSender): BuiltResult 
 function whatIsWrong(kind: TaskKind, answer: Answer): string | undefined {
   const { output } = answer;
   if (output.kind === "clean" && kind === "virus") return undefined;
-  const parsed = outputSchemas[kind].safeParse(output);
+  const parsed = schemaFor(kind, output).safeParse(output);
   if (!parsed.success) return z.prettifyError(parsed.error);
-  const outputKind: string = parsed.data.kind;
   const hasBody = "bytes" in answer;
-  if (hasBody === (outputKind === "enriched")) return undefined;
-  return hasBody ? `bytes beside ${outputKind}` : "enriched without bytes";
+  if (hasBody === (output.kind === "enriched")) return undefined;
+  return hasBody ? `bytes beside ${output.kind}` : "enriched without bytes";
 }

@@ -16,7 +16,7 @@ export function openWorkerMailbox(
   deps: { task: TaskKind; clock: Clock; log: Logger },
 ): { protection: BusProtection; mailbox: Mailbox } {
   const { task, clock, log } = deps;
-  const protection = openBusProtection(config, { kind: workerKindOf[task], clock, log });
+  const protection = openBusProtection(config, { kind: workerKindOf(task), clock, log });
   try {
     const { BUS_ADVERTISE: advertise } = config;
     if (advertise !== undefined) protection.check(advertise, "advertise");

@@ -1,5 +1,5 @@
 import type { MailRecord } from "../../src/mail/record.ts";
-import type { VirusVerdict } from "../../src/checks/verdict.ts";
+import type { VerdictOf } from "../../src/checks/verdict.ts";
 import type { MailState } from "../../src/life/states.ts";
 import { createPolicyBook } from "../../src/policy/effective.ts";
 
@@ -13,7 +13,7 @@ export const plan = createPolicyBook([], { nextHop: "127.0.0.1:25" }).planFor({
   recipient: "bob@example.net",
 });
 
-export const verdict: VirusVerdict = {
+export const verdict: VerdictOf<"virus"> = {
   finding: { kind: "clean" },
   settingsHash: plan.virus?.settingsHash ?? "",
   sha256,

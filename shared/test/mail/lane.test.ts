@@ -4,13 +4,14 @@ import {
   kindOf,
   laneIn,
   laneOf,
-  lanes,
   lanesOf,
   serves,
   workerText,
 } from "../../src/mail/lane.ts";
-import { taskKinds } from "../../src/checks/verdict.ts";
+import { ownCheckSchema } from "../../src/checks/own-check.ts";
+import { builtInTasks } from "../../src/checks/verdict.ts";
 
+const lanes = builtInTasks.flatMap(lanesOf);
 const settings = { maxBytes: 1, oversize: "unchecked" } as const;
 
 it("parts spam tasks by the engine that their settings name, and no others", () => {
@@ -25,7 +26,19 @@ it("knows each lane again by a record's next, and a relay route as none", () => 
   for (const next of ["plan", "retry", "spam:", "spam:25|", "rspamd", undefined]) {
     expect(laneIn(next)).toBeUndefined();
   }
-  expect(taskKinds.flatMap((kind) => lanesOf(kind)).sort()).toEqual([...lanes].sort());
+  expect(lanes).toEqual(["virus", "spam", "spam:spamd", "spam:rspamd", "enrich"]);
+});
+
+it("knows the checks of an operator's own, each in one lane", () => {
+  const dlp = ownCheckSchema.parse("dlp");
+  expect(laneIn("dlp")).toBe("dlp");
+  expect([kindOf(dlp), engineOf(dlp), lanesOf(dlp)]).toEqual(["dlp", undefined, ["dlp"]]);
+  expect(laneOf(dlp, { engine: "rspamd" })).toBe("dlp");
+  expect(serves({ kind: dlp }, dlp)).toBe(true);
+  expect(serves({ kind: "virus" }, dlp)).toBe(false);
+  for (const next of ["127.0.0.1:25|", "DLP", "9dlp", "adopt", "constructor", "a".repeat(33)]) {
+    expect(laneIn(next)).toBeUndefined();
+  }
 });
 
 it("is served by workers of its kind that have its engine", () => {

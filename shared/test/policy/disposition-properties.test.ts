@@ -1,8 +1,9 @@
+import { findingText } from "../../src/checks/verdict.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { uncheckedReasonSchema } from "../../src/checks/finding.ts";
 import type { CheckKind } from "../../src/checks/verdict.ts";
-import { findingText, nextStep, type StepInput } from "../../src/policy/disposition.ts";
+import { nextStep, type StepInput } from "../../src/policy/disposition.ts";
 import { sha256, now, hoursAgo, clean, unchecked, scored } from "./disposition-step.ts";
 
 describe("for any plan, verdicts and overrides", () => {
@@ -96,7 +97,7 @@ describe("for any plan, verdicts and overrides", () => {
           if (finding?.kind !== "unchecked") continue;
           const stated = asked.unchecked[finding.reason];
           const isPassed = stated.action === "pass" || stated.then === "pass";
-          expect(isPassed || overridden(one, kind, findingText(finding))).toBe(true);
+          expect(isPassed || overridden(one, kind, findingText(kind, finding))).toBe(true);
         }
       }),
       { numRuns: 5_000 },
@@ -109,7 +110,7 @@ describe("for any plan, verdicts and overrides", () => {
         const { plan, verdicts } = one;
         const finding = verdicts.virus?.finding;
         if (finding?.kind !== "infected" || nextStep(one).kind !== "ready") return;
-        expect(overridden(one, "virus", findingText(finding))).toBe(true);
+        expect(overridden(one, "virus", findingText("virus", finding))).toBe(true);
         expect(plan.virus === undefined || verdicts.virus?.sha256 === sha256).toBe(true);
       }),
       { numRuns: 5_000 },

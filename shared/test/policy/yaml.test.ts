@@ -50,6 +50,28 @@ describe("a policy file", () => {
     expect(documents.map((document) => policyDocumentSchema.parse(document))).toEqual(documents);
   });
 
+  test("may bring checks of its own, which come back as they were written", () => {
+    const text =
+      "default: { checks: { dlp: { settings: { words: [secret] }, finding: tag }, pii: off } }";
+    const documents = parsePolicyYaml(text, "p.yaml");
+    expect(documents[0]?.rules).toEqual({
+      checks: { dlp: { settings: { words: ["secret"] }, finding: "tag" }, pii: { enabled: false } },
+    });
+    expect(parsePolicyYaml(formatPolicyYaml(documents), "again.yaml")).toEqual(documents);
+  });
+
+  test.each([
+    ["{ DLP: {} }", /DLP must be a lower-case letter and up to 31 letters/],
+    ["{ virus: {} }", /virus is taken: a check of your own needs another name/],
+    ["{ constructor: {} }", /constructor is taken/],
+    ["{ dlp: { findings: tag } }", /unknown key findings; known here: .*finding/],
+    ["{ dlp: { finding: maybe } }", /expected one of "deliver"/],
+    ["{ dlp: { worker: pii } }", /must be dlp: a check is asked of the workers of its own name/],
+    [`{ dlp: { settings: { a: ${"x".repeat(9_000)} } } }`, /must not be longer than 8000/],
+  ])("names what is wrong with checks: %s", (checks, wrong) => {
+    expect(wrongs(`default: { checks: ${checks} }`).join("\n")).toMatch(wrong);
+  });
+
   test("does not show a private key that stands in it where it is to be hidden", () => {
     const [document] = parsePolicyYaml(tenant, "p.yaml");
     if (document?.scope !== "tenant") throw new Error("a tenant was written");

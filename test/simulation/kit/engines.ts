@@ -1,7 +1,7 @@
 import { RetryableError } from "@rs-agent/shared/errors.ts";
-import type { TaskHead } from "@rs-agent/shared/bus/wire.ts";
+import { isEnrichTask, type TaskHead } from "@rs-agent/shared/bus/wire.ts";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
-import type { CheckKind, TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { answeredIn, type CheckKind, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type {
   Ability,
   TaskContext,
@@ -150,12 +150,13 @@ function unchecked(reason: "engine-away" | "engine-error" | "busy") {
 }
 
 function enriched(task: TaskHead, raw: Buffer, engine: EngineState): TaskOutput {
-  if (task.task !== "enrich") throw new Error("the enricher got another task");
+  if (!isEnrichTask(task)) throw new Error("the enricher got another task");
   if (engine.away) return { output: { kind: "unable", reason: "the key cannot be read" } };
   const restOffset = raw.indexOf("\r\n\r\n") + 2;
   const sign = task.settings.changes.find((change) => change.kind === "sign");
-  const { virus, spam } = task.verdicts;
-  const checked = [virus, spam].map((verdict) => verdict?.finding.kind ?? "none").join(" ");
+  const checked = answeredIn(task.verdicts)
+    .map((check) => `${check}=${task.verdicts[check]?.finding.kind ?? "none"}`)
+    .join(" ");
   const head = `${raw.subarray(0, restOffset).toString()}X-Checked: ${checked} ${task.disposition ?? ""}\r\n`;
   const rest = raw.subarray(restOffset);
   const seal = sign === undefined ? "" : `${sealOf(head, rest, sign)}\r\n`;

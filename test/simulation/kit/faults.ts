@@ -1,3 +1,4 @@
+import { ownCheck } from "./mails.ts";
 import type { Fate } from "./database/connection.ts";
 import type { EngineState } from "./engines.ts";
 import type { Random } from "./random.ts";
@@ -194,7 +195,9 @@ export class Nemesis {
         world.note("the policies change");
         return world.changePolicies(random);
       case "pause-step":
-        return this.#pauseStep(random.pick(["virus", "spam", "enrich", "relay", "plan"] as const));
+        return this.#pauseStep(
+          random.pick(["virus", "spam", ownCheck, "enrich", "relay", "plan"] as const),
+        );
       case "restart-all":
         for (const process of living) world.kill(process, "killed with all the others");
     }

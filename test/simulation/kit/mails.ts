@@ -1,3 +1,4 @@
+import { ownCheckSchema } from "@rs-agent/shared/checks/own-check.ts";
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { CheckKind, Finding, TaskKind } from "@rs-agent/shared/checks/verdict.ts";
@@ -14,6 +15,8 @@ export interface Truth {
   /** Comes from the tenant's own network, so that it is signed. */
   outgoing: boolean;
   virus: "clean" | "infected" | "encrypted";
+  /** What the check of the operator's own looks for. */
+  isSecret: boolean;
   /** SpamAssassin points. */
   score: number;
   /**
@@ -33,6 +36,9 @@ export type Poison =
   /** The worker lives, its engine does not, and is away for a while. */
   | { kind: CheckKind; how: "kills-engine" }
   | { kind: "dispatcher" | "relay"; how: "read" | "written" };
+
+/** A check that some policies bring. */
+export const ownCheck = ownCheckSchema.parse("dlp");
 
 export const tenantDomain = "acme.example";
 export const signature = { domain: tenantDomain, selector: "s1" };
@@ -68,6 +74,7 @@ function createMail(random: Random, id: string, atMs: number): Truth {
     recipients,
     outgoing,
     virus,
+    isSecret: random.fork("secret").chance(0.15),
     score: random.pick([0, 0, 1, 4, 7, 20]),
     poison: isPoison ? createPoison(random) : undefined,
     atMs,
@@ -76,12 +83,13 @@ function createMail(random: Random, id: string, atMs: number): Truth {
 }
 
 function createPoison(random: Random): Poison {
-  const kind = random.pick(["virus", "spam", "enrich", "dispatcher", "relay"] as const);
-  if (kind === "dispatcher" || kind === "relay") {
+  if (random.chance(0.33)) {
+    const kind = random.pick(["dispatcher", "relay"] as const);
     return { kind, how: random.pick(["read", "written"] as const) };
   }
   const ofWorkers = ["kills", "hangs", "kills-unbegun"] as const;
-  if (kind === "enrich") return { kind, how: random.pick(ofWorkers) };
+  if (random.chance(0.25)) return { kind: "enrich", how: random.pick(ofWorkers) };
+  const kind = random.pick(["virus", "spam", ownCheck] as const);
   return { kind, how: random.pick([...ofWorkers, "kills-engine"] as const) };
 }
 
@@ -112,6 +120,9 @@ export function recordOf(truth: Truth, body: BodyRef, now: Date): MailRecord {
 
 /** The finding that an honest engine has. */
 export function honestFinding(truth: Truth, check: CheckKind): Finding {
+  if (check === ownCheck) {
+    return truth.isSecret ? { kind: "found", labels: ["secret"] } : { kind: "passed" };
+  }
   if (check === "spam") {
     const { score } = truth;
     return { kind: score >= 5 ? "spam" : "ham", score, required: 5, rules: [] };

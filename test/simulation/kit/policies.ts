@@ -1,6 +1,6 @@
 import { spamEngines, type SpamEngineName } from "@rs-agent/shared/checks/spam.ts";
 import type { DirectionRules, PolicyRules } from "@rs-agent/shared/policy/rules.ts";
-import { signature, tenantDomain } from "./mails.ts";
+import { ownCheck, signature, tenantDomain } from "./mails.ts";
 import type { Random } from "./random.ts";
 
 /** Addresses of the two next hops. */
@@ -60,6 +60,7 @@ function defaultRules(random: Random, named: { engine?: SpamEngineName }): Polic
       onHighSpam: random.pick(["quarantine", "discard"] as const),
       unchecked: unchecked(random, "pass", random.pick(["quarantine", "pass"] as const)),
     },
+    ...(random.chance(0.6) && { checks: { [ownCheck]: ownRules(random) } }),
     changes: { "verdict-headers": { enabled: random.chance(0.8) } },
     route: { nextHop: hopAddresses.incoming, tls: "none" },
     relay: {
@@ -67,6 +68,15 @@ function defaultRules(random: Random, named: { engine?: SpamEngineName }): Polic
       retry: ["2s", "4s", "8s"],
       onUnknown: random.pick(["resend", "resend", "hold"] as const),
     },
+  };
+}
+
+function ownRules(random: Random) {
+  return {
+    enabled: random.chance(0.9),
+    settings: { words: random.pick([["secret"], ["secret", "internal"]]) },
+    finding: random.pick(["tag", "quarantine", "reject", "discard"] as const),
+    unchecked: unchecked(random, random.pick(["quarantine", "pass"] as const), "quarantine"),
   };
 }
 

@@ -5,7 +5,7 @@ import { useNetwork } from "./bus/zeromq.ts";
 import type { Violation } from "./invariants/invariants.ts";
 import { isFinal } from "@rs-agent/shared/life/states.ts";
 import { mailsIn } from "./invariants/records.ts";
-import { createMails } from "./mails.ts";
+import { createMails, ownCheck } from "./mails.ts";
 import { ingestProgram, personProgram } from "./people.ts";
 import { createPolicies } from "./policies.ts";
 import { enter, leave } from "./virtual-globals.ts";
@@ -102,8 +102,9 @@ function populate(world: World): void {
   for (const index of settings.dispatchers) {
     world.supervise(`dispatcher-${index}`, "dispatcher", dispatcherProgram(index), soon());
   }
-  for (const kind of ["virus", "spam", "enrich"] as const) {
-    for (let index = 0; index < settings.workers[kind]; index++) {
+  const kinds = { virus: "virus", spam: "spam", own: ownCheck, enrich: "enrich" } as const;
+  for (const [count, kind] of Object.entries(kinds)) {
+    for (let index = 0; index < settings.workers[count as keyof typeof kinds]; index++) {
       world.supervise(`${kind}-${index}`, "worker", workerProgram(kind, index), soon());
     }
   }

@@ -19,7 +19,7 @@ import { VirtualProcess, VirtualTime, type Sort } from "./virtual-time.ts";
 export interface Settings {
   dispatchers: number[];
   relays: number;
-  workers: { virus: number; spam: number; enrich: number };
+  workers: { virus: number; spam: number; own: number; enrich: number };
   leaseMs: number;
   pollMs: number;
   deadlineMs: number;
@@ -190,7 +190,7 @@ function chooseSettings(random: Random): Settings {
   return {
     dispatchers: random.chance(0.5) ? [0] : [0, 1],
     relays: random.pick([1, 2]),
-    workers: { virus: few(), spam: few(), enrich: few() },
+    workers: { virus: few(), spam: few(), own: few(), enrich: few() },
     leaseMs: random.pick([5_000, 8_000, 12_000]),
     pollMs: random.pick([500, 1_000, 2_000]),
     deadlineMs: random.pick([3_000, 6_000]),

@@ -1,4 +1,5 @@
 import libmime from "libmime";
+import { answerIn, checkOf } from "@rs-agent/shared/checks/verdict.ts";
 import type { EnrichTask } from "@rs-agent/shared/bus/wire.ts";
 import {
   encodedText,
@@ -35,9 +36,9 @@ export const tagSubject: ApplyChange<"subject-tag"> = (mail, { tag }, { task }) 
  * Spam that policy delivers, or a person released, is not marked either.
  */
 function isTagged({ disposition, verdicts, settings }: EnrichTask): boolean {
-  const finding = verdicts.spam?.finding;
-  if (finding === undefined || finding.kind === "unchecked") return false;
-  return (disposition ?? "tag") === "tag" && finding.score >= settings.spamThreshold;
+  const found = answerIn(verdicts.spam?.finding);
+  if (found === undefined || (disposition ?? "tag") !== "tag") return false;
+  return checkOf("spam").isFinding(found, { threshold: settings.spamThreshold });
 }
 
 function holdsTag(subject: BlockField, tag: string): boolean {

@@ -1,11 +1,12 @@
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
-import { checkKinds } from "@rs-agent/shared/checks/verdict.ts";
 import { lastOf } from "@rs-agent/shared/life/events.ts";
+import { checksIn, hasFinding as isFound } from "@rs-agent/shared/checks/asked.ts";
+import { answeredIn } from "@rs-agent/shared/checks/verdict.ts";
 import type { World } from "../world.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { mailsIn, scoreOf, timesSentAgain } from "./records.ts";
+import { mailsIn, timesSentAgain } from "./records.ts";
 import type { Works } from "./works.ts";
 
 /** So many deaths or hangs make a mail a dead letter (design: two strikes, and one alone). */
@@ -79,8 +80,7 @@ export class Fates {
     if (poison?.kind !== "dispatcher" || outcome === "dead") return undefined;
     // With no worker its bytes are not read, and in time the policy puts it away.
     if (poison.how === "read" && isUncheckedFor(mail, "engine-away")) return undefined;
-    const { virus, spam, enrich } = mail.plan ?? {};
-    const isRead = [virus, spam, enrich].some((step) => step !== undefined);
+    const isRead = checksIn(mail.plan).length > 0 || mail.plan?.enrich !== undefined;
     return poison.how === "written" || isRead ? "it kills dispatchers" : undefined;
   }
 
@@ -93,11 +93,9 @@ export class Fates {
       return this.#lostOn(mail) >= deadlyLosses ? undefined : "nothing died on it";
     }
     const isUnreported = mail.smtp.mailFrom === "" || mail.origin.via === "dsn";
-    const score = scoreOf(mail.verdicts.spam?.finding) ?? 0;
-    const isSpam = score >= (mail.plan?.spam?.threshold ?? Infinity);
     const isInfected = mail.verdicts.virus?.finding.kind === "infected";
     if ((isRefused || isInfected) && isUnreported) return undefined;
-    if (isRefused && (isSpam || isInfected)) return undefined;
+    if (isRefused && isFound(mail)) return undefined;
     return `there is no reason for it: ${mail.reason ?? ""}`;
   }
 
@@ -107,17 +105,15 @@ export class Fates {
 }
 
 function isUncheckedFor({ verdicts }: MailRecord, reason: UncheckedReason): boolean {
-  const findings = checkKinds.map((check) => verdicts[check]?.finding);
+  const findings = answeredIn(verdicts).map((check) => verdicts[check]?.finding);
   return findings.some((one) => one?.kind === "unchecked" && one.reason === reason);
 }
 
 function hasFinding({ verdicts }: MailRecord): boolean {
-  const isUnchecked = checkKinds.some((check) => verdicts[check]?.finding.kind === "unchecked");
-  return (
-    isUnchecked ||
-    verdicts.virus?.finding.kind === "infected" ||
-    verdicts.spam?.finding.kind === "spam"
-  );
+  return answeredIn(verdicts).some((check) => {
+    const { kind = "" } = verdicts[check]?.finding ?? {};
+    return ["unchecked", "infected", "spam", "found"].includes(kind);
+  });
 }
 
 function isExpired({ finalAt, receivedAt, plan }: MailRecord): boolean {

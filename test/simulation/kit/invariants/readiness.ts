@@ -1,7 +1,9 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { checkKinds, type CheckKind, type Finding } from "@rs-agent/shared/checks/verdict.ts";
+import type { CheckKind, Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { UncheckedFinding } from "@rs-agent/shared/checks/finding.ts";
-import type { UncheckedRule } from "@rs-agent/shared/mail/plan.ts";
+import { askedIn, checksIn } from "@rs-agent/shared/checks/asked.ts";
+import type { UncheckedRule } from "@rs-agent/shared/checks/consequence.ts";
+import { ownCheck } from "../mails.ts";
 import { isSealed } from "../engines.ts";
 import type { World } from "../world.ts";
 import { clockErrorMs, isOverridden, scoreOf } from "./records.ts";
@@ -22,7 +24,7 @@ export class Readiness {
   #check(mail: MailRecord, before: MailRecord): void {
     const { plan, enriched } = mail;
     if (plan === undefined) return this.#broken("I2", mail._id, "ready without a plan");
-    for (const check of checkKinds) {
+    for (const check of checksIn(plan)) {
       const why = this.#whyUnready(mail, before, check);
       if (why !== undefined) this.#broken("I2", mail._id, `ready, but ${check}: ${why}`);
     }
@@ -34,7 +36,7 @@ export class Readiness {
   }
 
   #whyUnready(mail: MailRecord, before: MailRecord, check: CheckKind): string | undefined {
-    const asked = mail.plan?.[check];
+    const asked = askedIn(mail.plan, check);
     if (asked === undefined) return undefined;
     const verdict = mail.verdicts[check];
     if (verdict === undefined) return "it was never answered";
@@ -44,6 +46,7 @@ export class Readiness {
     const untrue = this.#whyUntrue(mail, finding);
     if (untrue !== undefined || isOverridden(mail, check, finding)) return untrue;
     if (finding.kind === "infected") return "it is infected";
+    if (finding.kind === "found") return this.#whyFound(mail);
     if (finding.kind !== "unchecked") return this.#whySpam(mail, finding);
     const since = before.uncheckedSince?.check === check ? before.uncheckedSince.at : at;
     return this.#whyUnchecked(asked.unchecked[finding.reason], finding, since);
@@ -53,6 +56,9 @@ export class Readiness {
     const truth = this.#world.truthOf(mail.body.sha256);
     if (truth?.virus === "infected" && finding.kind === "clean") {
       return "an infected mail is taken for clean";
+    }
+    if (truth?.isSecret === true && finding.kind === "passed") {
+      return "a mail with a secret has passed";
     }
     const score = scoreOf(finding);
     if (score === undefined || score === truth?.score) return undefined;
@@ -80,15 +86,19 @@ export class Readiness {
     return disposition === "tag" || disposition === "deliver" ? undefined : "it is spam";
   }
 
+  #whyFound({ plan }: MailRecord): string | undefined {
+    const disposition = plan?.checks?.[ownCheck]?.finding;
+    return disposition === "tag" || disposition === "deliver" ? undefined : "it holds a secret";
+  }
+
   /** What the headers say must be what was found. */
   #checkHeaders(mail: MailRecord): void {
     const head = this.#bytesOf(mail).toString("latin1");
-    const said = /\r\nX-Checked: (\S+) (\S+)/.exec(head);
-    for (const [place, check] of checkKinds.entries()) {
-      if (mail.plan?.[check] === undefined) continue;
-      const found = mail.verdicts[check]?.finding.kind ?? "none";
-      if (said?.[place + 1] !== found) {
-        this.#broken("I5", mail._id, `its headers say ${said?.[place + 1]}, found was ${found}`);
+    const said = /\r\nX-Checked: ([^\r]*)/.exec(head)?.[1] ?? "";
+    for (const check of checksIn(mail.plan)) {
+      const found = `${check}=${mail.verdicts[check]?.finding.kind ?? "none"}`;
+      if (!said.split(" ").includes(found)) {
+        this.#broken("I5", mail._id, `its headers say ${said}, found was ${found}`);
       }
     }
   }

@@ -1,6 +1,7 @@
-import type { SpamTask } from "@rs-agent/shared/bus/wire.ts";
+import { isTaskOf, type CheckTask } from "@rs-agent/shared/bus/wire.ts";
+import { askedIn } from "@rs-agent/shared/checks/asked.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import { checkKinds, type CheckKind, type Verdict } from "@rs-agent/shared/checks/verdict.ts";
+import { answeredIn, type CheckKind, type Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import type { Entry } from "../database/replica-set.ts";
 import type { Work } from "../engines.ts";
 import type { VirtualProcess } from "../virtual-time.ts";
@@ -29,7 +30,7 @@ export class Works {
   /** One engine does no more at once than it said, is the one that was asked for, and a suspect is alone with it. */
   onBegun(work: Work): void {
     const { mailId, task, alone } = work.task;
-    if (work.task.task === "spam") this.#checkEngine(work, work.task);
+    if (isTaskOf(work.task, "spam")) this.#checkEngine(work, work.task);
     const beside = this.#all.filter(
       ({ worker, endedMs }) => worker === work.worker && endedMs === undefined,
     );
@@ -47,7 +48,7 @@ export class Works {
   }
 
   /** A policy's word: no other engine than the one that it names judges the mail. */
-  #checkEngine({ worker, engineName }: Work, { mailId, settings }: SpamTask): void {
+  #checkEngine({ worker, engineName }: Work, { mailId, settings }: CheckTask<"spam">): void {
     if (settings.engine === undefined || settings.engine === engineName) return;
     this.#broken("policy", mailId, `${worker.name} is given a mail for ${settings.engine}`);
   }
@@ -68,7 +69,7 @@ export class Works {
 
   /** A verdict is what a worker said in answer to a task of this claim, and counts once. */
   onWrite(entry: Entry, before: MailRecord, after: MailRecord): void {
-    for (const check of checkKinds) {
+    for (const check of answeredIn(after.verdicts)) {
       const verdict = after.verdicts[check];
       const old = before.verdicts[check];
       if (verdict === undefined || verdict === old) continue;
@@ -93,7 +94,7 @@ export class Works {
         one.task.mailId === asker &&
         one.task.task === check &&
         one.task.sha256 === after.body.sha256 &&
-        one.task.settingsHash === after.plan?.[check]?.settingsHash &&
+        one.task.settingsHash === askedIn(after.plan, check)?.settingsHash &&
         one.worker.name === verdict.worker &&
         one.output?.kind === verdict.finding.kind &&
         (this.#counted.get(one) ?? name) === name,

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { durationMs, formatDuration } from "../../src/policy/duration.ts";
+import { durationMs, formatDuration } from "../src/duration.ts";
 
 test.each([
   ["250ms", 250],
