@@ -101,7 +101,7 @@ function heldFor(mail: MailRecord, now: Date): Action {
     return { text: "a person must act", command: retry };
   }
   return {
-    text: "a person must act, where its policy asks for something else by now; or give it up",
+    text: "a person must act: try it again if its policy has been changed, or give it up",
     command: [retry, `  ${rsAgent} cancel ${mail._id}`].join("\n"),
   };
 }
@@ -132,7 +132,7 @@ function releaseOf(mail: MailRecord, now: Date): string {
 
 function finalAction(mail: MailRecord, now: Date): Action {
   const { state, expireAt, _id } = mail;
-  const kept = expireAt === undefined ? "kept for ever" : `removed ${age(expireAt, now)}`;
+  const kept = expireAt === undefined ? "kept forever" : `removed ${age(expireAt, now)}`;
   if (expireAt !== undefined && expireAt <= now) return { text: "removed by the next sweep" };
   if (state === "quarantined") {
     return { text: `nothing by itself, ${kept}; to let it pass`, command: releaseOf(mail, now) };
@@ -164,7 +164,7 @@ function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined):
   }
   const service = step === "relay" ? "relay" : "dispatcher";
   if (!system.services.some((one) => one.service === service)) {
-    return [`no ${service} was heard of in the last 10 s`];
+    return [`no ${service} has reported in the last 10 s`];
   }
   if (step === "relay") {
     const failing = system.routes.filter(({ route, failure }) => route === mail.next && failure);

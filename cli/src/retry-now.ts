@@ -48,7 +48,7 @@ function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {
   }
   if (cause !== undefined && heldUntil === undefined && unknown === undefined && isSamePolicy) {
     const way = `change the policy that asks for it, or ${rsAgent} cancel ${_id}`;
-    throw refused(mail, `it would be held again at once: ${reason}; ${way}`);
+    throw refused(mail, `it would be held again immediately: ${reason}; ${way}`);
   }
 }
 

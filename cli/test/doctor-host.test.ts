@@ -23,7 +23,7 @@ test("the database's own word counts; where it has none, the folders of this hos
   expect(await diagnoseDisk(silent, [])).toMatchObject([{ ok: true, unknown: true }]);
   const [here, ...others] = await diagnoseDisk(silent, [tmpdir(), "/no/such/folder"]);
   expect(here?.found).toMatch(/: [\d.]+ [MG]B free of [\d.]+ [MG]B$/);
-  expect(others).toMatchObject([{ warning: true, found: "/no/such/folder cannot be looked at" }]);
+  expect(others).toMatchObject([{ warning: true, found: "/no/such/folder cannot be checked" }]);
 });
 
 test.each([

@@ -56,10 +56,10 @@ test.each([
 });
 
 test.each([
-  ["no record", {}, /readable, and no record is published for it$/],
+  ["no record", {}, /readable, but no record is published for it$/],
   ["something else", { [at]: ["v=spf1 -all"] }, /no record is published for it$/],
-  ["another key", { [at]: [dkimRecord(pem("rsa"))] }, /the published key is another$/],
-  ["another type of key", { [at]: [dkimRecord(ed25519)] }, /the published key is another$/],
+  ["another key", { [at]: [dkimRecord(pem("rsa"))] }, /another key is published$/],
+  ["another type of key", { [at]: [dkimRecord(ed25519)] }, /another key is published$/],
   ["a revoked key", { [at]: ["v=DKIM1; p="] }, /its record says that the key is revoked$/],
   [
     "two keys",

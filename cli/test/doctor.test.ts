@@ -135,7 +135,7 @@ test("everything well is exit code 0", async () => {
 
 test("a wrong setting is named as one, and no database is blamed", async () => {
   const { parts } = await diagnose("--dns", "nowhere");
-  expect(parts.get("database")).toMatchObject({ ok: false, advice: "put this right" });
+  expect(parts.get("database")).toMatchObject({ ok: false, advice: "correct this" });
   expect(parts.get("database")?.found).toMatch(/must be addresses such as .*DNS_SERVERS/s);
 });
 

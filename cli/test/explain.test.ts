@@ -48,7 +48,7 @@ describe("what comes next", () => {
     );
     expect(story(mail, [], { ...healthy, workers: [] })).toContain("none is known to a dispatcher");
     expect(story(mail, [], { ...healthy, services: [] })).toContain(
-      "no dispatcher was heard of in the last 10 s",
+      "no dispatcher has reported in the last 10 s",
     );
   });
 
@@ -117,7 +117,7 @@ describe("what comes next", () => {
     const reason = "its time in the queue is over: b@t.example: 451 4.3.2 not now";
     const told = story(finalMail({ state: "held", reason, history: [...history] }));
     expect(told).toContain("relay attempt: hop: 1 deferred: 451 4.3.2 not now");
-    expect(told).toContain(`a person must act, where its policy asks for something else by now`);
+    expect(told).toContain(`a person must act: try it again if its policy has been changed`);
   });
 
   test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {

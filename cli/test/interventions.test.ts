@@ -163,7 +163,7 @@ describe("retry-now", () => {
       const reason = "the mail has no From field to sign for";
       const mail = mailWith({ state: "held", reason, history: [entry] });
       expect(() => retryNow(mail, same)).toThrow(
-        `it would be held again at once: ${reason}; change`,
+        `it would be held again immediately: ${reason}; change`,
       );
       expect(retryNow(mail, other).told).toBe("no longer held, due now");
     });

@@ -50,9 +50,7 @@ tenants:
       "mail is refused from then on for b.example",
     ]);
     const refusal = await messageFrom(apply(one));
-    expect(refusal).toMatch(
-      /^CLI_REFUSED: tenant b of the stored policy would be gone; with --yes/,
-    );
+    expect(refusal).toMatch(/^CLI_REFUSED: tenant b of the stored policy would be removed; --yes/);
     expect(refusal).toContain("\nremoved: tenant b\n");
     expect((await runCli(["policy", "show"], own)).out).toContain("b.example");
     const { out } = await apply(one, "--yes");

@@ -53,7 +53,7 @@ export function startBeside(options: BesideOptions): RunningPair {
   if (options.renewFile !== undefined) {
     void whenRenewed(options, options.renewFile, stopping.signal).then((isRenewed) => {
       if (!isRenewed) return;
-      log.info({ file: options.renewFile }, "draining, to start anew with what is new");
+      log.info({ file: options.renewFile }, "draining, to start again with the new rules");
       child.kill("SIGTERM");
     });
   }

@@ -50,7 +50,7 @@ export async function checkMongoTarget(uri: string, isOwned: boolean): Promise<v
   if (isOwned) return;
   const parsed = new ConnectionString(uri);
   const option = "--to mongo (MONGODB_URI)";
-  if (parsed.isSRV) throw refusal(option, parsed.hosts.join(), "a name that DNS resolves anew");
+  if (parsed.isSRV) throw refusal(option, parsed.hosts.join(), "a name that DNS resolves again");
   for (const each of parsed.hosts) {
     const host = each.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
     // A unix socket stands in a connection string as its encoded path.

@@ -1,6 +1,6 @@
 /**
  * Every error that the product names, with what the operator can do about it. The table is also
- * the reference page for operators: `code` is stable, the sentence may be bettered.
+ * the reference page for operators: `code` is stable, the sentence may be improved.
  */
 export const errorCodes = {
   CFG_INVALID: "a setting is missing or wrong; the message lists every one of them",
@@ -20,14 +20,14 @@ export const errorCodes = {
   WORKER_HANDLER_FAILED: "a worker's handler threw, or answered what is not on the wire",
   WORKER_SPOOL:
     "a mail on the spool is not there, or has another size or SHA-256 than its task says",
-  BUS_VERSION: "the other side speaks no wire version that we speak",
+  BUS_VERSION: "there is no wire version that both sides speak",
   STORE_UNREACHABLE: "the database does not answer; everything waits until it does",
   STORE_RECORD_INVALID: "a record in the database fits no form that we know",
   STORE_RECORD_NEWER: "a record in the database was written by a newer release",
   STORE_BODY_MISSING: "a mail points to a body that is not in the database",
   STORE_BODY_CORRUPT: "a stored body has another size or SHA-256 than its mail says",
   STORE_WRITE_UNCERTAIN: "the database did not confirm a write and could not be asked again",
-  STORE_WRITE_REFUSED: "the database refused a write for what it holds; this is a bug of ours",
+  STORE_WRITE_REFUSED: "the database refused a write because of its content; this is a bug of ours",
   LIFE_REFUSED: "a mail was to take a step that its state does not allow; this is a bug of ours",
   AV_ENGINE_AWAY: "clamd cannot be reached",
   AV_ENGINE_ERROR: "clamd answered something that its protocol does not have",
@@ -44,9 +44,9 @@ export const errorCodes = {
   HEALTH_LISTEN: "the HTTP port for health and metrics cannot be opened",
   CLI_NOT_FOUND: "there is no mail with this id (any more)",
   CLI_FILE: "a file that was named is not there or cannot be read; the message says why",
-  CLI_REFUSED: "what was asked for is not possible as the mail stands; the message says why",
+  CLI_REFUSED: "what was asked for is not possible in the mail's state; the message says why",
   CLI_SUBMIT_REFUSED: "the SMTP server did not take a mail",
-  SETUP_MISSING: "a program that is needed is not installed and cannot be installed by us",
+  SETUP_MISSING: "a needed program is not installed, and we cannot install it",
   SETUP_FAILED: "a step of the set-up failed; the message says which and what to do",
 } as const;
 

@@ -72,7 +72,7 @@ async function main(): Promise<void> {
     exit(await run(context));
   } catch (error) {
     if (!signal.aborted) throw isOfFile(error) ? unusable(runDir, error) : error;
-    progress.note("Stopped; nothing of it runs any more.");
+    progress.note("Stopped; none of it runs any more.");
     exit(interrupted);
   } finally {
     progress.stop();
@@ -199,7 +199,7 @@ async function showSamples(
 function sayWhyNoSamples({ options, progress, config, runDir }: Context, isEmpty: boolean): void {
   if (options.keep && isEmpty) {
     progress.note(
-      `--keep: there is nothing to go on with in ${runDir}. The system starts empty: no policy, so that ` +
+      `--keep: there is no data of an earlier start in ${runDir}. The system starts empty: no policy, so that ` +
         "no mail is accepted, and no sample mails. npm start without --keep brings both.",
     );
     return;
@@ -208,7 +208,7 @@ function sayWhyNoSamples({ options, progress, config, runDir }: Context, isEmpty
     progress.note("Going on with the data of the last start; no sample mails are sent.");
     return;
   }
-  const why = `the database ${config.MONGODB_DB} has policies of its own: no sample mails are sent`;
+  const why = `the database ${config.MONGODB_DB} has its own policies: no sample mails are sent`;
   if (options.exit) throw new TerminalError("SETUP_FAILED", why);
   progress.note(why);
 }

@@ -44,8 +44,8 @@ export function nextSteps(
     ...outgoing.slice(0, 3).map(outgoingLine),
     nextHop.maildir === undefined
       ? `Relayed mail goes to ${nextHop.address}`
-      : `Relayed mail lies in ${near(nextHop.maildir)}/new`,
-    `Logs lie in          ${near(logsDir)}`,
+      : `Relayed mail is in   ${near(nextHop.maildir)}/new`,
+    `Logs are in          ${near(logsDir)}`,
     `Database             ${mongodb.server}`,
     ...(clamd === undefined ? [] : [`clamd                ${clamd} (npx clamav-cli asks it)`]),
     ...(hasTestSignatures
@@ -66,5 +66,5 @@ export function nextSteps(
 function outgoingLine({ tenantId, networks }: Surroundings["outgoing"][number]): string {
   const [first = "", ...others] = networks;
   const more = others.length === 0 ? "" : ` and ${others.length} more`;
-  return `Outgoing is mail of  clients in ${first}${more}: tenant ${tenantId}`;
+  return `Outgoing mail is of  clients in ${first}${more}: tenant ${tenantId}`;
 }

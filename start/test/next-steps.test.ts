@@ -29,7 +29,7 @@ describe("the last lines of npm start", () => {
     const policies = samplePolicy(join(folder, "key.pem"));
     rmSync(folder, { recursive: true });
     const text = nextSteps(system, { ...around, outgoing: outgoingNetworks(policies) });
-    expect(text).toContain("Outgoing is mail of  clients in 127.0.0.2: tenant northwind\n");
+    expect(text).toContain("Outgoing mail is of  clients in 127.0.0.2: tenant northwind\n");
     expect(text).toContain("clamd                127.0.0.1:34567 (npx clamav-cli asks it)\n");
     expect(text).toContain("\n  npx clamav-cli scan README.md\n");
     expect(text.split("\n").filter((line) => line.length > 80)).toEqual([]);

@@ -107,7 +107,7 @@ describe("npm start", () => {
     child.kill("SIGINT");
     const [code] = (await once(child, "exit")) as [number];
     expect(code).toBe(130);
-    expect(text.trimEnd()).toMatch(/Stopped; nothing of it runs any more\.$/);
+    expect(text.trimEnd()).toMatch(/Stopped; none of it runs any more\.$/);
   });
 
   it.each([
@@ -131,7 +131,7 @@ describe("npm start", () => {
 
   it("says of --keep where there is nothing to go on with", async () => {
     const { code, stderr } = await start("--keep", "--exit");
-    expect(stderr).toContain(`--keep: there is nothing to go on with in ${runDir}.`);
+    expect(stderr).toContain(`--keep: there is no data of an earlier start in ${runDir}.`);
     expect(code).toBe(0);
   });
 

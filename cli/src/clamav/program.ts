@@ -160,7 +160,9 @@ function addScan(
         .argParser(size)
         .default(100 * 1024 * 1024, "100M"),
     )
-    .addOption(new Option("--jobs <n>", "files at once").argParser(wholeNumber(1, 64)).default(4));
+    .addOption(
+      new Option("--jobs <n>", "files at the same time").argParser(wholeNumber(1, 64)).default(4),
+    );
   command.action(async (paths: string[]) => {
     const options = command.optsWithGlobals<ScanOptions>();
     const code = await scanAll(

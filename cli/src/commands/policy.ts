@@ -70,7 +70,7 @@ async function apply(deps: CliDeps, file: string, { dryRun, yes }: ApplyOptions)
     }
     if (tenants.length > 0 && yes !== true) {
       const which = `${tenants.length === 1 ? "tenant" : "tenants"} ${listed(tenants)}`;
-      const text = `${which} of the stored policy would be gone; with --yes it is applied`;
+      const text = `${which} of the stored policy would be removed; --yes applies it`;
       throw new TerminalError("CLI_REFUSED", [text, ...lines].join("\n"));
     }
     const revision = await policies.replace(documents);

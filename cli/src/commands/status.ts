@@ -61,7 +61,7 @@ export function formatStatus(status: Status): string {
     field("database", server),
     waiting.length === 0 ? "no mail waits" : waitingTable(waiting, now),
     services.length === 0
-      ? "no service has said anything in the last 10 s"
+      ? "no service has reported in the last 10 s"
       : serviceTable(services, now),
     ...(workers.length === 0 ? [] : [workerTable(workers)]),
     ...(demand.length === 0 ? [] : [demandTable(demand)]),

@@ -90,14 +90,15 @@ export function judge(name: string, record: string, published: Published): Diagn
   });
   const [only, second] = keys;
   if (only === undefined) {
-    const missing = unwell("readable, and no record is published for it");
+    const missing = unwell("readable, but no record is published for it");
     // RFC 2606: these names are nobody's, so that this is somebody trying it out.
     return isReserved(name) ? { ...missing, ok: true, warning: true } : missing;
   }
-  if (second !== undefined) return unwell("more than one key is published there, and one is meant");
+  if (second !== undefined)
+    return unwell("more than one key is published there; there must be only one");
   if (only.get("p") === "") return unwell("its record says that the key is revoked");
   if (only.get("p") !== ours.get("p") || (only.get("k") ?? "rsa") !== ours.get("k"))
-    return unwell("the published key is another");
+    return unwell("another key is published");
   if ((only.get("t") ?? "").split(":").includes("y")) {
     const found = `${name}: published as a test (t=y): others may treat such mail as unsigned`;
     return { part, ok: true, warning: true, found, advice: "take t=y out of the record" };

@@ -32,7 +32,7 @@ export async function diagnoseClamd(
   const address = parseClamdAddress(text);
   if (address === undefined) {
     const advice = "give host:port or /path";
-    return [{ part, ok: false, found: `${text} is no address`, advice }];
+    return [{ part, ok: false, found: `${text} is not an address`, advice }];
   }
   const signal = AbortSignal.timeout(engineTimeoutMs);
   try {
@@ -64,7 +64,7 @@ async function diagnoseCanaries(
     const blind = state.blind.length === 0 ? "" : `; AV_ALLOW_BLIND: ${state.blind.join(", ")}`;
     return { part, ok: true, found: `finds EICAR, says where it cannot look${blind}` };
   }
-  const advice = "put that right and restart clamd; no worker takes mail with it until then";
+  const advice = "correct that and restart clamd; no worker takes mail with it until then";
   return { part, ok: false, found: state.reason, advice };
 }
 

@@ -28,7 +28,7 @@ export async function diagnoseDisk(
     ...(under === undefined ? silent : [judgeDisk("the database", under)]),
     ...here.map(({ folder, disk }) =>
       disk === undefined
-        ? { part: "disk", ok: true, warning: true as const, found: `${folder} cannot be looked at` }
+        ? { part: "disk", ok: true, warning: true as const, found: `${folder} cannot be checked` }
         : judgeDisk(folder, disk),
     ),
   ];

@@ -35,7 +35,7 @@ function diagnoseService(
   const ids = running.filter(({ service }) => service === name).map(({ id }) => id);
   if (ids.length > 0) return { part: name, ok: true, found: ids.join(", ") };
   const advice = `start services/${name}/src/main.ts with this MONGODB_URI and MONGODB_DB; until then ${means}`;
-  return { part: name, ok: false, found: "not heard of in the last 10 s", advice };
+  return { part: name, ok: false, found: "has not reported in the last 10 s", advice };
 }
 
 /** Services of two releases on one database, or one newer than this program. */

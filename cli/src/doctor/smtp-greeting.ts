@@ -60,7 +60,7 @@ async function* repliesOf(socket: Socket): AsyncGenerator<string, void> {
   socket.setEncoding("utf8");
   for await (const chunk of socket as AsyncIterable<string>) {
     text += chunk;
-    if (text.length > maxReplyBytes) throw new Error("its reply has no end");
+    if (text.length > maxReplyBytes) throw new Error("its reply does not end");
     for (;;) {
       const [whole] = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\n/.exec(text) ?? [];
       if (whole === undefined) break;

@@ -55,7 +55,7 @@ function adviceFor(error: unknown, env: NodeJS.ProcessEnv): string {
   if (uri + uriFile === "") {
     return "set MONGODB_URI as the services have it; a running npm start is found in its own folder only";
   }
-  if (error instanceof RsError && error.code === "CFG_INVALID") return "put this right";
+  if (error instanceof RsError && error.code === "CFG_INVALID") return "correct this";
   return (
     "is mongod running, is MONGODB_URI right, and is it a replica set? Mail is not lost: ingest " +
     "answers 451 and senders try again"
@@ -86,7 +86,7 @@ async function readPolicy(
     return { documents, book, diagnosis: { part, ok: false, found, advice } };
   } catch (error) {
     if (!(error instanceof RsError) || !error.code.startsWith("CFG_")) throw error;
-    const advice = "services keep the last policy that was right; apply a right one";
+    const advice = "services keep the last valid policy; apply a correct one";
     const diagnosis = { part, ok: false, found: messageOf(error), advice };
     return { documents: [], book: createPolicyBook([], options), diagnosis };
   }

@@ -78,7 +78,7 @@ export class Activity {
     );
     this.#gone = metrics.counter({
       name: "rs_agent_workers_gone_total",
-      help: "Sessions with workers that ended; bye is in order, all else a loss",
+      help: "Sessions with workers that ended; bye is in order, anything else is a loss",
       labels: ["kind", "reason"],
     });
   }

@@ -73,7 +73,7 @@ function showDemand(metrics: Metrics, { demand, now, kinds }: DispatcherFigures)
   metrics.gauge(
     {
       name: "rs_agent_workers_wanted",
-      help: "Workers of this kind that the arrivals and what waits need",
+      help: "Workers of this kind needed for the arrivals and the waiting mail",
       labels: ["kind"],
     },
     () => {
@@ -104,7 +104,7 @@ function showWorkers(
     );
   tasks(
     "rs_agent_credit_granted_tasks",
-    "Tasks that workers take from this dispatcher at once",
+    "Tasks that workers take from this dispatcher at the same time",
     ({ grant }) => grant.tasks,
   );
   tasks(
@@ -115,7 +115,7 @@ function showWorkers(
   metrics.gauge(
     {
       name: "rs_agent_workers",
-      help: "Workers that this dispatcher has a session with, by how they are",
+      help: "Workers that this dispatcher has a session with, by state",
       labels: ["kind", "state"],
     },
     () =>
@@ -134,7 +134,7 @@ function stateOf({ state, unable }: WorkerSnapshot): (typeof workerStates)[numbe
 }
 
 function showHeld(metrics: Metrics, { status, kinds }: DispatcherFigures): void {
-  metrics.gauge({ name: "rs_agent_held_bytes", help: "Bytes of them that are in memory" }, () => [
+  metrics.gauge({ name: "rs_agent_held_bytes", help: "Bytes of held mails in memory" }, () => [
     [status().heldBytes, {}],
   ]);
   metrics.gauge(

@@ -39,7 +39,7 @@ export function createIngestMetrics(
   metrics.gauge(
     {
       name: "rs_agent_ingest_overloaded",
-      help: "1 while new mail hears 452 because too much waits",
+      help: "1 while new mail gets 452 because too much waits",
     },
     () => [[Number(isOverloaded()), {}]],
   );

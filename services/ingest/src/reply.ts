@@ -51,6 +51,6 @@ export const refuse = {
   /** RFC 5321 §4.2.4 and §3.8: what follows would be a mail's bytes, so the session ends. */
   noChunking: () => new Refusal(500, "5.5.2", "BDAT is not offered, closing connection"),
   xforwardRefused: () =>
-    new Refusal(451, "4.5.4", "XFORWARD was refused, so whose mail this is is not known"),
+    new Refusal(451, "4.5.4", "XFORWARD was refused, so the mail's client is not known"),
   storeAway: () => new Refusal(451, "4.3.0", "cannot store mail now, try again later"),
 } as const;

@@ -25,7 +25,7 @@ export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: Re
   metrics.counted(
     {
       name: "rs_agent_relay_unreported_recipients_total",
-      help: "Bounced recipients of which nobody was told: the sender is not verified, or the DNS did not answer",
+      help: "Recipients bounced without anybody being told: the sender is not verified, or the DNS did not answer",
       labels: ["why"],
     },
     () =>
@@ -52,7 +52,7 @@ export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: Re
     () => [[total(({ openSessions }) => openSessions), {}]],
   );
   metrics.gauge(
-    { name: "rs_agent_relay_failed_routes", help: "Routes whose next hop cannot be talked to" },
+    { name: "rs_agent_relay_failed_routes", help: "Routes whose next hop cannot be reached" },
     () => [[total(({ failure }) => (failure === undefined ? 0 : 1)), {}]],
   );
 }

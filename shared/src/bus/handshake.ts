@@ -12,7 +12,7 @@ export const refusalTexts: Record<HandshakeFailure, string> = {
   refused: "it refuses our key: unknown to it, revoked, or listed for another kind",
   "other-key": "it says nothing that its key could have made",
   mechanism: "one of us has keys and the other has none",
-  broken: "it holds another key than the one listed, or was gone at once",
+  broken: "it holds another key than the one listed, or was gone immediately",
 };
 
 /**

@@ -74,9 +74,10 @@ export function showReadiness(
   service: string,
   parts: readonly HealthPart[],
 ): void {
-  metrics.gauge({ name: "rs_agent_ready", help: "1 while /readyz answers 200, else 0" }, () => [
-    [Number(readinessOf({ service, parts }).ready), {}],
-  ]);
+  metrics.gauge(
+    { name: "rs_agent_ready", help: "1 while /readyz answers 200, otherwise 0" },
+    () => [[Number(readinessOf({ service, parts }).ready), {}]],
+  );
   metrics.gauge(
     {
       name: "rs_agent_info",

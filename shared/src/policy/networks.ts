@@ -70,7 +70,7 @@ function problemOf(text: string): string | undefined {
   }
   const limit = widest[network.address.kind()];
   if (network.bits < limit) {
-    return `is too wide: /${String(limit)} at the most, or strangers could relay through us`;
+    return `is too wide: /${String(limit)} at most, or strangers could relay through us`;
   }
   const first = firstAddress(network);
   if (first === network.address.toNormalizedString()) return undefined;

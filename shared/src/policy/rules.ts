@@ -195,7 +195,7 @@ const routeRulesSchema = section({
 });
 
 const keepSchema = z.union([z.literal("never"), durationSchema], {
-  error: "must be a duration such as 7d or 30d, or never (kept for ever)",
+  error: "must be a duration such as 7d or 30d, or never (kept forever)",
 });
 
 const oneDirection = {

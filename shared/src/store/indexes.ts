@@ -77,7 +77,7 @@ export const indexes: readonly Index[] = [
     collection: "actors",
     key: { at: 1 },
     options: { expireAfterSeconds: 86_400 },
-    serves: "status: who was heard of lately",
+    serves: "status: which services have reported recently",
   },
   {
     collection: "adoptions",

@@ -30,8 +30,16 @@ export function createWorkerMetrics(
     Number(seen.isAble),
   );
   one("rs_agent_worker_sessions", "Dispatchers that this worker works for", (s) => s.sessions);
-  one("rs_agent_worker_tasks", "Tasks that this worker has in hand, begun or not", (s) => s.atWork);
-  one("rs_agent_worker_places", "Tasks that it works on at once at the most", (s) => s.places);
+  one(
+    "rs_agent_worker_tasks",
+    "Tasks that this worker has in hand, started or not",
+    (s) => s.atWork,
+  );
+  one(
+    "rs_agent_worker_places",
+    "Tasks that it works on at the same time, at most",
+    (s) => s.places,
+  );
   showBus(metrics, { dropped: () => figures().dropped, refused: () => figures().refused });
   return {
     answered: metrics.counter({
