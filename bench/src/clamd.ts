@@ -21,7 +21,7 @@ import { peerNeeds, programOf, provide, versionOf } from "./peers/needs.ts";
 import { interleave, timedRound, type Subject } from "./rounds.ts";
 
 /**
- * Scans a second by the av-worker's clamd client, by a bare IDSESSION loop without any of its care (no
+ * Scans per second by the av-worker's clamd client, by a bare IDSESSION loop without any of its care (no
  * deadline, no check of replies or ids, no limits) and by clamdscan, which is a process for each mail:
  * as many at once, all asking the same private clamd with a few signatures.
  * `node bench/src/clamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`

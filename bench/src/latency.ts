@@ -17,7 +17,7 @@ import {
 } from "./spread.ts";
 
 /**
- * How long a mail takes that has the system for itself: ten mails a second at even distances, workers
+ * How long a mail takes that has the system to itself: ten mails per second at even intervals, workers
  * without engines. From the insertion of a mail's record, which is when there is a mail, to the 250 of
  * the next hop as the relay logs it; and the same from before its body was inserted.
  * `node bench/src/latency.ts [--rate N] [--seconds N] [--rounds N] [--size BYTES] [--json]`

@@ -21,9 +21,9 @@ import { startSmtpSink } from "./smtp-sink.ts";
 const options = readOptions({
   minutes: 10,
   factor: 10,
-  /** Mails a second that the spam engine makes; spamd makes some 20. */
+  /** Mails per second that the spam engine does; spamd does some 20. */
   "engine-rate": 40,
-  /** INGEST_MAX_WAITING; a minute's work of the engine where none is given. */
+  /** INGEST_MAX_WAITING; a minute's work of the engine if none is given. */
   "max-waiting": 0,
   connections: 100,
 });
@@ -33,7 +33,7 @@ const maxWaiting = options["max-waiting"] || engineRate * 60;
 const engineConcurrency = 4;
 const capacitySeconds = 20;
 const demandedSlope = 1;
-/** A slope is judged over a minute at least, after the two in which it settles. */
+/** A slope is judged over at least a minute, after the two in which it settles. */
 const judgedMinutes = 3;
 
 interface Times {
@@ -139,7 +139,7 @@ async function measure(system: RunningSystem, database: Database): Promise<Repor
   return { ...report, holds: because.length === 0, because };
 }
 
-/** Mails a second that go through while there is always some more to do. */
+/** Mails per second that go through while there is always some more to do. */
 async function capacityOf(system: RunningSystem, database: Database): Promise<number> {
   const relayed = followRelay(system.logsDir);
   const arrivals = await openArrivals(system.smtp, 10, rawMail());
@@ -221,7 +221,7 @@ function whatFails(
   return [
     ...grown.map(
       ({ part, slopePercentPerMinute }) =>
-        `${part} grew by ${slopePercentPerMinute.toFixed(2)} % a minute`,
+        `${part} grew by ${slopePercentPerMinute.toFixed(2)} % per minute`,
     ),
     // The probe of the recovery is one more.
     ...(sent < accepted + 1 ? [`${accepted + 1} accepted, ${sent} sent`] : []),
@@ -258,7 +258,7 @@ function print(report: Report): void {
   row("age when sent", report.ageWhenSent);
   row("overtaken by younger mail by", report.overtaken);
   const rss = new Table({
-    head: ["RSS, MB", "over time", "max", "% a minute"],
+    head: ["RSS, MB", "over time", "max", "% per minute"],
     style: { head: [] },
   });
   for (const { part, overTimeMb, maxMb, slopePercentPerMinute } of memory) {

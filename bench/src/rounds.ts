@@ -8,7 +8,7 @@ export interface Subject {
 }
 
 export interface SubjectRound {
-  /** Mails (or checks) a second. */
+  /** Mails (or checks) per second. */
   perSecond: number;
   /** CPU milliseconds a mail, by part. */
   cpuMs: Record<string, number>;

@@ -19,7 +19,7 @@ import {
 
 /**
  * Whether twice the workers do twice the work: 1, 2, 4 and 8 av-workers that take one mail at a time
- * and whose engine is a timer of 20 ms, so that a worker makes 50 mails a second at best. From the
+ * and whose engine is a timer of 20 ms, so that a worker does at best 50 mails per second. From the
  * first insert to the last mail relayed. `node bench/src/scale.ts [--rounds N] [--seconds N]
  * [--work-ms N] [--workers N,N…] [--json]`
  */

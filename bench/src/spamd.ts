@@ -14,7 +14,7 @@ import { interleave } from "./rounds.ts";
 import { bareSpamdSubject, spamcSubject, spamdClientSubject } from "./spamd-loop.ts";
 
 /**
- * Checks a second by the spam-worker's client, by a bare loop on the socket and by spamc, which is a
+ * Checks per second by the spam-worker's client, by a bare loop on the socket and by spamc, which is a
  * process for each mail, all asking the same spamd with two children.
  * `node bench/src/spamd.ts [--rounds N] [--seconds N] [--size BYTES,…] [--json]`
  */

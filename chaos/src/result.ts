@@ -22,13 +22,13 @@ export interface ChaosResult {
   accepted: number;
   /** I1 in recipients, as the store counts them. */
   conservation: Conservation;
-  /** Records by their last state, reports of ours apart. */
+  /** Records by their last state, our own reports separately. */
   byState: Record<string, number>;
   lost: number;
   /** Copies beyond the first at the next hop, recipient by recipient. */
   duplicates: number;
   unknownOutcomes: number;
-  /** Attempts that ended unknown, and at the most how many could have by what the next hop saw. */
+  /** Attempts that ended unknown, and how many at most could have by what the next hop saw. */
   unknownAttempts: { seen: number; possible: number };
   unscanned: number;
   /** Everything that is not as it should be, by kind; `lost` and `unscanned` among them. */

@@ -40,7 +40,7 @@ async function send(sink: Sink, to: string): Promise<string> {
 it("keeps what it takes, with the id in our Received field", async () => {
   const { sink, inspected } = await start();
   const replies: string[] = [];
-  // Two troubles at the most: the third transaction of a mail goes through.
+  // At most two troubles: the third transaction of a mail goes through.
   for (let turn = 0; turn < 3; turn += 1)
     replies.push(await send(sink, "to.0@north.chaos.example"));
   expect(replies.at(-1)).toBe("250 2.0.0 kept");

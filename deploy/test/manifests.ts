@@ -73,7 +73,7 @@ export function environmentOf(overlay: string, { envFrom = [], env = [] }: Manif
 
 export function settingsOf(overlay: string, service: string): Manifest {
   const env = environmentOf(overlay, container(overlay, service));
-  // The files are not here; that their names lead into a mounted secret is tested apart.
+  // The files are not here; that their names lead into a mounted secret is tested separately.
   const here = { ...env, MONGODB_USERNAME_FILE: "", MONGODB_PASSWORD_FILE: "" };
   return loadConfig(schemas[service] as z.ZodType, here);
 }

@@ -51,7 +51,7 @@ export async function runFlood(
   }
 }
 
-/** What was sent and heard is told of also where the records can be read no more. */
+/** What was sent and heard is reported even if the records can no longer be read. */
 async function readRecords(options: FloodOptions, parts: Parts): Promise<ReadRecords> {
   const check = options.check ? new ConservationCheck() : undefined;
   try {

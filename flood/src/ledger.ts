@@ -34,7 +34,7 @@ export class Ledger {
   readonly #chunks: Chunk[] = [];
   #size = 0;
 
-  /** `places`: recipients of a mail at the most. */
+  /** `places`: the most recipients of a mail. */
   constructor(places: number) {
     this.#places = places;
   }

@@ -131,7 +131,7 @@ function paceOf(given: FloodArguments): Pace {
   if (asFastAsAccepted) {
     if (given.rate !== undefined)
       throw wrongOption("--rate", rate, "and --as-fast-as-accepted exclude each other");
-    // With a number of mails it ends when they are through; a day is for ever.
+    // With a number of mails it ends when they are through; a day is as good as forever.
     return { mails: most, ms: ms ?? (mails === undefined ? usualMs : dayMs) };
   }
   const stages = parseRate(rate, ms ?? (mails === undefined ? usualMs : dayMs));

@@ -6,7 +6,7 @@ import type { StepTimes } from "./measure/steps.ts";
 import type { HandedIn } from "./measure/tally.ts";
 import type { Second } from "./measure/timeline.ts";
 
-/** What a run has shown: what `--json` prints. Rates are mails a second. */
+/** What a run has shown: what `--json` prints. Rates are mails per second. */
 export interface FloodResult {
   run: string;
   seed: number;

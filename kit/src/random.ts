@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 export interface Random {
   /** At least 0 and below 1. */
   next(): number;
-  /** A whole number of at least `low` and at the most `high`. */
+  /** A whole number of at least `low` and at most `high`. */
   between(low: number, high: number): number;
   /** True with this probability. */
   chance(probability: number): boolean;

@@ -3,7 +3,7 @@ import { columnsOf, wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 
 /** Tells a person what is being waited for: several things at once, each under its own name. */
 export interface Progress {
-  /** What `name` is doing now. Where lines stay, the same text is said once and few a second. */
+  /** What `name` is doing now. If lines stay, the same text is said once, and few per second. */
   say(name: string, text: string): void;
   /** `name` is no longer waited for. */
   done(name: string): void;

@@ -17,7 +17,7 @@ vi.waitFor = async (callback, options = {}) => {
       const waitedMs = performance.now() - begunAt;
       const load = timesLonger();
       if (waitedMs < quietMs * load) continue;
-      const waited = `waited ${Math.round(waitedMs / 1_000)} s in vain, load ${load.toFixed(1)}`;
+      const waited = `waited ${Math.round(waitedMs / 1_000)} s for nothing, load ${load.toFixed(1)}`;
       if (error instanceof Error) error.message = `${waited}: ${messageOf(error)}`;
       throw error;
     }

@@ -123,7 +123,7 @@ async function report(
   }
   const ended = Object.entries(outcomes).map(([outcome, count]) => `${count} ${outcome}`);
   print(
-    `${schedules} schedules, ${perMinute} a minute; each ${Math.round(events / schedules)} events in ` +
+    `${schedules} schedules, ${perMinute} per minute; each ${Math.round(events / schedules)} events in ` +
       `${(virtualMs / schedules / 1_000).toFixed(1)} s of its own time; recipients: ${ended.join(", ")}\n`,
     0,
   );

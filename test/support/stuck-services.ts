@@ -140,7 +140,7 @@ export const stuckServices: Record<ServiceName, (settings: Settings) => Promise<
   },
 
   enricher: async (settings) => {
-    // Half a second of a CPU for each MB: lines that canonicalization has to look into.
+    // Half a second of CPU per MB: lines that canonicalization has to look into.
     const body = Buffer.alloc(24_000_000, "a \t b \r\n");
     const raw = Buffer.concat([Buffer.from("From: a@acme.example\r\n\r\n"), body]);
     const { privateKey } = generateKeyPairSync("ed25519");

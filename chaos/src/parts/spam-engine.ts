@@ -6,7 +6,7 @@ import { engineVersion } from "./spam-engine-version.ts";
 
 /**
  * A program: an engine that speaks spamd's protocol (SpamAssassin's spamd/PROTOCOL) and knows GTUBE
- * only. SpamAssassin itself makes some 20 checks a second, so most mail of a run is judged here. A
+ * only. SpamAssassin itself makes some 20 checks per second, so most mail of a run is judged here. A
  * part of all is passed on to the spamd of the argument, as much at once as that has room for, and its
  * answers back; while it is less than that part, we judge slowly, so that it catches up.
  * Standard output says first where it listens, then of each mail whose check was answered who judged

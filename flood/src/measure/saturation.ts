@@ -1,7 +1,7 @@
 import type { Stage } from "../pace/schedule.ts";
 import type { Second } from "./timeline.ts";
 
-/** A part of the schedule with what came of it, in mails a second. */
+/** A part of the schedule with what became of it, in mails per second. */
 export interface StageRates {
   fromSecond: number;
   toSecond: number;

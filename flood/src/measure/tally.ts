@@ -174,7 +174,7 @@ export class Tally {
 
 const mostReplies = 50;
 
-/** Domains know no case, and who relays may write them anew. */
+/** Domains have no case, and a relay may write them differently. */
 function equal(one: string, other: string): boolean {
   return one === other || one.toLowerCase() === other.toLowerCase();
 }

@@ -1,7 +1,7 @@
 import { durationMs, durationSchema } from "@rs-agent/shared/duration.ts";
 import { wrongOption } from "@rs-agent/kit/options.ts";
 
-/** Mails a second from the stage's begin to its end; a ramp where the two differ. */
+/** Mails per second from the stage's start to its end; a ramp if the two differ. */
 export interface Stage {
   from: number;
   to: number;

@@ -4,7 +4,7 @@ import type { Schedule } from "./schedule.ts";
 
 /** How a flood ends by itself. */
 export interface Pace {
-  /** Mails at the most. */
+  /** The most mails to send. */
   mails: number;
   /** Absent: as fast as accepted, for `ms`. */
   schedule?: Schedule;

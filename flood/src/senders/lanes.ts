@@ -10,7 +10,7 @@ export interface Intended {
 
 export interface LanesOptions {
   sender: Sender;
-  /** Connections at the most; each is opened when it is needed. */
+  /** The most connections; each is opened when it is needed. */
   lanes: number;
   /** Mails that may wait for a free connection. */
   maxWaiting: number;

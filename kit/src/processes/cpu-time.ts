@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { processTree } from "./process-tree.ts";
 
-/** Clock ticks a second of /proc's times. */
+/** Clock ticks per second of /proc's times. */
 const ticks = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
 
 /**

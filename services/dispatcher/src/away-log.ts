@@ -3,7 +3,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { kindOf, engineOf, workerText, type Lane } from "@rs-agent/shared/mail/lane.ts";
 
-/** Each lane is told of so often at the most. */
+/** Each lane is logged at most this often. */
 const everyMs = 60_000;
 
 /** Tells that mail waits for workers of which none is able, and what those that are there say. */

@@ -11,7 +11,7 @@ export class Backlogs {
     return this.#lanes.has(lane);
   }
 
-  /** A mail has waited in vain and goes back to the database. */
+  /** A mail has waited without success and goes back to the database. */
   begin(lane: Lane): void {
     this.#lanes.add(lane);
   }

@@ -10,7 +10,7 @@ const kindLoadSchema = z.object({
   serviceMs: z.number().nullish(),
 });
 
-/** What a dispatcher reports of itself and the others add up. */
+/** What a dispatcher reports about itself and the others add up. */
 export const dispatcherLoadSchema = z.object({
   load: z.object({
     plannedPerSecond: z.number(),
@@ -75,7 +75,7 @@ function kindDemand(input: DemandInput, kind: TaskKind): KindDemand {
 }
 
 /**
- * (arrivals a second + waiting ÷ seconds to clear it) × service time ÷ tasks at once, rounded up;
+ * (arrivals per second + waiting ÷ seconds to clear it) × service time ÷ tasks at once, rounded up;
  * docs/metrics.md. As long as nothing is known of the work, those who are there, or one to begin.
  */
 export function workersWanted(

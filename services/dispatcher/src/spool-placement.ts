@@ -24,7 +24,7 @@ export function isSeen(pool: WorkerPool, spool: Spool, { asked }: HeldMail): boo
   return pool.workers().some(({ kind, spools }) => asked.has(kind) && spools.includes(spool.id));
 }
 
-/** A spool that cannot be written (a full disk) costs nothing but speed: the mail goes as bytes. */
+/** A spool that cannot be written (a full disk) costs nothing but speed: the mail goes over the bus. */
 export async function toSpool(
   spool: Spool,
   mail: HeldMail,
@@ -36,6 +36,9 @@ export async function toSpool(
     if (mail.over) await spool.remove(path);
     else mail.spoolPath = path;
   } catch (error) {
-    log.warn({ mailId: mail.mail._id, err: error }, "spool not written, the mail goes as bytes");
+    log.warn(
+      { mailId: mail.mail._id, err: error },
+      "spool not written, the mail goes over the bus",
+    );
   }
 }

@@ -5,7 +5,7 @@ import { answers } from "./answers.ts";
 import { openBench } from "./in-process.ts";
 
 describe("a backlog", () => {
-  it("is there from the first mail that waited in vain to the first claim that finds too few", () => {
+  it("is there from the first mail that waited for nothing to the first claim that finds too few", () => {
     const backlogs = new Backlogs();
     backlogs.claimed("spam", 0, 5);
     expect(backlogs.has("spam")).toBe(false);
@@ -45,7 +45,7 @@ describe("while more mail comes than a check can make", () => {
       youngest = Math.max(youngest, place);
       return youngest - place;
     });
-    console.info(`overtaken by ${Math.max(...overtaken)} of 150 at the most`);
+    console.info(`overtaken by at most ${Math.max(...overtaken)} of 150`);
     // What was in memory when the backlog began may go first, and claims try a random part.
     expect(overtaken.toSorted((a, b) => a - b)[135]).toBeLessThan(30);
   });

@@ -53,11 +53,11 @@ describe("workers wanted", () => {
   const known = { serviceMs: 500, atOnce: 4 };
 
   it.each([
-    // 10 a second of half a second each keep 5 places busy.
+    // 10 per second of half a second each keep 5 places busy.
     ["the arrivals alone", { arrivalsPerSecond: 10, waiting: 0 }, 2],
     ["exactly two workers' worth", { arrivalsPerSecond: 16, waiting: 0 }, 2],
     ["a little more than that", { arrivalsPerSecond: 16.1, waiting: 0 }, 3],
-    // 600 in a minute are 10 a second more.
+    // 600 in a minute are 10 more per second.
     ["the arrivals and a backlog", { arrivalsPerSecond: 10, waiting: 600 }, 3],
     ["a backlog alone", { arrivalsPerSecond: 0, waiting: 6_000 }, 13],
     ["hardly anything", { arrivalsPerSecond: 0.001, waiting: 0 }, 1],
@@ -102,7 +102,7 @@ describe("the demand of several dispatchers", () => {
       before: undefined,
     });
     const input = { before, due: { ...noneDue, virus: due(120) } };
-    // 2 a second of 2 s each at 4 at once.
+    // 2 per second of 2 s each at 4 at once.
     expect(virus([{ grants: { a: 0 } }], input)).toMatchObject({ atOnce: 4, wanted: 1 });
     expect(virus([{ arrivals: 8, grants: { a: 0, b: 8 } }], input).wanted).toBe(5);
   });

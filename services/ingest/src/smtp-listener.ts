@@ -25,7 +25,7 @@ export interface ListenerDeps {
     socketTimeout: number;
   };
   xforwardPeers: string[];
-  /** How long an untrusted client waits for our greeting; who talks sooner is dismissed. */
+  /** How long an untrusted client waits for our greeting; one that talks before it is disconnected. */
   greetDelayMs: number;
   connections: ConnectionLimit;
   /** A client was sent away before its session began. */

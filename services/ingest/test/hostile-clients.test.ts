@@ -97,7 +97,7 @@ describe("beside many clients", () => {
     );
     const times: number[] = [];
     for (let turn = 0; turn < 10; turn += 1) times.push(await delivered(ingest.smtp));
-    console.info(`250 beside 200 slow clients: ${Math.max(...times).toFixed(0)} ms at the most`);
+    console.info(`250 beside 200 slow clients: at most ${Math.max(...times).toFixed(0)} ms`);
     expect(Math.max(...times)).toBeLessThan(patienceMs);
     for (const each of dripping) each.stop();
     for (const client of clients) client.close();

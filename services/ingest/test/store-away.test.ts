@@ -65,7 +65,7 @@ describe("while the database is away", () => {
     await isTakenAgain();
   });
 
-  it("puts mail off at MAIL once it is known, so that none need be sent in vain", async () => {
+  it("puts mail off at MAIL once it is known, so that none need be sent for nothing", async () => {
     await client.begin(stranger, [anna]);
     proxy.cut();
     client.send(mail);

@@ -41,7 +41,7 @@ export interface Attempt {
   longestTimeoutMs: number;
   /** The mark that was written before the transaction; undefined where there was none. */
   mark: UnknownMark | undefined;
-  /** Whether the sender may be told of a failure (I12). Undefined: that was not asked yet. */
+  /** Whether the sender may get a report of a failure (I12). Undefined: not asked yet. */
   proof?: SenderProof;
 }
 
@@ -56,7 +56,7 @@ export interface Settlement {
   bounce: FailedRecipient[];
 }
 
-/** What follows from an attempt, each recipient apart. */
+/** What follows from an attempt, for each recipient separately. */
 export function settle(attempt: Attempt): Settlement {
   const judged = attempt.mail.recipients.map((recipient, index) => {
     const result = attempt.results.get(index);

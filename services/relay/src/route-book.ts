@@ -19,7 +19,7 @@ export interface RouteBookDeps {
 /** A queue with nothing to do for this long is closed; the next mail opens another. */
 const forgottenAfterMs = 600_000;
 
-/** Looking for routes takes the database at the most this part of its time, however much waits. */
+/** Looking for routes takes at most this part of the database's time, however much waits. */
 const searchPart = 1 / 20;
 /** Every so many searches, mail is looked for that a relay left in `relaying` when it died. */
 const leftBehindEvery = 5;

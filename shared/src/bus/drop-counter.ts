@@ -29,7 +29,7 @@ const expected: readonly DropCause[] = ["session", "late"];
 /** Each cause is logged at most this often. */
 const logEveryMs = 60_000;
 
-/** Counts dropped frames by cause, and tells the log about each cause at most once a minute. */
+/** Counts dropped frames by cause, and tells the log about each cause at most once per minute. */
 export class DropCounter {
   readonly #counts = Object.fromEntries(
     Object.keys(dropCauses).map((cause) => [cause, 0]),

@@ -5,7 +5,7 @@ export const bigFrameBytes = 1024 * 1024;
 
 /** What placement looks at in a worker's session. */
 export interface Placeable {
-  /** Open, heard of lately, not leaving. */
+  /** Open, heard of recently, not leaving. */
   takesTasks: boolean;
   grant: Credit;
   outstanding: Credit;

@@ -28,7 +28,7 @@ export interface PoolSessionOptions {
   timing: BusTiming;
   /** The worker has answered from its mailbox: it is who it says. Once, before anything is placed. */
   onProven: (session: PoolSession) => void;
-  /** Called once a task; never while `place` runs. */
+  /** Called once per task; never while `place` runs. */
   onLost: (lost: LostTask) => void;
   onEnd: (session: PoolSession, reason: LostReason) => void;
   onUnsendable: () => void;
@@ -180,7 +180,7 @@ export class PoolSession implements Placeable {
     this.#lastHeardMs = this.#options.clock.monotonicMs();
   }
 
-  /** Takes over what a worker says of itself. True: it may take tasks that it did not before. */
+  /** Takes over what a worker says about itself. True: it may take tasks that it did not before. */
   update(head: HeartbeatHead): boolean {
     const before = freeCredit(this);
     const couldBig = !this.bigFrameOut;
@@ -249,7 +249,7 @@ export class PoolSession implements Placeable {
   sweep(nowMs: number): void {
     const { timing } = this.#options;
     for (const out of this.#tasks.values()) {
-      // The worker lives and has not seen it for so long: it never came, and must not hold its credit for ever.
+      // The worker lives and has not seen it for so long: it never came, and must not hold its credit forever.
       const isLost = out.givenUp && out.sequence > this.#seen;
       if (isLost && nowMs >= out.giveUpAtMs + timing.deadMs) this.settle(out);
       if (out.givenUp || nowMs < out.giveUpAtMs) continue;

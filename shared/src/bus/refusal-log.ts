@@ -6,10 +6,10 @@ import type { Logger } from "../logger.ts";
 const againMs = 60_000;
 /** All refusals together get at most so many lines in that time. */
 const linesPerTime = 20;
-/** Refusals that are remembered: whoever comes with a new key each time costs no memory. */
+/** Refusals that are remembered: a peer that comes with a new key each time costs no memory. */
 const remembered = 500;
 
-/** Tells the log who is refused, and counts: whoever knocks without end fills neither log nor memory. */
+/** Tells the log who is refused, and counts: endless attempts fill neither log nor memory. */
 export class RefusalLog {
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -28,7 +28,7 @@ export class RefusalLog {
     return this.#count;
   }
 
-  /** `what` names the refusal: the same one is not told again for a minute. */
+  /** `what` names the refusal: the same one is not logged again for a minute. */
   tell(what: string, fields: Record<string, unknown>, message: string): void {
     this.#count += 1;
     const nowMs = this.#clock.monotonicMs();

@@ -233,7 +233,7 @@ export type CheckResult<N extends CheckKind = CheckKind> = N extends CheckKind
 export type EnrichResult = ResultCommon & { task: "enrich"; output: EnrichOutput | Failure };
 export type ResultHead = CheckResult | EnrichResult;
 
-/** Worker → dispatcher, once a task. Echoes what was asked (I4). */
+/** Worker → dispatcher, once per task. Echoes what was asked (I4). */
 export const resultHeadSchema = z.union([
   z.discriminatedUnion("task", [
     z.looseObject({

@@ -32,7 +32,7 @@ export interface WorkerPoolDeps {
   onResult: (result: TaskResult) => void;
   /** Called once for each task that will not be answered; likewise. */
   onLost: (lost: LostTask) => void;
-  /** There may be credit of this kind that was not there before. At most once a turn of the loop. */
+  /** There may be credit of this kind that was not there before. At most once per turn of the loop. */
   onCreditChange?: (kind: TaskKind) => void;
   /** A session has ended, by whatever the reason says. */
   onWorkerGone?: (kind: TaskKind, reason: LostReason) => void;
@@ -67,7 +67,7 @@ export interface WorkerPool {
   workers(): WorkerSnapshot[];
   /** Frames dropped since the start, by cause. */
   dropped(): DropCounts;
-  /** Peers refused since the start, by their key or for want of one; each try counts. */
+  /** Peers refused since the start, because of their key or without one; each attempt counts. */
   refused(): number;
   /** Places nothing new, awaits what is out (until the signal aborts), says bye and closes. */
   drain(signal?: AbortSignal): Promise<void>;

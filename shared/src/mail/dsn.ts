@@ -55,7 +55,7 @@ export function whyUnreported(mail: MailRecord): string | undefined {
   return hasFinding(mail) ? "no report is sent on mail with a finding" : undefined;
 }
 
-/** Bytes of the failed mail's header that a report returns at the most. */
+/** The most bytes of the failed mail's header that a report returns. */
 const maxReturnedHeader = 64 * 1024;
 
 /**
@@ -78,7 +78,7 @@ export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
     `Subject: Undelivered mail returned to sender`,
     `Message-ID: <${id}@${printable(reportingMta)}>`,
     ...answered(mail),
-    // RFC 3834 §5: whoever answers automatically does not answer this.
+    // RFC 3834 §5: a program that answers automatically does not answer this.
     `Auto-Submitted: auto-replied`,
     `MIME-Version: 1.0`,
     `Content-Type: multipart/report; report-type=delivery-status;`,

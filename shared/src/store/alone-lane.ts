@@ -48,7 +48,7 @@ export interface AlsoAlone {
  * Takes suspects, one at a time and nothing else begun beside them (poison.ts). Every other claim of
  * the service goes through `among`.
  * 1. While the lane is closed to others no claim is under way or begun.
- * 2. It is closed for `quiet` and `alone` together at the most, and then open for `alone` at least.
+ * 2. It is closed for at most `quiet` and `alone` together, and then open for at least `alone`.
  * 3. It opens only when the note of each claim made alone is taken back.
  */
 export class AloneLane {

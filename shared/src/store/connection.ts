@@ -53,7 +53,7 @@ export function createClient(uri: string): MongoClient {
   }
 }
 
-/** Time-outs that the URI may set otherwise; the driver would wait half a minute, or for ever. */
+/** Time-outs that the URI may override; the driver would wait half a minute, or forever. */
 const timeOuts = {
   /** A server that accepts and then hangs is away too. Change streams wait shorter than this. */
   socketTimeoutMS: 45_000,

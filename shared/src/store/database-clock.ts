@@ -6,7 +6,7 @@ import { reach } from "./connection.ts";
 
 /** `now` is the database's time, so that skewed hosts agree about leases; `monotonicMs` is our own. */
 export interface DatabaseClock extends Clock {
-  /** Milliseconds by which `now` may be wrong at the most; absent: it is the database's own. */
+  /** Milliseconds by which `now` may at most be wrong; absent: it is the database's own. */
   errorMs?(): number;
 }
 

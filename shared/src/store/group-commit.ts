@@ -4,7 +4,7 @@ export type Settled<R> = { value: R } | { error: unknown };
 export interface GroupCommitOptions<I, R> {
   /** Writes all items at once; one outcome each, in their order. A rejection is every item's. */
   commit: (items: I[]) => Promise<Settled<R>[]>;
-  /** How long the first of a group waits for company, unless there was none of late. */
+  /** How long the first of a group waits for others, unless none came recently. */
   lingerMs: number;
   maxItems: number;
   /** Together with `bytesOf`: a group is closed at this size. */

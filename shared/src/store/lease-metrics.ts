@@ -24,7 +24,7 @@ export function showLeases(metrics: Metrics, figures: LeaseFigures): void {
   metrics.gauge(
     {
       name: "rs_agent_newer_records",
-      help: "Due mails that a newer release wrote and that this service leaves to it, as met within a minute",
+      help: "Due mails that a newer release wrote and that this service leaves to it, as met within the last minute",
     },
     () => [[figures.newerRecords(), {}]],
   );

@@ -21,7 +21,7 @@ export interface ClaimDeps {
 
 /** This many more ids than wanted are looked at, so that claimers do not fight for one head. */
 const spare = 3;
-/** Suspects are claimed one by one, apart from the others. */
+/** Suspects are claimed one by one, separately from the others. */
 const claimable = { unended: { $not: { $gte: unendedBeforeAlone } }, ...notNewer };
 /** A lease ends for us this part earlier than in the database: hosts' clocks do not run alike. */
 const marginPart = 0.02;

@@ -59,7 +59,7 @@ export class DispatcherLinks {
     }
   }
 
-  /** Heartbeats and silence, once a heartbeat interval. */
+  /** Heartbeats and silence, once per heartbeat interval. */
   tick(): void {
     const nowMs = this.#deps.clock.monotonicMs();
     const stoodStillMs = nowMs - this.#nextTickMs;
@@ -85,7 +85,7 @@ export class DispatcherLinks {
     for (const link of this.all()) link.recheckKey();
   }
 
-  /** Splits the capacity anew, once in this turn of the event loop. */
+  /** Splits the capacity again, once in this turn of the event loop. */
   regrantSoon(): void {
     if (this.#regrantWaits) return;
     this.#regrantWaits = true;

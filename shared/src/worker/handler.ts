@@ -39,7 +39,7 @@ export interface TaskContext {
  */
 export interface TaskHandler {
   readonly kind: TaskKind;
-  /** Tasks worked on at once at the most: the engine's own parallelism. Read again before each grant. */
+  /** The most tasks worked on at the same time: the engine's own parallelism. Read again before each grant. */
   concurrency(): number;
   /** Why `concurrency` is 0 just now, where the last canaries do not say it. */
   whyNone?(): string;

@@ -3,7 +3,7 @@ import type { DropCounts } from "../bus/drop-counter.ts";
 import type { Count, Metrics } from "../health/metrics.ts";
 import type { TaskKind } from "../checks/verdict.ts";
 
-/** What a worker tells of itself when somebody looks. */
+/** What a worker reports about itself when somebody looks. */
 export interface WorkerFigures {
   /** The engine takes work. */
   isAble: boolean;
@@ -11,7 +11,7 @@ export interface WorkerFigures {
   sessions: number;
   /** Tasks in hand, begun or not. */
   atWork: number;
-  /** Tasks worked on at once at the most. */
+  /** The most tasks worked on at the same time. */
   places: number;
   dropped: DropCounts;
   /** Peers that its mailbox refused. */

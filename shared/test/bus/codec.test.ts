@@ -71,7 +71,7 @@ test("an encoded frame is never written to again by later encoding", () => {
   });
 });
 
-test("heads that are too large together are sent apart, one too large alone is refused", () => {
+test("heads that are too large together are sent separately, one too large alone is refused", () => {
   const half = { v: 1, text: "x".repeat(maxHeadBytes / 2) };
   expect(encodeMessages([{ head: half }, { head: half }])).toHaveLength(2);
   expect(() => encodeOne({ v: 1, text: "x".repeat(maxHeadBytes) })).toThrow("too large");

@@ -10,7 +10,7 @@ function openLog() {
   return { refusals, lines, pass: (ms: number) => (nowMs += ms) };
 }
 
-test("the same refusal is told once a minute, and says how many there were", () => {
+test("the same refusal is logged once per minute, and says how many there were", () => {
   const { refusals, lines, pass } = openLog();
   for (let at = 0; at < 600; at += 1) {
     refusals.tell("a", { publicKey: "a" }, "peer refused");
@@ -20,7 +20,7 @@ test("the same refusal is told once a minute, and says how many there were", () 
   expect(refusals.count).toBe(600);
 });
 
-test("refusals that are all different get 20 lines a minute", () => {
+test("refusals that are all different get 20 lines per minute", () => {
   const { refusals, lines, pass } = openLog();
   for (let at = 0; at < 5_000; at += 1) refusals.tell(String(at), {}, "peer refused");
   expect(lines).toHaveLength(20);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { comparedAddress } from "../../src/mail/local-part.ts";
 
-/** A mailbox name as RFC 5321 §4.1.2 lets it be written in quotes, some characters escaped in vain. */
+/** A mailbox name as RFC 5321 §4.1.2 lets it be written in quotes, some characters escaped without need. */
 function quoted(name: string, escaped: readonly boolean[]): string {
   const characters = Array.from(name, (character, at) =>
     character === '"' || character === "\\" || escaped[at] === true ? `\\${character}` : character,

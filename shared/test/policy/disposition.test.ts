@@ -254,7 +254,7 @@ describe("enrichment", () => {
     }
   });
 
-  test("a mail that is not signed for want of a key is enriched, if only to say so", () => {
+  test("a mail that is not signed because there is no key is enriched, if only to say so", () => {
     const { enrich } = plan;
     if (enrich === undefined) throw new Error("the plan has no changes");
     const settings = { changes: [], spamThreshold: 5 };

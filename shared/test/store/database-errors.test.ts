@@ -258,7 +258,7 @@ describe("reads", () => {
     ["notPrimaryNoSecondaryOk", "find"],
     ["interruptedAtShutdown", "find"],
     ["cursorNotFound", "getMore"],
-  ] as const)("are a retryable error at the most: %s", async (error, command) => {
+  ] as const)("are at most a retryable error: %s", async (error, command) => {
     const next = await waiting(120);
     const struck = proxy.strike({
       command,

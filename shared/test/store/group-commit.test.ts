@@ -52,7 +52,7 @@ describe("group commit", () => {
     expect(await Promise.all(later)).toEqual(["b", "c"]);
   });
 
-  it("does not wait for company where there was none of late", async () => {
+  it("does not wait for others if none came recently", async () => {
     const { add, under, keys } = commits({ lingerMs: 60_000 });
     const first = add("a");
     await expect.poll(keys).toEqual(["a"]);

@@ -80,7 +80,7 @@ it("the version that is written is one that every service reads", async () => {
   expect(agreedVersion(await store.actors.all(), recordVersion)).toBe(recordVersion);
 });
 
-it("one warning a minute tells of them, and what was met a minute ago counts no more", () => {
+it("one warning per minute tells of them, and what was met a minute ago no longer counts", () => {
   const { log, lines } = createMemoryLog();
   let nowMs = 0;
   const records = new NewerRecords(log, () => nowMs);

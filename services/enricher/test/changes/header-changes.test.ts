@@ -141,7 +141,7 @@ describe("verdict-headers", () => {
     expect(await headers({ verdicts })).toContain("X-Spam-Score: 4.9");
   });
 
-  it("writes fifty stars at the most and folds a long list of tests", async () => {
+  it("writes at most fifty stars and folds a long list of tests", async () => {
     const names = Array.from({ length: 300 }, (_, index) => `A_RULE_WITH_A_NAME_${index}`);
     const verdicts = spamVerdict({ kind: "spam", ...scored(1234, names) });
     const { text } = await enriched(plainMail, [{ kind: "verdict-headers" }], { verdicts });

@@ -7,7 +7,7 @@ import type { AskDns } from "./dns.ts";
 import { checkSpf, type SpfFinding } from "./spf.ts";
 
 /**
- * Whether the sender of a failed mail may be told of it (I12). Anybody can write any MAIL FROM; a report
+ * Whether the sender of a failed mail may get a report (I12). Anybody can write any MAIL FROM; a report
  * to one that is forged is spam of our own (backscatter).
  *
  * 1. The sender of outgoing mail is told: it came from a tenant's network, listener or user.
@@ -43,7 +43,7 @@ export interface SenderCheck {
 const ofOutgoing: ProvenSender = { kind: "proven", detail: "outgoing mail" };
 
 /**
- * Asks the DNS where that is needed, `withinMs` at the most. `readRaw` gives the mail as it came in and is
+ * Asks the DNS if that is needed, for at most `withinMs`. `readRaw` gives the mail as it came in and is
  * asked only where SPF does not pass; its errors are thrown on.
  */
 export async function proveSender(
