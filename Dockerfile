@@ -8,7 +8,7 @@ ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${NODE_IMAGE} AS build
 WORKDIR /opt/rs-agent
 # All workspaces' package.json: npm ci compares each with the lock file. Before the sources, so that
-# a change of code installs nothing anew.
+# a change of code installs nothing again.
 COPY package.json package-lock.json ./
 COPY shared/package.json shared/
 COPY services/av-worker/package.json services/av-worker/

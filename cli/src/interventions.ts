@@ -20,7 +20,7 @@ export interface Intervention {
   /** The change holds only while the mail is in this state and nobody works on it. */
   states: readonly MailState[];
   change: MailChange;
-  /** The sender is told of these, durably, before the change is written. */
+  /** The sender gets a report about these, durably, before the change is written. */
   report?: { failed: readonly FailedRecipient[]; proof: ProvenSender };
   /** What was done, for the person. */
   told: string;

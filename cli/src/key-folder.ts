@@ -138,7 +138,7 @@ function writeList(folder: string, text: string): void {
   attempt(path, () => replaceFile(path, text, 0o644));
 }
 
-/** In one step for whoever reads it meanwhile. */
+/** In one step, so that a reader never sees half of it. */
 export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
   writeFileSync(`${path}.new`, content, { mode });
   chmodSync(`${path}.new`, mode);

@@ -70,7 +70,7 @@ function awaitedText({ next }: MailRecord): string {
   return lane === undefined ? (next ?? "a dispatcher") : laneText(lane);
 }
 
-/** Only where it was tried already: a mail on its way need not be told of its end. */
+/** Only if it was already tried: of a mail on its way nobody needs to know its end. */
 function givenUp(mail: MailRecord, now: Date): string {
   const { plan, recipients } = mail;
   if (plan === undefined || !recipients.some(({ attempts }) => attempts > 0)) return "";

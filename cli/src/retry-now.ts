@@ -14,7 +14,7 @@ import {
 } from "./interventions.ts";
 
 /**
- * Due at once; held mail goes on, and its time in the queue begins anew. So does mail that failed and of
+ * Due at once; held mail goes on, and its time in the queue starts again. So does mail that failed and of
  * which nobody was told, for those recipients. An outcome that is unknown is waited for all the same (I8).
  */
 export function retryNow(mail: MailRecord, actor: Actor): Intervention {

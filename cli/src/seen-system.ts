@@ -84,7 +84,7 @@ export interface SeenService {
   timerOnlyMails?: number;
 }
 
-/** What the services say of themselves, and what persons have paused. */
+/** What the services say about themselves, and what people have paused. */
 export interface SeenSystem {
   services: SeenService[];
   workers: SeenWorker[];

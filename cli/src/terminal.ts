@@ -39,7 +39,7 @@ function withoutBytes(_key: string, value: unknown): unknown {
   return isBuffer ? undefined : value;
 }
 
-/** What mail says of itself must not steer a terminal: no control characters. */
+/** What mail says about itself must not control a terminal: no control characters. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, " ");
 }

@@ -31,7 +31,7 @@ test.each([
   [1_500, { ok: true }],
   [-30_000, { ok: true, warning: true, found: "this host is 30s behind the database" }],
   [300_000, { ok: false, found: "this host is 5m ahead of the database" }],
-])("a host whose clock is %d ms off is told of", (offMs, expected) => {
+])("a host whose clock is %d ms off is reported", (offMs, expected) => {
   const now = new Date("2026-02-01T00:00:00Z");
   const clock = { now: () => now, monotonicMs: () => 0, errorMs: () => 5 };
   const diagnosis = diagnoseClock(clock, new Date(now.getTime() + offMs));

@@ -157,7 +157,7 @@ describe("a step's wait", () => {
     expect(story(mail)).toContain("waited 58s, worked 1.5s");
   });
 
-  test("begins anew with a release", () => {
+  test("starts again with a release", () => {
     const released = { at: before(5), event: "released", by: "ann" } as const;
     const virus = { ...clean, at: before(900), queueMs: 1, workMs: 10 };
     const mail = mailWith({

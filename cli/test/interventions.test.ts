@@ -36,7 +36,7 @@ describe("retry-now of mail of which nobody was told (I12)", () => {
       ...given,
     });
 
-  test("opens those recipients alone; the mail is no more removed, and its time begins anew", () => {
+  test("opens those recipients alone; the mail is no longer removed, and its time starts again", () => {
     const { states, change } = retryNow(untold(), actor);
     expect(states).toEqual(["bounced"]);
     const mail = after(untold(), change);

@@ -29,7 +29,7 @@ test("a field is wrapped behind its margin and loses no word", () => {
   );
 });
 
-test("what mail says of itself cannot steer the terminal", () => {
+test("what mail says about itself cannot control the terminal", () => {
   expect(printable("a\u001b[2Jb\r\nc\u009bd\u202ee")).toBe("a [2Jb c d e");
 });
 

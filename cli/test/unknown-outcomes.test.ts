@@ -299,7 +299,7 @@ describe("rs-agent unknown", () => {
     expect(found.filter(({ origin }) => origin.name === id)).toEqual([]);
   });
 
-  test("I3: what was read is what is changed: a mail that was held anew meanwhile is read again", async () => {
+  test("I3: what was read is what is changed: a mail that was held again meanwhile is read again", async () => {
     const { store } = cli();
     const id = await stored(heldMail());
     const seen = await store.mails.get(id);

@@ -25,7 +25,7 @@ export interface BesideOptions {
   worker: Program;
   engine: Program;
   log: Logger;
-  /** A file that is written when the engine is to be started anew with what is new. */
+  /** A file that is written when the engine is to be started again with new rules. */
   renewFile?: string;
   /** Between two looks at `renewFile`. */
   lookEveryMs: number;

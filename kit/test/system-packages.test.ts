@@ -87,7 +87,7 @@ it("says by a line that stays what is not here, what is installed for it, and ho
   ]);
 });
 
-it("reads the lists of packages anew where the first try fails", async () => {
+it("reads the lists of packages again if the first try fails", async () => {
   program("apt-get");
   let tries = 0;
   const install = () => {
@@ -154,7 +154,7 @@ it("gives apt-get's last words where it cannot", async () => {
   });
 });
 
-it("is told of in the README, package by package", () => {
+it("is described in the README, package by package", () => {
   const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
   const packages = Object.values<Need>(needs).flatMap((need) => need.packages);
   expect(packages.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);

@@ -3,7 +3,7 @@ const narrowest = 40;
 
 /**
  * Prose for a terminal of this many columns: lines end between words, and what follows is indented.
- * Lines stay apart, words whole (a path, a command's name). Undefined: not a terminal, so whoever
+ * Lines stay apart, words whole (a path, a command's name). Undefined: not a terminal, so the program that
  * reads it wants lines as they are.
  */
 export function wrapAtWords(text: string, columns: number | undefined): string {

@@ -49,7 +49,7 @@ export function readYaml(text: string): ReadYaml {
   return { kind: "wrong", wrongs: found.map(([offset, message]) => at(offset, message)) };
 }
 
-/** Nesting that is too deep is told of at each of its levels, and one slip in several ways. */
+/** Nesting that is too deep is reported at each of its levels, and one slip in several ways. */
 function firstOfEachPlace(errors: readonly YAMLError[]): YAMLError[] {
   const tooDeep = errors.find(({ code }) => code === "RESOURCE_EXHAUSTION");
   if (tooDeep !== undefined) return [tooDeep];

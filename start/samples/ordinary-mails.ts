@@ -145,7 +145,7 @@ const emptyBody = (now: Date): Sample =>
 
 /**
  * OpenPGP over MIME (RFC 3156). The signature is a true one, made once with GnuPG over exactly the
- * bytes of `signedPart` by a key that was thrown away: whoever changes a byte of it breaks it.
+ * bytes of `signedPart` by a key that was thrown away: a change of one byte breaks it.
  */
 const signed = (now: Date): Sample =>
   sample(

@@ -144,7 +144,7 @@ async function prepare(
   return (
     policy
       .replaceAll("${DKIM_KEY_FILE}", "/run/secrets/dkim/northwind.pem")
-      // A next hop that is started anew refuses for a moment; the usual first retry is after 5 minutes.
+      // A next hop that is started again refuses for a moment; the usual first retry is after 5 minutes.
       .replace(/^default:\n/m, "default:\n  relay: { retry: [2s, 5s] }\n")
   );
 }

@@ -33,7 +33,7 @@ export async function samplesMeetTheirFates(system: ComposedSystem, report: Repo
   expectThat(came >= copies.length, `${copies.length} mails or more come to the next hop: ${came}`);
 }
 
-/** Traffic goes on while workers come and go, containers are killed and all is started anew. */
+/** Traffic goes on while workers come and go, containers are killed and everything is started again. */
 export async function survivesChange(
   engine: Engine,
   system: ComposedSystem,

@@ -31,7 +31,7 @@ export interface AmavisdOptions {
 
 const user = "amavis";
 const isRoot = process.getuid?.() === 0;
-/** Its own default is 20; a child that has to be forked anew less often is the faster one. */
+/** Its own default is 20; a child that is forked less often is faster. */
 const requestsPerChild = 1_000;
 
 /**

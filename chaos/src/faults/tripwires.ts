@@ -52,8 +52,8 @@ function engines(victim: Victim, names: readonly (PartName & LinkName)[]): Tripw
 }
 
 /**
- * Has poisoned mail kill its victims: whoever gets its bytes over a link dies before it can do anything
- * with them, each time. `onDeath` is told of each.
+ * Makes poisoned mail kill its victims: a process that gets its bytes over a link dies before it can do anything
+ * with them, each time. `onDeath` hears of each.
  */
 export function layTripwires(
   { links, parts, services }: ChaosSystem,

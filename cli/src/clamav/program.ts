@@ -36,7 +36,7 @@ interface ScanOptions extends GlobalOptions {
 const commandTimeoutSeconds = 10;
 const scanTimeoutSeconds = 150;
 
-/** Where a clamd listens that nobody has told of. */
+/** Where a clamd listens if nobody has named one. */
 const plainAddress = "127.0.0.1:3310";
 
 /**

@@ -9,7 +9,7 @@ export interface CommandEnd {
 
 /**
  * Runs a command of the set-up to its end. Never rejects. It is killed when it has said nothing
- * for `silenceMs`: a download through a network that swallows packets would otherwise wait for ever.
+ * for `silenceMs`: a download through a network that swallows packets would otherwise wait forever.
  */
 export function runCommand(
   program: string,

@@ -13,7 +13,7 @@ export interface SessionOptions {
 const wholeReply = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\r?\n/;
 
 /**
- * A bare SMTP session (RFC 5321) for whoever measures: commands are written as they are, replies come
+ * A bare SMTP session (RFC 5321) for measurements: commands are written as they are, replies come
  * one after the other, and "" is the reply of a server that has gone or stays silent for too long.
  */
 export class SmtpSession {

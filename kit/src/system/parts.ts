@@ -162,7 +162,7 @@ function isOurs({ spamEngine, counts }: SystemOptions, engine: SpamEngineName): 
   return (spamEngine ?? "spamd") === engine && counts?.["spam-worker"] !== 0;
 }
 
-/** Whoever is started again is where the services look for it. */
+/** A part that is started again is where the services look for it. */
 function portOf(before: { port: number } | undefined): { port?: number } {
   return before === undefined ? {} : { port: before.port };
 }

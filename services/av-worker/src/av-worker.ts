@@ -34,7 +34,7 @@ export function startAvWorker(deps: {
   const addresses = config.AV_CLAMD.map(({ text }) => text);
   worker.ready.then(
     () => log.info({ bus: worker.mailbox, clamd: addresses }, "ready"),
-    () => undefined, // whoever runs the worker hears of it by `ready` itself
+    () => undefined, // the caller hears of it by `ready` itself
   );
   return worker;
 }

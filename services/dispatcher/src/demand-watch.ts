@@ -27,7 +27,7 @@ export const countedAtMost = 100_000;
 const effort = 0.05;
 
 /**
- * Looks now and then at what waits for each task. Whoever wants to know is told what was seen last:
+ * Looks now and then at what waits for each task. A caller gets what was seen last:
  * while the database is away nobody is sent home, and nobody is asked for.
  */
 export class DemandWatch {

@@ -90,7 +90,7 @@ export function createIntake(deps: IntakeDeps): Intake {
   ]);
   const claimerOf = (lane: Lane) =>
     remembered(claimers, lane, () => claimer(["processing"], lane, () => desk.roomToClaim(lane)));
-  // With no able worker at all nothing is claimed for a kind; its oldest still must not wait for ever.
+  // With no able worker at all nothing is claimed for a kind; its oldest must still not wait forever.
   const overdue = new Map<Lane, Claimer>();
   const overdueOf = (lane: Lane) =>
     remembered(overdue, lane, () =>

@@ -21,7 +21,7 @@ export interface ObservationDeps {
   kinds: TaskKinds;
 }
 
-/** What this dispatcher knows of itself, and what it sees of the whole system. */
+/** What this dispatcher knows about itself, and what it sees of the whole system. */
 export interface Observation {
   status(): DispatcherStatus;
   /** Called by a timer: counts what waits. */

@@ -47,7 +47,7 @@ function samePlan(before: Plan | undefined, after: Plan): boolean {
 
 /**
  * Crash-safe: the groups are frozen in the parent, each child is upserted under an id that derives
- * from them, and only then is the parent final. Whoever claims it after a crash goes on from there.
+ * from them, and only then is the parent final. The dispatcher that claims it after a crash goes on from there.
  */
 async function split(deps: PlanningDeps, held: HeldMail, groups: string[][]): Promise<void> {
   const parent = held.mail;

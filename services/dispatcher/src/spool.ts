@@ -59,7 +59,7 @@ export async function openSpool(dir: string): Promise<Spool> {
   };
 }
 
-/** Made by whoever opens the spool first; `wx` lets only one win. */
+/** Made by the first that opens the spool; `wx` lets only one win. */
 async function spoolId(dir: string): Promise<string> {
   const path = join(dir, idFile);
   try {

@@ -4,7 +4,7 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
-/** Whoever gets mail for bob may have any engine; mail for eve's domain is rspamd's. */
+/** Mail for bob may go to any engine; mail for eve's domain is rspamd's. */
 const policy = `
 default:
   virus: off

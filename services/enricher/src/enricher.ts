@@ -29,7 +29,7 @@ export async function startEnricher(deps: {
   const worker = startWorker({ ...deps, handler });
   worker.ready.then(
     () => log.info({ bus: worker.mailbox }, "ready"),
-    () => undefined, // whoever runs the worker hears of it by `ready` itself
+    () => undefined, // the caller hears of it by `ready` itself
   );
   return worker;
 }

@@ -19,7 +19,7 @@ const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
  *    without forwarded attributes would be taken for the previous client's.
  * 3. Once the server drains, the session ends at the next command outside of DATA.
  * 4. The time until the next command (RFC 5321 §4.5.3.2.7) is that of the whole line: smtp-server's
- *    begins anew with each byte, so that a client could hold a session for days with one line.
+ *    starts again with each byte, so that a client could hold a session for days with one line.
  * 5. Commands and mails are read by our own `SmtpInput`.
  * 6. Addresses may have quoted local parts (RFC 5321 §4.1.2).
  * 7. BDAT, which is not offered (RFC 3030), ends the session: what follows it is a mail's bytes,
@@ -115,7 +115,7 @@ export class IngestConnection extends SMTPConnection {
     const { remoteAddress, remotePort, clientHostname, hostNameAppearsAs } = this;
     this.#forwarding = true;
     // Octets of a HELO in UTF-8 are C1 controls to smtp-server, which would refuse all of it; a mail
-    // must not wait for ever because its client has an umlaut in its name.
+    // must not wait forever because its client has an umlaut in its name.
     const readable = command.toString("latin1").replace(/\+[89][0-9A-F]/g, "?");
     super.handler_XFORWARD(Buffer.from(readable, "latin1"), () => {
       Object.assign(this, { remoteAddress, remotePort, clientHostname, hostNameAppearsAs });

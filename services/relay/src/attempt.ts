@@ -26,7 +26,7 @@ export interface DeliveryDeps {
   hostname: string;
   logAddresses: AddressLogMode;
   longestTimeoutMs: number;
-  /** Whether the sender of a failed mail may be told of it (I12). */
+  /** Whether the sender of a failed mail may get a report (I12). */
   senders: SenderCheck;
   /** One for each stored mail that is read to verify its signatures. */
   readings: Budget;

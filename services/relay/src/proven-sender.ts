@@ -9,7 +9,7 @@ import { untilAnswered } from "./settled-write.ts";
 
 /**
  * Whether the sender of a mail that failed may be told (I12), found out at this moment. Undefined: the
- * lease is over, or we stop, and whoever claims the mail next finds it out.
+ * lease is over, or we stop, and the relay that claims the mail next finds it out.
  */
 export async function provenSender(
   deps: DeliveryDeps,

@@ -128,7 +128,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
     expect(Number(mail.expireAt) - Number(mail.finalAt)).toBe(90 * day);
   });
 
-  it("is not told where no name server answers; the relay does not wait for ever", async () => {
+  it("is not told if no name server answers; the relay does not wait forever", async () => {
     const { database, dns, route, relay } = await installation({ trouble: () => "silent" });
     const id = await incoming(database, { route });
     const { counts } = await relay();

@@ -93,7 +93,7 @@ it("uses a session that is handed back while the hop is refusing one more", asyn
   expect(await second).toBe(one);
 });
 
-it("reads the credential anew for each connection, and fails the route where it cannot", async () => {
+it("reads the credential again for each connection, and fails the route if it cannot", async () => {
   const sink = await runningSink({
     onAuth: (user, password) => user === "u" && password === "new",
   });

@@ -40,7 +40,7 @@ export function startSpamWorker(deps: {
   const worker = startWorker({ ...deps, handler });
   worker.ready.then(
     () => log.info({ bus: worker.mailbox, engine: config.SPAM_ENGINE, addresses }, "ready"),
-    () => undefined, // whoever runs the worker hears of it by `ready` itself
+    () => undefined, // the caller hears of it by `ready` itself
   );
   return worker;
 }

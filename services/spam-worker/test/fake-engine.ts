@@ -12,7 +12,7 @@ export interface FakeRequest {
 /** What a real engine cannot be made to do: any bytes in any pieces, then silence, an end or a reset. */
 export interface Fault {
   chunks: readonly (string | Buffer)[];
-  /** `drip`: a byte every few milliseconds, for ever. */
+  /** `drip`: a byte every few milliseconds, forever. */
   then: "close" | "hang" | "reset" | "drip";
 }
 

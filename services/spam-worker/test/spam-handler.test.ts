@@ -70,7 +70,7 @@ const gtubeFinding = {
   rspamd: { required: 6, score: 15, rules: [{ name: "GTUBE", score: 0 }] },
 };
 
-/** Rules of the test's engines by which they show what they were told of the SMTP transaction. */
+/** Rules of the test's engines by which they show what they learned about the SMTP transaction. */
 const testRules = {
   spamd: ["RS_TEST_ENVELOPE_FROM", "RS_TEST_LAST_HOP"],
   rspamd: ["RS_TEST_ENVELOPE_FROM", "RS_TEST_ENVELOPE_RCPT", "RS_TEST_LAST_HOP", "RS_TEST_HELO"],

@@ -61,7 +61,7 @@ export class Mailbox implements AsyncIterable<Buffer[]> {
     const refusals = protection.keys?.refusals ?? new RefusalLog(clock, log);
     const hasKeys = protection.keys !== undefined;
     handshakeFailures(pull, (failure) => {
-      // The ZAP handler has told of it, with the key.
+      // The ZAP handler has logged it, with the key.
       if (failure === "refused") return;
       const text = `peer refused: ${seenByMailbox(failure, hasKeys)}`;
       refusals.tell(text, { mailbox: options.bind }, text);

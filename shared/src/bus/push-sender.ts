@@ -34,7 +34,7 @@ export interface PushSenderOptions {
 
 /**
  * The one writer of one PUSH socket (zeromq takes one `send` at a time). Parts given in one turn of
- * the event loop travel together. Buffers are sent without copying: whoever gives one never
+ * the event loop travel together. Buffers are sent without copying: a caller that gives one never
  * writes to it again.
  */
 export class PushSender {

@@ -28,7 +28,7 @@ export class SoleUse {
     return this.#isGranted;
   }
 
-  /** True: it was not wanted before. Whoever has the task asks again, or has gone. */
+  /** True: it was not wanted before. The dispatcher with the task asks again, or has gone. */
   want(): boolean {
     const isNew = !this.isWanted;
     this.#keptUntilMs = this.#nowMs() + keptMs;

@@ -5,7 +5,7 @@ import type { Engine, UncheckedFinding, UncheckedReason } from "./finding.ts";
 /** A header field that tells of a verdict, unfolded. */
 export type HeaderField = readonly [name: string, value: string];
 
-/** What the header says is told of one verdict. */
+/** What the header says about one verdict. */
 export interface ToldVerdict<F> {
   finding: F;
   engine?: Engine | undefined;

@@ -3,7 +3,7 @@ export interface HealthPart {
   readonly name: string;
   /**
    * Why the service cannot do its work now; undefined: it can. It tells what is known already and
-   * asks nobody, so that whoever probes often costs nothing.
+   * asks nobody, so that frequent probes cost nothing.
    */
   whyNot(): string | undefined;
   /** What is wrong without keeping the service from its work. */

@@ -25,7 +25,7 @@ export class Metrics {
   readonly #defined: (Required<MetricDefinition> & { type: MetricType })[] = [];
   #text: Promise<string> | undefined;
 
-  /** Everything that this service says of itself, beside the process's own. */
+  /** Everything that this service says about itself, beside the process's own. */
   get defined(): readonly (Required<MetricDefinition> & { type: MetricType })[] {
     return this.#defined;
   }
@@ -83,7 +83,7 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  /** In Prometheus' text format. Whoever asks while it is made gets the same. */
+  /** In Prometheus' text format. A request while it is made gets the same. */
   text(): Promise<string> {
     this.#text ??= this.#registry.metrics().finally(() => {
       this.#text = undefined;

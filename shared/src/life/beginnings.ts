@@ -2,7 +2,7 @@ import { childMailId } from "../ids.ts";
 import { recordVersion, type MailRecord } from "../mail/record.ts";
 import { entry, type HistoryEntry, type Moment } from "./events.ts";
 
-/** How a record begins: each as `incoming` mail for whoever plans it. */
+/** How a record begins: each as `incoming` mail for the dispatcher that plans it. */
 
 type Given = Pick<MailRecord, "_id" | "origin" | "smtp" | "receivedAt" | "body"> &
   Partial<

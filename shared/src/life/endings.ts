@@ -12,8 +12,8 @@ import { transition } from "./transitions.ts";
 const keptUnreportedMs = 30 * 86_400_000;
 
 /**
- * When a final record may go, or undefined where policy keeps it for ever. One that nobody was told of
- * (I12) stays for at least 30 days, and not for ever: strangers can cause it.
+ * When a final record may go, or undefined if policy keeps it forever. One that nobody was told of
+ * (I12) stays for at least 30 days, but not forever: strangers can cause it.
  */
 export function retentionUntil(
   outcome: FinalOutcome,

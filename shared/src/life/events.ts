@@ -76,7 +76,7 @@ export const eventNames = [
 ] as const;
 export type EventName = (typeof eventNames)[number];
 
-/** From then on the mail waited anew. */
+/** From then on the mail waited again. */
 export const restarts: readonly EventName[] = [
   "released",
   "taken up again",

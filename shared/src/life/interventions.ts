@@ -63,7 +63,7 @@ interface TakingUp {
   unset?: readonly EndedField[];
 }
 
-/** Its time in the queue begins anew, and nothing is left of an end. */
+/** Its time in the queue starts again, and nothing is left of an end. */
 function takenUpAgain(mail: MailRecord, { now }: Moment, taking: TakingUp): MailChange {
   const { isMeant, event, set, unset = [] } = taking;
   return {

@@ -36,7 +36,7 @@ export const split = transition("split", (_mail, facts: Moment) => ({
   releaseLease: true,
 }));
 
-/** Back to the queue, verdicts kept, for whoever has credit next: the oldest is served first. */
+/** Back to the queue, verdicts kept, for the next dispatcher with credit: the oldest is served first. */
 export const givenBack = transition(
   "givenBack",
   ({ receivedAt }, { next, reason }: { next: Lane | "plan"; reason?: string | undefined }) => ({

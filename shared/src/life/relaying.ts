@@ -48,7 +48,7 @@ export interface AttemptFacts extends Moment {
   startedAt: Date;
   /** Whether a transaction began. */
   hadMark: boolean;
-  /** Why nobody is told of a failure (I12). */
+  /** Why nobody gets a report of a failure (I12). */
   notTold?: string | undefined;
 }
 

@@ -9,7 +9,7 @@ export const maxHeaderFields = 5_000;
 /** As the steps behind the door see it: our own trace is on top of it. */
 export const maxTracedHeaderBytes = maxHeaderBytes + 64 * 1024;
 
-/** Why a mail cannot be taken, whoever it is for. */
+/** Why a mail cannot be taken, for any recipient. */
 export type Objection =
   { kind: "header-bytes" } | { kind: "header-fields" } | { kind: "loop"; why: string };
 

@@ -5,7 +5,7 @@ const lf = 0x0a;
 
 /**
  * The parts in pieces of about 64 KB with a turn of the event loop between them, so that a large
- * mail stalls nothing. Pieces end at line ends: mailauth keeps an unfinished line and scans it anew
+ * mail stalls nothing. Pieces end at line ends: mailauth keeps an unfinished line and scans it again
  * with each piece, which over a line of 50 MB would be quadratic.
  * @throws the signal's reason once it aborts
  */

@@ -8,7 +8,7 @@ import { headerFields, unfolded, type HeaderField } from "./header-fields.ts";
  * 2. A field that no edit names keeps its bytes: its case, folds, 8-bit octets and errors.
  * 3. What lies from `restOffset` on is never looked at, let alone touched.
  *
- * mailsplit's `Headers` is not used here: once anything is edited it builds all lines anew, which
+ * mailsplit's `Headers` is not used here: once anything is edited it builds all lines again, which
  * changes mail with invalid UTF-8, odd line breaks or an mbox line, and its lookups are by name
  * only. Fields here are ranges of the raw mail, so exactness needs no care; time is linear.
  */
@@ -246,7 +246,7 @@ function joinedRanges(fields: readonly BlockField[]): Buffer[] {
 
 /**
  * A field whose name is folded away from its colon (obsolete syntax of RFC 5322 §4.5.8): some
- * readers take it as a field, so whoever removes fields must see its name.
+ * readers take it as a field, so a caller that removes fields must see its name.
  */
 function fieldFoldedAtColon(raw: Buffer, field: HeaderField): HeaderField {
   const colon = raw

@@ -11,7 +11,7 @@ export interface HeaderSummary {
   from?: string;
   /**
    * The From domain in lower case and ASCII. Absent where it is not one and only one: no From, two
-   * From fields, authors in two domains. Whoever decides by it (DKIM) so never sees another domain
+   * From fields, authors in two domains. A decision based on it (DKIM) so never sees another domain
    * than the reader's mail program may show.
    */
   fromDomain?: string;

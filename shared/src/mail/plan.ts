@@ -28,7 +28,7 @@ export const planSchema = z.looseObject({
     retryMs: z.array(z.number().int().positive()).min(1).max(50),
     onUnknown: z.enum(["resend", "hold"]),
   }),
-  /** Milliseconds that a final record is kept, by state; absent: for ever. */
+  /** Milliseconds that a final record is kept, by state; absent: forever. */
   retentionMs: z.looseObject(forEachEnd(() => z.number().int().positive().optional())),
 });
 export type Plan = z.infer<typeof planSchema>;

@@ -122,7 +122,7 @@ export const mailSchema = z.looseObject({
   smtp: smtpEnvelopeSchema,
   recipients: z.array(recipientSchema).max(10_000),
   receivedAt: z.date(),
-  /** From when its time in the queue counts, where a person has begun it anew. */
+  /** From when its time in the queue counts, if a person has started it again. */
   queuedAt: z.date().optional(),
   body: bodyRefSchema,
   /** From the header, for `find` and `explain`: bounded, decoded only for show. */

@@ -5,7 +5,7 @@ import { recordVersion } from "../mail/record.ts";
 import { collectionOf, reach } from "./connection.ts";
 import { upserting } from "./inserts.ts";
 
-/** What a service last said of itself. */
+/** What a service last reported about itself. */
 const actorReportSchema = z
   .looseObject({
     _id: z.string(),

@@ -130,7 +130,7 @@ async function adoptReadable(
   return { kind: "adopted", mailId };
 }
 
-/** As at ingest, whoever it is for. */
+/** As at ingest, for any recipient. */
 function whyNotTaken(
   raw: Buffer,
   { hostname, maxMailBytes }: Pick<AdoptionRules, "hostname" | "maxMailBytes">,

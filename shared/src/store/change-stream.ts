@@ -87,7 +87,7 @@ async function readStream(
   }
 }
 
-/** Read anew each time: an abort during an await is not narrowed away. */
+/** Read again each time: an abort during an await is not narrowed away. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }
@@ -105,7 +105,7 @@ const inserted = "fullDocument";
 const updated = "updateDescription.updatedFields";
 const ofRelay = { $in: ["ready", "relaying"] };
 
-/** Only changes that bring mail to whoever watches: new records, and a new `next`. */
+/** Only changes that bring mail to the watcher: new records, and a new `next`. */
 const matches = {
   all: () => nextIs({ $exists: true }),
   checks: (own: readonly OwnCheck[]) =>

@@ -33,7 +33,7 @@ export function updateOf(
   };
 }
 
-/** The record after a change that is still to be written; whoever has the lease has it still. */
+/** The record after a change that is still to be written; the holder of the lease still has it. */
 export function recordAfter(mail: MailRecord, change: MailChange): MailRecord {
   const { verdicts, timings, history } = change;
   const next = {

@@ -132,7 +132,7 @@ export interface MailStore {
   suspectWaits(claim: SuspectClaim): Promise<boolean>;
   /**
    * Claims the suspect that is due for the longest time, and writes `token` among its claims made
-   * alone. Whoever claims so begins nothing beside it until it has told that it lived through this.
+   * alone. A service that claims like this starts nothing beside it until it has reported that it lived through this.
    */
   claimSuspect(
     claim: SuspectClaim & { token: string; without: readonly string[] },

@@ -18,7 +18,7 @@ const { cleanup } = driver;
 /**
  * The driver writes a command to its socket and, where that does not take all of it, waits for `drain`
  * or `error`. A socket that ends meanwhile, or ended a moment before, says neither: the command would
- * wait for ever, past every time-out but `timeoutMS`. Woken up, it finds that its connection is closed.
+ * wait forever, past every time-out but `timeoutMS`. Woken up, it finds that its connection is closed.
  */
 driver.cleanup = function (error) {
   cleanup.call(this, error);

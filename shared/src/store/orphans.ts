@@ -73,7 +73,7 @@ function createWalk(
       .toArray();
     const last = page.at(-1)?.[field] as Date | undefined;
     const isWhole = page.length === sizes.page && last !== undefined;
-    // A page that is all of one instant must not be read for ever.
+    // A page that is all of one instant must not be read forever.
     from = isWhole ? new Date(Math.max(last.getTime(), from.getTime() + 1)) : new Date(0);
     return page.map(({ _id }) => _id);
   };

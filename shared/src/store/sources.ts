@@ -23,7 +23,7 @@ export interface SourceStore {
   /** Some record is a suspect: too many adopters in a row were never heard of again with it. */
   suspectWaits(source: SourceConfig): Promise<boolean>;
   /**
-   * Adopts suspects, one after the other. Whoever calls this begins nothing beside it. It settles when
+   * Adopts suspects, one after the other. The caller starts nothing beside it. It settles when
    * no note of this one is left, or when `signal` aborts.
    */
   adoptAlone(

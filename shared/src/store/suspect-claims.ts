@@ -113,7 +113,7 @@ async function buryUnclaimable(
   return 0;
 }
 
-/** By the note, which is in one mail at most, whoever has that mail by now. */
+/** By the note, which is in at most one mail, no matter who has that mail by now. */
 export function livedThrough(
   mails: Collection<StoredDocument>,
   { token, owner }: { token: string; owner: string },

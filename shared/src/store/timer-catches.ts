@@ -3,20 +3,20 @@ import type { MailHint } from "./mails.ts";
 
 /** What a service caught by its timer alone: mail of which the change stream said nothing in time (I6). */
 export interface TimerCatches {
-  /** The change stream told of something. */
+  /** The change stream reported something. */
   onHint(hint: MailHint): void;
   /**
    * This mail was claimed for the first time since it waits here; `waitsSince` is by the database's
-   * clock. Mail that waited before the start is nothing that a stream could have told of.
+   * clock. Mail that waited before the start is nothing that a stream could have reported.
    */
   onClaimed(mailId: string, waitsSince: Date): void;
-  /** Mails since the start. One that was claimed a moment ago may still be told of, and is not counted yet. */
+  /** Mails since the start. One that was claimed a moment ago may still be reported, and is not counted yet. */
   readonly count: number;
 }
 
 /** Claimer and stream race: a mail counts as caught by the timer when no hint came for so long. */
 const graceMs = 3_000;
-/** So many mails are remembered as told of or counted; a mail that is claimed again is not new. */
+/** This many mails are remembered as reported or counted; a mail that is claimed again is not new. */
 const remembered = 50_000;
 
 export function createTimerCatches(clock: Clock): TimerCatches {

@@ -42,7 +42,7 @@ async function testAbility(handler: TaskHandler, limit: AbortSignal): Promise<Ab
   }
 }
 
-/** Asked anew after an await, which the compiler cannot know to have changed it. */
+/** Asked again after an await, which the compiler cannot know to have changed it. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }

@@ -56,7 +56,7 @@ async function find(
   }
 }
 
-/** Asked anew after an await, which the compiler cannot know to have changed it. */
+/** Asked again after an await, which the compiler cannot know to have changed it. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }

@@ -27,7 +27,7 @@ const complainEveryMs = 60_000;
 export type LinkPhase =
   "connecting" | "refused" | "greeting" | "open" | "parted" | "duplicate" | "closed";
 
-/** What a worker says of itself in `ready` and in heartbeats. */
+/** What a worker says about itself in `ready` and in heartbeats. */
 export interface SelfDescription {
   engine: Engine | undefined;
   spools: readonly string[];
@@ -205,7 +205,7 @@ export class DispatcherLink {
     this.#enter("duplicate");
   }
 
-  /** Begins anew. */
+  /** Starts again. */
   revive(): void {
     if (this.#phase === "duplicate") this.#connect();
   }

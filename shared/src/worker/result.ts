@@ -23,7 +23,7 @@ export interface BuiltResult {
 export interface ResultSender {
   workerId: string;
   version: number;
-  /** The engine that the dispatcher was last told of. */
+  /** The engine that was last reported to the dispatcher. */
   announced: Engine | undefined;
   /** What the canaries found the engine blind to; an answer's own word comes first. */
   blind: readonly string[] | undefined;

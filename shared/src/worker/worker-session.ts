@@ -62,7 +62,7 @@ export class WorkerSession {
     this.lastHeardMs = nowMs;
   }
 
-  /** Takes over what the dispatcher's heartbeat says. True: the credit may have to be split anew. */
+  /** Takes over what the dispatcher's heartbeat says. True: the credit may have to be split again. */
   update({ heard = Infinity, wantsSole = false }: HeartbeatHead): boolean {
     const wasTold = this.isTold;
     const changes = wantsSole !== this.wantsSole;

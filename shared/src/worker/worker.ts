@@ -125,7 +125,7 @@ class Worker implements WorkerHandle {
     ];
     this.ready = Promise.race([this.#becameReady.promise, this.#failed.promise]);
     this.done = Promise.race([this.#run(), this.#failed.promise]);
-    // Whoever runs the worker may look at these later, or not at all.
+    // The caller may look at these later, or not at all.
     this.ready.catch(() => undefined);
     this.done.catch((error: unknown) => this.#fail(error));
   }
@@ -269,7 +269,7 @@ class Worker implements WorkerHandle {
     this.#links.beat();
   }
 
-  /** The dispatchers are told of us once the first canaries are back. */
+  /** The dispatchers hear of us once the first canaries are back. */
   #onResolved(endpoints: ReadonlySet<string>): void {
     this.#dispatchers = endpoints;
     if (this.#ability !== undefined) this.#links.reconcile(endpoints);
@@ -304,7 +304,7 @@ class Worker implements WorkerHandle {
     return overdue >= places || this.#isStuck ? "tasks that were given up do not end" : undefined;
   }
 
-  /** Deadlines; and a worker whose handler does not end what is given up must begin anew. */
+  /** Deadlines; and a worker whose handler does not end what is given up must start again. */
   #sweep(nowMs: number): void {
     this.#runner.sweep(nowMs);
     if (this.#runner.overdue === 0) this.#overdueSinceMs = Infinity;

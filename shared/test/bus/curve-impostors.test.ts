@@ -15,7 +15,7 @@ import {
   openKeyedWorker,
 } from "./keyed-actors.ts";
 
-/** A `ready` for virus tasks that says this of itself. */
+/** A `ready` for virus tasks that says this about itself. */
 function readyHead(parts: { from: string; mailbox: string; publicKey: string }): OutgoingHead {
   const incarnation = newToken();
   return {

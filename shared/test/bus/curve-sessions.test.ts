@@ -23,7 +23,7 @@ test("a task goes to a worker and its result comes back, both by keys", async ()
   expect(pool.refused()).toBe(0);
 });
 
-test("a key that is not listed is refused and told of once, on both sides", async () => {
+test("a key that is not listed is refused and logged once, on both sides", async () => {
   const folder = makeKeyFolder();
   const { publicKey } = folder.make("stranger");
   const { pool, lines } = await openKeyedPool(folder);

@@ -466,7 +466,7 @@ addresses:
     expect(same.groups(mail({ to: ["a@t.example", "b@t.example"] }))).toHaveLength(1);
   });
 
-  test("outgoing mail is one group whoever receives it", () => {
+  test("outgoing mail is one group for any recipients", () => {
     const to = ["a@acme.example", "vip@acme.example", "x@else.example"];
     expect(book.groups(mail({ client: "10.0.0.1", to }))).toHaveLength(1);
   });

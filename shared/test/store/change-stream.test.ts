@@ -153,7 +153,7 @@ describe("a change stream of which the server says", () => {
     async (error) => {
       const told = await watchedUnder(error);
       await expect.poll(() => told).toContain("lost");
-      // What is written now is told of: nothing falls between the rescan and the stream.
+      // What is written now is reported: nothing falls between the rescan and the stream.
       await database().store.mails.insert(newMail({ next: "after" }));
       await expect.poll(() => told).toEqual(["lost", "after"]);
     },

@@ -124,7 +124,7 @@ describe("a record of mongo-mail-server", () => {
   });
 });
 
-describe("what a record says of itself", () => {
+describe("what a record says about itself", () => {
   const said = (client: string) => ({ NAME: "", ADDR: client, HELO: "" });
   const stranger = "203.0.113.9";
   const ours = "192.0.2.7";

@@ -10,7 +10,7 @@ it.each([
   ["bodies in one bulk", 7_900_000],
   ["a body in GridFS", 30_000_000],
 ])(
-  "%s: a database that stands still while it is sent them holds up nothing for ever",
+  "%s: a database that stands still while it is sent them holds up nothing forever",
   async (_, bytes) => {
     const proxy = await startMongoDbProxy(database().uri);
     const uri = `${proxy.uri}&serverSelectionTimeoutMS=1500&socketTimeoutMS=${machineMs(1_000)}`;

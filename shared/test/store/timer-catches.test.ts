@@ -15,7 +15,7 @@ function settled(): number {
 }
 
 describe("what only the timer caught (I6)", () => {
-  it("is not what the stream told of, before the claim or shortly after", () => {
+  it("is not what the stream reported, before the claim or shortly after", () => {
     catches.onHint({ mailId: "before" });
     catches.onClaimed("before", clock.now());
     catches.onClaimed("after", clock.now());

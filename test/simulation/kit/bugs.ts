@@ -94,7 +94,7 @@ export const bugs = {
       })),
   },
   "lease-without-end": {
-    is: "who has claimed a mail holds it by its own clock for ever",
+    is: "a service that has claimed a mail holds it forever, by its own clock",
     breaks: ["I3", "I8"],
     database: (database) =>
       withMails(database, (mails) => ({

@@ -126,7 +126,7 @@ async function handled(
   return { output: honestFinding(truth, kind satisfies CheckKind) };
 }
 
-/** Whoever started it starts it again. */
+/** Its owner starts it again. */
 function engineDies({ engine, random }: EngineDeps): void {
   engine.life.abort();
   engine.life = new AbortController();

@@ -144,7 +144,7 @@ function virtualAbortAfter(delayMs: number): AbortSignal {
   return controller.signal;
 }
 
-/** Node keeps its own for ever where nobody aborts them, and with them the whole schedule. */
+/** Node keeps its own forever if nobody aborts them, and with them the whole schedule. */
 function virtualAbortWithAny(signals: Iterable<AbortSignal>): AbortSignal {
   if (here === undefined) return real.abortWithAny([...signals]);
   const controller = new AbortController();

@@ -274,7 +274,7 @@ function withHistory(scanned: Scanned, firstDetail: string): Scanned {
   return { ...scanned, finding: unchecked(finding.reason, detail) };
 }
 
-/** Whoever got an answer in the end killed nobody. */
+/** A mail that got an answer in the end killed nobody. */
 function withStrikes(scanned: Scanned, strikes: number): Scanned {
   const { finding } = scanned;
   const isAnswered = finding.kind !== "unchecked" || !isEnginesFault(finding.reason);

@@ -14,7 +14,7 @@ export interface SigningKey {
 const minRsaBits = 1024;
 
 /**
- * Reads a signing key, anew each time, so that a file put right is used by the next mail. What the
+ * Reads a signing key, again each time, so that a corrected file is used by the next mail. What the
  * key or file holds is in no message.
  * @param source PEM (RSA or Ed25519), or `file:/path`
  * @throws TerminalError ENRICH_KEY_UNREADABLE

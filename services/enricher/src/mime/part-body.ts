@@ -37,7 +37,7 @@ function quotedPrintableBody(body: Buffer): PartBody {
   };
 }
 
-/** Base64 must be encoded anew, so only what decodes and encodes to itself is opened. */
+/** Base64 must be encoded again, so only what decodes and encodes to itself is opened. */
 function base64Body(body: Buffer): PartBody | undefined {
   const text = body.toString("latin1").replace(/[\r\n\t ]+/g, "");
   const decoded = Buffer.from(text, "base64");

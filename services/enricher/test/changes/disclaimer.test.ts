@@ -41,7 +41,7 @@ describe("disclaimer in text", () => {
     expect(text).toBe(`${raw.toString("latin1")}\r\nGr=C3=BC=C3=9Fe\r\n`);
   });
 
-  it("decodes and encodes base64 anew", async () => {
+  it("decodes base64 and encodes it again", async () => {
     const body = Buffer.from("für alle\r\n").toString("base64");
     const raw = typed(
       "Content-Type: text/plain; charset=utf-8",

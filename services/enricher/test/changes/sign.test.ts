@@ -229,7 +229,7 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
     expect(await unableReason(plainMail, [signChange(pem)])).toContain(reason);
   });
 
-  it("reads a key file anew, so that a key put right is used", async () => {
+  it("reads a key file again, so that a corrected key is used", async () => {
     const path = join(folder, "key.pem");
     await writeFile(path, "nothing yet");
     const change = signChange(`file:${path}`);
@@ -249,7 +249,7 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
     expect(reason).toContain("no From header");
   });
 
-  it("for ever, where it is the mail itself; until it is in order, where it is the key", async () => {
+  it("forever, if it is the mail itself; until it is in order, if it is the key", async () => {
     const noFrom = await unableOutput(mailOf("To: a@b", "", "x"), [signChange(ed25519)]);
     expect(noFrom.permanent).toBe(true);
     const noKey = await unableOutput(plainMail, [signChange("file:/no/such/key.pem")]);

@@ -10,7 +10,7 @@ const rounds = 2;
 /** What the DNS says of a name; anything else is trouble of the name server. */
 const answers: ReadonlySet<unknown> = new Set(["ENOTFOUND", "ENODATA", "EBADNAME"]);
 
-/** The settings of whoever asks about the senders of mail. */
+/** The settings of a program that asks about the senders of mail. */
 export const dnsSettings = {
   /** Name servers, `address` or `address:port`; unset: those of the system. */
   DNS_SERVERS: z

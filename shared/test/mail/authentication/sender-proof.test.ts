@@ -153,7 +153,7 @@ describe("the sender of a failed mail is not told", () => {
     ["is not sure about others", spfOf("v=spf1 ip4:198.51.100.1 ~all"), "softfail"],
     ["says nothing of this client", spfOf("v=spf1 ?all"), "neutral"],
     ["has a record that is wrong", spfOf("v=spf1 ip4:oops -all"), "permerror"],
-    ["includes itself for ever", spfOf("v=spf1 include:sender.example -all"), "permerror"],
+    ["includes itself forever", spfOf("v=spf1 include:sender.example -all"), "permerror"],
   ])("where its domain %s and nothing is signed", async (_, records: Records, result) => {
     const found = await proof(await dns(records));
     expect(found).toMatchObject({

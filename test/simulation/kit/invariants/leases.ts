@@ -30,7 +30,7 @@ export class Leases {
     );
   }
 
-  /** When the database gave this mail to whoever holds it in this state of its record. */
+  /** When the database gave this mail to its holder in this state of its record. */
   claimedMs({ _id: mailId, lease }: MailRecord): number {
     return this.#claimedMs.get(`${mailId} ${lease?.token ?? ""}`) ?? 0;
   }
@@ -71,7 +71,7 @@ export class Leases {
     );
   }
 
-  /** What somebody was told of stays: the majority had it. */
+  /** What was reported to somebody stays: the majority had it. */
   onRolledBack({ id, fields }: Entry): void {
     const { token } = (fields.lease ?? {}) as { token?: string };
     const holder = this.live(id).find((belief) => belief.token === token)?.holder;
@@ -104,7 +104,7 @@ export class Leases {
   }
 }
 
-/** Whoever claimed a mail alone may take back its own note of that, and nothing else, at any time. */
+/** A service that claimed a mail alone may take back its own note of that, and nothing else, at any time. */
 function isOwnNote(
   by: VirtualProcess,
   fields: Entry["fields"],
