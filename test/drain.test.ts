@@ -98,7 +98,7 @@ describe.each(serviceNames)("%s with work that does not end", (name: ServiceName
     await stuck.expectHandedBack();
   });
 
-  it("exits 75 at once on a second SIGTERM", async () => {
+  it("exits 75 immediately on a second SIGTERM", async () => {
     const stuck = await stuckServices[name]({ DRAIN_MS: "80000" });
     const exited = once(stuck.child, "exit");
     stuck.child.kill("SIGTERM");

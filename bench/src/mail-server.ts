@@ -91,7 +91,7 @@ async function passes(server: MailServer, sink: SmtpSink): Promise<void> {
   await sink.arrived(expected, silenceMs);
 }
 
-/** Refused at once, or accepted and not there when mail that came later is. */
+/** Refused immediately, or accepted and not there when mail that came later is. */
 async function stops(
   server: MailServer,
   sink: SmtpSink,

@@ -23,7 +23,7 @@ const schema = workerConfigSchema.extend({
   NULL_WORK_MS: integer(0, 600_000).default(0),
 });
 
-/** A worker service without an engine: it answers at once, so that all else is what is measured. */
+/** A worker service without an engine: it answers immediately, so that all else is what is measured. */
 await runService(async () => {
   const config = loadConfig(schema, process.env);
   const log = createLogger(`null-${config.NULL_TASK}`, config.LOG_LEVEL);

@@ -6,7 +6,7 @@ import type { TaskHandler, TaskOutput } from "@rs-agent/shared/worker/handler.ts
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
 
 /**
- * A virus worker without an engine: every mail is clean at once. Arguments: the dispatcher's result
+ * A virus worker without an engine: every mail is clean immediately. Arguments: the dispatcher's result
  * socket, tasks at once; keys of the bus are in the environment. Ends when standard input does.
  */
 const [dispatcher = "", concurrency = "64"] = process.argv.slice(2);

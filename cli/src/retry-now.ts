@@ -14,7 +14,7 @@ import {
 } from "./interventions.ts";
 
 /**
- * Due at once; held mail goes on, and its time in the queue starts again. So does mail that failed and of
+ * Due immediately; held mail goes on, and its time in the queue starts again. So does mail that failed and of
  * which nobody was told, for those recipients. An outcome that is unknown is waited for all the same (I8).
  */
 export function retryNow(mail: MailRecord, actor: Actor): Intervention {
@@ -28,7 +28,7 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
 }
 
 /**
- * What would be held again at once, for the same reason, is not taken up.
+ * What would be held again immediately, for the same reason, is not taken up.
  * @throws TerminalError CLI_REFUSED
  */
 function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {

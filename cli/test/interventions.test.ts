@@ -122,7 +122,7 @@ describe("release", () => {
 });
 
 describe("retry-now", () => {
-  test("makes waiting mail due at once and changes nothing else", () => {
+  test("makes waiting mail due immediately and changes nothing else", () => {
     const { change, states } = retryNow(mailWith({ state: "ready" }), actor);
     expect(states).toEqual(["ready"]);
     expect(change.set).toEqual({ dueAt: now });
@@ -142,7 +142,7 @@ describe("retry-now", () => {
     expect(retryNow(mail, actor).change.set).toMatchObject({ state: "incoming", next: "plan" });
   });
 
-  describe("of mail that would be held again at once, as long as the policy is the same", () => {
+  describe("of mail that would be held again immediately, as long as the policy is the same", () => {
     const same = { ...actor, policyRevision: plan.revision };
     const other = { ...actor, policyRevision: plan.revision + 1 };
     const entry = { at: now, event: "held", by: "dispatcher-1", cause: "unable" } as const;

@@ -62,7 +62,7 @@ tenants:
     );
   });
 
-  test("test names all that it needs at once", async () => {
+  test("test names all that it needs in one message", async () => {
     const lacking = async (...args: string[]) =>
       messageOf(await run("test", ...args).catch((error: unknown) => error));
     expect(await lacking("--from", "a@acme.example", "--to", "b@x.example")).toBe(

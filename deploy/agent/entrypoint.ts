@@ -28,7 +28,7 @@ async function runOurs(ours: keyof typeof programs): Promise<void> {
 
 /**
  * The kernel drops signals for process 1 that it does not listen to (signal(7), pid_namespaces(7)).
- * A service listens once it runs; until then it has taken on nothing and may end at once.
+ * A service listens once it runs; until then it has taken on nothing and may end immediately.
  */
 function endUntilItListens(exitCode: (signal: "SIGTERM" | "SIGINT") => number): void {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

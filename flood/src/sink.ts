@@ -23,7 +23,7 @@ export interface Sink {
 const headLimit = 65_536;
 
 /**
- * A next hop that takes every mail at once, and keeps nothing of it but its number.
+ * A next hop that takes every mail immediately, and keeps nothing of it but its number.
  * @throws TerminalError CFG_INVALID where it cannot listen
  */
 export async function startSink(options: SinkOptions): Promise<Sink> {

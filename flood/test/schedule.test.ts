@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createSchedule, parseRate } from "../src/pace/schedule.ts";
 
 describe("a schedule", () => {
-  it("has one mail each so many milliseconds, the first at once", () => {
+  it("has one mail each so many milliseconds, the first immediately", () => {
     const schedule = createSchedule(parseRate("50", 2_000));
     expect(schedule).toMatchObject({ mails: 100, totalMs: 2_000 });
     expect([0, 1, 99].map((nth) => schedule.atMs(nth))).toEqual([0, 20, 1_980]);

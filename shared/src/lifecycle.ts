@@ -73,7 +73,7 @@ export async function runService(start: () => Promise<Running> | Running): Promi
   handle.ready.catch(exitWithError);
 }
 
-/** In place of close-with-grace's own answer, which exits at once and waits for no `close`. */
+/** In place of close-with-grace's own answer, which exits immediately and waits for no `close`. */
 function onSecondSignal(close: () => void): void {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.removeAllListeners(signal);

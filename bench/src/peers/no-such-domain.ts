@@ -1,7 +1,7 @@
 import { createSocket } from "node:dgram";
 
 /**
- * A DNS server for peers that ask one: it says at once that there is no such name (RFC 1035, 4.1.1:
+ * A DNS server for peers that ask one: it says immediately that there is no such name (RFC 1035, 4.1.1:
  * RCODE 3), so that no time-out is measured and nothing leaves this host. A program of its own: writes
  * its port to standard output and ends when standard input does.
  */

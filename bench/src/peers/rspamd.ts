@@ -33,7 +33,7 @@ const user = "_rspamd";
 
 /**
  * A private rspamd as milter, as a user of today would set it up: Debian's rules and settings, its
- * proxy scans by itself, clamd by the antivirus module. No redis, and DNS that answers at once that
+ * proxy scans by itself, clamd by the antivirus module. No redis, and DNS that answers immediately that
  * nothing is known.
  */
 export async function startRspamdMilter(options: RspamdOptions): Promise<RspamdMilter> {

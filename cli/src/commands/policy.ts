@@ -122,7 +122,7 @@ function addTest(group: Command, deps: CliDeps): void {
     });
 }
 
-/** All that lacks is named at once. */
+/** All missing options are named in one message. */
 function withAll(given: Partial<TestOptions>, command: Command): TestOptions {
   const { from, to, ip } = given;
   if (from !== undefined && to !== undefined && ip !== undefined) return { ...given, from, to, ip };

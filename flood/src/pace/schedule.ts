@@ -73,7 +73,7 @@ export function createSchedule(
       ? 0
       : now.mails + mailsBy(now.stage, Math.min(ms - now.atMs, now.stage.ms));
   };
-  // The first mail is due at once, and none at the very end: 10/s for 1 s are 10 mails.
+  // The first mail is due immediately, and none at the very end: 10/s for 1 s are 10 mails.
   const endMs = Math.min(wholeMs, mostMs);
   const mails = Math.min(most, Math.ceil(countBy(endMs) - 1e-9));
   const atMs = (nth: number) => {

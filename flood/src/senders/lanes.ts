@@ -22,7 +22,7 @@ export interface LanesOptions {
   onCrowdedOut: (intended: Intended) => void;
 }
 
-/** A server that is down is not asked again at once by the same lane. */
+/** A server that is down is not asked again immediately by the same lane. */
 const afterFailureMs = 100;
 
 /**

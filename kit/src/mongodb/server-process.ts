@@ -131,7 +131,7 @@ async function untilPrimary(
 /**
  * After its start SecantusDB reads a whole collection for the first question about it, and again for each
  * that comes before it has done so: a second of CPU and hundreds of megabytes each at 25,000 mails, more than
- * there is when a whole system asks at once. One question to each, before anybody knows the port.
+ * there is when a whole system asks at the same time. One question to each, before anybody knows the port.
  */
 async function askOnce(uri: string): Promise<void> {
   const client = new MongoClient(uri);

@@ -54,7 +54,7 @@ const graceMs = 3_000;
 export const nodeOptions = ["--min-semi-space-size=8", "--max-semi-space-size=8"];
 /**
  * glibc moves this threshold (bytes) up to 32 MB by itself, and keeps what was below it: of mail of
- * 40 MB, read in replies of 16 MB, a service kept 500 MB. Fixed, all large buffers go back at once
+ * 40 MB, read in replies of 16 MB, a service kept 500 MB. Fixed, all large buffers go back immediately
  * (mallopt(3), M_MMAP_THRESHOLD). The images have the same.
  */
 export const allocatorEnv = { MALLOC_MMAP_THRESHOLD_: "1048576" };

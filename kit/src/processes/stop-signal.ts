@@ -6,7 +6,7 @@ const sameKeyMs = 1_000;
 /** The exit code, as a shell has it: 128 and SIGINT's number. */
 export const interrupted = 130;
 
-/** Aborts at the first Ctrl-C (or SIGTERM, SIGHUP); a second one ends this process at once. */
+/** Aborts at the first Ctrl-C (or SIGTERM, SIGHUP); a second one ends this process immediately. */
 export function stopSignal(onFirst: () => void, onSecond = () => {}): AbortSignal {
   const controller = new AbortController();
   let firstAt: number | undefined;

@@ -53,7 +53,7 @@ describe("the canaries", () => {
     });
   });
 
-  it("name all lines that are missing at once", async () => {
+  it("name all missing lines in one message", async () => {
     const settings = {
       AlertEncryptedArchive: "no",
       AlertEncryptedDoc: "no",

@@ -103,7 +103,7 @@ export class Activity {
     const { output, workMs } = head;
     this.#tasks.add({ kind, result: output.kind });
     this.#service.observe({ kind }, workMs / 1_000);
-    // An engine that is away answers at once: that is no time of service.
+    // An engine that is away answers immediately: that is no time of service.
     if (output.kind === "unchecked" && quickReasons.has(output.reason)) return;
     this.#meter.onDone(kind, workMs);
   }

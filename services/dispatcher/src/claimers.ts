@@ -9,7 +9,7 @@ export interface ClaimerDeps {
   log: Logger;
 }
 
-/** Claims one kind of waiting mail, one round at a time, again at once while rounds come back full. */
+/** Claims one kind of waiting mail, one round at a time, again immediately while rounds come back full. */
 export interface Claimer {
   /** Something may be there, or there may be room. Cheap; may be called for each hint. */
   poke(): void;

@@ -319,7 +319,7 @@ export class Desk {
   }
 }
 
-/** Mail without a task at a worker goes back at once; the rest as its results come. */
+/** Mail without a task at a worker goes back immediately; the rest as its results come. */
 async function drained(
   held: HeldMails,
   giveBack: (mail: HeldMail, next: TaskKind | "plan") => Promise<void>,

@@ -96,7 +96,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     remembered(overdue, lane, () =>
       createClaimer({
         room: () => Math.min(desk.held.room(), config.CLAIM_BATCH),
-        // One round each time: what still has to wait is due again at once, and would be claimed again.
+        // One round each time: what still has to wait is due again immediately, and would be claimed again.
         claim: async (limit) => {
           await claim(["processing"], lane)(limit);
           return 0;

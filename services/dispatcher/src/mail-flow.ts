@@ -221,7 +221,7 @@ function waitChange(deps: MailFlowDeps, held: HeldMail, step: Step & { kind: "wa
   });
 }
 
-/** Where no worker is able, credit alone decides: the mail is due at once, in its old place. */
+/** If no worker is able, credit alone decides: the mail is due immediately, in its old place. */
 function retryAt(
   deps: MailFlowDeps,
   held: HeldMail,

@@ -5,7 +5,7 @@ import { createClaimer } from "../src/claimers.ts";
 const log = createSilentLogger();
 
 describe("a claimer", () => {
-  it("claims again at once while rounds come back full, and stops at one that does not", async () => {
+  it("claims again immediately while rounds come back full, and stops at one that does not", async () => {
     const found = [10, 10, 3];
     const limits: number[] = [];
     const claimer = createClaimer({

@@ -20,7 +20,7 @@ export interface ListenerSettings {
   outgoing: boolean;
   /** Whose mail all of it is; absent: the client's network says so. */
   tenantId?: string;
-  /** Its clients are our own systems: they are greeted at once. */
+  /** Its clients are our own systems: they are greeted immediately. */
   trusted: boolean;
   host: string;
   port: number;

@@ -68,7 +68,7 @@ export class SmtpInput extends SMTPStream {
   }
 
   #run(): void {
-    // A handler that answered at once is in the loop below already.
+    // A handler that answered immediately is in the loop below already.
     if (this.#running) return;
     this.#running = true;
     try {

@@ -86,7 +86,7 @@ describe("beside many clients", () => {
   });
   afterAll(() => ingest.stop());
 
-  it("that are slow, 200 of them, a good mail has its 250 at once", async () => {
+  it("that are slow, 200 of them, a good mail has its 250 immediately", async () => {
     const clients = await Promise.all(
       Array.from({ length: 200 }, () => SmtpDialogue.open(ingest.smtp)),
     );

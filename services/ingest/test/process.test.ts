@@ -35,7 +35,7 @@ describe("the process", () => {
     expect(await exited).toEqual([0, null]);
   });
 
-  it("names every wrong setting at once, with exit code 78", async () => {
+  it("names every wrong setting in one message, with exit code 78", async () => {
     const child = start({ MONGODB_URI: "", INGEST_SMTP: "nowhere", MAX_MAIL_BYTES: "5" });
     const [output, exited] = [createInterface(child.stderr), once(child, "exit")];
     const lines: string[] = [];

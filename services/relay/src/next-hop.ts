@@ -85,7 +85,7 @@ export class NextHop {
     this.#wakeOne();
   }
 
-  /** Ends idle sessions politely and those at work at once. */
+  /** Ends idle sessions politely and those at work immediately. */
   close(): void {
     this.#closing.abort();
     for (const { session, timer } of this.#idle.splice(0)) {

@@ -13,7 +13,7 @@ import { leftOver, resultsOf, wasStale, type Transcript } from "./transcript.ts"
 
 /**
  * The transactions of one attempt that one session takes. A hop has room for so many recipients in
- * each (RFC 5321 §4.5.3.1.10: 100 at least); the others are offered again at once, each time with what
+ * each (RFC 5321 §4.5.3.1.10: 100 at least); the others are offered again immediately, each time with what
  * is known and the next mark written first (I8), for as long as that gets further.
  *
  * `session over`: nothing was said of those who are still to be offered, another session may be asked.

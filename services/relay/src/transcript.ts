@@ -87,7 +87,7 @@ function isTooMany(status: string): boolean {
 }
 
 /**
- * Whom to offer again at once, in a transaction of their own: those for whom this one had no room any
+ * Whom to offer again immediately, in a transaction of their own: those for whom this one had no room any
  * more, after it took others. None where it got no further with anybody: then they wait for the retry.
  */
 export function leftOver(transcript: Transcript, results: readonly RecipientResult[]): number[] {
@@ -127,7 +127,7 @@ function all(count: number, result: RecipientResult): RecipientResult[] {
 
 /**
  * Whether the session that was taken from the pool had been ended by the hop before it heard of
- * this mail: nothing was said about the mail, another connection may be asked at once.
+ * this mail: nothing was said about the mail, another connection may be asked immediately.
  */
 export function wasStale(transcript: Transcript, reused: boolean): boolean {
   const { replies, bodyBegun, lost } = transcript;

@@ -225,7 +225,7 @@ describe("I12: incoming mail whose time in the queue alone is over", () => {
     const plan = { ...(mail.plan as Plan), relay: rules };
     const ready = merged(change, { set: { state: "ready", next: route.key, plan } });
     await database.mails.writeAs(id, { states, unleased: true, seen: mail }, ready);
-    // Tried, and not held at once although it came in long ago.
+    // Tried, and not held immediately although it came in long ago.
     await vi.waitFor(async () => {
       expect((await database.mails.get(id))?.recipients[0]?.attempts).toBeGreaterThan(3);
     });

@@ -127,7 +127,7 @@ it("a hop that takes its time at every step gets the mail once, though the lease
   const sink = await runningSink({ answer: slowly });
   const id = await readyMail(database, { to, route: routeTo(sink.port) });
   const { counts } = await runningRelay(db, { RELAY_LEASE_MS: machineMs(1_000) });
-  // Another one that would take it over at once, were its lease not renewed.
+  // Another one that would take it over immediately, were its lease not renewed.
   const other = await runningRelay(db, { RELAY_LEASE_MS: machineMs(1_000) });
   const done = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(outcomesOf(done)).toEqual(["sent 1", "sent 1", "sent 1"]);

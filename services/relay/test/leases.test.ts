@@ -67,7 +67,7 @@ it("renews all that is held in one call and keeps them as long as that goes on",
   expect(held[0]?.signal.aborted).toBe(false);
 });
 
-it("I3: a lease that is another's by now is lost at once", async () => {
+it("I3: a lease that is another's by now is lost immediately", async () => {
   let first = "";
   const { hold, clock } = keeper((_held, leaseMs) =>
     Promise.resolve({ validUntilMs: clock.monotonicMs() + leaseMs, stale: [first] }),

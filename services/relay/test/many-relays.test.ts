@@ -85,7 +85,7 @@ it("finishes what it has on SIGTERM, gives back the rest and exits 0", async () 
   expect(await arrivals(sink)).toEqual(Array.from({ length: 100 }, () => 1));
 });
 
-it("closes at once on a second SIGTERM: what was under way is marked, nothing is lost", async () => {
+it("closes immediately on a second SIGTERM: what was under way is marked, nothing is lost", async () => {
   const { db, database } = await installation();
   const begun = Promise.withResolvers<undefined>();
   const { promise: never } = Promise.withResolvers<undefined>();

@@ -47,7 +47,7 @@ describe("a hop with room for 50 recipients in each transaction", () => {
     ["552 5.5.3 too many recipients", "lmtp"],
   ] as const;
   for (const [refusal, protocol] of cases) {
-    it(`gets the others at once (${protocol}, ${refusal}): each recipient once, no bounce`, async () => {
+    it(`gets the others immediately (${protocol}, ${refusal}): each recipient once, no bounce`, async () => {
       const { database, start } = await installation();
       const { answer, transactions } = roomFor(50, refusal);
       const sink = await runningSink({ answer, lmtp: protocol === "lmtp" });
@@ -154,7 +154,7 @@ describe("a hop with room for 50 recipients in each transaction", () => {
   });
 });
 
-describe("who is offered again at once", () => {
+describe("who is offered again immediately", () => {
   const mail = "250 2.1.0 ok";
   const ok = "250 2.1.5 ok";
   const full = "452 4.5.3 too many";

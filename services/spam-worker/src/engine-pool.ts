@@ -148,7 +148,7 @@ export class EnginePool {
     );
   }
 
-  /** Leaves it out until its canaries, which begin at once, have passed. */
+  /** Leaves it out until its canaries, which start immediately, have passed. */
   #doubt(member: Member, finding: SpamFinding): void {
     const { engineName, address } = member.client;
     const reason = finding.kind === "unchecked" ? finding.detail : undefined;
@@ -179,7 +179,7 @@ export class EnginePool {
     return finding.reason === "engine-away";
   }
 
-  /** Looks at once, and again until it is able. Never rejects. */
+  /** Looks immediately, and again until it is able. Never rejects. */
   async #probe(member: Member): Promise<void> {
     if (member.probing) return;
     member.probing = true;

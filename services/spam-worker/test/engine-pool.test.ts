@@ -179,7 +179,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     expect(mailsSeen(fakes[0])).toBe(1);
   });
 
-  it("that died of a mail and is back at once gets the next one, which has waited for that", async () => {
+  it("that died of a mail and is back immediately gets the next one, which has waited for that", async () => {
     const pool = await poolOf(1, (request) =>
       isPoison(request) ? { chunks: [], then: "reset" } : undefined,
     );

@@ -53,7 +53,7 @@ export function reply(changes: Record<string, unknown> = {}): Record<string, unk
   };
 }
 
-/** As rspamd 3.4 was seen to: GTUBE is known at once and no rule runs. */
+/** As rspamd 3.4 was seen to: GTUBE is known immediately and no rule runs. */
 export const gtubeReply = {
   is_skipped: true,
   score: 15,

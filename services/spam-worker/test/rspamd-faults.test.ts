@@ -127,7 +127,7 @@ describe("an rspamd that does not answer as it should", () => {
     }
   });
 
-  it("stops at once when its signal aborts", async () => {
+  it("stops immediately when its signal aborts", async () => {
     const engine = await rspamdThat({ chunks: [], then: "hang" });
     const controller = new AbortController();
     const asked = engine.judge(mail, { signal: controller.signal, timeoutMs: 5_000 });

@@ -86,7 +86,7 @@ describe("a spamd that does not answer as it should", () => {
     await expect.poll(() => fake?.open()).toBe(0);
   });
 
-  it("stops at once when its signal aborts", async () => {
+  it("stops immediately when its signal aborts", async () => {
     const client = await spamdThat({ chunks: [], then: "hang" });
     const controller = new AbortController();
     const asked = client.check(mail, { signal: controller.signal });

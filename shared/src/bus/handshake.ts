@@ -3,7 +3,7 @@ import type { Pull, Push } from "zeromq";
 /**
  * How a handshake fails, as libzmq tells it. `refused`: the mailbox has looked at the key and does not
  * take it. `other-key`: the mailbox's key is not the one that was expected; the connecting side sees that as
- * `broken`: the other side was gone at once. `mechanism`: one of the two has keys and the other has none.
+ * `broken`: the other side was gone immediately. `mechanism`: one of the two has keys and the other has none.
  */
 export type HandshakeFailure = "refused" | "other-key" | "mechanism" | "broken";
 

@@ -55,7 +55,7 @@ export interface TaskResult {
 export type LostReason =
   "disconnect" | "silent" | "bye" | "replaced" | "deadline" | "failed" | "uncertain" | "revoked";
 
-/** A task that nobody will answer any more; it may be placed again at once. */
+/** A task that nobody will answer any more; it may be placed again immediately. */
 export interface LostTask {
   taskId: string;
   mailId: string;

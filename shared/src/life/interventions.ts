@@ -99,7 +99,7 @@ function reopened(
   );
 }
 
-/** Due at once. */
+/** Due immediately. */
 export const hurried = transition("hurried", (_mail, facts: Moment) => ({
   set: { dueAt: facts.now },
   history: [entry(facts, "retry now")],

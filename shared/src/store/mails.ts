@@ -178,7 +178,7 @@ export interface MailStore {
   countOutcomes(): Promise<Conservation>;
   /**
    * Tells of new work by the change stream until the signal aborts. Never throws: it reopens what
-   * breaks. The first hint comes at once; those that follow it closely come together.
+   * breaks. The first hint comes immediately; those that follow it closely come together.
    */
   watch(options: WatchOptions): Promise<void>;
   /** Writes that found the lease to be another's, since the start. */

@@ -128,7 +128,7 @@ export class DispatcherLink {
     await this.flushed();
   }
 
-  /** Sets the grant; a change is told at once. */
+  /** Sets the grant; a change is sent immediately. */
   grant(credit: Credit, isSole: boolean): void {
     if (this.#session?.setGrant(credit, isSole) === true) this.beat();
   }

@@ -126,7 +126,7 @@ export class TaskRunner {
   }
 
   #takeNext(): HeldTask[] {
-    // Where no engine is able the handler says so at once: what is here must not wait for its deadline.
+    // If no engine is able the handler says so immediately: what is here must not wait for its deadline.
     const atOnce = this.#deps.handler.concurrency() || Infinity;
     const limit = atOnce - this.#running.size;
     const mails = new Set([...this.#running].map(({ head }) => head.mailId));

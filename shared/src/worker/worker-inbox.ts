@@ -103,7 +103,7 @@ export class WorkerInbox {
     });
     session.add(held, nowMs);
     runner.add(held);
-    // Only one such frame may be on its way: say at once that it has come.
+    // Only one such frame may be on its way: say immediately that it has come.
     if ((task.bytes ?? 0) > bigFrameBytes) links.ofSession(session.id)?.beat();
     return undefined;
   }

@@ -72,7 +72,7 @@ export async function openPool(deps: Partial<WorkerPoolDeps> = {}): Promise<Obse
   return { pool, results, lost, lines };
 }
 
-/** A virus handler that finds everything clean at once, but for what a test replaces. */
+/** A virus handler that finds everything clean immediately, except what a test replaces. */
 export function createHandler(parts: Partial<TaskHandler> = {}): TaskHandler {
   return {
     kind: "virus",

@@ -146,7 +146,7 @@ describe("what is wrong is named with its place", () => {
     expect(first.slice(0, expected.length)).toBe(expected);
   });
 
-  test("all of it at once, by line", () => {
+  test("all of it in one message, by line", () => {
     const lines = wrongs(`
 default:
   spam: { threshold: high }

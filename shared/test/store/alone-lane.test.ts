@@ -163,7 +163,7 @@ describe("the lane of suspects", () => {
     expect(events.slice(4)).toEqual(["lived", "open", "record", "open"]);
   });
 
-  it("ends at once with its service, and says that it lived", async () => {
+  it("ends immediately with its service, and says that it lived", async () => {
     const { lane, events, run } = bench(1);
     await run(6_000);
     await lane.stop();

@@ -31,7 +31,7 @@ it.each([
   ["as it is written", false],
   // The driver looks before it compresses a command, which takes a moment.
   ["just before it is written", true],
-])("a command whose connection ends %s is asked again at once", async (_, driverKnows) => {
+])("a command whose connection ends %s is asked again immediately", async (_, driverKnows) => {
   const sockets = openedSockets();
   const client = createClient(database().uri);
   onTestFinished(() => client.close());

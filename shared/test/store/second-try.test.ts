@@ -48,7 +48,7 @@ afterAll(async () => {
 
 /** Does something while the server stands still, until the driver sends it for a second time. */
 async function whileItStandsStill<T>(work: () => Promise<T>): Promise<T> {
-  // Idle connections, so that the second try goes out at once.
+  // Idle connections, so that the second try goes out immediately.
   await client.connect();
   await vi.waitFor(() => expect(connections).toBeGreaterThanOrEqual(idle));
   process.kill(server.pid, "SIGSTOP");

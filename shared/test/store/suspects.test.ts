@@ -8,7 +8,7 @@ const database = useDatabase();
 const states = ["incoming"] as const;
 const leaseMs = 50;
 
-/** Claims as a service does that is killed at once; when the lease is over. */
+/** Claims as a service does that is killed immediately; when the lease is over. */
 async function claimAndDie(next: string, times: number): Promise<void> {
   const { store } = database();
   for (let time = 1; time <= times; time++) {

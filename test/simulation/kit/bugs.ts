@@ -76,7 +76,7 @@ export const bugs = {
     }),
   },
   "release-skips-signature": {
-    is: "a person's release makes the mail ready at once",
+    is: "a person's release makes the mail ready immediately",
     breaks: ["I2", "I10"],
     database: (database, process) => (process.sort !== "person" ? database : withRelease(database)),
   },

@@ -108,7 +108,7 @@ export class ClamdEngine {
     return this.#checking;
   }
 
-  /** Leaves the engine out until a check, begun at once, succeeds. */
+  /** Leaves the engine out until a check, started immediately, succeeds. */
   suspect(reason: string): void {
     this.#leaveOut({ kind: "unable", reason });
   }

@@ -68,7 +68,7 @@ export class ClamdSession {
   #connected = false;
   #over = false;
 
-  /** Starts to connect at once; a failure to do so breaks the session. */
+  /** Starts to connect immediately; a failure to do so breaks the session. */
   constructor(address: ClamdAddress, limits: SessionLimits = defaultSessionLimits) {
     this.#limits = limits;
     this.ended = new Promise((resolve) => (this.#settleEnd = resolve));

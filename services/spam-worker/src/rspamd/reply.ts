@@ -20,7 +20,7 @@ export type Action = z.output<typeof action>;
 
 /** What `checkv2` answers: https://rspamd.com/doc/developers/protocol.html. JSON has no NaN: it is null. */
 const replySchema = z.looseObject({
-  /** Rules were left out, by a setting of rspamd's own or since it knew the mail at once (GTUBE). */
+  /** Rules were left out, by a setting of rspamd's own or since it knew the mail immediately (GTUBE). */
   is_skipped: z.boolean(),
   score: z.number(),
   /** The points of the hardest action that has points, `reject` as a rule. */
