@@ -7,7 +7,7 @@ import { type WholeSystem } from "./support/whole-system.ts";
 
 const troubles: string[] = [];
 
-/** Hands in so many mails at once. */
+/** Hands in this many mails at once. */
 function handInAll({ system }: WholeSystem, count: number): Promise<string[]> {
   const mails = Array.from({ length: count }, (_, number) => ({ raw: textMail(`mail ${number}`) }));
   return acceptedAll(system.smtp, mails);

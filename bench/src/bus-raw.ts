@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { performance } from "node:perf_hooks";
 import { Pull, Push } from "zeromq";
 
-/** What one raw round sends: the frames of a task, this often, with so many unanswered at once. */
+/** What one raw round sends: the frames of a task, this often, with this many unanswered at once. */
 export interface RawRound {
   head: Buffer;
   mail: Buffer;

@@ -93,7 +93,7 @@ const writers = 16;
 const silenceMs = 60_000;
 
 /**
- * Inserts so many mails, 16 at once, and waits until the sink has all of them, which asks nothing of
+ * Inserts this many mails, 16 at once, and waits until the sink has all of them, which asks nothing of
  * the database meanwhile. Milliseconds from the first insert to the last arrival.
  */
 export async function insertToSink(

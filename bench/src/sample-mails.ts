@@ -21,7 +21,7 @@ const lines = Array.from({ length: 4_096 }, () => {
 let numbered = 0;
 
 /**
- * Mails of about so many bytes, no two of them alike: clamd remembers by their hash what it found
+ * Mails of about this many bytes, no two of them the same: clamd remembers by their hash what it found
  * clean. Each ends with the dot of DATA; no line begins with one.
  */
 export function distinctMails(count: number, bytes: number): Buffer[] {
@@ -39,7 +39,7 @@ function textOf(bytes: number): string {
   return text;
 }
 
-/** With an attachment of random bytes, so many in all; ends with DATA's dot. */
+/** With an attachment of random bytes, this many in all; ends with DATA's dot. */
 export function bigMail(bytes: number): Buffer {
   const boundary = "part-of-bench";
   const begin =

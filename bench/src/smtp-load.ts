@@ -10,7 +10,7 @@ export interface LoadEnd {
 }
 
 /**
- * Delivers all mails by so many kept sessions, each as fast as the server takes them: a session takes
+ * Delivers all mails by this many kept sessions, each as fast as the server takes them: a session takes
  * the next mail when it has its 250. A server that serves fewer sessions lets the others wait for their
  * greeting; when those are greeted nothing may be left for them.
  * @throws Error for any reply that refuses a mail

@@ -21,7 +21,7 @@ export function spreadText({ min, median, max }: Spread, digits = 0): string {
   return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`;
 }
 
-/** The median with the ends of its 95 % interval; undefined where the rounds are too few for one. */
+/** The median with the ends of its 95 % interval; undefined if the rounds are too few for one. */
 export interface Interval {
   lower: number;
   upper: number;

@@ -7,7 +7,7 @@ import { deliverAll } from "../src/smtp-load.ts";
 const closing: (() => void)[] = [];
 afterEach(() => closing.splice(0).forEach((close) => close()));
 
-/** Serves so many sessions at once, each for so many mails, as amavisd does; keeps what it took. */
+/** Serves this many sessions at once, each for this many mails, as amavisd does; keeps what it took. */
 async function fewAtOnce(options: { sessions: number; mailsEach: number }) {
   const taken: string[] = [];
   const waiting: Socket[] = [];

@@ -41,7 +41,7 @@ export interface ChaosCommand {
   keep: boolean;
 }
 
-/** @throws TerminalError CFG_INVALID for an option that there is not, or that is no number */
+/** @throws TerminalError CFG_INVALID for an option that there is not, or that is not a number */
 export function parseChaosArguments(args: readonly string[]): ChaosCommand | "help" {
   const options = {
     mails: { type: "string" },

@@ -18,7 +18,7 @@ export interface ChaosResult {
   /** Which MongoDB, and what an acknowledged write of it survives. */
   server: string;
   durability: string;
-  /** Mails that heard a 250, or were inserted. */
+  /** Mails that got a 250, or were inserted. */
   accepted: number;
   /** I1 in recipients, as the store counts them. */
   conservation: Conservation;
@@ -40,7 +40,7 @@ export interface ChaosResult {
   settledMs: number;
   /** Resident memory, MB: the most that any process of each service had. */
   maxRssMb: Record<ServiceName, number>;
-  /** Submissions that heard no 250, and the mails that came of them (0, 1 or more each). */
+  /** Submissions that got no 250, and the mails that came of them (0, 1 or more each). */
   withoutReply: { submissions: number; mails: number };
   /** Spam verdicts by engine: SpamAssassin's, and those of our engine that speaks its protocol. */
   spamVerdicts: { spamd: number; ours: number };

@@ -7,7 +7,7 @@ import { randomOf } from "@rs-agent/kit/random.ts";
 
 /** A mail that the next hop has taken, or may be thought to have. */
 export interface Copy {
-  /** The id in our newest Received field, of a report that in its Message-ID; "" where there is none. */
+  /** The id in our newest Received field, of a report that in its Message-ID; "" if there is none. */
   mailId: string;
   isReport: boolean;
   /** The number of the mail that it is, or that it reports on. */

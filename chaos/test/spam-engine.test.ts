@@ -40,7 +40,7 @@ it("judges as a spamd does, and says that it is none", async () => {
   expect(await client.report(ham, { signal })).toMatchObject({ spam: false });
   const headers = await client.headers(ham, { signal });
   expect("headers" in headers && headers.headers.toString()).toContain(engineVersion);
-  // Canaries are no mails.
+  // Canaries are not mails.
   expect(judged).toEqual([]);
 });
 

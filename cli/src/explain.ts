@@ -43,7 +43,7 @@ export function explain(
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
-/** False: what somebody put in and is no mail; we keep it whole. */
+/** False: what somebody put in and is not a mail; we keep it whole. */
 function isReadable(mail: MailRecord): boolean {
   return !isNoMail(mail);
 }

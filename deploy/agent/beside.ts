@@ -31,7 +31,7 @@ export interface BesideOptions {
   lookEveryMs: number;
   /** A renewal waits some random part of this, so that not all pairs drain at once. */
   renewSpreadMs: number;
-  /** The engine has so long to end, then it is killed. */
+  /** The engine has this long to end, then it is killed. */
   engineStopMs: number;
   /** Before the engine is started again: first, and at most (it doubles). */
   backoffMs: { first: number; most: number };

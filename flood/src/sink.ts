@@ -65,7 +65,7 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
   };
 }
 
-/** Reads the mail to its end; its header, or undefined where the client went away in the middle. */
+/** Reads the mail to its end; its header, or undefined if the client went away in the middle. */
 function headOf(stream: SMTPServerDataStream): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const chunks: Buffer[] = [];

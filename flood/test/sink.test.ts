@@ -7,7 +7,7 @@ import { reportText } from "../src/report/text.ts";
 import { dotStuffed, SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 import { startStalledServer } from "./stalled-server.ts";
 
-/** Hands copies on as a relay would: each number so many times. */
+/** Hands copies on as a relay would: each number this many times. */
 async function relay(port: number, run: string, copies: readonly number[]): Promise<void> {
   const session = await SmtpSession.open({ host: "127.0.0.1", port, name: "relay.example" });
   for (const number of copies) {

@@ -1,4 +1,4 @@
-/** Waits so many milliseconds, or until the signal aborts. Never rejects. */
+/** Waits this many milliseconds, or until the signal aborts. Never rejects. */
 export function timeOrAbort(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();

@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { crlf, multipart, textPart } from "@rs-agent/kit/mails/mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
 
-/** Mail off the common road that must arrive all the same. */
+/** Mail off the common road that must arrive nevertheless. */
 export function oddMails(now: Date): Sample[] {
   return [bounce, forgedHeaders, brokenMime].map((make) => make(now));
 }

@@ -58,7 +58,7 @@ async function main(): Promise<void> {
     process.stdout.write(usage);
     return;
   }
-  // Nobody reads on, or the terminal is gone: what runs is stopped in order all the same.
+  // Nobody reads on, or the terminal is gone: what runs is stopped in order nevertheless.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const config = loadStartConfig(process.env);
   const progress = createProgress();

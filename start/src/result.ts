@@ -13,7 +13,7 @@ export interface StartResult {
 
 export interface SampleResult {
   sample: string;
-  /** "" where it was refused. */
+  /** "" if it was refused. */
   id: string;
   recipients: RecipientResult[];
   verdicts: Verdicts;

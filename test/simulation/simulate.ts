@@ -19,7 +19,7 @@ const help = `npm run simulate -- [--seeds N] [--from S] [--bug NAME] [--jobs N]
 export interface Share {
   from: number;
   seeds: number;
-  /** Every so many seeds one is this thread's. */
+  /** One in this many seeds is this thread's. */
   step: number;
   bug: string | undefined;
 }

@@ -53,7 +53,7 @@ export interface Findings {
   /** Attempts whose outcome stayed unknown, recipient by recipient, and as they are. */
   unknownOutcomes: number;
   unknownAttempts: number;
-  /** Mails that came of submissions that heard no 250. */
+  /** Mails that came of submissions that got no 250. */
   surplusMails: number;
 }
 

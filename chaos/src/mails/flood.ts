@@ -5,7 +5,7 @@ import { openSubmitter, type Submission, type SubmitterOptions } from "./submiss
 export interface FloodOptions extends SubmitterOptions {
   mails: number;
   clients: number;
-  /** Mails that are accepted and not finished: while there are so many, the clients wait. */
+  /** Mails that are accepted and not finished: while there are this many, the clients wait. */
   maxBacklog: number;
   backlog: () => number;
   signal: AbortSignal;

@@ -70,7 +70,7 @@ export const domains = {
   forged: "forged.example",
 } as const;
 
-/** One in so many is poisoned, and the victims take turns. */
+/** One in this many is poisoned, and the victims take turns. */
 const poisonEvery = 250;
 /** Of the others, in a thousand. */
 const shares: Readonly<Record<Exclude<MailKind, "poison">, number>> = {

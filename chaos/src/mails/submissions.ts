@@ -12,7 +12,7 @@ export interface Submission {
   mail: PlannedMail;
   /** The ids in the 250 that was heard, or that the source's record will get. */
   acceptedId: string | undefined;
-  /** Attempts that heard no 250: each may or may not have made a mail. */
+  /** Attempts that got no 250: each may or may not have made a mail. */
   unheard: number;
   /** What was said to the last of those; a 5yz was the last word. */
   lastFailure: string | undefined;

@@ -84,7 +84,7 @@ function mailIdIn({ mail }: Request): string | undefined {
   return /\(rs-agent\) with \S+ id ([0-9a-z]+)/.exec(mail.slice(0, 4_000))?.[1];
 }
 
-/** Undefined where spamd is away or went away. */
+/** Undefined if spamd is away or went away. */
 async function answerOfSpamd({ text }: Request): Promise<string | undefined> {
   const [host, port] = spamd.split(":");
   const socket = connect({ host, port: Number(port) });

@@ -16,7 +16,7 @@ interface SubmitOptions {
 
 interface Submitted {
   file: string;
-  /** As a listener of ours names it; undefined where another server took it. */
+  /** As a listener of ours names it; undefined if another server took it. */
   id?: string;
   accepted: string[];
   rejected: { address: string; reply: string }[];

@@ -7,7 +7,7 @@ import { engineText } from "../explain.ts";
 import { isAble, type SeenSystem } from "../seen-system.ts";
 import type { Diagnosis } from "./diagnosis.ts";
 
-/** The services by what they report, and what persons have paused. */
+/** The services by what they report, and what people have paused. */
 export function diagnoseServices(system: SeenSystem): Diagnosis[] {
   return [
     ...services.map((service) => diagnoseService(service, system)),

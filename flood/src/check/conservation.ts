@@ -10,7 +10,7 @@ export interface CheckResult {
   findings: Partial<Record<FindingKind, number>>;
   /** The first of them, for a person. */
   examples: Finding[];
-  /** Mails that are recorded though nobody heard a 250: a sender that tries again makes a second one. */
+  /** Mails that are recorded though nobody got a 250: a sender that tries again makes a second one. */
   unheard: number;
 }
 

@@ -75,7 +75,7 @@ function judgeAccepted(seen: SeenMail, address: string, copies: number | undefin
   return judgeCopies(outcome, copies, ids);
 }
 
-/** Not accepted as far as we heard: it may have been, and then it has to end well all the same. */
+/** Not accepted as far as we heard: it may have been, and then it has to end well nevertheless. */
 function judgeOthers({ records = [], status }: SeenMail, address: string, copies = 0): Verdict {
   if (copies > 1) return ["duplicate", `${copies} copies came`];
   const open = entriesOf(records, address).find(({ outcome }) => outcome === "open");

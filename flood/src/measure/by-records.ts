@@ -14,7 +14,7 @@ export interface ByRecords {
   endToEnd: Latencies;
 }
 
-/** For times alone so many are enough. */
+/** For times alone this many are enough. */
 const sampleMails = 20_000;
 
 /** Reads the records: with a check all of them, which it judges; else a sample for the times. */
@@ -65,7 +65,7 @@ function endOf(records: readonly SeenRecord[]): number | undefined {
   return Math.max(...recipients.map(({ at }) => at?.getTime() ?? 0));
 }
 
-/** At the most so many, evenly over the whole run. */
+/** At most this many, evenly over the whole run. */
 function numbersOf(size: number, most: number): number[] {
   const step = Math.max(1, size / most);
   return Array.from({ length: Math.min(size, most) }, (_, nth) => Math.floor(nth * step));

@@ -9,7 +9,7 @@ export interface StageRates {
   seconds: number;
   offered: number;
   accepted: number;
-  /** Undefined where nobody saw mails come out. */
+  /** Undefined if nobody saw mails come out. */
   delivered?: number;
   /** The worst second's. */
   acceptP99Ms: number;

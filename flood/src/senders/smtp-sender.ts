@@ -78,7 +78,7 @@ async function transact(session: SmtpSession, mail: FloodMail, raw: Buffer): Pro
     return notTaken(first);
   }
   if (!isWanted) {
-    // 354 without a recipient (RFC 2920 §3.1): the mail must end all the same.
+    // 354 without a recipient (RFC 2920 §3.1): the mail must end nevertheless.
     await session.say(".\r\n");
     return notTaken(others[0] ?? sender);
   }

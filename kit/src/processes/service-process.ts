@@ -43,7 +43,7 @@ const lethal: readonly NodeJS.Signals[] = ["SIGKILL", "SIGTERM", "SIGINT", "SIGA
 const lookEveryMs = 25;
 const firstBackoffMs = 200;
 const slowestBackoffMs = 10_000;
-/** After so long the next end is not the last one's consequence. */
+/** After this long the next end is not the last one's consequence. */
 const settledMs = 10_000;
 const graceMs = 3_000;
 /**

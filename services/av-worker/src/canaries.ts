@@ -52,7 +52,7 @@ const blindCanaries: readonly BlindCanary[] = [
 /** What clamd.conf(5) must say, or no worker takes mail with that clamd. */
 export const demandedLines: readonly string[] = blindCanaries.map(({ line }) => line);
 
-/** One sentence with all that is missing, so that it is put right in one go. */
+/** One sentence with all that is missing, so that it is corrected in one go. */
 function cureFor(unseen: readonly BlindCanary[]): string {
   const kinds = blindKinds.filter((kind) => unseen.some((one) => one.kind === kind)).join(",");
   const whats = unseen.map(({ what }) => what).join(" and ");

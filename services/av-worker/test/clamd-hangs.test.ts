@@ -143,7 +143,7 @@ describe("a real clamd", () => {
   });
 
   it("with ConcurrentDatabaseReload no takes nothing while it loads, and no scan is lost or clean by it", async () => {
-    // Before it loads, it waits until its idle threads have ended: for so long at the least.
+    // Before it loads, it waits until its idle threads have ended: for this long at the least.
     const clamd = await realClamd({ ConcurrentDatabaseReload: "no", IdleTimeout: "4" });
     const pool = await checkedPool([clamd.address]);
     await reload(addressOf(clamd.address), never);

@@ -16,7 +16,7 @@ export class Backlogs {
     this.#lanes.add(lane);
   }
 
-  /** A claim found this many where so many were wanted: fewer, and nothing older waits there. */
+  /** A claim found this many where this many were wanted: fewer, and nothing older waits there. */
   claimed(lane: Lane, found: number, wanted: number): void {
     if (found < wanted) this.#lanes.delete(lane);
   }

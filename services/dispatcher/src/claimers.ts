@@ -3,7 +3,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 export interface ClaimerDeps {
   /** How many may be claimed now. */
   room: () => number;
-  /** Claims up to so many; how many it got. */
+  /** Claims up to this many; how many it got. */
   claim: (limit: number) => Promise<number>;
   batch: number;
   log: Logger;

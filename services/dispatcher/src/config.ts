@@ -43,7 +43,7 @@ export const dispatcherConfigSchema = z
     SPOOL_DIR: z.string().optional(),
     /** JSON list of sources (docs/records.md). */
     SOURCES: z.string().optional(),
-    /** Policies are read again at the latest after this time. */
+    /** Policies are read again after at most this time. */
     POLICY_REFRESH_MS: integer(100, 3_600_000).default(2_000),
     /** How often mail out of date, and bodies of no mail, are looked for. */
     RETENTION_MS: integer(1_000, 86_400_000).default(60_000),

@@ -82,7 +82,7 @@ export class Desk {
     );
   }
 
-  /** Takes in a suspect, or gives it up; settles when it is in hand no more. */
+  /** Takes in a suspect, or gives it up; settles when it is no longer in hand. */
   async takeAlone(claimed: ClaimedMail): Promise<void> {
     const mail = hold(claimed);
     this.held.add(mail);

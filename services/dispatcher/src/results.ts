@@ -29,7 +29,7 @@ export interface ResultDeps extends MailFlowDeps {
   onStrikes: (kind: TaskKind, count: number) => void;
 }
 
-/** With so many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
+/** With this many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
 const strikesBeforeAlone = 2;
 
 export function mustBeAlone({ strikes = 0 }: MailRecord): boolean {
@@ -38,7 +38,7 @@ export function mustBeAlone({ strikes = 0 }: MailRecord): boolean {
 
 /**
  * Workers that died before they had begun a mail are no strike: it merely waited there. But a mail may
- * also kill as soon as it is received; so many in a row count as one.
+ * also kill as soon as it is received; this many in a row count as one.
  */
 const unbegunBeforeStrike = 3;
 /** Times that an enrichment may fail before a person must look. */

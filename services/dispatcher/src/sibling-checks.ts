@@ -106,7 +106,7 @@ export class SiblingChecks {
   }
 }
 
-/** What has to be the same; undefined where nothing is shared. */
+/** What has to be the same; undefined if nothing is shared. */
 function keyOf(held: HeldMail, kind: CheckKind): string | undefined {
   const { parentId, strikes = 0, body } = held.mail;
   const asked = taskIn(held.plan, kind);

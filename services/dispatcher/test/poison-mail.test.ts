@@ -12,7 +12,7 @@ default:
 ${tenant}`;
 const deadOwner = { owner: "dispatcher that dies", leaseMs: Number(machineMs(300)) };
 
-/** Claims all that waits as a dispatcher does that is killed with it, so many times. */
+/** Claims all that waits as a dispatcher does that is killed with it, this many times. */
 async function claimAndDie({ database }: Bench, mails: number, times: number): Promise<void> {
   for (let time = 1; time <= times; time++) {
     const claim = { states: ["incoming"] as const, next: "plan", limit: mails, ...deadOwner };

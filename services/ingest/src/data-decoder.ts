@@ -4,7 +4,7 @@ const dot = 0x2e;
 const tab = 0x09;
 const lineBreakAndDot = Buffer.from("\r\n.");
 
-/** So many bytes are looked at and copied one by one before a native search or copy is worth it. */
+/** This many bytes are looked at and copied one by one before a native search or copy is worth it. */
 const nearBytes = 64;
 
 /** What a chunk brought. */

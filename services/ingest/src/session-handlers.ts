@@ -34,7 +34,7 @@ export type SessionHandlers = Required<
   Pick<SMTPServerOptions, "onConnect" | "onMailFrom" | "onRcptTo" | "onData">
 >;
 
-/** An incoming session ends after so many refused recipients: it guesses addresses. */
+/** An incoming session ends after this many refused recipients: it guesses addresses. */
 const maxRefusedRecipients = 20;
 
 /** The handlers of one listener: they ask for the decisions, log refusals and give the replies. */

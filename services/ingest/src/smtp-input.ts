@@ -7,7 +7,7 @@ const cr = 0x0d;
 const lf = 0x0a;
 const nothing = Buffer.alloc(0);
 
-/** So many pipelined commands run before others have their turn of the event loop. */
+/** This many pipelined commands run before others have their turn of the event loop. */
 const commandsPerTurn = 100;
 
 type Next = (error?: Error | null) => void;

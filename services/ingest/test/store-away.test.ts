@@ -124,7 +124,7 @@ describe("a 250 is for a mail that is durable, and nothing else is (I1), where t
         expect(reply).toMatch(/^250 /);
       });
       expect(struck.hits).toBeGreaterThan(0);
-      // A mail that heard 451 may be there all the same: its client sends it again.
+      // A mail that got 451 may be there all the same: its client sends it again.
       const count = (await running.database.mails.find({ to: anna, limit: 100 })).length;
       expect(count).toBeGreaterThanOrEqual(1);
       expect(count).toBeLessThanOrEqual(replies.length);

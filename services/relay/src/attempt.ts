@@ -74,7 +74,7 @@ export interface Attempted {
   mark: UnknownMark | undefined;
 }
 
-/** Undefined where nothing was attempted and the mail is given back already, or not ours any more. */
+/** Undefined if nothing was attempted and the mail is given back already, or not ours any more. */
 export async function attempt(
   deps: DeliveryDeps,
   way: Way,

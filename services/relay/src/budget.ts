@@ -13,7 +13,7 @@ export class Budget {
 
   /**
    * Waits until `amount` is there and returns the function that gives it back (once; further calls
-   * do nothing), or undefined where `signal` aborted first.
+   * do nothing), or undefined if `signal` aborted first.
    */
   async take(amount: number, signal: AbortSignal): Promise<(() => void) | undefined> {
     if (signal.aborted) return undefined;

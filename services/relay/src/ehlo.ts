@@ -5,7 +5,7 @@ import { replyClass, type Reply } from "./reply.ts";
 export interface HopAbilities {
   /** The extensions' names in upper case: `8BITMIME`, `SIZE`, `SMTPUTF8`, `DSN` … */
   extensions: ReadonlySet<string>;
-  /** Bytes (RFC 1870 §3); undefined where it names no limit. */
+  /** Bytes (RFC 1870 §3); undefined if it names no limit. */
   maxBytes: number | undefined;
 }
 

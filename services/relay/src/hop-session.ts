@@ -165,7 +165,7 @@ export class HopSession {
     return done && this.alive;
   }
 
-  /** Ends an idle session politely; the connection is gone at the latest after `graceMs`. */
+  /** Ends an idle session politely; the connection is gone after at most `graceMs`. */
   quit(graceMs: number): void {
     if (!this.alive) return this.destroy("over");
     const timer = setTimeout(() => this.destroy("no reply to QUIT"), graceMs);

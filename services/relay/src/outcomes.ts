@@ -39,7 +39,7 @@ export interface Attempt {
   by: string;
   /** The longest SMTP time-out (I8), milliseconds. */
   longestTimeoutMs: number;
-  /** The mark that was written before the transaction; undefined where there was none. */
+  /** The mark that was written before the transaction; undefined if there was none. */
   mark: UnknownMark | undefined;
   /** Whether the sender may get a report of a failure (I12). Undefined: not asked yet. */
   proof?: SenderProof;

@@ -30,7 +30,7 @@ export interface Relay extends ServiceHandle {
   readonly counts: Readonly<RelayCounts>;
 }
 
-/** Stored mails that are read and verified beside each other: what they cost is no mail's on its way. */
+/** Stored mails that are read and verified beside each other: what they cost is not a mail's on its way. */
 const readingsAtOnce = 2;
 
 /** How often a relay tells about itself. */

@@ -21,7 +21,7 @@ const forgottenAfterMs = 600_000;
 
 /** Looking for routes takes at most this part of the database's time, however much waits. */
 const searchPart = 1 / 20;
-/** Every so many searches, mail is looked for that a relay left in `relaying` when it died. */
+/** Once in this many searches, mail is looked for that a relay left in `relaying` when it died. */
 const leftBehindEvery = 5;
 
 /** All routes for which mail waits, each with its queue: found by the stream's hints and the timer (I6). */

@@ -12,7 +12,7 @@ const pausesMs = [50, 200, 500, 1_000, 2_000] as const;
 /**
  * Does something with the database again and again until it says how that ended, so that what we
  * know is not forgotten while it is away. What is done has to be idempotent.
- * @returns undefined where `signal` aborted first, or the database refuses it for good (logged)
+ * @returns undefined if `signal` aborted first, or the database refuses it for good (logged)
  */
 export async function untilAnswered<T>(
   act: () => Promise<T>,

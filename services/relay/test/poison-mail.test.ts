@@ -71,7 +71,7 @@ it("the mail that kills every relay in its transaction is dead after five, its o
 const states = ["ready", "relaying"] as const;
 const died = { states, owner: "relay that dies", leaseMs: Number(machineMs(200)) };
 
-/** Claims as relays do that are killed immediately: three among others, then so many alone. */
+/** Claims as relays do that are killed immediately: three among others, then this many alone. */
 async function claimAndDie({ mails }: Database, next: string, alone: number): Promise<void> {
   for (let time = 1; time <= 3; time++) {
     await vi.waitFor(async () => {

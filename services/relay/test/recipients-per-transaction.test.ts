@@ -20,7 +20,7 @@ function addresses(count: number): string[] {
   return Array.from({ length: count }, (_, at) => `r${at}@rcpt.example`);
 }
 
-/** Takes so many recipients in each transaction, and notes whom each mail was for. */
+/** Takes this many recipients in each transaction, and notes whom each mail was for. */
 function roomFor(limit: number, refusal: Answer, onSender?: (nth: number) => Promise<Answer>) {
   const transactions: string[][] = [];
   const answer = (moment: Moment) => {

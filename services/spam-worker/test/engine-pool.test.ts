@@ -166,7 +166,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     let isDown = false;
     const pool = await poolOf(1, (request) => {
       if (isPoison(request)) isDown = true;
-      // What stands before the engine takes the connection all the same.
+      // What stands before the engine takes the connection nevertheless.
       return isDown ? { chunks: [], then: "reset" } : undefined;
     });
     await pool.canary(signal);

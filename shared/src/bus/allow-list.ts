@@ -48,7 +48,7 @@ const allowListSchema = z.strictObject({
   }),
 });
 
-/** Stands for each kind that is no dispatcher. */
+/** Stands for each kind that is not a dispatcher. */
 export const anyWorker = "a worker";
 
 /** Who may act as what on the bus. */

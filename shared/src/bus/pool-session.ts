@@ -249,7 +249,7 @@ export class PoolSession implements Placeable {
   sweep(nowMs: number): void {
     const { timing } = this.#options;
     for (const out of this.#tasks.values()) {
-      // The worker lives and has not seen it for so long: it never came, and must not hold its credit forever.
+      // The worker lives and has not seen it for this long: it never came, and must not hold its credit forever.
       const isLost = out.givenUp && out.sequence > this.#seen;
       if (isLost && nowMs >= out.giveUpAtMs + timing.deadMs) this.settle(out);
       if (out.givenUp || nowMs < out.giveUpAtMs) continue;
@@ -270,7 +270,7 @@ export class PoolSession implements Placeable {
     this.#sender.send({ ...this.#common("heartbeat"), ...words });
   }
 
-  /** We stood still ourselves for so long: nobody's silence can be judged by it. */
+  /** We stood still ourselves for this long: nobody's silence can be judged by it. */
   forgive(ms: number): void {
     this.#lastHeardMs += ms;
   }

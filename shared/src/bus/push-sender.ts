@@ -105,7 +105,7 @@ export class PushSender {
     await promise;
   }
 
-  /** Closes once everything given so far is out, at the latest after `limitMs`. */
+  /** Closes once everything given so far is out, after at most `limitMs`. */
   async finish(limitMs: number): Promise<void> {
     if (!this.#connected) {
       this.close();

@@ -4,7 +4,7 @@ import type { Logger } from "../logger.ts";
 
 /** The same refusal is logged at most this often. */
 const againMs = 60_000;
-/** All refusals together get at most so many lines in that time. */
+/** All refusals together get at most this many lines in that time. */
 const linesPerTime = 20;
 /** Refusals that are remembered: a peer that comes with a new key each time costs no memory. */
 const remembered = 500;

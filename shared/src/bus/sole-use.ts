@@ -1,6 +1,6 @@
 import type { HeartbeatHead } from "./wire.ts";
 
-/** A worker is kept for a task so long after that was tried last. */
+/** A worker is kept for a task this long after that was tried last. */
 const keptMs = 5_000;
 
 /**

@@ -6,7 +6,7 @@ import type { HealthPart } from "./health-part.ts";
 export interface PresenceTiming {
   /** Between two questions. */
   askEvery: number;
-  /** Without an answer for so long, the database is away. */
+  /** Without an answer for this long, the database is away. */
   awayAfter: number;
 }
 

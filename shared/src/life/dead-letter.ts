@@ -32,7 +32,7 @@ const keptFields = [
 ] as const satisfies readonly (keyof typeof mailSchema.shape)[];
 
 /**
- * A dead letter out of a document that is no record: whatever of it can be read stays in its place.
+ * A dead letter out of a document that is not a record: whatever of it can be read stays in its place.
  * Recipients that were open end as `dead` (I1).
  */
 export function buried(

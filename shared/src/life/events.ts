@@ -123,7 +123,7 @@ export const historyEntrySchema = z.looseObject({
 /** Who takes a step, and when by the database's clock. */
 export interface Moment {
   now: Date;
-  /** An actor's id or a person's name; undefined where nobody in particular does. */
+  /** An actor's id or a person's name; undefined if nobody in particular does. */
   by?: string | undefined;
 }
 

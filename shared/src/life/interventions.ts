@@ -32,7 +32,7 @@ export const released = transition(
     }),
 );
 
-/** Held no more. */
+/** No longer held. */
 export const takenUp = transition("takenUp", (mail, facts: Moment) =>
   takenUpAgain(mail, facts, { event: entry(facts, "taken up again") }),
 );

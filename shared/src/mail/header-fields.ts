@@ -6,7 +6,7 @@ const tab = 0x09;
 
 /** One field of the header, by offsets into the raw mail: nothing is copied until asked for. */
 export interface HeaderField {
-  /** In lower case; "" for a line that is no field (it has no name or no colon, RFC 5322 §2.2). */
+  /** In lower case; "" for a line that is not a field (it has no name or no colon, RFC 5322 §2.2). */
   name: string;
   start: number;
   /** The first byte of the field body, behind the colon. */
@@ -54,7 +54,7 @@ export function unfolded(raw: Buffer, field: HeaderField, limit: number): string
   return text.replace(/[\x00-\x1f\x7f]/g, " ").trim();
 }
 
-/** Where the field body starts; `start` itself where the line is no field. */
+/** Where the field body starts; `start` itself where the line is not a field. */
 function colonBehindName(raw: Buffer, start: number, end: number): number {
   for (let at = start; at < end; at += 1) {
     const byte = raw[at] as number;

@@ -11,12 +11,12 @@ export function normalDomain(text: string): string | undefined {
   return ascii.split(".").every((part) => label.test(part)) ? ascii : undefined;
 }
 
-/** The normal form of an address's domain, or undefined where it has none. */
+/** The normal form of an address's domain, or undefined if it has none. */
 export function domainOfAddress(address: string): string | undefined {
   return normalDomain(domainOf(address));
 }
 
-/** The domain that all of these addresses have; undefined where there is not one and only one. */
+/** The domain that all of these addresses have; undefined if there is not one and only one. */
 export function onlyDomainOf(addresses: readonly string[]): string | undefined {
   const [domain, ...others] = addresses.map(domainOfAddress);
   return others.every((other) => other === domain) ? domain : undefined;
@@ -39,7 +39,7 @@ const whole = /^(?:postmaster|mailer-daemon|double-bounce|owner-.*|.*-request)$/
 
 /**
  * The normal address without its extension (`vip+news@` → `vip@`), where one of the delimiters ends
- * a name; undefined where the address has none.
+ * a name; undefined if the address has none.
  */
 export function withoutExtension(normal: string, delimiters: string): string | undefined {
   const at = normal.lastIndexOf("@");

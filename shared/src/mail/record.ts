@@ -180,7 +180,7 @@ export const mailSchema = z.looseObject({
 /** One mail and where it stands: the document of `mails` (see docs/records.md). */
 export type MailRecord = z.infer<typeof mailSchema>;
 
-/** Whether a release after this one wrote it: it is no malformed record, and not ours to judge. */
+/** Whether a release after this one wrote it: it is not a malformed record, and not ours to judge. */
 export function isNewer({ v }: { _id?: unknown; v?: unknown }): boolean {
   return typeof v === "number" && v > recordVersion;
 }

@@ -29,7 +29,7 @@ export const smtpEnvelopeSchema = z.looseObject({
 });
 export type SmtpEnvelope = z.infer<typeof smtpEnvelopeSchema>;
 
-/** The domain of an address in lower case, or "" where it has none. */
+/** The domain of an address in lower case, or "" if it has none. */
 export function domainOf(address: string): string {
   const at = address.lastIndexOf("@");
   return at < 0 ? "" : address.slice(at + 1).toLowerCase();

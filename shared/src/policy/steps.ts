@@ -9,7 +9,7 @@ const classes = ["check", "header change", "body change", "signature"] as const;
 type StepClass = (typeof classes)[number];
 
 /**
- * What is wrong with the order of a plan's steps (I5), naming the step; undefined where it is right.
+ * What is wrong with the order of a plan's steps (I5), naming the step; undefined if it is right.
  * Checks come first (virus, then spam, then those of the policy's own by their names), then header
  * changes, then body changes, then the signature.
  */

@@ -33,7 +33,7 @@ export interface AdoptionNote {
 export interface Unended {
   id: unknown;
   mailId: string;
-  /** So many of them. */
+  /** This many of them. */
   ended: number;
   /** The owners of those that had nothing else in hand. */
   alone: string[];
@@ -61,7 +61,7 @@ export interface OwnNote {
  *    `_id`s. It takes that back in any case, late if need be, when it is done with them.
  * 2. While a note's lease runs others leave these records alone; after it the adopter has ended, which
  *    counts against each of them. Three, and a record is a suspect: it is adopted alone (alone-lane.ts).
- * 3. Two ends alone, and it becomes a dead letter that nobody reads for it. Whatever ends in peace is
+ * 3. Two ends alone, and it becomes a dead letter that nobody reads for it. Whatever ends properly is
  *    forgotten in all notes of the ended.
  */
 export interface AdoptionNotes {

@@ -28,7 +28,7 @@ export interface AdoptionOptions extends AdoptionRules {
   limit: number;
   /** The adopting actor's id. */
   owner: string;
-  /** After so many milliseconds without a word of it the adopter counts as ended. */
+  /** After this many milliseconds without a word of it the adopter counts as ended. */
   leaseMs: number;
   /** Asked before each record; false ends the pass. */
   goOn: () => boolean;
@@ -86,7 +86,7 @@ function isFree({ busy, unended }: Standing, mailId: string): boolean {
   return !busy.has(mailId) && !isSuspect(unended.get(mailId));
 }
 
-/** Those that are no mails yet. The others lack their mark: a crash can come between mail and mark. */
+/** Those that are not mails yet. The others lack their mark: a crash can come between mail and mark. */
 export async function notAdopted<Record extends Waiting>(
   adopter: Adopter,
   page: readonly Record[],

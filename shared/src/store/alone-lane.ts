@@ -11,9 +11,9 @@ export const laneTiming = {
   afterStart: 5_000,
   /** Between two looks for suspects. */
   look: 2_000,
-  /** Nothing else was begun for so long, or nothing else is in hand, when a suspect is begun. */
+  /** Nothing else was begun for this long, or nothing else is in hand, when a suspect is begun. */
   quiet: 10_000,
-  /** Suspects are taken one after the other for so long; then others have their turn for as long. */
+  /** Suspects are taken one after the other for this long; then others have their turn for as long. */
   alone: 10_000,
   poll: 50,
 } as const;
@@ -26,7 +26,7 @@ export interface AloneLaneDeps {
   wanted: () => SuspectClaim | undefined;
   /** Mails in hand. */
   inHand: () => number;
-  /** Works on a suspect; settles when it is in hand no more. */
+  /** Works on a suspect; settles when it is no longer in hand. */
   begin: (claimed: ClaimedMail) => Promise<void>;
   /** What else of the service is taken alone, in the first half of that time. */
   also?: AlsoAlone;

@@ -153,7 +153,7 @@ async function readDocuments(
   });
 }
 
-/** The bytes of a GridFS file, or undefined where it is not there or has holes. */
+/** The bytes of a GridFS file, or undefined if it is not there or has holes. */
 async function readChunks(
   files: Collection<StoredDocument>,
   chunks: Collection<Chunk>,

@@ -152,7 +152,7 @@ export function watchMails(
   });
 }
 
-/** The hint in a change, or undefined where nobody waits for that mail. */
+/** The hint in a change, or undefined if nobody waits for that mail. */
 export function hintOf(change: Document): MailHint | undefined {
   const update = change.updateDescription as { updatedFields?: Document } | undefined;
   const fields = (change.fullDocument as Document | undefined) ?? update?.updatedFields;

@@ -29,7 +29,7 @@ interface Waiting<I, R> {
   reject: (error: unknown) => void;
 }
 
-/** Where nothing was given for so long, none is to be expected soon. */
+/** Where nothing was given for this long, none is to be expected soon. */
 const quietMs = 25;
 
 /**
@@ -61,7 +61,7 @@ export function createGroupCommit<I, R>(options: GroupCommitOptions<I, R>): Grou
     return true;
   }
 
-  /** The next items in their order, but for those whose key is under way. */
+  /** The next items in their order, except those whose key is under way. */
   function takeGroup(): Waiting<I, R>[] {
     const group: Waiting<I, R>[] = [];
     const rest: Waiting<I, R>[] = [];

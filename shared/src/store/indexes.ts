@@ -13,7 +13,7 @@ interface Index {
 /** The removal by the database itself comes this much after ours, which takes the body along. */
 const ttlGraceSeconds = 3_600;
 
-/** A note that an ended adopter has left is forgotten so long after. */
+/** A note that an ended adopter has left is forgotten this long after. */
 const adoptionNoteSeconds = 7 * 86_400;
 
 /** Every index of our own database. `docs/records.md` repeats what they serve. */

@@ -139,7 +139,7 @@ export function notBefore(clock: DatabaseClock, now: Date) {
   return { $not: { $gt: new Date(now.getTime() - (clock.errorMs?.() ?? 0)) } };
 }
 
-/** What is no record becomes a dead letter on the way. */
+/** What is not a record becomes a dead letter on the way. */
 export async function readClaimed(
   deps: ClaimDeps,
   documents: StoredDocument[],
@@ -156,7 +156,7 @@ export async function readClaimed(
 }
 
 /**
- * Makes a document that is no record a dead letter, which keeps it under `malformed`, whole wherever
+ * Makes a document that is not a record a dead letter, which keeps it under `malformed`, whole wherever
  * it fits. Its id stays, unless no record may have it: then the letter lies under an id derived from
  * it, and the document goes.
  */

@@ -43,7 +43,7 @@ export function waiting(mails: Mails): Promise<Waiting[]> {
         state,
         next: next ?? "",
         count: Number(group.count),
-        // What is no record yet may have anything in its place.
+        // What is not a record yet may have anything in its place.
         oldestAt: group.oldestAt instanceof Date ? group.oldestAt : new Date(0),
       };
     });

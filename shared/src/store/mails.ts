@@ -75,7 +75,7 @@ export interface MailQuery {
 /** Mail that waits, per state and `next`. */
 export interface Waiting {
   state: MailState;
-  /** "" where the mail waits for a person. */
+  /** "" if the mail waits for a person. */
   next: string;
   count: number;
   /** When the oldest of them came in. */

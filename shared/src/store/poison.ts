@@ -8,7 +8,7 @@ import type { MailRecord } from "../mail/record.ts";
  * 2. A suspect is claimed alone (alone-lane.ts), and that is written down with the claim. The holder
  *    takes the note back in any case, late if need be, when its time alone is over.
  * 3. So a note that stays is of a holder that ended while it had begun nothing else. With two of
- *    them a mail is a dead letter; whatever a holder ends in peace clears it.
+ *    them a mail is a dead letter; whatever a holder ends properly clears it.
  */
 export const unendedBeforeAlone = 3;
 export const deathsAlone = 2;

@@ -12,7 +12,7 @@ import type { Logger } from "../logger.ts";
 /** The version of the first release, whose services do not say which they read. */
 const firstVersion = 1;
 
-/** Part of a filter: records that this release knows. What is no number fits, and is a dead letter. */
+/** Part of a filter: records that this release knows. What is not a number fits, and is a dead letter. */
 export const notNewer = { v: { $not: { $gt: recordVersion } } };
 
 /** The newest version that may be written: every service that runs reads it. */

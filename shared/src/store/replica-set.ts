@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { MongoClient, type Document } from "mongodb";
 import { RetryableError, messageOf } from "../errors.ts";
 
-/** What `hello` says of a server: it takes writes, or is no member of a set yet, or elects. */
+/** What `hello` says of a server: it takes writes, or is not a member of a set yet, or elects. */
 export function stageOf(hello: Document): "primary" | "uninitiated" | "waiting" {
   if (hello.isWritablePrimary === true) return "primary";
   // mongod with --replSet before rs.initiate(): https://www.mongodb.com/docs/manual/reference/command/hello/

@@ -49,7 +49,7 @@ export async function adoptSuspects(
   }
 }
 
-/** What is a mail by now is suspect no more. */
+/** What is a mail by now is no longer suspect. */
 async function waitingSuspects(adopter: Adopter): Promise<Unended[]> {
   const { source, notes } = adopter;
   const suspects = suspectsOf(await notes.standing(source));
@@ -62,7 +62,7 @@ async function waitingSuspects(adopter: Adopter): Promise<Unended[]> {
   return waiting;
 }
 
-/** Undefined: it waits no more. */
+/** Undefined: it no longer waits. */
 async function adoptSuspect(
   adopter: Adopter,
   { id, mailId, ended }: Unended,

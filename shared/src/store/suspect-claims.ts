@@ -99,7 +99,7 @@ async function readSuspect(
   throw new RetryableError("STORE_WRITE_UNCERTAIN", `the claim of ${id} is not seen`);
 }
 
-/** What is no record may have counts and notes to which nothing can be added. */
+/** What is not a record may have counts and notes to which nothing can be added. */
 async function buryUnclaimable(
   deps: ClaimDeps,
   filter: Parameters<ClaimDeps["mails"]["find"]>[0],

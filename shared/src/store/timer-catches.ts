@@ -14,7 +14,7 @@ export interface TimerCatches {
   readonly count: number;
 }
 
-/** Claimer and stream race: a mail counts as caught by the timer when no hint came for so long. */
+/** Claimer and stream race: a mail counts as caught by the timer when no hint came for this long. */
 const graceMs = 3_000;
 /** This many mails are remembered as reported or counted; a mail that is claimed again is not new. */
 const remembered = 50_000;

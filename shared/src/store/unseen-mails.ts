@@ -19,7 +19,7 @@ const batch = 200;
 
 /**
  * Records that no claim can ever find, since the fields that claims ask for are missing or of another
- * type: somebody wrote them by hand. What is no record at all becomes a dead letter; what is one is
+ * type: somebody wrote them by hand. What is not a record at all becomes a dead letter; what is one is
  * held for a person. Without this they would wait unseen forever.
  */
 export async function mendUnseen(deps: UnseenDeps): Promise<number> {

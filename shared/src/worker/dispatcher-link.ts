@@ -120,7 +120,7 @@ export class DispatcherLink {
     await this.#sender?.flushed();
   }
 
-  /** Says that this process will be silent for so long, before it is. */
+  /** Says that this process will be silent for this long, before it is. */
   async announceBusy(ms: number): Promise<void> {
     if (this.#session === undefined) return;
     this.#session.busyUntil = this.#deps.clock.now().getTime() + ms;

@@ -28,7 +28,7 @@ export interface TaskContext {
   readonly log: Logger;
   /**
    * To be awaited before synchronous work of more than a second: tells the dispatchers that silence
-   * for so many milliseconds (a minute at most) is not death. Absent outside of a worker.
+   * for this many milliseconds (a minute at most) is not death. Absent outside of a worker.
    */
   readonly announceBusy?: (ms: number) => Promise<void>;
 }

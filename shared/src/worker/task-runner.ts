@@ -3,7 +3,7 @@ import { RetryableError, RsError, messageOf, type ErrorCode } from "../errors.ts
 import type { TaskHandler, TaskMail, TaskOutput } from "./handler.ts";
 import type { HeldTask } from "./held-task.ts";
 
-/** With so many tasks waiting for an idle handler, work begins before the turn of the loop ends. */
+/** With this many tasks waiting for an idle handler, work begins before the turn of the loop ends. */
 const eagerTasks = 16;
 
 /** The one answer of a task. */

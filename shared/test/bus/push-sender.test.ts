@@ -29,7 +29,7 @@ function openSender(endpoint: string, options: Partial<PushSenderOptions> = {}):
   return sender;
 }
 
-/** The `place` fields and bodies of so many heads, as they arrive. */
+/** The `place` fields and bodies of this many heads, as they arrive. */
 async function receive(pull: Pull, count: number) {
   const arrived: { place: unknown; body: string | undefined }[] = [];
   while (arrived.length < count) {

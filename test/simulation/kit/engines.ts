@@ -28,7 +28,7 @@ export interface EngineState {
   dies: number;
   /** Aborted when it dies: it is another one after that. */
   life: AbortController;
-  /** Work takes so many times longer. */
+  /** Work takes this many times longer. */
   slowness: number;
 }
 

@@ -153,7 +153,7 @@ export class Line {
     }
   }
 
-  /** Streaming hello: the client names what it knows, and is told of what is newer, or in a while. */
+  /** Streaming hello: the client names what it knows, and is told about what is newer, or in a while. */
   #watch({ requestId, body }: Command): void {
     const known = body.topologyVersion as { counter: number } | undefined;
     const everyMs = Number(body.maxAwaitTimeMS);

@@ -24,7 +24,7 @@ export interface EngineOptions {
   /** Time until a clamd that is unable is checked again; doubled up to `recheckMaxMs`. */
   recheckMs: number;
   recheckMaxMs: number;
-  /** Scans that go on for so long without one answer have clamd asked for a PONG. */
+  /** Scans that go on for this long without one answer have clamd asked for a PONG. */
   quietMs: number;
   /** Without it in this time clamd hangs, or loads its signatures and does nothing else. */
   pongMs: number;
@@ -207,7 +207,7 @@ export class ClamdEngine {
   }
 }
 
-/** Calls back when scans have been under way for so long without an answer to any of them. */
+/** Calls back when scans have been under way for this long without an answer to any of them. */
 class QuietWatch {
   readonly #quietMs: number;
   readonly #onQuiet: () => Promise<void>;

@@ -21,7 +21,7 @@ export function htmlEnd(html: string): number {
   return lastEnd() ?? html.length;
 }
 
-/** In lower case, an end tag's with its slash; "" where there is no tag. */
+/** In lower case, an end tag's with its slash; "" if there is no tag. */
 function tagName(html: string, at: number): string {
   const text = html.slice(at + 1, at + 16);
   return /^\/?[a-z][^\s/>]*/i.exec(text)?.[0].toLowerCase() ?? "";

@@ -11,13 +11,13 @@ export interface MimePart {
    * `multipart/digest` it is `message/rfc822` (RFC 2046 §5.1.5).
    */
   contentType: string;
-  /** In lower case, "" where absent. */
+  /** In lower case, "" if absent. */
   encoding: string;
   charset: string;
   disposition: string;
   /** Its Content-Disposition names a file (RFC 2183 §2.3); a `name` of Content-Type does not count. */
   hasFilename: boolean;
-  /** Without its angle brackets, "" where absent. */
+  /** Without its angle brackets, "" if absent. */
   contentId: string;
   /** In `multipart/related`: the Content-ID of the part to begin with (RFC 2387 §3.2), or "". */
   start: string;

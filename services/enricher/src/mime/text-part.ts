@@ -90,7 +90,7 @@ function impossible(reason: string): Insertion {
 }
 
 /**
- * Some readers end the header at a line that is no field: what is put below it, they would show as
+ * Some readers end the header at a line that is not a field: what is put below it, they would show as
  * text.
  */
 const oddHeader = impossible("a line in the header of its text is no header field");

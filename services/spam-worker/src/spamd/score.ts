@@ -41,7 +41,7 @@ const ruleLine = /^ {0,3}(-?\d{1,5}(?:\.\d)?) ([A-Za-z0-9_]{1,128})(?: |$)/;
  * Reads rules and their points from the table at the end of a REPORT (SpamAssassin's
  * `_SUMMARY_`). A report is a template that every site may change and that quotes the mail, so
  * the table counts only if it is below the last ruler and its points make up the score.
- * @returns undefined where the table is not provably whole
+ * @returns undefined if the table is not provably whole
  */
 export function parseReport(report: string, score: number): SpamRule[] | undefined {
   const lines = report.split(/\r?\n/);

@@ -13,7 +13,7 @@ export interface DkimFinding {
    * were none), or that leaves a part of the body unsigned, is `neutral` at best.
    */
   result: "pass" | "fail" | "neutral" | "policy" | "temperror" | "permerror";
-  /** Why it is no pass. */
+  /** Why it is not a pass. */
   detail?: string;
 }
 
@@ -65,7 +65,7 @@ function partOf(unsignedBytes = 0): string | undefined {
 
 /**
  * The mail in consecutive parts, without the signatures that are too many: each costs a hash over the
- * body and a key. Undefined where none is wanted.
+ * body and a key. Undefined if none is wanted.
  */
 function withoutMany(raw: Buffer, isWanted: (domain: string) => boolean): Buffer[] | undefined {
   const fields = [...headerFields(raw)].filter(({ name }) => name === "dkim-signature");

@@ -5,7 +5,7 @@ import { integer } from "../../config.ts";
 /** Asks the DNS, in the forms of `node:dns`. Rejects with its codes: ENOTFOUND, ENODATA, ETIMEOUT … */
 export type AskDns = (name: string, type: string) => Promise<string[] | string[][]>;
 
-/** Each question is put to every name server so often before it has failed. */
+/** Each question is put to every name server this often before it has failed. */
 const rounds = 2;
 /** What the DNS says of a name; anything else is trouble of the name server. */
 const answers: ReadonlySet<unknown> = new Set(["ENOTFOUND", "ENODATA", "EBADNAME"]);

@@ -13,7 +13,7 @@ import { checkSpf, type SpfFinding } from "./spf.ts";
  * 1. The sender of outgoing mail is told: it came from a tenant's network, listener or user.
  * 2. The sender of incoming mail is told where SPF passes for the domain of MAIL FROM and the client that
  *    was recorded, or a DKIM signature holds whose domain is aligned with that of MAIL FROM.
- * 3. Whatever goes wrong is no proof.
+ * 3. Whatever goes wrong is not proof.
  */
 export type SenderProof = ProvenSender | UnprovenSender;
 
@@ -80,7 +80,7 @@ async function checkAligned(
     signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
   const isWanted = (domain: string) => organization(domain) === own;
-  // What mailauth throws over a mail that it cannot read is no proof either.
+  // What mailauth throws over a mail that it cannot read is not proof either.
   const found = checkDkim({ raw, ask, at: receivedAt, isWanted, signal }).catch(() =>
     signal.aborted ? undefined : [],
   );

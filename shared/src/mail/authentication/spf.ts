@@ -16,7 +16,7 @@ export const spfResults = [
 
 export interface SpfFinding {
   result: (typeof spfResults)[number];
-  /** The domain of MAIL FROM; "" where it has none. */
+  /** The domain of MAIL FROM; "" if it has none. */
   domain: string;
 }
 

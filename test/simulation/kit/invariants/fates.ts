@@ -9,7 +9,7 @@ import type { Deliveries } from "./deliveries.ts";
 import { mailsIn, timesSentAgain } from "./records.ts";
 import type { Works } from "./works.ts";
 
-/** So many deaths or hangs make a mail a dead letter (design: two strikes, and one alone). */
+/** This many deaths or hangs make a mail a dead letter (design: two strikes, and one alone). */
 const deadlyLosses = 3;
 
 /** Whether every recipient came to an end that the truth about its mail allows. */

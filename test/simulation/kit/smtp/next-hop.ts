@@ -10,11 +10,11 @@ export type Whim =
   | { kind: "reply"; reply: string }
   /** Ends the connection without a word. */
   | { kind: "drop"; how: "close" | "reset" }
-  /** Answers after so many milliseconds. */
+  /** Answers after this many milliseconds. */
   | { kind: "slow"; ms: number }
   /** Never answers. */
   | { kind: "mute" }
-  /** Nothing passes on this connection for so long. */
+  /** Nothing passes on this connection for this long. */
   | { kind: "stall"; ms: number };
 
 export type Point = "connect" | "ehlo" | "mail" | "rcpt" | "data" | "body" | "dot" | "rset";
