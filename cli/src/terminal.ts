@@ -44,7 +44,7 @@ export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, " ");
 }
 
-/** A label and its text, wrapped behind a margin as wide as the label column; its lines stay apart. */
+/** A label and its text, wrapped after a margin as wide as the label column; its lines stay separate. */
 export function field(label: string, text: string, margin = 12): string {
   const lines = text
     .trim()

@@ -129,7 +129,7 @@ tenants:
     );
     expect(message).toBe(
       "CFG_POLICY_INVALID: p.yaml:6:29: ***SPAM*** reads as an alias, and no &**SPAM*** is before " +
-        'it; text that begins with * stands in quotes: "***SPAM***"',
+        'it; text that begins with * needs quotes: "***SPAM***"',
     );
   });
 

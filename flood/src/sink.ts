@@ -19,7 +19,7 @@ export interface Sink {
   close(): Promise<void>;
 }
 
-/** The number stands in the first field that we wrote; what relays put before it is short. */
+/** The number is in the first field that we wrote; what relays put before it is short. */
 const headLimit = 65_536;
 
 /**

@@ -53,7 +53,7 @@ export async function checkMongoTarget(uri: string, isOwned: boolean): Promise<v
   if (parsed.isSRV) throw refusal(option, parsed.hosts.join(), "a name that DNS resolves again");
   for (const each of parsed.hosts) {
     const host = each.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-    // A unix socket stands in a connection string as its encoded path.
+    // A unix socket is in a connection string as its encoded path.
     if (decodeURIComponent(host).startsWith("/")) continue;
     await checkedTarget(option, { host, port: 0 }, isOwned);
   }

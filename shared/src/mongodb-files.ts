@@ -4,9 +4,9 @@ import { messageOf, TerminalError } from "./errors.ts";
 
 /** Where the address of the database and its secrets may lie instead of in the environment. */
 export const mongoDbFileSettings = {
-  /** Holds what would stand in MONGODB_URI. */
+  /** Holds what would be in MONGODB_URI. */
   MONGODB_URI_FILE: z.string().optional(),
-  /** User and password, where the URI has none. */
+  /** User and password, if the URI has none. */
   MONGODB_USERNAME_FILE: z.string().optional(),
   MONGODB_PASSWORD_FILE: z.string().optional(),
 };
@@ -14,7 +14,7 @@ export const mongoDbFileSettings = {
 /**
  * The environment with MONGODB_URI as the files make it. They are read once: the driver takes no other
  * password later.
- * @throws TerminalError CFG_INVALID naming setting and file; nothing that stands in them
+ * @throws TerminalError CFG_INVALID naming setting and file; nothing of their contents
  */
 export function withMongoDbFiles(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const uri = uriIn(env);

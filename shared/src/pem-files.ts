@@ -9,7 +9,7 @@ export interface Certificate {
   key: Buffer;
 }
 
-/** A file, and where it was named: both stand in every error. */
+/** A file, and where it was named: both are in every error. */
 export interface NamedFile {
   setting: string;
   path: string;

@@ -77,10 +77,10 @@ function meant({ code, message, pos: [offset] }: YAMLError, text: string): strin
     }
     case "BAD_SCALAR_START":
     case "BLOCK_AS_IMPLICIT_KEY":
-      return `${message}; text that has such a sign stands in quotes`;
+      return `${message}; text that has such a sign needs quotes`;
     case "UNEXPECTED_TOKEN":
       return message.startsWith("Block scalar header")
-        ? `${message}; text that begins with > or | stands in quotes`
+        ? `${message}; text that begins with > or | needs quotes`
         : message;
     default:
       return message;
@@ -92,7 +92,7 @@ function wordAt(text: string, offset: number): string {
 }
 
 function inQuotes(sign: string, word: string): string {
-  return `text that begins with ${sign} stands in quotes: ${JSON.stringify(word)}`;
+  return `text that begins with ${sign} needs quotes: ${JSON.stringify(word)}`;
 }
 
 /** What aliases may bring, for each value that the file itself has; and in a small file. */

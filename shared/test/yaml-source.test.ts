@@ -22,7 +22,7 @@ describe("what reads as YAML and was meant as text is named, with the quotes tha
   test.each([
     ["tag: ***SPAM***", "1:6: ***SPAM*** reads as an alias, and no &**SPAM*** is before it; text"],
     ["a: { tag: ***SPAM*** }", "1:11: ***SPAM*** reads as an alias"],
-    ["tag: * SPAM *", "1:6: Alias cannot be an empty string; text that begins with * stands in"],
+    ["tag: * SPAM *", "1:6: Alias cannot be an empty string; text that begins with * needs"],
     ["tag: !!!SPAM!!!", "1:6: !!!SPAM!!! reads as a tag, and there is no such; text that begins"],
     ["tag: !important", "1:6: !important reads as a tag"],
     ["tag: &SPAM", "1:6: &SPAM reads as an anchor, and no alias uses it; text that begins with &"],
@@ -38,7 +38,7 @@ describe("what reads as YAML and was meant as text is named, with the quotes tha
 
   test("the advice is what the person meant", () => {
     const [first = ""] = wrongsOf("tag: ***SPAM***\n");
-    const [, advised = ""] = /stands in quotes: (".*")$/.exec(first) ?? [];
+    const [, advised = ""] = /needs quotes: (".*")$/.exec(first) ?? [];
     expect(valueOf(`tag: ${advised}`)).toEqual({ tag: "***SPAM***" });
   });
 });

@@ -8,7 +8,7 @@ export { people, sampleClients, type Sample } from "./sample.ts";
 /**
  * The sample mails, written by us, with what the sample policy (policy.yaml) makes of each. They are
  * the same each time but for Date and Message-ID, which are made of `now`. No test string of EICAR
- * or GTUBE stands in a file: the mails are built when they are asked for.
+ * or GTUBE is in a file: the mails are built when they are asked for.
  */
 export function samples(now: Date = new Date()): Sample[] {
   return [...ordinaryMails(now), ...harmfulMails(now), ...oddMails(now)];

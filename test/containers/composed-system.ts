@@ -23,7 +23,7 @@ export interface ComposedSystem {
   compose(args: readonly string[], options?: CommandOptions): Promise<string>;
   /** Names of the containers of a service that run. */
   containersOf(service: string): Promise<string[]>;
-  /** What stands in the database, by its address of now. */
+  /** What is in the database, by its address of now. */
   withDatabase<T>(use: (database: Database) => Promise<T>): Promise<T>;
   /** The network on which the next hop is. */
   readonly frontNetwork: string;

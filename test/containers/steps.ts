@@ -232,7 +232,7 @@ export async function stopsInPeace(
     return Promise.resolve();
   });
   const took: string[] = [];
-  // Those behind first: what comes on from before waits in the database.
+  // Those downstream first: what comes on from before waits in the database.
   for (const name of [...ours.toReversed(), "sink"]) {
     const [container = ""] = await system.containersOf(name);
     const from = performance.now();

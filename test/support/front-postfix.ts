@@ -27,7 +27,7 @@ export interface FrontPorts {
 export interface FrontPostfixOptions {
   dir: string;
   ports: FrontPorts;
-  /** Lines of main.cf behind those of the page. */
+  /** Lines of main.cf after those of the page. */
   main: string;
   user: { name: string; domain: string; password: string };
 }

@@ -11,7 +11,7 @@ export interface PostfixInstanceOptions {
   dir: string;
   /** It runs when it listens there. */
   port: number;
-  /** Lines of main.cf (postconf(5)) behind those that keep the instance to itself. */
+  /** Lines of main.cf (postconf(5)) after those that keep the instance to itself. */
   main: string;
   /** master.cf (master(5)). */
   master: string;

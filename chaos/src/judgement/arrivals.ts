@@ -15,7 +15,7 @@ const headEnd = Buffer.from("\r\n\r\n");
 
 /**
  * Looks at what arrives at the next hop: the raw mail that was handed in must be there byte for byte
- * behind our own fields (of a tagged one the body), and outgoing mail must bear our valid signature.
+ * after our own fields (of a tagged one the body), and outgoing mail must bear our valid signature.
  */
 export function createInspector(run: { seed: number; startedAt: Date; dnsRecord: () => string }) {
   const damages: Damage[] = [];

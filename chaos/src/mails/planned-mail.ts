@@ -36,7 +36,7 @@ export type Victim = (typeof victims)[number];
 export interface ExpectedRecipient {
   address: string;
   outcome: Exclude<Outcome, "open" | "discarded">;
-  /** The raw mail must arrive whole behind our fields; of a `tagged` one the body, its subject is changed. */
+  /** The raw mail must arrive whole after our fields; of a `tagged` one the body, its subject is changed. */
   arrives: "whole" | "tagged";
 }
 

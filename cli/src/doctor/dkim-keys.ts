@@ -13,7 +13,7 @@ const part = "DKIM key";
 
 /**
  * Each DKIM key of the policy: can it be read here, and is its public half what DNS says. Those that
- * are well stand in one line.
+ * are well share one line.
  */
 export async function diagnoseKeys(
   documents: readonly PolicyDocument[],

@@ -69,7 +69,7 @@ export function createComposer(options: ComposerOptions): Composer {
   };
 }
 
-/** Real mail stays as it is behind the one field that numbers it. */
+/** Real mail stays as it is after the one field that numbers it. */
 async function numbered(corpus: Corpus | undefined, run: string, number: number): Promise<Buffer> {
   if (corpus === undefined) throw new Error("a corpus mail without a corpus");
   const raw = await corpus.read(number);

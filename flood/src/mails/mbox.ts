@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 
-/** Where a mail stands in its file: from `start` up to `end`, its From_ line left out. */
+/** Where a mail is in its file: from `start` up to `end`, its From_ line left out. */
 export interface Slice {
   start: number;
   end: number;
@@ -11,7 +11,7 @@ const lineFeed = 0x0a;
 const headBytes = 5;
 
 /**
- * The mails of an mbox (RFC 4155): each begins behind a line `From …` that is the first or follows
+ * The mails of an mbox (RFC 4155): each begins after a line `From …` that is the first or follows
  * an empty one, and the empty line before the next is not of it. The file is read once and not kept.
  */
 export async function indexMbox(file: string): Promise<Slice[]> {

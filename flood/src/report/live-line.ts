@@ -2,10 +2,10 @@ import type { Standing } from "../measure/ticker.ts";
 import { rate, time } from "./numbers.ts";
 
 const width = 80;
-/** Where lines stay, a line each second would be a wall. */
+/** If lines stay, a line each second would be a wall. */
 const plainEverySeconds = 5;
 
-/** One line a run stands in: moving on a terminal, now and then a new one elsewhere. */
+/** One line for a run: moving on a terminal, now and then a new one elsewhere. */
 export interface LiveLine {
   show(standing: Standing): void;
   /** A line that stays; "" only clears the moving one. */

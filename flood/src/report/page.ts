@@ -5,7 +5,7 @@ import type { FloodResult } from "../result.ts";
 import { amount, counts, rate, time } from "./numbers.ts";
 
 /**
- * The report as one page that needs nothing else: styles, uPlot and the numbers stand in it, and no
+ * The report as one page that needs nothing else: styles, uPlot and the numbers are in it, and no
  * network is asked.
  */
 export function reportPage(result: FloodResult): string {

@@ -21,7 +21,7 @@ export interface SpamdOptions {
   port?: number;
   /** Checks at once: each child is a process of some 100 MB. */
   children: number;
-  /** Lines for local.cf behind ours, such as rules of one's own. */
+  /** Lines for local.cf after ours, such as your own rules. */
   config?: readonly string[];
   /** Progress, one short line each: what is being waited for. */
   report?: (text: string) => void;

@@ -4,7 +4,7 @@ export type Field = readonly [name: string, body: string];
 /** A MIME entity: its header and its body, with CRLF line ends. */
 export interface Entity {
   fields: readonly Field[];
-  /** Bytes as they stand in the mail, their transfer encoding applied. */
+  /** Bytes as they are in the mail, their transfer encoding applied. */
   body: Buffer;
 }
 
@@ -13,7 +13,7 @@ export function crlf(text: string, encoding: BufferEncoding = "utf8"): Buffer {
   return Buffer.from(text.replace(/\r?\n/g, "\r\n"), encoding);
 }
 
-/** The entity as it stands in a mail: header, empty line, body. */
+/** The entity as it is in a mail: header, empty line, body. */
 export function entityBytes({ fields, body }: Entity): Buffer {
   const header = fields.map(([name, value]) => `${name}: ${value}\n`).join("");
   return Buffer.concat([crlf(`${header}\n`), body]);

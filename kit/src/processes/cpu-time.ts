@@ -18,8 +18,8 @@ export function treeCpuMs(pid: number): number {
 function ticksOf(pid: number): number {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // Fields are counted behind the command name, which may hold blanks (utime is the 14th); the two
-    // behind utime and stime are those of children that were waited for.
+    // Fields are counted after the command name, which may hold blanks (utime is the 14th); the two
+    // after utime and stime are those of children that were waited for.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
   } catch {

@@ -1,6 +1,6 @@
 /**
  * A PDF of one page that asks for a password (ISO 32000-1, 7.6): the standard security handler of
- * revision 3, which compares the password's hash with /U. What stands there is nobody's hash, so no
+ * revision 3, which compares the password's hash with /U. What is there is nobody's hash, so no
  * password opens it, and the content is what it is.
  */
 export function sealedPdf(): Buffer {

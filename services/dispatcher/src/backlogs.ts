@@ -2,7 +2,7 @@ import type { Lane } from "@rs-agent/shared/mail/lane.ts";
 
 /**
  * For which tasks mail waits in the database because no worker had room for it. Later mail takes its
- * place there, behind what is older: in memory it would go past, for as long as more comes than goes.
+ * place there, after what is older: in memory it would go past, for as long as more comes than goes.
  */
 export class Backlogs {
   readonly #lanes = new Set<Lane>();

@@ -16,8 +16,8 @@ export interface Decoded {
 }
 
 /**
- * How much of CRLF.CRLF the bytes so far end with: nothing, CR, CRLF, the dot, the CR behind it.
- * A dot and the CR behind it are held back until it is known what they are.
+ * How much of CRLF.CRLF the bytes so far end with: nothing, CR, CRLF, the dot, the CR after it.
+ * A dot and the CR after it are held back until it is known what they are.
  */
 type Progress = "none" | "cr" | "line" | "dot" | "dot-cr";
 
@@ -74,7 +74,7 @@ export class DataDecoder {
     return { content: content.upTo(isHeld ? dotAt : chunk.length), end: undefined };
   }
 
-  /** To the next line that begins with a dot, or behind the chunk. */
+  /** To the next line that begins with a dot, or after the chunk. */
   #skipText(chunk: Buffer, from: number): number {
     const at = nextDotLine(chunk, from);
     if (at >= 0) {
@@ -88,7 +88,7 @@ export class DataDecoder {
   }
 }
 
-/** Where the dot of the next CRLF. is whose CR is at `from` or behind it; -1 without one. */
+/** Where the dot of the next CRLF. is whose CR is at `from` or after it; -1 without one. */
 function nextDotLine(chunk: Buffer, from: number): number {
   const near = Math.min(from + nearBytes, chunk.length);
   for (let at = from + 2; at < near; at += 1) {

@@ -13,11 +13,11 @@ const commandsPerTurn = 100;
 type Next = (error?: Error | null) => void;
 
 /**
- * What comes in by one session: command lines, and after DATA a mail. It stands in the place of
+ * What comes in by one session: command lines, and after DATA a mail. It takes the place of
  * smtp-server's parser, which takes the dot after a lone LF, and spends a turn of the event loop on
  * each line that begins with one; nothing of that one's reading is used.
  *
- * 1. A command runs once the one before it has been answered, and the bytes behind a mail once the
+ * 1. A command runs once the one before it has been answered, and the bytes after a mail once the
  *    mail has: what is pipelined (RFC 2920) waits, and nothing of it is lost.
  * 2. After `isClosed` nothing runs any more.
  * 3. A line without its end is no command (RFC 5321 §2.3.8), not even the last one.

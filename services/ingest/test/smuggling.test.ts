@@ -19,7 +19,7 @@ const falseEnds = lineEnds
 /** The same at the very beginning of DATA, where a dot needs no line end before it. */
 const falseBeginnings = [".\n", ".\r", ".\r\r\n", ".\n\r", ".\0\r\n", "\n.\r\n", "\r.\r\n"];
 
-/** A second transaction, as it would be pipelined behind the end of the first mail. */
+/** A second transaction, as it would be pipelined after the end of the first mail. */
 const second =
   `MAIL FROM:<evil@partner.example>\r\nRCPT TO:<${ben}>\r\nDATA\r\n` +
   "Subject: smuggled\r\n\r\nnever a mail of its own";

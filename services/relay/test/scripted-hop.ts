@@ -12,7 +12,7 @@ export interface Line {
 export interface HopScript {
   /** Behind the name in the reply to EHLO or LHLO. */
   extensions?: readonly string[];
-  /** PEM. TLS from the first byte, or behind a STARTTLS that is answered with 220. */
+  /** PEM. TLS from the first byte, or after a STARTTLS that is answered with 220. */
   tls?: { key: string; cert: string; fromFirstByte?: boolean; extensions?: readonly string[] };
   greeting?: Line;
   /**

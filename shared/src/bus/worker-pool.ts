@@ -30,7 +30,7 @@ export interface WorkerPoolDeps {
   log: Logger;
   /** Called for each result, in the loop that reads the socket: it must be cheap and not throw. */
   onResult: (result: TaskResult) => void;
-  /** Called once for each task that will not be answered; likewise. */
+  /** Called once for each task that will not be answered, in the same loop: the same rules apply. */
   onLost: (lost: LostTask) => void;
   /** There may be credit of this kind that was not there before. At most once per turn of the loop. */
   onCreditChange?: (kind: TaskKind) => void;

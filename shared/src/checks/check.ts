@@ -53,7 +53,7 @@ export interface Check<F extends object, S extends object, R extends object, C e
   wordsOf(found: F, asked: C | undefined): string;
   /** For `policy test`. */
   rulesText(asked: C): string;
-  /** Tells the reader of the mail, and the filters behind us, what was found. */
+  /** Tells the reader of the mail, and the filters after us, what was found. */
   headerFields(verdict: ToldVerdict<F>, asked: Partial<C>): HeaderField[];
   /** Says that there is no verdict, and why. */
   uncheckedField(reason: UncheckedReason): HeaderField;

@@ -41,7 +41,7 @@ export interface MailChange {
   readonly verdicts?: { readonly [C in CheckKind]?: Verdict };
   /** Times of these steps; those of the others stay. */
   readonly timings?: { readonly [S in keyof Timings]?: NonNullable<Timings[S]> };
-  /** Put behind the history, of which the newest `maxHistory` entries are kept. */
+  /** Appended to the history, of which the newest `maxHistory` entries are kept. */
   readonly history?: readonly HistoryEntry[];
   /** Gives up the lease with this write. Without it `dueAt` stays the lease's end. */
   readonly releaseLease?: boolean;

@@ -1,12 +1,12 @@
 import { headerFields } from "./header-fields.ts";
 import { emptyTrace, loopIn, noteTrace, startsWithBlank } from "./received.ts";
 
-/** What each door takes and each step behind it can process: bytes of a mail's header as it came. */
+/** What each door takes and each step after it can process: bytes of a mail's header as it came. */
 export const maxHeaderBytes = 4 * 1024 * 1024;
 /** Fields of a header, lines that are none among them. */
 export const maxHeaderFields = 5_000;
 
-/** As the steps behind the door see it: our own trace is on top of it. */
+/** As the steps after the door see it: our own trace is on top of it. */
 export const maxTracedHeaderBytes = maxHeaderBytes + 64 * 1024;
 
 /** Why a mail cannot be taken, for any recipient. */

@@ -34,7 +34,7 @@ export function withoutNul(raw: Buffer): Buffer {
   return kept.subarray(0, to);
 }
 
-/** How many CR have no LF behind them, and how many LF no CR before them. */
+/** How many CR have no LF after them, and how many LF no CR before them. */
 function countLone(raw: Buffer): number {
   let lone = 0;
   let previous = 0;

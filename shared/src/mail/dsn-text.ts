@@ -1,4 +1,4 @@
-/** How addresses, dates and foreign words may stand in the fields of a report (RFC 3464). */
+/** How addresses, dates and foreign words may appear in the fields of a report (RFC 3464). */
 
 /** Printable US-ASCII on one line: line ends and runs of blanks become one blank, other bytes `?`. */
 export function printable(text: string): string {
@@ -15,7 +15,7 @@ export function oneLine(text: string): string {
 }
 
 /**
- * An address as it stands between angle brackets in a header field: nothing can end them early. A
+ * An address as it is between angle brackets in a header field: nothing can end them early. A
  * quoted local part has its blanks (RFC 5322 §3.4.1).
  */
 export function addressForHeader(address: string): string {
@@ -25,7 +25,7 @@ export function addressForHeader(address: string): string {
 
 /**
  * The address of a Final-Recipient field: `rfc822; a@b`, or for one that is not US-ASCII the
- * utf-8-addr-xtext of RFC 6533 §3, which may stand in a plain message/delivery-status.
+ * utf-8-addr-xtext of RFC 6533 §3, which may appear in a plain message/delivery-status.
  */
 export function deliveryStatusAddress(address: string): string {
   if (/^(?:"[\x20-\x7e]*|[\x21-\x7e]*)$/.test(address)) return `rfc822; ${address}`;

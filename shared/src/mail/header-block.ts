@@ -52,7 +52,7 @@ export class HeaderBlock {
     this.#emptyLine = raw.subarray(fieldsEnd, this.#restOffset);
   }
 
-  /** Where in the raw mail the body begins: behind the empty line, or at the mail's end. */
+  /** Where in the raw mail the body begins: after the empty line, or at the mail's end. */
   get restOffset(): number {
     return this.#restOffset;
   }
@@ -83,7 +83,7 @@ export class HeaderBlock {
 
   /**
    * Puts fields (bytes as `foldField` makes them) on top, in the order given. Where the mail starts
-   * with a folded line that belongs to no field, they go behind it: on top, it would become theirs.
+   * with a folded line that belongs to no field, they go after it: on top, it would become theirs.
    */
   prepend(...fields: readonly Buffer[]): void {
     const first = this.#fields.findIndex((field) => !startsWithBlank(field));
@@ -145,7 +145,7 @@ export function fieldBytes(field: BlockField): Buffer {
   return field.source.subarray(field.start, field.end);
 }
 
-/** The bytes behind the colon, folds and line end included: a view, not a copy. */
+/** The bytes after the colon, folds and line end included: a view, not a copy. */
 export function fieldBody(field: BlockField): Buffer {
   return field.source.subarray(field.bodyStart, field.end);
 }
@@ -156,7 +156,7 @@ export function unfoldedBody(field: BlockField): string {
 }
 
 /**
- * A new field as bytes, CRLF included: folded at blanks, and behind each `breakBehind`, to 78
+ * A new field as bytes, CRLF included: folded at blanks, and after each `breakBehind`, to 78
  * characters where that is possible and to 998 in any case (RFC 5322 §2.1.1). Control characters
  * become blanks, so that no value can smuggle in another field; other than ASCII becomes encoded
  * words (RFC 2047).

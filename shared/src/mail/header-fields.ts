@@ -9,7 +9,7 @@ export interface HeaderField {
   /** In lower case; "" for a line that is not a field (it has no name or no colon, RFC 5322 §2.2). */
   name: string;
   start: number;
-  /** The first byte of the field body, behind the colon. */
+  /** The first byte of the field body, after the colon. */
   bodyStart: number;
   /** Behind the line end of the field's last line. */
   end: number;

@@ -5,7 +5,7 @@ import { onlyDomainOf } from "./mail-domain.ts";
 
 /** What the record keeps of the header, and what policy asks of it. */
 export interface HeaderSummary {
-  /** The Message-ID with its angle brackets, as it stands. */
+  /** The Message-ID with its angle brackets, as it is. */
   messageId?: string;
   /** The first From field for a person to read: encoded words decoded, at most 998 characters. */
   from?: string;

@@ -1,4 +1,4 @@
-/** What may stand in a local part without quotes; leniently, as real addresses have dots anywhere. */
+/** What may be in a local part without quotes; leniently, as real addresses have dots anywhere. */
 const needsNoQuotes = /^[^\s"\\()<>[\]:;@,]+$/;
 
 /**
@@ -25,7 +25,7 @@ export function comparedAddress(address: string): string {
 
 /**
  * Whether a local part could send the mail on to another host: `user%elsewhere`, `elsewhere!user`,
- * and what only looks quoted, since there are hosts that route by what stands in quotes (Postfix:
+ * and what only looks quoted, since there are hosts that route by what is in quotes (Postfix:
  * `resolve_dequoted_address`). In quotes, such a sign alone is harmless; a host beside it is not.
  */
 export function routesElsewhere(local: string): boolean {

@@ -5,7 +5,7 @@ export const addressLogModes = ["plain", "hash", "off"] as const;
 export type AddressLogMode = (typeof addressLogModes)[number];
 
 /**
- * An address as it may stand in a log line. `hash` gives the first 16 hex digits of the SHA-256 of
+ * An address as it may appear in a log line. `hash` gives the first 16 hex digits of the SHA-256 of
  * the address in lower case: who knows an address can search for it, nobody can read one. The null
  * sender is no one's address and is always shown as `""`.
  */

@@ -34,7 +34,7 @@ export function normalAddress(address: string): string | undefined {
   return domain === undefined || local === "" ? undefined : `${local}@${domain}`;
 }
 
-/** Addresses that mean themselves whatever stands in them (RFC 5321 §4.5.1, RFC 3834, Postfix). */
+/** Addresses that mean themselves whatever is in them (RFC 5321 §4.5.1, RFC 3834, Postfix). */
 const whole = /^(?:postmaster|mailer-daemon|double-bounce|owner-.*|.*-request)$/;
 
 /**

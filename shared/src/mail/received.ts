@@ -117,7 +117,7 @@ function addressLiteral(address: string): string | undefined {
   return parsed.kind() === "ipv6" ? `[IPv6:${parsed.toString()}]` : `[${parsed.toString()}]`;
 }
 
-/** A domain or address literal as it may stand in a trace field; other bytes become `?`. */
+/** A domain or address literal as it may appear in a trace field; other bytes become `?`. */
 function domainText(name: string): string {
   if (name === "") return "unknown";
   return name.slice(0, 255).replace(/[^A-Za-z0-9.:_\-[\]]/g, "?");

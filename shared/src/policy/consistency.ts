@@ -225,7 +225,7 @@ function ruleProblems(rules: CompleteRules): RuleProblem[] {
   ];
 }
 
-/** Where the rule stands in this document: under its direction, under both, or inherited. */
+/** Where the rule is in this document: under its direction, under both, or inherited. */
 function pathIn(
   rules: PolicyDocument["rules"],
   direction: "incoming" | "outgoing",

@@ -307,7 +307,7 @@ function headerFromOf({ header, headerFrom }: MailForPolicy): HeaderFrom {
 }
 
 /**
- * The domain of the From that leaves (I10): behind the sender rewrite, where the rules have one that
+ * The domain of the From that leaves (I10): after the sender rewrite, if the rules have one that
  * will be made. A record of before has no addresses; its domain alone finds what the map says for
  * `@domain`, and the enricher holds what would leave under another one.
  */

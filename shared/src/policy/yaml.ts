@@ -8,10 +8,10 @@ import { normalAddress, normalDomain } from "../mail/mail-domain.ts";
 import { policyFileSchema } from "./policy-file.ts";
 import { positionOf, type YamlPath } from "./yaml-position.ts";
 
-/** A document as it stands in the file, before it is known to be right. */
+/** A document as it is in the file, before it is known to be right. */
 interface Candidate {
   value: { _id: string; scope: string };
-  /** Where it stands in the file. */
+  /** Where it is in the file. */
   base: YamlPath;
   /** Default, domains and addresses have their rules directly under their name. */
   hasBareRules: boolean;
@@ -44,7 +44,7 @@ export function parsePolicyYaml(text: string, fileName: string): PolicyDocument[
 
 /**
  * The documents as a file that `parsePolicyYaml` reads back to the same documents. With
- * `maskKeys`, private keys that stand in the database itself are left out of sight.
+ * `maskKeys`, private keys that are in the database itself are hidden.
  */
 export function formatPolicyYaml(
   documents: readonly PolicyDocument[],

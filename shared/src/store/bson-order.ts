@@ -32,7 +32,7 @@ const order = [
 ] as const;
 type BsonType = (typeof order)[number][number];
 
-/** The types whose values sort behind every value that can be compared with this one. */
+/** The types whose values sort after every value that can be compared with this one. */
 export function laterTypes(value: unknown): BsonType[] {
   const type = typeOf(value);
   const place = order.findIndex((types) => (types as readonly string[]).includes(type));

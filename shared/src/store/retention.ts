@@ -54,7 +54,7 @@ export function createRetention(deps: RetentionDeps): Retention {
 }
 
 /**
- * Removes mails behind their `expireAt`: the mail first, then its body if no sibling needs it. The
+ * Removes mails past their `expireAt`: the mail first, then its body if no sibling needs it. The
  * TTL index would do the first part alone, an hour later; what then stays is an orphan, as is the body
  * of a mail that was to go within minutes.
  */

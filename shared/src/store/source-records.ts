@@ -19,7 +19,7 @@ export interface Waiting {
 export interface SourceRecords {
   /** Where reading has to begin; undefined: at the first. */
   start(): Promise<unknown>;
-  /** The next ones behind `after`, in the order of their ids. */
+  /** The next ones after `after`, in the order of their ids. */
   page(after: unknown): Promise<Waiting[]>;
   /** Whether there is a record of this `_id`, waiting or not. */
   has(id: unknown): Promise<boolean>;
@@ -89,7 +89,7 @@ export function sourceRecords(
 
     async page(after) {
       const found = await next(after === undefined ? {} : { _id: { $gt: sendable(after) } });
-      // `$gt` finds ids of the same type only; the others come behind them.
+      // `$gt` finds ids of the same type only; the others come after them.
       const types = after === undefined ? [] : laterTypes(after);
       if (found.length < pageSize && types.length > 0)
         found.push(...(await next({ _id: { $type: types } }, pageSize - found.length)));

@@ -1,5 +1,5 @@
 /**
- * One head of each kind and the bytes that it has on the wire. The same bytes stand in
+ * One head of each kind and the bytes that it has on the wire. The same bytes are in
  * shared/README.md. A change here is a change of the protocol.
  */
 const session = "5e".repeat(16);

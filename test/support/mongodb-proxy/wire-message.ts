@@ -174,7 +174,7 @@ function sectionsOf(message: Buffer): Sections {
   return { body, sequences, identifier };
 }
 
-/** The documents of a sequence, behind its length and its name. */
+/** The documents of a sequence, after its length and its name. */
 function documentsIn(section: Buffer): Buffer[] {
   const documents: Buffer[] = [];
   for (let at = section.indexOf(0, 4) + 1; at < section.length;) {

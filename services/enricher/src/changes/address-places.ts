@@ -2,7 +2,7 @@
 export interface AddressPlace {
   start: number;
   end: number;
-  /** What stands there, comments taken out. */
+  /** What is there, without comments. */
   text: string;
   /** The comments that stand within. */
   comments: string[];
@@ -20,7 +20,7 @@ interface Scan {
   comments: Range[];
   /** Between separators of the list and of groups. */
   elements: Range[];
-  /** From behind each `<` up to its `>`. */
+  /** From after each `<` up to its `>`. */
   angles: Range[];
 }
 
@@ -79,7 +79,7 @@ function scanned(body: string): Scan {
   return { ...scan, bare: bare.join("") };
 }
 
-/** An address without brackets may stand behind a name (`Ann ann@a.example`), if only by mistake. */
+/** An address without brackets may follow a name (`Ann ann@a.example`), if only by mistake. */
 function lastWord(bare: string, { start, end }: Range): Range {
   const element = bare.slice(start, end);
   const [word] = /[^\s"]+@[^\s"]+(?=\s*$)/.exec(element) ?? [];

@@ -1,7 +1,7 @@
 import type { HeaderBlock } from "@rs-agent/shared/mail/header-block.ts";
 import { headerSummary } from "@rs-agent/shared/mail/header-summary.ts";
 
-/** A From field's name behind the UTF-8 byte order mark, each byte one character. */
+/** A From field's name after the UTF-8 byte order mark, each byte one character. */
 const markedFrom = "\u00ef\u00bb\u00bffrom";
 
 /**

@@ -21,7 +21,7 @@ function isOwnResult(field: BlockField, own: ReadonlySet<string>): boolean {
 /** Bytes of comments and blanks that may stand before an authserv-id; no honest field has more. */
 const idLimit = 4_096;
 
-/** The authserv-id (RFC 8601 §2.2: a token or quoted string behind CFWS), in lower case. */
+/** The authserv-id (RFC 8601 §2.2: a token or quoted string after CFWS), in lower case. */
 export function authservIdOf(body: Buffer): string {
   const text = body.toString("latin1", 0, idLimit);
   const start = behindComments(text);

@@ -125,7 +125,7 @@ class OversigningSigner extends DkimSigner {
       ...oversigned,
       ...oversignedIfPresent.filter((name) => present.has(name.toLowerCase())),
     ];
-    // mailauth builds h= from the bottom field up, so behind the topmost signed one every further
+    // mailauth builds h= from the bottom field up, so after the topmost signed one every further
     // name finds no field and counts as empty (RFC 6376 §5.4.2).
     const signed = new Set(signedNames.map((name) => name.toLowerCase()));
     const topmost = headers.parsed.find(({ key }) => signed.has(key));

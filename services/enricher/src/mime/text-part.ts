@@ -156,7 +156,7 @@ function quotedPrintable(
   return piece(part, header, encodeQuotedPrintable(decoded));
 }
 
-/** Comments go, since a reader may take what stands in one for the charset (RFC 2045 §5.1). */
+/** Comments go, since a reader may take what is in one for the charset (RFC 2045 §5.1). */
 function setCharset(header: HeaderBlock, charset: string): void {
   const [present] = header.named("content-type");
   const value = libmime.parseHeaderValue(
