@@ -1,7 +1,8 @@
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { connect } from "node:net";
+import { spawnSync } from "node:child_process";
+import type { Readable } from "node:stream";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { freePort } from "@rs-agent/kit/free-port.ts";
+import { freePort, listens } from "@rs-agent/kit/free-port.ts";
+import { startChild, untilAnswers, untilReady } from "@rs-agent/kit/processes/child.ts";
 
 /** postfix's smtp-sink: takes every mail, counts it and throws it away. */
 export interface SmtpSink {
@@ -28,22 +29,20 @@ export async function startSmtpSink(): Promise<SmtpSink> {
   }
   const port = await freePort();
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
-  const child = spawn(program, ["-c", ...user, `127.0.0.1:${port}`, "1000"], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  const { pid } = child;
-  if (pid === undefined) throw new TerminalError("SETUP_FAILED", "smtp-sink did not start");
-  const counter = new Counter(child);
-  await untilListening(port);
+  const args = ["-c", ...user, `127.0.0.1:${port}`, "1000"];
+  const child = startChild(program, args, { readsOutput: true });
+  const counter = new Counter(child.stdout);
+  const listening = (signal: AbortSignal) => untilAnswers(() => listens(port), 50, signal);
+  await untilReady(child, listening, { withinMs: 5_000 });
   return {
     address: `127.0.0.1:${port}`,
     port,
-    pid,
+    pid: child.pid,
     get count() {
       return counter.count;
     },
     arrived: (count, silenceMs) => counter.until(count, silenceMs),
-    stop: () => child.kill(),
+    stop: () => void child.stop(),
   };
 }
 
@@ -54,7 +53,7 @@ class Counter {
   #rest = "";
   #onChange: () => void = () => undefined;
 
-  constructor({ stdout }: ChildProcess) {
+  constructor(stdout: Readable | null) {
     stdout?.setEncoding("latin1").on("data", (text: string) => {
       const lines = (this.#rest + text).split("\r");
       this.#rest = lines.pop() ?? "";
@@ -83,23 +82,4 @@ class Counter {
       this.#onChange = () => undefined;
     }
   }
-}
-
-async function untilListening(port: number): Promise<void> {
-  for (let left = 100; left > 0; left -= 1) {
-    if (await listens(port)) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new TerminalError("SETUP_FAILED", `smtp-sink does not listen on port ${port}`);
-}
-
-/** Something of this host takes connections on that port. */
-export function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1", () => {
-      socket.end();
-      resolve(true);
-    });
-    socket.on("error", () => resolve(false));
-  });
 }

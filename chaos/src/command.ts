@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
+import { wholeNumber } from "@rs-agent/kit/options.ts";
 import { takeOver } from "@rs-agent/kit/processes/leftovers.ts";
 import { stopSignal } from "@rs-agent/kit/processes/stop-signal.ts";
 import { runChaos } from "./chaos.ts";
@@ -62,18 +63,12 @@ export function parseChaosArguments(args: readonly string[]): ChaosCommand | "he
 /** @throws TerminalError CFG_INVALID */
 export function chaosCommand(given: ChaosArguments): ChaosCommand {
   return {
-    mails: wholeNumber("mails", given.mails ?? "2000"),
-    kills: wholeNumber("kills", given.kills ?? "60"),
-    seed: wholeNumber("seed", given.seed ?? String(randomInt(1, 1_000_000))),
+    mails: wholeNumber("--mails", given.mails ?? "2000"),
+    kills: wholeNumber("--kills", given.kills ?? "60"),
+    seed: wholeNumber("--seed", given.seed ?? String(randomInt(1, 1_000_000))),
     json: given.json ?? false,
     keep: given.keep ?? false,
   };
-}
-
-function wholeNumber(name: string, text: string): number {
-  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  const problem = `--${name} must be a whole number above 0, not ${text}`;
-  throw new TerminalError("CFG_INVALID", problem);
 }
 
 export interface ChaosSurroundings {

@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 
 /** Below what Linux gives to outgoing connections (32768 and above): none of those takes it first. */
 const ports = { from: 12_000, below: 32_000 } as const;
@@ -27,4 +27,15 @@ export async function isFree(port: number, host = "127.0.0.1"): Promise<boolean>
   server.close();
   await once(server, "close");
   return true;
+}
+
+/** Something of this host takes connections on that port. */
+export function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.end();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
 }

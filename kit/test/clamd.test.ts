@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { ClamdSession } from "@rs-agent/av-worker/clamd/session.ts";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
-import { zipOf } from "@rs-agent/av-worker/zip.ts";
+import { zip } from "@rs-agent/av-worker/zip.ts";
 import { testVirus } from "../src/engines/clamd-signatures.ts";
 import { startClamd } from "../src/engines/clamd.ts";
 
@@ -46,7 +46,7 @@ function mailWith(type: string, encoding: string, content: string): string {
 }
 
 const attached = mailWith("application/octet-stream", "base64", eicar.toString("base64"));
-const zipped = zipOf("eicar.com", eicar).toString("base64");
+const zipped = zip([{ name: "eicar.com", content: eicar }]).toString("base64");
 
 describe("the private clamd's own signatures", () => {
   it.each([

@@ -1,7 +1,8 @@
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { attachment, multipart, textPart, type Entity } from "@rs-agent/kit/mails/mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
-import { encryptedZip, zip } from "@rs-agent/kit/mails/zip.ts";
+import { zip } from "@rs-agent/av-worker/zip.ts";
+import { encryptedZip } from "@rs-agent/kit/mails/zip.ts";
 
 /** Mail that must not get through, or not unmarked: test viruses, test spam, what cannot be read. */
 export function harmfulMails(now: Date): Sample[] {

@@ -1,17 +1,11 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
-import { setTimeout as wait } from "node:timers/promises";
-import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { killGroup, stopGroup } from "@rs-agent/kit/processes/engine-process.ts";
+import { chmodSync, chownSync, mkdirSync } from "node:fs";
+import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import { listens } from "@rs-agent/kit/free-port.ts";
+import { startChild, type Child, untilAnswers, untilReady } from "@rs-agent/kit/processes/child.ts";
 import { idsOfUser } from "@rs-agent/kit/processes/system-user.ts";
-import { listens } from "../smtp-sink.ts";
 
-/** A peer's server, in the foreground and in a process group of its own. */
-export interface ServerProcess {
-  pid: number;
-  stop: () => Promise<void>;
-}
+/** A peer's server, in the foreground. */
+export type ServerProcess = Pick<Child, "pid" | "stop">;
 
 export interface ServerOptions {
   program: string;
@@ -30,37 +24,20 @@ const stopWithinMs = 10_000;
 /** @throws TerminalError SETUP_FAILED with the end of its log */
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
   const { program, args, logFile, port, env } = options;
-  const log = openSync(logFile, "a");
-  const child = spawn(program, args, {
-    stdio: ["ignore", log, log],
-    detached: true,
-    env: { ...process.env, LC_ALL: "C", ...env },
+  const child = startChild(program, args, {
+    env: { LC_ALL: "C", ...env },
+    logFile,
+    stopWithinMs,
   });
-  closeSync(log);
-  const ended = once(child, "close").then(
-    () => undefined,
-    () => undefined,
-  );
-  // Its children outlive a parent that was killed, and keep the port.
-  child.once("exit", () => killGroup(child));
-  const killAtExit = () => killGroup(child);
-  process.once("exit", killAtExit);
-  const stop = async () => {
-    await stopGroup(child, ended, stopWithinMs);
-    process.off("exit", killAtExit);
-  };
-  const giveUpAt = performance.now() + readyWithinMs;
-  while (!(await listens(port))) {
-    const isGone = child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
-    if (!isGone && performance.now() < giveUpAt) {
-      await wait(50);
-      continue;
-    }
-    await stop();
-    const said = readFileSync(logFile, "utf8").trim().split("\n").slice(-8).join("\n");
-    throw new TerminalError("SETUP_FAILED", `${program} does not start:\n${said}`);
+  const listening = (signal: AbortSignal) => untilAnswers(() => listens(port), 50, signal);
+  try {
+    await untilReady(child, listening, { withinMs: readyWithinMs });
+    return child;
+  } catch (error) {
+    const said = child.said().split("\n").slice(-8).join("\n");
+    const text = `${program} does not start: ${messageOf(error)}\n${said}`;
+    throw new TerminalError("SETUP_FAILED", text, { cause: error });
   }
-  return { pid: child.pid ?? 0, stop };
 }
 
 /** Makes a folder that everybody may pass, and that belongs to that user where we are root. */

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { messageOf } from "@rs-agent/shared/errors.ts";
+import { signalGroup } from "@rs-agent/kit/processes/child.ts";
 import type { Link } from "./link.ts";
 
 /** A server of a run that is not one of our services. */
@@ -93,13 +94,5 @@ export class Part {
         await wait(betweenTriesMs);
       }
     }
-  }
-}
-
-function signalGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // ESRCH: all of them have ended.
   }
 }

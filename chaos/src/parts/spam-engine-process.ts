@@ -1,11 +1,12 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { RetryableError } from "@rs-agent/shared/errors.ts";
+import { startChild, untilReady } from "@rs-agent/kit/processes/child.ts";
 import type { Running } from "./part.ts";
 
 const script = fileURLToPath(new URL("spam-engine.ts", import.meta.url));
+const startWithinMs = 60_000;
 
 /** A check that our spam engine has answered, by itself or by what spamd said. */
 export interface Judged {
@@ -19,27 +20,18 @@ export async function startSpamEngine(
   spamd: string,
   onJudged: (judged: Judged) => void,
 ): Promise<Running> {
-  const child = spawn(process.execPath, [script, spamd], {
-    stdio: ["ignore", "pipe", "ignore"],
-    detached: true,
+  const child = startChild(process.execPath, [script, spamd], {
+    readsOutput: true,
+    stopWithinMs: 0,
   });
-  const ended = once(child, "close").catch(() => undefined);
+  if (child.stdout === null) throw new RetryableError("SETUP_FAILED", "our spam engine is mute");
   const lines = createInterface(child.stdout);
-  const first = await Promise.race([once(lines, "line"), ended]);
-  const address: unknown = first?.[0];
-  if (typeof address !== "string" || child.pid === undefined) {
-    throw new RetryableError("SETUP_FAILED", "our spam engine did not start");
-  }
+  const firstLine = async (signal: AbortSignal) =>
+    String((await once(lines, "line", { signal }))[0]);
+  const address = await untilReady(child, firstLine, { withinMs: startWithinMs });
   lines.on("line", (line: string) => {
     const [judge, mailId = ""] = line.split(" ");
     if (judge === "ours" || judge === "spamd") onJudged({ judge, mailId });
   });
-  return {
-    pid: child.pid,
-    address,
-    stop: async () => {
-      child.kill("SIGKILL");
-      await ended;
-    },
-  };
+  return { pid: child.pid, address, stop: child.stop };
 }

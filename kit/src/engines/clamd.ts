@@ -1,4 +1,3 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { access, chmod, chown, constants, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { delimiter, join } from "node:path";
@@ -7,6 +6,7 @@ import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { RetryableError, TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { writeSignatures } from "./clamd-signatures.ts";
+import { startChild, untilReady } from "../processes/child.ts";
 import { idsOfUser } from "../processes/system-user.ts";
 
 export interface ClamdOptions {
@@ -38,7 +38,7 @@ export interface RunningClamd {
   logFile: string;
   pid: number;
   /** Settles when the process has ended, by whatever. */
-  ended: Promise<void>;
+  ended: Promise<unknown>;
   stop(): Promise<void>;
 }
 
@@ -50,7 +50,7 @@ export interface RunningClamd {
  */
 export async function startClamd(options: ClamdOptions): Promise<RunningClamd> {
   const program = await findClamd(options.program);
-  const { dir } = options;
+  const { dir, report = () => undefined, signal } = options;
   await mkdir(dir, { recursive: true });
   const databaseDir = options.databaseDir ?? join(dir, "signatures");
   if (options.databaseDir === undefined) await writeSignatures(databaseDir);
@@ -64,28 +64,17 @@ export async function startClamd(options: ClamdOptions): Promise<RunningClamd> {
   await writeFile(files.configFile, configuration(options, { databaseDir, port, ...files }));
   await giveTo(options.user, dir);
 
-  const child = spawn(program, ["--config-file", files.configFile], {
-    stdio: ["ignore", "ignore", "pipe"],
-    detached: true,
-  });
-  const ended = new Promise<void>((resolve) => {
-    child.once("exit", () => resolve());
-    child.once("error", () => resolve());
-  });
-  const complaints = collect(child);
-  const address = `127.0.0.1:${port}`;
+  const child = startChild(program, ["--config-file", files.configFile]);
+  const withinMs = options.startTimeoutMs ?? 180_000;
   try {
-    await untilAble(options, port, ended);
+    await untilReady(child, (signal) => untilAble(port, report, signal), { withinMs, signal });
   } catch (error) {
-    await stopChild(child, ended);
     const log = await readFile(files.logFile, "utf8").catch(() => "");
-    const said = errorLines(complaints() + log);
-    throw new RetryableError("SETUP_FAILED", `clamd did not start: ${messageOf(error)}${said}`, {
-      cause: error,
-    });
+    const text = `clamd did not start: ${messageOf(error)}${errorLines(`${child.said()}\n${log}`)}`;
+    throw new RetryableError("SETUP_FAILED", text, { cause: error });
   }
-  const stop = () => stopChild(child, ended);
-  return { address, port, ...files, pid: child.pid ?? 0, ended, stop };
+  const { pid, ended, stop } = child;
+  return { address: `127.0.0.1:${port}`, port, ...files, pid, ended, stop };
 }
 
 async function findClamd(given: string | undefined): Promise<string> {
@@ -160,49 +149,38 @@ async function giveTo(user: string | undefined, dir: string): Promise<void> {
   await chmod(dir, 0o755);
 }
 
-function collect(child: ChildProcess): () => string {
-  let text = "";
-  child.on("error", (error) => (text += `ERROR: ${error.message}\n`));
-  child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
-    text = (text + chunk).slice(-10_000);
-  });
-  return () => text;
-}
-
 function errorLines(text: string): string {
   const lines = text.split("\n").filter((line) => line.includes("ERROR"));
   return lines.length === 0 ? "" : `\n${[...new Set(lines)].slice(-5).join("\n")}`;
 }
 
-async function untilAble(options: ClamdOptions, port: number, ended: Promise<void>): Promise<void> {
+async function untilAble(
+  port: number,
+  report: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const startedAt = performance.now();
-  const timeoutMs = options.startTimeoutMs ?? 180_000;
-  let reportedAt = -Infinity;
-  const gone = new AbortController();
-  void ended.then(() => gone.abort());
-  for (;;) {
-    options.signal?.throwIfAborted();
-    if (gone.signal.aborted) throw new Error("it ended by itself");
+  for (let reportedAt = -Infinity; ;) {
+    signal.throwIfAborted();
     const waitedMs = performance.now() - startedAt;
-    if (waitedMs > timeoutMs) throw new Error(`not able after ${Math.round(timeoutMs / 1000)} s`);
-    if (performance.now() - reportedAt > 5_000) {
-      const suffix = waitedMs < 1_000 ? "" : ` (${Math.round(waitedMs / 1000)} s)`;
-      options.report?.(`clamd loads its signatures${suffix}`);
-      reportedAt = performance.now();
+    if (waitedMs - reportedAt > 5_000) {
+      const suffix = waitedMs < 1_000 ? "" : ` (${Math.round(waitedMs / 1_000)} s)`;
+      report(`clamd loads its signatures${suffix}`);
+      reportedAt = waitedMs;
     }
-    if ((await findsEicar(port)) === "yes") return;
-    await delay(100);
+    if (await findsEicar(port)) return;
+    await delay(100, undefined, { signal });
   }
 }
 
 /** PING, then a real scan: clamd answers the first while it cannot do the second. */
-async function findsEicar(port: number): Promise<"yes" | "no"> {
-  if ((await ask(port, Buffer.from("zPING\0"))) !== "PONG\0") return "no";
+async function findsEicar(port: number): Promise<boolean> {
+  if ((await ask(port, Buffer.from("zPING\0"))) !== "PONG\0") return false;
   const size = Buffer.alloc(4);
   size.writeUInt32BE(eicar.length);
   const stream = Buffer.concat([Buffer.from("zINSTREAM\0"), size, eicar, Buffer.alloc(4)]);
   const reply = await ask(port, stream);
-  return /^stream: [^]+ FOUND\0$/.test(reply) ? "yes" : "no";
+  return /^stream: [^]+ FOUND\0$/.test(reply);
 }
 
 /** One command on a connection of its own; "" for every failure. */
@@ -216,11 +194,4 @@ function ask(port: number, command: Buffer): Promise<string> {
     socket.on("close", () => resolve(reply));
     socket.write(command);
   });
-}
-
-async function stopChild(child: ChildProcess, ended: Promise<void>): Promise<void> {
-  child.kill("SIGTERM");
-  const kill = setTimeout(() => child.kill("SIGKILL"), 5_000);
-  await ended;
-  clearTimeout(kill);
 }

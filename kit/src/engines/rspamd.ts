@@ -2,7 +2,8 @@ import { delimiter } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../processes/find-program.ts";
-import { startEngine, untilAnswers, type EngineProcess } from "../processes/engine-process.ts";
+import { untilAnswers, type Child } from "../processes/child.ts";
+import { startSpamEngine } from "./spam-engine.ts";
 import type { User } from "./reachable-folder.ts";
 import { groupName, prepareRspamdFolders, type RspamdFolders } from "./rspamd-folders.ts";
 import { unprivilegedUser } from "../processes/system-user.ts";
@@ -32,7 +33,7 @@ export interface RspamdOptions {
   signal?: AbortSignal;
 }
 
-export interface RunningRspamd extends EngineProcess {
+export interface RunningRspamd extends Child {
   /** `127.0.0.1:port` */
   address: string;
   port: number;
@@ -80,7 +81,7 @@ async function launch(
   user: User | undefined,
   signal: AbortSignal | undefined,
 ): Promise<RunningRspamd> {
-  const engine = await startEngine({
+  const engine = await startSpamEngine({
     name: "rspamd",
     program,
     args: await rspamdArguments(folders, user),

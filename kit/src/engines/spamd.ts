@@ -3,7 +3,8 @@ import { delimiter, join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../processes/find-program.ts";
-import { startEngine, untilAnswers, type EngineProcess } from "../processes/engine-process.ts";
+import { untilAnswers, type Child } from "../processes/child.ts";
+import { startSpamEngine } from "./spam-engine.ts";
 import type { User } from "./reachable-folder.ts";
 import { prepareFolders, userForSpamd, type Folders } from "./spamd-folders.ts";
 
@@ -28,7 +29,7 @@ export interface SpamdOptions {
   signal?: AbortSignal;
 }
 
-export interface RunningSpamd extends EngineProcess {
+export interface RunningSpamd extends Child {
   /** `127.0.0.1:port` */
   address: string;
   port: number;
@@ -82,7 +83,7 @@ async function launch(
   user: User | undefined,
 ): Promise<RunningSpamd> {
   const port = options.port === undefined || options.port === 0 ? await freePort() : options.port;
-  const engine = await startEngine({
+  const engine = await startSpamEngine({
     name: "spamd",
     program,
     args: spamdArguments(port, options.children, folders, user),

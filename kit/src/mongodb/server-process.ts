@@ -1,9 +1,9 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { MongoClient, MongoServerError, ObjectId, type Document } from "mongodb";
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
+import { startChild, untilReady } from "../processes/child.ts";
 import type { ServerProgram } from "./providers.ts";
 
 export interface ServerProcess {
@@ -48,44 +48,20 @@ export async function startServerProcess(
 }
 
 async function startOnce(program: ServerProgram, dataDir: string, port: number) {
-  const child = spawn(program.file, argumentsOf(program, dataDir, port), {
-    stdio: ["ignore", "pipe", "pipe"],
-    detached: true,
-  });
-  let output = "";
-  const onText = (chunk: Buffer) => {
-    output = (output + chunk.toString("utf8")).slice(-4096);
-  };
-  child.stdout.on("data", onText);
-  child.stderr.on("data", onText);
-  const ended = new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(messageOf(error)));
-    child.once("exit", (code, signal) => resolve(`it ended with ${signal ?? String(code)}`));
-  });
-  const killAtExit = () => child.kill("SIGKILL");
-  process.once("exit", killAtExit);
-  void ended.then(() => process.off("exit", killAtExit));
-  const stop = async () => {
-    await stopChild(child, ended);
-  };
+  const child = startChild(program.file, argumentsOf(program, dataDir, port), { stopWithinMs });
   const uri = `mongodb://127.0.0.1:${port}/?directConnection=true`;
-  const limit = new AbortController();
+  const ready = async (signal: AbortSignal) => {
+    const version = await untilPrimary(uri, program.kind, port, signal);
+    if (program.kind === "secantus") await askOnce(uri);
+    return version;
+  };
   try {
-    const version = await Promise.race([
-      untilPrimary(uri, program.kind, port, limit.signal).then(async (answered) => {
-        if (program.kind === "secantus") await askOnce(uri);
-        return answered;
-      }),
-      ended.then((how): never => {
-        throw new TerminalError("SETUP_FAILED", `${program.file}: ${how}\n${output.trim()}`);
-      }),
-    ]);
-    return { uri, version, port, pid: child.pid ?? 0, ended, stop };
+    const version = await untilReady(child, ready, { withinMs: readyWithinMs });
+    const { pid, ended, stop } = child;
+    return { uri, version, port, pid, ended, stop };
   } catch (error) {
-    await stop();
-    throw error;
-  } finally {
-    limit.abort();
+    const text = `${program.file}: ${messageOf(error)}\n${child.said()}`;
+    throw new TerminalError("SETUP_FAILED", text, { cause: error });
   }
 }
 
@@ -104,9 +80,7 @@ async function untilPrimary(
   port: number,
   signal: AbortSignal,
 ): Promise<string> {
-  const giveUpAt = performance.now() + readyWithinMs;
-  let last: unknown;
-  while (performance.now() < giveUpAt) {
+  for (;;) {
     // A new one each time: whose first connection fails is of no use later (`Topology is closed`).
     const client = new MongoClient(uri, {
       serverSelectionTimeoutMS: 2_000,
@@ -118,14 +92,13 @@ async function untilPrimary(
       const hello = await admin.command({ hello: 1 });
       if (hello.isWritablePrimary === true) return versionOf(await admin.command({ buildInfo: 1 }));
       if (kind === "mongod") await makeReplicaSet(client, hello, port);
-    } catch (error) {
-      last = error;
+    } catch {
+      // Not yet.
     } finally {
       await client.close();
     }
     await delay(50, undefined, { signal });
   }
-  throw new TerminalError("SETUP_FAILED", "the database does not get ready", { cause: last });
 }
 
 /**
@@ -168,14 +141,4 @@ async function makeReplicaSet(client: MongoClient, hello: Document, port: number
 function versionOf(buildInfo: Document): string {
   const { secantusVersion, version } = buildInfo as { secantusVersion?: string; version: string };
   return secantusVersion ?? version;
-}
-
-async function stopChild(child: ChildProcess, ended: Promise<string>): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-  child.kill("SIGTERM");
-  const limit = new AbortController();
-  const late = delay(stopWithinMs, "late", { signal: limit.signal }).catch(() => "ended");
-  if ((await Promise.race([ended, late])) === "late") child.kill("SIGKILL");
-  limit.abort();
-  await ended;
 }

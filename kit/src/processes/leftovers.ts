@@ -1,5 +1,6 @@
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { signalGroup } from "./child.ts";
 
 /**
  * The processes of a run folder, in a file: its owner first, then every process that the owner
@@ -79,11 +80,7 @@ function isAlive({ pid, startedAt }: Entry): boolean {
 }
 
 function killGroup({ pid }: Entry): void {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // ESRCH: it has ended meanwhile.
-  }
+  signalGroup(pid, "SIGKILL");
 }
 
 /** Clock ticks since boot; undefined if there is no such process, or only its remains (a zombie). */

@@ -1,6 +1,6 @@
 import { eicar } from "./eicar.ts";
 import { sealedPdf } from "./pdf.ts";
-import { zipOf } from "./zip.ts";
+import { zip } from "./zip.ts";
 
 /** The canaries: what an able clamd must tell apart, each as a mail with one attachment. */
 export const canaryKinds = ["clean", "eicar", "encrypted", "encrypted-pdf", "limit"] as const;
@@ -50,11 +50,14 @@ export function canaryMail(kind: CanaryKind, nonce: string): Buffer {
 
 function sealedZip(): Buffer {
   // 12 bytes of encryption header, then what nobody has a password for.
-  return zipOf("secret.txt", Buffer.from("0123456789abThe canary is silent."), { sealed: true });
+  const content = Buffer.from("The canary is silent.");
+  const sealed = Buffer.from("0123456789abThe canary is silent.");
+  return zip([{ name: "secret.txt", content, sealed }]);
 }
 
 function deepZip(): Buffer {
-  let zip = zipOf("canary.txt", Buffer.from("Too deep for a canary.\r\n"));
-  for (let depth = 1; depth < nestedZips; depth++) zip = zipOf("nested.zip", zip);
-  return zip;
+  let nested = zip([{ name: "canary.txt", content: Buffer.from("Too deep for a canary.\r\n") }]);
+  for (let depth = 1; depth < nestedZips; depth++)
+    nested = zip([{ name: "nested.zip", content: nested }]);
+  return nested;
 }

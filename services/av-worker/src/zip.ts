@@ -1,55 +1,52 @@
 import { crc32, deflateRawSync } from "node:zlib";
 
-/**
- * A zip archive of one file (APPNOTE.TXT of PKWARE, 4.3). `sealed` sets the flag of traditional
- * encryption: its content then is what it is, and no password opens it.
- */
-export function zipOf(name: string, content: Buffer, options?: { sealed: boolean }): Buffer {
-  const sealed = options?.sealed === true;
-  const data = sealed ? content : deflateRawSync(content);
-  const nameBytes = Buffer.from(name, "latin1");
-  const common = commonFields(content, data, { sealed, nameLength: nameBytes.length });
-  const local = Buffer.concat([signature(0x04034b50), common, nameBytes, data]);
-  const madeBy = Buffer.from([20, 0]);
-  const central = Buffer.concat([
-    signature(0x02014b50),
-    madeBy,
-    common,
-    Buffer.alloc(14), // comment length, disk, attributes, and offset 0 of the local header
-    nameBytes,
-  ]);
-  return Buffer.concat([local, central, endOfDirectory(central.length, local.length)]);
+/** One file of a zip archive. */
+export interface ZipFile {
+  name: string;
+  content: Buffer;
+  /**
+   * What stands for the content, with the mark of traditional encryption: the content deflated and encrypted, or
+   * anything, which then no password opens. Absent: the content deflated.
+   */
+  sealed?: Buffer;
 }
 
-/** What the local and the central header share: from "version needed" to "extra field length". */
-function commonFields(
-  content: Buffer,
-  data: Buffer,
-  { sealed, nameLength }: { sealed: boolean; nameLength: number },
-): Buffer {
-  const fields = Buffer.alloc(26);
-  fields.writeUInt16LE(20, 0);
-  fields.writeUInt16LE(sealed ? 1 : 0, 2);
-  fields.writeUInt16LE(sealed ? 0 : 8, 4); // stored, or deflated
-  fields.writeUInt16LE(0x21, 8); // 1980-01-01
-  fields.writeUInt32LE(crc32(content), 10);
-  fields.writeUInt32LE(data.length, 14);
-  fields.writeUInt32LE(sealed ? content.length - 12 : content.length, 18);
-  fields.writeUInt16LE(nameLength, 22);
-  return fields;
+/** A zip archive (PKWARE APPNOTE 6.3): the files in their order, deflated, of 1 January 1980. */
+export function zip(files: readonly ZipFile[]): Buffer {
+  const locals: Buffer[] = [];
+  const centrals: Buffer[] = [];
+  let offset = 0;
+  for (const { name, content, sealed } of files) {
+    const nameBytes = Buffer.from(name);
+    const data = sealed ?? deflateRawSync(content);
+    // From "version needed" to "extra field length" both headers are alike.
+    const common = Buffer.alloc(26);
+    common.writeUInt16LE(20, 0);
+    common.writeUInt16LE(sealed === undefined ? 0 : 1, 2);
+    common.writeUInt16LE(8, 4); // deflated
+    common.writeUInt16LE(0x21, 8); // the earliest date that the format knows
+    common.writeUInt32LE(crc32(content), 10);
+    common.writeUInt32LE(data.length, 14);
+    common.writeUInt32LE(content.length, 18);
+    common.writeUInt16LE(nameBytes.length, 22);
+    const rest = Buffer.alloc(14); // comment length, disk, attributes, offset of the local header
+    rest.writeUInt32LE(offset, 10);
+    const madeBy = Buffer.from([20, 0]);
+    const local = Buffer.concat([number(0x04034b50), common, nameBytes, data]);
+    locals.push(local);
+    centrals.push(number(0x02014b50), madeBy, common, rest, nameBytes);
+    offset += local.length;
+  }
+  const directory = Buffer.concat(centrals);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(files.length, 4);
+  end.writeUInt16LE(files.length, 6);
+  end.writeUInt32LE(directory.length, 8);
+  end.writeUInt32LE(offset, 12);
+  return Buffer.concat([...locals, directory, number(0x06054b50), end]);
 }
 
-function endOfDirectory(directoryBytes: number, offset: number): Buffer {
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(1, 8);
-  end.writeUInt16LE(1, 10);
-  end.writeUInt32LE(directoryBytes, 12);
-  end.writeUInt32LE(offset, 16);
-  return end;
-}
-
-function signature(value: number): Buffer {
+function number(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
   return bytes;

@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
-import { zip } from "@rs-agent/kit/mails/zip.ts";
+import { zip } from "../src/zip.ts";
 import type { ClamdPool } from "../src/clamd/pool.ts";
 import { eicar } from "../src/eicar.ts";
 import { createPool } from "./clamd-pool.ts";

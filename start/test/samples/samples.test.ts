@@ -8,7 +8,8 @@ import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
 import { createPolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import { dkimRecord } from "../../samples/dkim-record.ts";
 import { people, sampleClients, samples } from "../../samples/samples.ts";
-import { encryptedZip, zip } from "@rs-agent/kit/mails/zip.ts";
+import { zip } from "@rs-agent/av-worker/zip.ts";
+import { encryptedZip } from "@rs-agent/kit/mails/zip.ts";
 import { samplePolicy } from "../../src/sample-policy.ts";
 
 const now = new Date("2027-03-05T06:07:08Z");
