@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { xoroshiro128plusFromState } from "pure-rand/generator/xoroshiro128plus";
 
 /** Numbers that a seed determines: the same seed and subject give the same ones, on every machine. */
 export interface Random {
@@ -14,27 +15,19 @@ export interface Random {
 }
 
 /**
- * A stream of its own for each subject, so that what one part of a run draws does not change what
- * another one gets (sfc32, seeded by SHA-256).
+ * What a generator of its own for each subject draws, at least 0 and below 1: what one part of a run draws
+ * does not change what another one gets. The state is the SHA-256 of seed and subject.
  */
-export function randomOf(seed: number, ...subject: readonly (string | number)[]): Random {
+export function drawsOf(seed: number, ...subject: readonly (string | number)[]): () => number {
   const digest = createHash("sha256")
     .update([seed, ...subject].join("\0"))
     .digest();
-  let [a, b, c, d] = [0, 4, 8, 12].map((at) => digest.readInt32LE(at)) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  const next = () => {
-    const sum = (((a + b) | 0) + d) | 0;
-    d = (d + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = ((c << 21) | (c >>> 11)) + sum;
-    return (sum >>> 0) / 2 ** 32;
-  };
+  const generator = xoroshiro128plusFromState([0, 4, 8, 12].map((at) => digest.readInt32LE(at)));
+  return () => (generator.next() >>> 0) / 2 ** 32;
+}
+
+export function randomOf(seed: number, ...subject: readonly (string | number)[]): Random {
+  const next = drawsOf(seed, ...subject);
   const between = (low: number, high: number) => low + Math.floor(next() * (high - low + 1));
   return {
     next,

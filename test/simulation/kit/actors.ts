@@ -23,7 +23,7 @@ import type { World } from "./world.ts";
 /** The services of the product, each started as its own main.ts does it. */
 
 const uri = "mongodb://simulated";
-export const databaseName = "rs_agent";
+const databaseName = "rs_agent";
 const drainMs = 5_000;
 
 /** A program that a supervisor starts again whenever it ends. */

@@ -38,7 +38,7 @@ export interface FaultProfile {
   everyMs: Record<Strike, number>;
 }
 
-export const strikes = [
+const strikes = [
   "kill",
   "pause",
   "drain",

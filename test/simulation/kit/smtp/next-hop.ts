@@ -64,7 +64,7 @@ export interface HopDeps {
 }
 
 /** How long a hop waits for a client that says nothing (RFC 5321 §4.5.3.2.7: at least 5 minutes). */
-export const hopPatienceMs = 8_000;
+const hopPatienceMs = 8_000;
 
 /** Listens at an address as a next hop. */
 export function startNextHop(network: TcpNetwork, address: string, deps: HopDeps): void {
