@@ -14,7 +14,7 @@ const patienceMs = 5_000;
  * changed meanwhile it is read again.
  * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service keeps it
  */
-export async function intervene(
+async function intervene(
   { database, actor, config }: Pick<Session, "database" | "actor" | "config">,
   id: string,
   make: (mail: MailRecord, actor: Actor) => Intervention | Promise<Intervention>,

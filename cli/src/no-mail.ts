@@ -10,7 +10,7 @@ export function isNoMail(mail: MailRecord): boolean {
 }
 
 /** One that was adopted has a header, and says so in its history; its body is a mail. */
-export function isSourceRecord({ origin, state, header, plan, history }: MailRecord): boolean {
+function isSourceRecord({ origin, state, header, plan, history }: MailRecord): boolean {
   return (
     origin.via === "source" &&
     state === "dead" &&

@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
  * `rs-agent ready`: asks one service's health port. Docker runs it every few seconds in each
  * container, so that it loads nothing but Node itself: no driver, no schemas, no command parser.
  */
-export const readyUsage = `Usage: rs-agent ready [--url URL] [--live] [--timeout MS]
+const readyUsage = `Usage: rs-agent ready [--url URL] [--live] [--timeout MS]
 
 asks the service that HEALTH_HTTP belongs to whether it is ready
 

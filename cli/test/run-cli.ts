@@ -110,7 +110,7 @@ export function anotherDatabase(): { MONGODB_URI: string; MONGODB_DB: string } {
   return { MONGODB_URI: mongodbUri(), MONGODB_DB: `cli_${randomBytes(6).toString("hex")}` };
 }
 
-export const sha256 = "a".repeat(64);
+const sha256 = "a".repeat(64);
 
 export const plan: Plan = createPolicyBook(
   parsePolicyYaml("tenants: { t: { domains: [t.example] } }", "t.yaml"),

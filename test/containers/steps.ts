@@ -8,7 +8,7 @@ import { eventually, expectThat } from "./expect-that.ts";
 import { startTraffic } from "./traffic.ts";
 
 /** Our services with a container each or more, in the order of a mail's way. */
-export const ours = ["ingest", "dispatcher", "av-worker", "spam-worker", "enricher", "relay"];
+const ours = ["ingest", "dispatcher", "av-worker", "spam-worker", "enricher", "relay"];
 
 type Report = (text: string) => void;
 

@@ -46,7 +46,7 @@ export function createReport(
 }
 
 /** `/path: OK`, `/path: Name FOUND`, and for the rest what it is, in clamdscan's manner. */
-export function lineOf({ path, outcome }: ScannedFile): string {
+function lineOf({ path, outcome }: ScannedFile): string {
   return `${printable(path)}: ${words(outcome)}`;
 }
 

@@ -76,7 +76,7 @@ async function recordsAt(name: string, dns: AskDns): Promise<Published> {
 }
 
 /** Whether what is published lets others verify what this key signs. Pure. */
-export function judge(name: string, record: string, published: Published): Diagnosis | undefined {
+function judge(name: string, record: string, published: Published): Diagnosis | undefined {
   if (published.kind === "no answer") {
     const found = `${name}: readable; no name server says whether it is published (${published.reason})`;
     return { part, ok: true, unknown: true, found, advice: "--dns ADDRESS names one" };

@@ -4,7 +4,7 @@ import { TLSSocket } from "node:tls";
 import { onTestFinished } from "vitest";
 
 /** What the hop does at a step: says this, byte for byte, and may hang up after it. */
-export interface Line {
+interface Line {
   say: string;
   hangUp?: boolean;
 }

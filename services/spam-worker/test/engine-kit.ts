@@ -6,7 +6,7 @@ import type { FakeEngine, Script } from "./fake-engine.ts";
 import { gtubeReply, http, reply, startFakeRspamd } from "./fake-rspamd.ts";
 import { startFakeSpamd } from "./fake-spamd.ts";
 
-export interface KitLimits {
+interface KitLimits {
   timeoutMs: number;
   connectTimeoutMs: number;
   maxReplyBytes: number;

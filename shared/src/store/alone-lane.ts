@@ -2,7 +2,6 @@ import type { Clock } from "../clock.ts";
 import { messageOf, RetryableError } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
-import { timeOrAbort } from "../time-or-abort.ts";
 import type { ClaimedMail, MailStore, SuspectClaim } from "./mails.ts";
 
 /** Milliseconds. */
@@ -180,8 +179,13 @@ export class AloneLane {
   /** False: it was stopped. */
   async #paused(ms: number, over?: AbortSignal): Promise<boolean> {
     const { signal } = this.#stopped;
-    const either = over === undefined ? signal : AbortSignal.any([signal, over]);
-    await timeOrAbort(Math.max(1, ms), either);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), Math.max(1, ms));
+    const either = AbortSignal.any(over === undefined ? [signal] : [signal, over]);
+    if (either.aborted) resolve(undefined);
+    either.onabort = () => resolve(undefined);
+    await promise;
+    clearTimeout(timer);
     return !signal.aborted;
   }
 

@@ -1,5 +1,5 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { RetryableError } from "../errors.ts";
-import { timeOrAbort } from "../time-or-abort.ts";
 import {
   noteTiming,
   suspectsOf,
@@ -37,7 +37,7 @@ export async function adoptSuspects(
     }
     if (!suspects.some(whyPoison)) return pass;
     // Nobody is a dead letter for adopters who only could not say in time that they live.
-    await timeOrAbort(noteTiming.grace, signal);
+    await pause(noteTiming.grace, undefined, { signal }).catch(() => undefined);
     for (const suspect of await waitingSuspects(adopter)) {
       const why = whyPoison(suspect);
       if (signal.aborted || why === undefined) pass.more = true;
@@ -97,7 +97,7 @@ async function takeBack(notes: AdoptionNotes, signal: AbortSignal): Promise<void
       return;
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error;
-      await timeOrAbort(noteTiming.retry, signal);
+      await pause(noteTiming.retry, undefined, { signal }).catch(() => undefined);
     }
   }
 }

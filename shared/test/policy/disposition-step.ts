@@ -24,7 +24,7 @@ export const scored = (score: number): SpamFinding => ({
   rules: [],
 });
 
-export const circumstances = { sha256, worker: "w", queueMs: 0, workMs: 1, at: now };
+const circumstances = { sha256, worker: "w", queueMs: 0, workMs: 1, at: now };
 
 export function virusVerdict(finding: VirusFinding, plan: Plan = checksOnly) {
   return { finding, settingsHash: plan.virus?.settingsHash ?? "", ...circumstances };

@@ -7,7 +7,7 @@ import type { Command } from "./wire-message.ts";
  */
 
 /** Errors that end a command: `{ ok: 0 }`. */
-export const commandErrors = {
+const commandErrors = {
   notWritablePrimary: [10107, "NotWritablePrimary", "not primary"],
   notPrimaryNoSecondaryOk: [13435, "NotPrimaryNoSecondaryOk", "not primary and secondaryOk=false"],
   primarySteppedDown: [189, "PrimarySteppedDown", "Primary stepped down while waiting"],
@@ -44,7 +44,7 @@ export const commandErrors = {
 export type CommandError = keyof typeof commandErrors;
 
 /** Errors of a write that was applied, while it waited for the majority: `{ ok: 1, n: …, writeConcernError }`. */
-export const writeConcernErrors = {
+const writeConcernErrors = {
   timeout: [64, "WriteConcernFailed", "waiting for replication timed out"],
   shutdown: [91, "ShutdownInProgress", "Replication is being shut down"],
   unsatisfiable: [100, "UnsatisfiableWriteConcern", "Not enough data-bearing nodes"],
