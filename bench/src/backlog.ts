@@ -56,7 +56,7 @@ interface Level {
   databaseMb: number;
   /** To the first level. */
   timeRatio: Spread & Judgement;
-  /** Keys and documents of both; absent where the server does not explain. */
+  /** Keys and documents of both; absent if the server does not explain. */
   examined?: Judgement & { ratio: number };
 }
 

@@ -23,7 +23,7 @@ const benches: Record<string, string> = {
 
 const named = process.argv.slice(2).filter((word) => !word.startsWith("-") && word in benches);
 const options = process.argv.slice(2).filter((word) => !named.includes(word));
-/** Ten minutes under ten times the load, and what CI runs: only where asked for by name. */
+/** Ten minutes under ten times the load, and what CI runs: only if asked for by name. */
 const special = ["overload", "guard"];
 const names =
   named.length > 0 ? named : Object.keys(benches).filter((name) => !special.includes(name));

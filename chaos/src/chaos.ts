@@ -30,12 +30,12 @@ export interface ChaosOptions {
   maxBacklog?: number;
   /** How long nothing may move while the system settles after the last fault. Default 240 s. */
   settleWithinMs?: number;
-  /** Logs and data are kept also where all is well. */
+  /** Logs and data are kept even if all is well. */
   keep?: boolean;
   report: (part: string, text: string | undefined) => void;
   /** One line for each fault and end, for those who look. */
   onEvent: (text: string) => void;
-  /** An existing folder for data and logs; removed where all is well. */
+  /** An existing folder for data and logs; removed if all is well. */
   runDir: string;
   signal: AbortSignal;
 }

@@ -60,7 +60,7 @@ export interface ChaosResult {
   holds: boolean;
   /** Why it does not hold, in words. */
   because: string[];
-  /** Where logs and stories lie; absent where all is well. */
+  /** Where logs and stories lie; absent if all is well. */
   folder?: string;
 }
 

@@ -17,7 +17,7 @@ it("I1, I2, I8: no mail of 500 is lost, unscanned or sent twice unawares under 2
     onEvent: (text) => events.push(text),
     signal: new AbortController().signal,
   });
-  // The folder with the stories is named where it does not hold.
+  // The folder with the stories is named if it does not hold.
   expect({ because, folder }, events.join("\n")).toEqual({ because: [], folder: undefined });
   expect(result).toMatchObject({ holds: true, accepted: 500, lost: 0, unscanned: 0 });
   expect(result.kills.total).toBe(20);

@@ -49,7 +49,7 @@ export function isOnThisHost(address: ClamdAddress): boolean {
   return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
-/** What only a clamd.conf tells, where none of this clamd lies here. */
+/** What only a clamd.conf tells, if none of this clamd lies here. */
 export function withoutConf(part: string, what: string): Diagnosis {
   const found = `${what} is not known: no clamd.conf of it here`;
   const advice = `on its host: ${rsAgent} doctor --clamd-conf FILE`;

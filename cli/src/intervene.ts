@@ -10,7 +10,7 @@ import { printable } from "./terminal.ts";
 const patienceMs = 5_000;
 
 /**
- * Reads the mail, asks what the intervention makes of it, and has that carried out. Where the mail
+ * Reads the mail, asks what the intervention makes of it, and has that carried out. If the mail
  * changed meanwhile it is read again.
  * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service keeps it
  */

@@ -91,7 +91,7 @@ function isNamed(finding: string, named: readonly string[]): boolean {
 
 /**
  * Lets a mail pass the findings that the person names; it then takes every step that it has not had.
- * @throws TerminalError CLI_REFUSED where none or a finding is named that does not stand against it
+ * @throws TerminalError CLI_REFUSED if none or a finding is named that does not stand against it
  */
 export function release(mail: MailRecord, named: readonly string[], actor: Actor): Intervention {
   demandState(mail, "be released", "released");

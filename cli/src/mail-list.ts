@@ -39,7 +39,7 @@ export function unknownList(mails: readonly MailRecord[], asked: Asked): string 
   });
 }
 
-/** Each mail's id, what follows it on its line, and lines of their own where there is something to say. */
+/** Each mail's id, what follows it on its line, and lines of their own if there is something to say. */
 function listOf(
   mails: readonly MailRecord[],
   { limit }: Asked,

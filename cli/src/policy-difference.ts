@@ -38,7 +38,7 @@ function domainsOf(document: PolicyDocument): readonly string[] {
   return document.scope === "tenant" ? (document.domains ?? []) : [];
 }
 
-/** A line for each kind of change; none where nothing changes. */
+/** A line for each kind of change; none if nothing changes. */
 export function differenceLines(difference: PolicyDifference): string[] {
   const { added, changed, removed, lostDomains } = difference;
   const line = (label: string, documents: readonly PolicyDocument[]) =>

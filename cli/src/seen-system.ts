@@ -200,7 +200,7 @@ export function whyNoWorker(lane: Lane, { workers }: SeenSystem): string | undef
   return `none is known to a dispatcher; ${others.join(", ")}`;
 }
 
-/** `host:port` of a route's key, and the source address where it has one. */
+/** `host:port` of a route's key, and the source address if it has one. */
 export function routeText(key: string): string {
   const [hop = key, source = ""] = key.split("|");
   return source === "" ? hop : `${hop} from ${source}`;

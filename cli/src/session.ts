@@ -16,7 +16,7 @@ export interface CliDeps {
   live?: { isTTY?: boolean; write(text: string): unknown };
   /** Reads a file, or standard input for `-`. */
   readInput(path: string): Promise<Buffer>;
-  /** How the command ends where nothing was thrown; the last call counts. 0 without one. */
+  /** How the command ends if nothing was thrown; the last call counts. 0 without one. */
   setExitCode(code: number): void;
 }
 

@@ -17,7 +17,7 @@ import { demandState, refused, type Actor, type Intervention } from "./intervent
 export const foundOutcomes = ["sent", "bounced", "discarded"] as const;
 export type FoundOutcome = (typeof foundOutcomes)[number];
 
-/** RFC 3463 codes where the hop's words carry none. */
+/** RFC 3463 codes if the hop's words carry none. */
 const statusOf = { sent: "2.0.0", bounced: "5.0.0", dead: "5.0.0", discarded: "2.7.1" } as const;
 
 /**
@@ -50,7 +50,7 @@ export function needsProof(mail: MailRecord, { as }: Pick<Found, "as">): boolean
   return outcomeOf(mail, as) === "bounced" && isFromStrangers(mail);
 }
 
-/** Where nobody was asked. */
+/** If nobody was asked. */
 function withoutProof(mail: MailRecord): SenderProof {
   return isFromStrangers(mail)
     ? { kind: "unproven", why: "unverified", detail: "the sender was not verified" }

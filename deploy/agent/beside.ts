@@ -12,7 +12,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
  * 1. A signal goes to the worker alone; the engine is stopped once the worker has drained and ended.
  * 2. An engine that ends is started again. The worker lives on, sees it and says so.
  * 3. A worker that ends ends the pair with its exit code.
- * 4. Where the engine cannot load new rules without a break, the pair drains and ends with 0 when
+ * 4. If the engine cannot load new rules without a break, the pair drains and ends with 0 when
  *    they are there; the container's restart policy brings it back with them.
  */
 
@@ -128,7 +128,7 @@ function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** False where the pair ends before anything is new. */
+/** False if the pair ends before anything is new. */
 async function whenRenewed(
   { lookEveryMs, renewSpreadMs }: BesideOptions,
   file: string,

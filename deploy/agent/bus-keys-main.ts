@@ -7,7 +7,7 @@ import { exit, exitWithError } from "@rs-agent/shared/lifecycle.ts";
 import { handOutKeys, keyFolderOf, makeKeys } from "./bus-keys.ts";
 
 /**
- * `bus-keys`: makes the keys of docker-compose.yml's bus where there are none, and gives each kind of
+ * `bus-keys`: makes the keys of docker-compose.yml's bus if there are none, and gives each kind of
  * service its own; again is harmless. `bus-keys add|revoke|ls …` is `rs-agent keys`, handed out.
  */
 const schema = z.object({

@@ -40,7 +40,7 @@ export function makeKeys(bus: string, now: Date): "made" | "were there" | "broug
 /**
  * Gives each kind's folder the list, and the newest key that may act as this kind.
  * @returns the name of each kind's key
- * @throws TerminalError CFG_BUS_KEYS where a kind has none; the list is with all by then
+ * @throws TerminalError CFG_BUS_KEYS if a kind has none; the list is with all by then
  */
 export function handOutKeys(bus: string): Record<BusKind, string> {
   const keys = keyFolderOf(bus);

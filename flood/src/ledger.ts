@@ -1,4 +1,4 @@
-/** Where a mail stands from the sender's view. */
+/** Where a mail is from the sender's view. */
 export const mailStatuses = [
   "none",
   "due",

@@ -24,7 +24,7 @@ const headLimit = 65_536;
 
 /**
  * A next hop that takes every mail immediately, and keeps nothing of it but its number.
- * @throws TerminalError CFG_INVALID where it cannot listen
+ * @throws TerminalError CFG_INVALID if it cannot listen
  */
 export async function startSink(options: SinkOptions): Promise<Sink> {
   const { host, port, run, onCopy } = options;

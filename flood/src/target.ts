@@ -13,7 +13,7 @@ export interface Address {
 }
 
 /**
- * `smtp://host:port` (port 25 where none is named) or `host:port`.
+ * `smtp://host:port` (port 25 if none is named) or `host:port`.
  * @throws TerminalError CFG_INVALID
  */
 export function parseSmtpUrl(option: string, text: string): Address {
@@ -28,7 +28,7 @@ export function parseSmtpUrl(option: string, text: string): Address {
 /**
  * The address to connect to. A flood must not leave this host by a slip: every address that the name
  * has is looked at, and the one that was looked at is the one that is used.
- * @throws TerminalError CFG_TARGET where one is not loopback and nobody said that the target is theirs
+ * @throws TerminalError CFG_TARGET if one is not loopback and nobody said that the target is theirs
  */
 export async function checkedTarget(
   option: string,
@@ -36,7 +36,7 @@ export async function checkedTarget(
   isOwned: boolean,
 ): Promise<Address> {
   const addresses = await addressesOf(option, host);
-  // Where a name has both, servers that listen at one listen at IPv4's.
+  // If a name has both, servers that listen at one listen at IPv4's.
   const first = addresses.find((address) => isIP(address) === 4) ?? addresses[0];
   if (first === undefined)
     throw new TerminalError("CFG_TARGET", `${option}: ${host} has no address`);

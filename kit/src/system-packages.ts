@@ -72,7 +72,7 @@ const aptInstall = ["install", "-y", "-q", "--no-install-recommends"];
 const aptWait = ["-o", "DPkg::Lock::Timeout=120"];
 
 /**
- * Sees to it that everything is installed: by apt-get where we are root on Debian, else it says
+ * Sees to it that everything is installed: by apt-get if we are root on Debian, else it says
  * exactly what to install. What a package starts by itself is stopped again: we start our own.
  * @throws TerminalError SETUP_MISSING with the command to give; SETUP_FAILED with apt-get's words
  */
@@ -168,7 +168,7 @@ async function install(
   });
 }
 
-/** The packages that this release has; all of them where it cannot be asked. */
+/** The packages that this release has; all of them if it cannot be asked. */
 async function knownOf(packages: readonly string[], host: Host): Promise<readonly string[]> {
   const known = await Promise.all(
     packages.map(async (name) => (await host.run("apt-cache", ["show", name], { silenceMs })).ok),

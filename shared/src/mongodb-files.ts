@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { messageOf, TerminalError } from "./errors.ts";
 
-/** Where the address of the database and its secrets may lie instead of in the environment. */
+/** Where the address of the database and its secrets may be instead of in the environment. */
 export const mongoDbFileSettings = {
   /** Holds what would be in MONGODB_URI. */
   MONGODB_URI_FILE: z.string().optional(),

@@ -44,7 +44,7 @@ export async function readTrusted(file: NamedFile): Promise<string> {
   return text.toString("utf8");
 }
 
-/** @throws TerminalError CFG_INVALID where it is missing, unreadable or empty */
+/** @throws TerminalError CFG_INVALID if it is missing, unreadable or empty */
 export async function readSecret(file: NamedFile): Promise<Buffer> {
   const bytes = await readFile(file.path).catch((error: unknown) => {
     throw unusable(file, messageOf(error), error);

@@ -43,7 +43,7 @@ export function loadStartConfig(env: NodeJS.ProcessEnv): StartConfig {
   return loadConfig(startConfigSchema, env);
 }
 
-/** npm names the script that it runs, on standard output and before it runs it; not where it is silent. */
+/** npm names the script that it runs, on standard output and before it runs it; not if it is silent. */
 export function hasBannerOfNpm(env: NodeJS.ProcessEnv): boolean {
   return env.npm_lifecycle_event === "start" && env.npm_config_loglevel !== "silent";
 }

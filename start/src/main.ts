@@ -79,7 +79,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** @throws TerminalError SETUP_FAILED where it cannot be used, or another start uses it */
+/** @throws TerminalError SETUP_FAILED if it cannot be used, or another start uses it */
 function openRunDir(runDir: string): ProcessFile {
   try {
     mkdirSync(runDir, { recursive: true });
@@ -270,7 +270,7 @@ function freshStart(runDir: string): void {
   }
 }
 
-/** @throws TerminalError SETUP_FAILED where nothing can listen at the address that was given */
+/** @throws TerminalError SETUP_FAILED if nothing can listen at the address that was given */
 async function smtpAddress({ RS_AGENT_SMTP: given }: StartConfig): Promise<string> {
   if (given === undefined) return `127.0.0.1:${(await isFree(usualPort)) ? usualPort : 0}`;
   const { host, port } = parseNextHop(given) ?? { host: "127.0.0.1", port: 0 };

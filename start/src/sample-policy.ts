@@ -17,7 +17,7 @@ export function samplePolicy(keyFile: string): PolicyDocument[] {
 }
 
 /**
- * Stores the sample policy where there is none or an earlier sample policy; a policy that a
+ * Stores the sample policy if there is none or an earlier sample policy; a policy that a
  * person made is never touched.
  */
 export async function applySamplePolicy(

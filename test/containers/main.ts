@@ -24,7 +24,7 @@ import {
 /**
  * `npm run test:containers`: builds the images, runs what the documentation says of them, brings
  * docker-compose.yml up and sends mail through it. `--short` leaves scaling and kills out (CI). Exit
- * code 0 also where no engine can be had: then it says what is missing.
+ * code 0 even if no engine can be had: then it says what is missing.
  */
 const root = dirname(dirname(import.meta.dirname));
 const images = {

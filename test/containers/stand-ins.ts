@@ -16,7 +16,7 @@ import { run } from "./command.ts";
 import type { Engine } from "./engine.ts";
 
 /*
- * Where no registry is reachable, the images that the product's Dockerfiles start from are made here
+ * If no registry is reachable, the images that the product's Dockerfiles start from are made here
  * under their names: Debian by debootstrap, Node from the npm package `node`, and for MongoDB the
  * server of its protocol that all tests use.
  */

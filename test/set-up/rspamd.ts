@@ -22,7 +22,7 @@ const multimap = [
 /** One private rspamd for all tests; `inject("rspamd")` is its address. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-rspamd-"));
-  // rspamd's processes are another user where we are root.
+  // rspamd's processes are another user if we are root.
   await chmod(dir, 0o755);
   const rspamd = await startRspamd({
     dir,

@@ -24,7 +24,7 @@ const rules = [
 /** One private spamd for all tests; `inject("spamd")` is its address. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spamd-"));
-  // spamd's children are another user where we are root.
+  // spamd's children are another user if we are root.
   await chmod(dir, 0o755);
   const spamd = await startSpamd({ dir, children: 2, config: rules });
   project.provide("spamd", spamd.address);

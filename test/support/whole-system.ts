@@ -70,7 +70,7 @@ const quick: Env = {
   CANARY_INTERVAL_MS: "1000",
 };
 
-/** Starts it. The caller closes it; what it started is stopped also where it does not start. */
+/** Starts it. The caller closes it; what it started is stopped even if it does not start. */
 export async function openWholeSystem(options: WholeSystemOptions = {}): Promise<WholeSystem> {
   const parts = await openParts();
   try {

@@ -42,7 +42,7 @@ const group = "postdrop";
 /**
  * A private instance of postfix (http://www.postfix.org/MULTI_INSTANCE_README.html) that knows no DNS
  * and nothing of the one that may run on this host. postfix begins as root.
- * @throws TerminalError SETUP_MISSING where we are not root
+ * @throws TerminalError SETUP_MISSING if we are not root
  */
 export async function startPostfixInstance(
   options: PostfixInstanceOptions,

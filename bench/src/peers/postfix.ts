@@ -15,7 +15,7 @@ export interface PostfixOptions {
 /**
  * Takes mail by SMTP and relays all of it to the sink: its queue on the same disk as our database, no
  * DNS, no limits for a busy client.
- * @throws TerminalError SETUP_MISSING where we are not root
+ * @throws TerminalError SETUP_MISSING if we are not root
  */
 export async function startPostfix(options: PostfixOptions): Promise<MailServer> {
   const { dir, sinkPort, milter } = options;

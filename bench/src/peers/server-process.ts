@@ -10,7 +10,7 @@ export type ServerProcess = Pick<Child, "pid" | "stop">;
 export interface ServerOptions {
   program: string;
   args: readonly string[];
-  /** What it prints, and what is told where it does not start. */
+  /** What it prints, and what is told if it does not start. */
   logFile: string;
   /** It is ready when it listens there. */
   port: number;
@@ -40,7 +40,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   }
 }
 
-/** Makes a folder that everybody may pass, and that belongs to that user where we are root. */
+/** Makes a folder that everybody may pass, and that belongs to that user if we are root. */
 export async function folderOf(path: string, user?: string, mode = 0o755): Promise<string> {
   mkdirSync(path, { recursive: true });
   chmodSync(path, mode);

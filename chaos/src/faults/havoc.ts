@@ -22,7 +22,7 @@ export interface HavocOptions {
 /** The last part of the mails is finished without new faults. */
 const spreadOver = 0.95;
 const shortestGapMs = 300;
-/** Where nothing moves, the next fault comes after this long nevertheless. */
+/** If nothing moves, the next fault still comes after this long. */
 const longestGapMs = 20_000;
 const lookEveryMs = 50;
 

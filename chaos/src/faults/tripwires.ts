@@ -82,7 +82,7 @@ export function layTripwires(
   }
 }
 
-/** Tells of each poisoned mail in a stream, also where its mark lies across two pieces. */
+/** Tells of each poisoned mail in a stream, even if its mark lies across two pieces. */
 function poisonIn(onPoison: (victim: Victim, number: number) => void): Look {
   let tail = Buffer.alloc(0);
   return (piece) => {

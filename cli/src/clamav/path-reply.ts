@@ -3,7 +3,7 @@ import { outcomeOf, type FileOutcome } from "./outcome.ts";
 
 /**
  * One reply to CONTSCAN of `asked`: `OK` counts for exactly that path, `FOUND` for whatever file
- * in it clamd names, everything else is an error. Where a colon in a path or in a name makes it
+ * in it clamd names, everything else is an error. If a colon in a path or in a name makes it
  * unclear which of the two ends where, the path is the longer one, and the finding stays one.
  */
 export function readPathReply(

@@ -41,7 +41,7 @@ const plainAddress = "127.0.0.1:3310";
 
 /**
  * `clamav-cli`: runs the command in `args` and returns its exit code. Writes to `streams` only.
- * `usual`: the clamd that is asked where the options name none, as AV_CLAMD has it.
+ * `usual`: the clamd that is asked if the options name none, as AV_CLAMD has it.
  */
 export async function runClamavCli(
   args: readonly string[],

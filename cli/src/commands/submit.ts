@@ -93,7 +93,7 @@ async function sendOne(
   }
 }
 
-/** What nodemailer says of a refusal; the server's reply is absent where there was none. */
+/** What nodemailer says of a refusal; the server's reply is absent if there was none. */
 interface SmtpError {
   recipient?: string;
   response?: string;

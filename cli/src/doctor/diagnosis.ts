@@ -10,7 +10,7 @@ export interface Diagnosis {
   unknown?: true;
   /** What was found. */
   found: string;
-  /** What to do, where it is not well. */
+  /** What to do, if it is not well. */
   advice?: string;
   /** What belongs to the advice and is to be copied, unbroken. */
   copy?: string;

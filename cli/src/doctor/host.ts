@@ -22,7 +22,7 @@ export async function diagnoseDisk(
   const here = await Promise.all(
     folders.map(async (folder) => ({ folder, disk: await diskOf(folder) })),
   );
-  // Where a folder of it is known here, its disk is that one.
+  // If a folder of it is known here, its disk is that one.
   const silent = folders.length > 0 ? [] : [unknownDisk];
   return [
     ...(under === undefined ? silent : [judgeDisk("the database", under)]),

@@ -15,7 +15,7 @@ const mostHops = 100;
 export interface HopAsking {
   /** The EHLO name. */
   ourName: string;
-  /** RELAY_NEXT_HOP is not set here: where policy names no next hop, the dispatchers may have another. */
+  /** RELAY_NEXT_HOP is not set here: if policy names no next hop, the dispatchers may have another. */
   isAssumed: boolean;
 }
 

@@ -38,7 +38,7 @@ export interface ComposerOptions {
   fromDomain: string;
   tenants: Tenants;
   recipients: RecipientCount;
-  /** Needed where the mix has `corpus`. */
+  /** Needed if the mix has `corpus`. */
   corpus?: Corpus | undefined;
 }
 

@@ -56,7 +56,7 @@ export class Latencies {
     };
   }
 
-  /** Bars that grow by a tenth of a decade, without gaps; none where nothing was counted. */
+  /** Bars that grow by a tenth of a decade, without gaps; none if nothing was counted. */
   bars(): Bar[] {
     if (this.count === 0) return [];
     const [first, last] = [Math.min(...this.#bars.keys()), Math.max(...this.#bars.keys())];

@@ -8,7 +8,7 @@ import {
   type SessionOptions,
 } from "@rs-agent/kit/smtp/smtp-session.ts";
 
-/** Mail by SMTP to any server: each lane keeps its connection and opens another where that ends. */
+/** Mail by SMTP to any server: each lane keeps its connection and opens another if that ends. */
 export function createSmtpSender(options: SessionOptions & { target: string }): Sender {
   return {
     target: options.target,

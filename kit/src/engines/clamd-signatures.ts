@@ -7,7 +7,7 @@ import { eicar } from "@rs-agent/av-worker/eicar.ts";
 export const testVirus = ["RS-AGENT-TEST", "VIRUS-SIGNATURE"].join("-");
 
 /**
- * Writes a signature database for a private clamd where there are no real signatures: enough to
+ * Writes a signature database for a private clamd if there are no real signatures: enough to
  * show that it detects, not to protect anyone. Extended (`.ndb`) and hash (`.hdb`) signatures of
  * https://docs.clamav.net/manual/Signatures.html; clamd adds `.UNOFFICIAL` to their names.
  */

@@ -18,7 +18,7 @@ export interface ClamdOptions {
   databaseDir?: string;
   /** 0 or absent: a free port. */
   port?: number;
-  /** Whom clamd becomes where we are root; it is given `dir`. Default: who we are. */
+  /** Whom clamd becomes if we are root; it is given `dir`. Default: who we are. */
   user?: string;
   /** Lines of clamd.conf(5) that replace or add to ours, e.g. `{ AlertExceedsMax: "no" }`. */
   settings?: Readonly<Record<string, string>>;

@@ -18,7 +18,7 @@ const lookEveryMs = 100;
 const attempts = 2;
 
 export interface RspamdOptions {
-  /** Made where missing; holds config, log and, where rspamd's user can reach it, its state. */
+  /** Made if missing; holds config, log and, if rspamd's user can reach it, its state. */
   dir: string;
   /** 0 or absent: a free port. */
   port?: number;
@@ -43,7 +43,7 @@ export interface RunningRspamd extends Child {
 /**
  * Starts a private rspamd (the distribution's rules, normal workers only): local rules, no network, no
  * Redis, nothing of the host's own settings. Settles once a real check was answered.
- * @throws TerminalError SETUP_MISSING where it is not installed, SETUP_FAILED where it does not start
+ * @throws TerminalError SETUP_MISSING if it is not installed, SETUP_FAILED if it does not start
  */
 export async function startRspamd(options: RspamdOptions): Promise<RunningRspamd> {
   const program = await findRspamd();

@@ -14,7 +14,7 @@ const compiledRulesDir = "/var/lib/spamassassin/compiled";
 const unprivilegedUsers = ["debian-spamd", "nobody"];
 
 /**
- * Whom spamd shall run as: where we are root somebody else, else ourselves. It refuses to check mail
+ * Whom spamd shall run as: if we are root somebody else, else ourselves. It refuses to check mail
  * as root, and does not take a user by number.
  * @throws TerminalError SETUP_MISSING
  */

@@ -16,7 +16,7 @@ const lookEveryMs = 50;
 const attempts = 2;
 
 export interface SpamdOptions {
-  /** Made where missing; holds config, log and, where spamd's user can reach it, its state. */
+  /** Made if missing; holds config, log and, if spamd's user can reach it, its state. */
   dir: string;
   /** 0 or absent: a free port. */
   port?: number;
@@ -43,7 +43,7 @@ export interface RunningSpamd extends Child {
 /**
  * Starts a private spamd (SpamAssassin's own, as the distribution has it): local tests only, no
  * network, no files of the host's users, state of its own. Settles once a real check was answered.
- * @throws TerminalError SETUP_MISSING where it is not installed, SETUP_FAILED where it does not start
+ * @throws TerminalError SETUP_MISSING if it is not installed, SETUP_FAILED if it does not start
  */
 export async function startSpamd(options: SpamdOptions): Promise<RunningSpamd> {
   const report = options.report ?? (() => undefined);

@@ -17,7 +17,7 @@ export const mongoDbConfigSchema = z.object({
 });
 export type MongoDbConfig = z.infer<typeof mongoDbConfigSchema>;
 
-/** @throws TerminalError CFG_INVALID where RS_AGENT_MONGODB names no provider. */
+/** @throws TerminalError CFG_INVALID if RS_AGENT_MONGODB names no provider. */
 export function loadMongoDbConfig(env: NodeJS.ProcessEnv = process.env): MongoDbConfig {
   return loadConfig(mongoDbConfigSchema, env);
 }

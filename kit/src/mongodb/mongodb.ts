@@ -26,7 +26,7 @@ export interface PrivateMongoDb {
  * the one that RS_AGENT_MONGODB names). Callers look at MONGODB_URI themselves: where that is set, no
  * server is started. The data go to a folder of the provider's own inside `dataDir`, since no two
  * servers read each other's files.
- * @throws TerminalError SETUP_MISSING saying what was tried and why it failed; SETUP_FAILED where
+ * @throws TerminalError SETUP_MISSING saying what was tried and why it failed; SETUP_FAILED if
  *   the server that RS_AGENT_MONGODB forces does not get ready
  */
 export async function startMongoDb(options: {

@@ -20,7 +20,7 @@ export function cachedRustServer(cacheDir: string): string {
 /**
  * Builds SecantusDB's Rust server by cargo into the cache, where `npm start`, tests and benchmarks
  * find it: some seven minutes on two cores. Its path; immediately if it is already there.
- * @throws TerminalError SETUP_MISSING where there is no cargo, SETUP_FAILED with cargo's last words
+ * @throws TerminalError SETUP_MISSING if there is no cargo, SETUP_FAILED with cargo's last words
  */
 export async function buildRustServer({
   cacheDir,

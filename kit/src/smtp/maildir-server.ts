@@ -27,7 +27,7 @@ export interface DeliveredMail {
 }
 
 export interface MaildirServerOptions {
-  /** The maildir; made where it is not there. */
+  /** The maildir; made if it is not there. */
   dir: string;
   /** Default: a free one. */
   port?: number;

@@ -103,7 +103,7 @@ export function firstLine(reply: string): string {
   return (reply.split(/\r?\n/)[0] ?? "").replace(/[^ -~]/g, "?").slice(0, 200);
 }
 
-/** A line that begins with a dot gets one more (RFC 5321 §4.5.2). Returns `raw` where there is none. */
+/** A line that begins with a dot gets one more (RFC 5321 §4.5.2). Returns `raw` if there is none. */
 export function dotStuffed(raw: Buffer): Buffer {
   const needsNone = raw[0] !== 0x2e && !raw.includes("\n.");
   return needsNone ? raw : Buffer.from(raw.toString("latin1").replace(/^\./gm, ".."), "latin1");

@@ -35,7 +35,7 @@ export interface Adoption extends AlsoAlone {
   stop(): Promise<void>;
 }
 
-/** @throws TerminalError CFG_INVALID where SOURCES is wrong */
+/** @throws TerminalError CFG_INVALID if SOURCES is wrong */
 export function startAdoption(deps: AdoptionDeps): Adoption {
   const { config, database, log, signal } = deps;
   const sources = config.SOURCES === undefined ? [] : parseSources(config.SOURCES);

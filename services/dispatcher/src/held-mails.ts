@@ -61,7 +61,7 @@ export class HeldMails {
     return Math.max(0, this.#deps.maxMails - this.#held.size);
   }
 
-  /** False where this mail is held here already under another token: the older hold ends. */
+  /** False if this mail is held here already under another token: the older hold ends. */
   add(held: HeldMail): void {
     const before = this.#held.get(held.mail._id);
     if (before !== undefined) this.#leave(before);
@@ -74,7 +74,7 @@ export class HeldMails {
     return !held.over;
   }
 
-  /** Reads the raw mail; false where there is no room for it now. A mail alone always fits. */
+  /** Reads the raw mail; false if there is no room for it now. A mail alone always fits. */
   load(held: HeldMail): Promise<boolean> {
     if (held.raw !== undefined) return Promise.resolve(true);
     const { size } = held.mail.body;
@@ -114,7 +114,7 @@ export class HeldMails {
 
   /**
    * Writes what is pending; one write of a mail follows the other, so that a release never overtakes
-   * a verdict. False: the lease is lost, and the mail with it. Where the write throws, what was
+   * a verdict. False: the lease is lost, and the mail with it. If the write throws, what was
    * pending stays pending.
    */
   write(held: HeldMail): Promise<boolean> {
@@ -184,7 +184,7 @@ export class HeldMails {
     }
   }
 
-  /** Unlike `isOurs` also where its last write is under way. */
+  /** Unlike `isOurs` even if its last write is under way. */
   #isHeldStill(held: HeldMail): boolean {
     const isHere = this.#held.get(held.mail._id) === held;
     return isHere && held.validUntilMs > this.#deps.clock.monotonicMs();

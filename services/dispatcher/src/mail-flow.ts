@@ -116,7 +116,7 @@ async function conclude(
 
 /**
  * The sender is told before the outcome is final, but only one of the tenant whose mail it is: a
- * forged sender gets no backscatter, and where nobody may be told it is a dead letter.
+ * forged sender gets no backscatter, and if nobody may be told it is a dead letter.
  */
 async function reject(deps: MailFlowDeps, held: HeldMail, step: Judged, now: Date) {
   const { mail } = held;

@@ -21,7 +21,7 @@ export interface PlanningDeps extends Pick<
 }
 
 /**
- * Gives a claimed mail its plan by the current policies. Where its recipients' policies differ, it
+ * Gives a claimed mail its plan by the current policies. If its recipients' policies differ, it
  * is split instead, and its children come by themselves.
  */
 export async function plan(deps: PlanningDeps, held: HeldMail): Promise<"planned" | "over"> {

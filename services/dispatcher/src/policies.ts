@@ -14,7 +14,7 @@ export interface PoliciesDeps {
 }
 
 /**
- * The current policies. A timer asks for their version and reads them only where that is another.
+ * The current policies. A timer asks for their version and reads them only if that is another.
  * What does not hold together keeps the old ones.
  */
 export interface Policies {

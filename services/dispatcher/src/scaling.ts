@@ -43,7 +43,7 @@ export interface DemandInput {
   kinds: readonly TaskKind[];
   isPaused: (kind: TaskKind) => boolean;
   clearMs: number;
-  /** What was known before: where nobody works just now, it is how work was. */
+  /** What was known before: if nobody works just now, it is how work was. */
   before: Demand | undefined;
 }
 

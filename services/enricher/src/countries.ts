@@ -6,7 +6,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 
 /** The country of an address, from a GeoIP database in MaxMind's file format. */
 export interface Countries {
-  /** An ISO 3166 code, `XX` where it is not known, `**` for an address of a private network. */
+  /** An ISO 3166 code, `XX` if it is not known, `**` for an address of a private network. */
   of(address: string): string;
   /** Stops watching the file. */
   close(): void;

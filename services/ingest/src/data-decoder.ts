@@ -9,7 +9,7 @@ const nearBytes = 64;
 
 /** What a chunk brought. */
 export interface Decoded {
-  /** Bytes of the mail: a view of the chunk where no byte of it went. */
+  /** Bytes of the mail: a view of the chunk if no byte of it went. */
   content: Buffer;
   /** How many bytes of the chunk the mail took with its end; undefined while it goes on. */
   end: number | undefined;

@@ -11,7 +11,7 @@ export interface PoliciesDeps {
   log: Logger;
 }
 
-/** The policies in force. A timer asks for their version and reads them only where that is another. */
+/** The policies in force. A timer asks for their version and reads them only if that is another. */
 export interface Policies {
   book(): PolicyBook;
   close(): void;

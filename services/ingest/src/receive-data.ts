@@ -67,7 +67,7 @@ function refusalOf(ending: Ending, raw: RawMail, deps: ReceiveDeps): Refusal | u
   return undefined;
 }
 
-/** Reads to the end even where nothing is kept, so that the client hears its reply. */
+/** Reads to the end even if nothing is kept, so that the client hears its reply. */
 async function readTo(
   raw: RawMail,
   stream: SMTPServerDataStream,

@@ -150,7 +150,7 @@ export class HopSession {
     return { lost: error?.message ?? "the connection was closed", usable: false };
   }
 
-  /** After a refused mail: RSET (RFC 5321 §4.1.1.5). False where the session is of no more use. */
+  /** After a refused mail: RSET (RFC 5321 §4.1.1.5). False if the session is of no more use. */
   async reset(): Promise<boolean> {
     if (!this.alive) return false;
     const { promise, resolve } = Promise.withResolvers<boolean>();

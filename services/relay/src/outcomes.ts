@@ -31,7 +31,7 @@ export interface Attempt {
   mail: MailRecord;
   /** By the recipient's place in the record. */
   results: ReadonlyMap<number, RecipientResult>;
-  /** Who was asked: a session's name, or the route's where there was none. */
+  /** Who was asked: a session's name, or the route's if there was none. */
   hop: string;
   startedAt: Date;
   now: Date;
@@ -88,7 +88,7 @@ export function goOn(
   return { change: wentOn(attempt.mail, { mark, attempt: facts }), recipients, outcomes };
 }
 
-/** Where the outcome of some is unknown, the mail is held for nobody yet: the others only wait with it. */
+/** If the outcome of some is unknown, the mail is held for nobody yet: the others only wait with it. */
 function asTheMail(outcomes: AttemptOutcome[]): AttemptOutcome[] {
   if (!outcomes.some(({ status }) => status === "unknown")) return outcomes;
   return outcomes.map((one) => (one.status === "held" ? { ...one, status: "deferred" } : one));
@@ -119,7 +119,7 @@ function judge(attempt: Attempt, before: Recipient, result: RecipientResult): Ju
   if (!isExpired(attempt.mail, now)) {
     return { recipient, outcome: { address, status: "deferred", dsn: status, reply } };
   }
-  // What strangers sent in is no failure of theirs where only our next hop does not take it: a person looks.
+  // What strangers sent in is not a failure of theirs if only our next hop does not take it: a person looks.
   if (isFromStrangers(attempt.mail)) {
     return { recipient, outcome: { address, status: "held", dsn: timeOver, reply } };
   }

@@ -25,7 +25,7 @@ export function outgoingSize(mail: MailRecord): number {
 
 /**
  * The bytes that this mail's policy wants sent: the stored raw mail, after the enricher's header
- * block where there is one, or the changed mail that the enricher stored. SHA-256 and size are those
+ * block if there is one, or the changed mail that the enricher stored. SHA-256 and size are those
  * that the enricher gave (and that its signature was verified on, I10), or it is not sent.
  * @throws TerminalError STORE_BODY_MISSING, STORE_BODY_CORRUPT
  * @throws RetryableError of the store

@@ -4,7 +4,7 @@ export type Reply = string;
 /** Characters of a reply that are kept. */
 export const maxReply = 4_000;
 
-/** The class of a reply: its first digit, or 0 where it has none. */
+/** The class of a reply: its first digit, or 0 if it has none. */
 export function replyClass(reply: Reply): number {
   return /^[2345]\d\d/.test(reply) ? Number(reply.charAt(0)) : 0;
 }
@@ -41,7 +41,7 @@ export class ReplyParser {
   }
 }
 
-/** Replies have no charset: UTF-8 where it is that, otherwise the bytes as Latin-1. */
+/** Replies have no charset: UTF-8 if it is that, otherwise the bytes as Latin-1. */
 function readable(bytes: string): string {
   const text = Buffer.from(bytes, "latin1").toString("utf8");
   return (text.includes("\ufffd") ? bytes : text).slice(0, maxReply);

@@ -102,7 +102,7 @@ export class RouteQueue implements Way {
       });
   }
 
-  /** Sends a suspect, also where the route has failed; settles when it is no longer in hand. */
+  /** Sends a suspect, even if the route has failed; settles when it is no longer in hand. */
   takeAlone(suspect: ClaimedMail): Promise<void> {
     return this.#deliver(suspect, true);
   }

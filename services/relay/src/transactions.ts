@@ -96,7 +96,7 @@ function take(
   attempted.places = leftOver(transcript, said).map((at) => asked[at] as number);
 }
 
-/** Writes the mark, with who has the mail by now; false where the transaction must not begin. */
+/** Writes the mark, with who has the mail by now; false if the transaction must not begin. */
 async function marked(
   deps: DeliveryDeps,
   lease: Delivery["lease"],

@@ -88,7 +88,7 @@ function isTooMany(status: string): boolean {
 
 /**
  * Whom to offer again immediately, in a transaction of their own: those for whom this one had no room any
- * more, after it took others. None where it got no further with anybody: then they wait for the retry.
+ * more, after it took others. None if it got no further with anybody: then they wait for the retry.
  */
 export function leftOver(transcript: Transcript, results: readonly RecipientResult[]): number[] {
   const rcpt = transcript.replies.slice(1, results.length + 1);

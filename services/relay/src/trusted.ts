@@ -7,9 +7,9 @@ import { readTrusted } from "@rs-agent/shared/pem-files.ts";
 export type Trusted = () => Promise<readonly string[] | undefined>;
 
 /**
- * Reads RELAY_TLS_CA_FILE now and for each session again. Where it cannot be used any more, that is
+ * Reads RELAY_TLS_CA_FILE now and for each session again. If it can no longer be used, that is
  * logged and the certificates read before stay trusted.
- * @throws TerminalError CFG_INVALID where it cannot be used now
+ * @throws TerminalError CFG_INVALID if it cannot be used now
  */
 export async function openTrusted(path: string | undefined, log: Logger): Promise<Trusted> {
   if (path === undefined) return () => Promise.resolve(undefined);

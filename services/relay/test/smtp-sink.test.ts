@@ -13,7 +13,7 @@ import { resultsOf } from "../src/transcript.ts";
 import { rawMail, readyRecord, routeTo } from "./ready-mail.ts";
 import { quickSettings } from "./running-relay.ts";
 
-/** Debian's postfix brings it; where it is not installed there is nothing to compare with. */
+/** Debian's postfix brings it; if it is not installed there is nothing to compare with. */
 const installed = isInstalled();
 const { timeouts } = loadConfig(relayConfigSchema, quickSettings("none"));
 

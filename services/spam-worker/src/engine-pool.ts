@@ -132,7 +132,7 @@ export class EnginePool {
   }
 
   /**
-   * Whether the mail is to be suspected. Where its time was over: only of an engine that says soon how
+   * Whether the mail is to be suspected. If its time was over: only with an engine that says soon how
    * it is, that is of one which is well or gone. One that is slow with every mail does not.
    */
   async #isStrike(member: Member, lost: "died" | "time-out", accountMs: number): Promise<boolean> {

@@ -22,7 +22,7 @@ export async function mailForEngine(
   return tooLarge ? { kind: "mail", raw, scannedBytes: raw.length } : { kind: "mail", raw };
 }
 
-/** The longest part that ends with a line; all of it where there is no line end. */
+/** The longest part that ends with a line; all of it if there is no line end. */
 export function cutAtLineEnd(bytes: Buffer): Buffer {
   const end = bytes.lastIndexOf(0x0a);
   return end < 0 ? bytes : bytes.subarray(0, end + 1);

@@ -4,7 +4,7 @@ import { isWildcard, parseEndpoint, formatEndpoint, type Endpoint } from "./endp
 
 /**
  * The address under which a dispatcher reaches this mailbox: `advertise` where it is set (its port
- * may be `*`: the bound one), the bound address where it is one, else the local address that routes
+ * may be `*`: the bound one), the bound address if it is one, else the local address that routes
  * to that dispatcher. Never a wildcard.
  */
 export async function advertisedMailbox(mailbox: {

@@ -291,7 +291,7 @@ export class PoolSession implements Placeable {
     return [...this.#tasks.values()].every((out) => out.givenUp);
   }
 
-  /** Ends the session, with a last bye where there is time; what is still out is lost. */
+  /** Ends the session, with a last bye if there is time; what is still out is lost. */
   end(reason: LostReason): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -28,7 +28,7 @@ export interface ProtectionSettings {
 }
 
 /**
- * Reads the keys, where there are any.
+ * Reads the keys, if there are any.
  * @throws TerminalError CFG_INVALID, CFG_BUS_KEYS
  */
 export function openBusProtection(

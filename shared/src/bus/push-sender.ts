@@ -16,7 +16,7 @@ const maxBodyBytesPerMessage = 256 * 1024;
 export interface PushSenderOptions {
   endpoint: string;
   protection: BusProtection;
-  /** Where we have keys: only the holder of this one's secret half is talked to. */
+  /** If we have keys: we talk only to the holder of this one's secret half. */
   serverKey: string | undefined;
   /** Parts that may wait; credit keeps it far lower. */
   maxParts: number;

@@ -38,7 +38,7 @@ const session = hex128;
 const common = {
   v: z.number().int().positive(),
   from: actorId,
-  /** Length of the frame that goes with this head; absent where none does. */
+  /** Length of the frame that goes with this head; absent if none does. */
   bytes: count.optional(),
 };
 
@@ -56,7 +56,7 @@ export const readyHeadSchema = z.looseObject({
   versions: z.array(z.number().int().positive()).min(1).max(8),
   /** `tcp://address:port` or `ipc://path` of the worker's PULL. */
   mailbox: z.string().max(256),
-  /** Where the bus has keys: that of the mailbox, in Z85. The dispatcher connects to its holder alone. */
+  /** If the bus has keys: that of the mailbox, in Z85. The dispatcher connects to its holder alone. */
   publicKey: z.string().length(40).optional(),
   engine: engineSchema.optional(),
   /** Spools that the worker has proven that it (and its engine) can read. */

@@ -33,7 +33,7 @@ export interface Check<F extends object, S extends object, R extends object, C e
   readonly finding: z.ZodType<F | UncheckedFinding>;
   /** The rules that a policy may state beside `enabled` and `unchecked`, each optional. */
   readonly rules: { readonly [K in keyof R]-?: z.ZodType<R[K] | undefined> };
-  /** What holds where no policy says otherwise. */
+  /** What holds if no policy says otherwise. */
   readonly builtIn: R & CheckRules;
   /** What is wrong with rules that are each well-formed. */
   problemOf?(rules: R): { path: string; message: string } | undefined;
@@ -43,7 +43,7 @@ export interface Check<F extends object, S extends object, R extends object, C e
   consequencesOf(rules: R): C;
   /** A finding keeps the mail back also under a policy that no longer asks for this check (I2). */
   readonly outlivesPolicy?: true;
-  /** It is a finding, by what policy says; the engine's own word where no policy asks. */
+  /** It is a finding, by what policy says; the engine's own word if no policy asks. */
   isFinding(found: F, asked: Partial<C> | undefined): boolean;
   /** What policy makes of a finding, and why, for a person. */
   ruleOn(found: F, asked: C | undefined): { disposition: Disposition; reason: string };

@@ -37,7 +37,7 @@ export type UncheckedChoices = Record<
   { action: "wait" | "pass" | "quarantine"; for?: string; then?: "pass" | "quarantine" }
 >;
 
-/** What holds where no policy says otherwise: transient reasons wait 4 h and then quarantine. */
+/** What holds if no policy says otherwise: transient reasons wait 4 h and then quarantine. */
 export function builtInUnchecked(permanent: "pass" | "quarantine"): UncheckedChoices {
   const wait = { action: "wait", for: "4h", then: "quarantine" } as const;
   return Object.fromEntries([

@@ -163,7 +163,7 @@ export const spam: Check<Scored, SpamSettings, SpamRules, Consequences> = {
   uncheckedField: (reason) => ["X-Spam-Status", `Unchecked (${reason})`],
 };
 
-/** What spam is: points from the policy's threshold on, or from the engine's where no policy asks. */
+/** What spam is: points from the policy's threshold on, or from the engine's if no policy asks. */
 function isSpam(found: Scored, asked: Partial<Consequences> | undefined): boolean {
   return found.score >= (asked?.threshold ?? found.required);
 }

@@ -42,7 +42,7 @@ export async function serveHealth(
     closeParts();
     await server?.close();
   };
-  // Where nobody can ask, nothing need be watched.
+  // If nobody can ask, nothing need be watched.
   if (listen === undefined) closeParts();
   else {
     deps.metrics.addProcess();

@@ -12,7 +12,7 @@ import { recipientsWith } from "./outcomes.ts";
 /** Stands for the body of a record that names none. */
 export const noBody: BodyRef = { id: "none", form: "document", size: 0, sha256: sha256Hex("") };
 
-/** What a dead letter keeps of a document where it can be read: each field stands for itself. */
+/** What a dead letter keeps of a document if it can be read: each field stands for itself. */
 const keptFields = [
   "origin",
   "smtp",

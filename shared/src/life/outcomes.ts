@@ -2,11 +2,11 @@ import { z } from "zod";
 
 /** What one end of a recipient is. */
 interface End {
-  /** RFC 3463 status code where no next hop gave one. */
+  /** RFC 3463 status code if no next hop gave one. */
   status: string;
   /** How loud the log line of it is: `error` where a person must act. */
   level: "info" | "error";
-  /** How long its mail is kept where no policy says so. */
+  /** How long its mail is kept if no policy says so. */
   kept: string;
   /** In a sentence, for the page of records. */
   is: string;
@@ -27,7 +27,7 @@ export const ends = {
 
 /** What a recipient's mail came to. */
 export type FinalOutcome = keyof typeof ends;
-/** Where one recipient stands: `open` until its mail has come to an end. */
+/** The state of one recipient: `open` until its mail has come to an end. */
 export type Outcome = "open" | FinalOutcome;
 
 export const finalOutcomes = Object.keys(ends) as [FinalOutcome, ...FinalOutcome[]];

@@ -43,7 +43,7 @@ export interface AttemptFacts extends Moment {
   recipients: Recipient[];
   /** Of those who were asked, in their order. */
   statuses: readonly { status: AttemptStatus; reply: string }[];
-  /** Who was asked: a session's name, or the route's where there was none. */
+  /** Who was asked: a session's name, or the route's if there was none. */
   hop: string;
   startedAt: Date;
   /** Whether a transaction began. */
@@ -85,7 +85,7 @@ export const deferred = transition(
   },
 );
 
-/** What strangers sent in is no failure of theirs where only our next hop does not take it: a person looks. */
+/** What strangers sent in is not a failure of theirs if only our next hop does not take it: a person looks. */
 export const timeOver = transition(
   "timeOver",
   (mail, { attempt, reason }: { attempt: AttemptFacts; reason: string }) => {
@@ -183,7 +183,7 @@ function attemptEntry(attempt: AttemptFacts): HistoryEntry {
   return entry(attempt, "relay attempt", detail, { statuses: counts });
 }
 
-/** Where no transaction began, an earlier one whose outcome is unknown is as unknown as before. */
+/** If no transaction began, an earlier one whose outcome is unknown is as unknown as before. */
 function staysMarked({ unknown }: MailRecord, { hadMark }: AttemptFacts): boolean {
   return !hadMark && unknown !== undefined;
 }

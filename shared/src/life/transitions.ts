@@ -12,7 +12,7 @@ export interface Transition {
   readonly to: readonly (MailState | "same")[];
   /** Who takes it. */
   readonly by: readonly ("ingest" | "dispatcher" | "relay" | "person" | "store")[];
-  /** What it writes into the history, some of it only where there is something to tell. */
+  /** What it writes into the history, some of it only if there is something to tell. */
   readonly events: readonly EventName[];
 }
 

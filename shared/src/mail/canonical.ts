@@ -4,7 +4,7 @@ const lf = 0x0a;
 /**
  * The canonical raw mail, on whose bytes SHA-256, scans, signature and relay agree: every CR and LF
  * that stands alone becomes CRLF (RFC 5321 §2.3.8 knows no other line end), and the last line has
- * its end too. Returns `raw` itself where nothing is to change; time and memory grow linearly.
+ * its end too. Returns `raw` itself if nothing is to change; time and memory grow linearly.
  */
 export function canonicalize(raw: Buffer): Buffer {
   const lone = countLone(raw);
@@ -19,7 +19,7 @@ export function canonicalize(raw: Buffer): Buffer {
   return whole;
 }
 
-/** The bytes without NUL characters; `raw` itself where it has none. */
+/** The bytes without NUL characters; `raw` itself if it has none. */
 export function withoutNul(raw: Buffer): Buffer {
   const first = raw.indexOf(0);
   if (first < 0) return raw;

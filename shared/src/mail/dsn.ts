@@ -18,7 +18,7 @@ export interface FailedRecipient {
   address: string;
   /** RFC 3463, e.g. `5.1.1`. */
   status: string;
-  /** The last reply whole, or our own words where there was none. */
+  /** The whole last reply, or our own words if there was none. */
   reply?: string;
   /** Who gave that reply: a host name or address. Absent: we did. */
   remoteMta?: string;
@@ -137,7 +137,7 @@ function wordsOf(request: DsnRequest): string {
 
 /**
  * The second part, RFC 3464 §2: fields on the mail, then a group for each recipient. It must be 7bit
- * (§2.1), so every field is printable US-ASCII and folded, by force where a word is too long.
+ * (§2.1), so every field is printable US-ASCII and folded, by force if a word is too long.
  */
 function fieldsOf(request: DsnRequest): string {
   const { mail, failed, reportingMta, now } = request;
@@ -180,7 +180,7 @@ function returnedHeader(original: Buffer): Buffer {
   return original.subarray(0, end);
 }
 
-/** One MIME part; quoted-printable where it would not be legal 7-bit mail as it is (RFC 6522 §4). */
+/** One MIME part; quoted-printable if it would not be legal 7-bit mail as it is (RFC 6522 §4). */
 function part(contentType: string, content: Buffer): Buffer {
   if (isSevenBit(content)) return encodedPart(contentType, "7bit", content);
   const quoted = quotedPrintable.wrap(quotedPrintable.encode(content));

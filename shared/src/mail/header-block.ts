@@ -40,7 +40,7 @@ export class HeaderBlock {
   readonly #raw: Buffer;
   readonly #restOffset: number;
   #fields: BlockField[];
-  /** The empty line that ends the header; absent where the mail ends with its header. */
+  /** The empty line that ends the header; absent if the mail ends with its header. */
   #emptyLine: Buffer;
   #changed = false;
 
@@ -82,7 +82,7 @@ export class HeaderBlock {
   }
 
   /**
-   * Puts fields (bytes as `foldField` makes them) on top, in the order given. Where the mail starts
+   * Puts fields (bytes as `foldField` makes them) on top, in the order given. If the mail starts
    * with a folded line that belongs to no field, they go after it: on top, it would become theirs.
    */
   prepend(...fields: readonly Buffer[]): void {
@@ -157,7 +157,7 @@ export function unfoldedBody(field: BlockField): string {
 
 /**
  * A new field as bytes, CRLF included: folded at blanks, and after each `breakBehind`, to 78
- * characters where that is possible and to 998 in any case (RFC 5322 §2.1.1). Control characters
+ * characters if that is possible and to 998 in any case (RFC 5322 §2.1.1). Control characters
  * become blanks, so that no value can smuggle in another field; other than ASCII becomes encoded
  * words (RFC 2047).
  */

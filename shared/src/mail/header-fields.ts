@@ -44,7 +44,7 @@ export function isFieldName(name: string): boolean {
 }
 
 /**
- * A field body on one line, without its line ends and outer blanks: UTF-8 where it is that (RFC
+ * A field body on one line, without its line ends and outer blanks: UTF-8 if it is that (RFC
  * 6532), otherwise read as Latin-1. `limit` bounds how many bytes are looked at.
  */
 export function unfolded(raw: Buffer, field: HeaderField, limit: number): string {
@@ -54,7 +54,7 @@ export function unfolded(raw: Buffer, field: HeaderField, limit: number): string
   return text.replace(/[\x00-\x1f\x7f]/g, " ").trim();
 }
 
-/** Where the field body starts; `start` itself where the line is not a field. */
+/** Where the field body starts; `start` itself if the line is not a field. */
 function colonBehindName(raw: Buffer, start: number, end: number): number {
   for (let at = start; at < end; at += 1) {
     const byte = raw[at] as number;

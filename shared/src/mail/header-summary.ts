@@ -10,14 +10,14 @@ export interface HeaderSummary {
   /** The first From field for a person to read: encoded words decoded, at most 998 characters. */
   from?: string;
   /**
-   * The From domain in lower case and ASCII. Absent where it is not one and only one: no From, two
+   * The From domain in lower case and ASCII. Absent if it is not one and only one: no From, two
    * From fields, authors in two domains. A decision based on it (DKIM) so never sees another domain
    * than the reader's mail program may show.
    */
   fromDomain?: string;
   /**
    * The addresses of the one From field as they stand, for a policy that rewrites them. Absent where
-   * there is no From or more than one, or where they are more or longer than any honest ones.
+   * there is no From or more than one, or if they are more or longer than any honest ones.
    */
   fromAddresses?: string[];
 }

@@ -12,7 +12,7 @@ export function saidByLocalPart(local: string): string {
 
 /**
  * The address in the one form among equal ones that addresses are compared in: lower case, the local
- * part in quotes only where it must be. The domain is not looked at.
+ * part in quotes only if it must be. The domain is not looked at.
  */
 export function comparedAddress(address: string): string {
   const lower = address.toLowerCase();

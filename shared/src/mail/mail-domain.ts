@@ -23,7 +23,7 @@ export function onlyDomainOf(addresses: readonly string[]): string | undefined {
 }
 
 /**
- * An address in the form that policies are found by: lower case, quoted only where it must be (RFC
+ * An address in the form that policies are found by: lower case, quoted only if it must be (RFC
  * 5321 section 4.1.2: `"vip"@` is `vip@`), domain in ASCII. Local parts are compared without case
  * although RFC 5321 section 2.4 lets a host tell them apart: nobody means two policies by that.
  */

@@ -17,7 +17,7 @@ export interface RecipientOutcome {
 
 /**
  * One line for each recipient's outcome, with the fields that postmasters know from postfix: `from`,
- * `to`, `relay` (`none` where no hop was asked), `delay` (seconds since the mail came in), `dsn`, `status`, and the hop's reply.
+ * `to`, `relay` (`none` if no hop was asked), `delay` (seconds since the mail came in), `dsn`, `status`, and the hop's reply.
  */
 export function logOutcomes(
   log: Logger,

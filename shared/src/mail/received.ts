@@ -24,7 +24,7 @@ export interface Handover {
   protocol: ReceivedProtocol;
   mailId: string;
   at: Date;
-  /** Only where there is exactly one recipient: more would tell each of the others (RFC 5321 §7.2). */
+  /** Only if there is exactly one recipient: more would tell each of the others (RFC 5321 §7.2). */
   forRecipient?: string;
 }
 
@@ -103,7 +103,7 @@ function idWrittenBy(body: string, ownName: string): string | undefined {
   return found?.[1]?.toLowerCase() === ownName.toLowerCase() ? found[2] : undefined;
 }
 
-/** ` (NAME [ADDRESS])`, the TCP-info of RFC 5321 §4.4; nothing where the address is unknown. */
+/** ` (NAME [ADDRESS])`, the TCP-info of RFC 5321 §4.4; nothing if the address is unknown. */
 function tcpInfo(client: Client): string {
   const literal = addressLiteral(client.address);
   if (literal === undefined) return "";

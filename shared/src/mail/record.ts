@@ -58,7 +58,7 @@ export const enrichedSchema = z.looseObject({
   sha256: z.string().length(64),
   size: z.number().int().nonnegative(),
   signature: z.looseObject({ domain: z.string(), selector: z.string() }).optional(),
-  /** A new SMTP sender where the policy rewrote it. */
+  /** A new SMTP sender if the policy rewrote it. */
   mailFrom: z.string().max(320).optional(),
   settingsHash: z.string().max(64),
   /** What was skipped and why, for `explain`. */

@@ -11,7 +11,7 @@ export const routeSchema = z.looseObject({
   sourceAddress: z.string().max(64).optional(),
   /** The EHLO name; absent: the relay's own. */
   helo: z.string().max(255).optional(),
-  /** `opportunistic`: STARTTLS where offered; `required`: with a valid certificate; `none`. */
+  /** `opportunistic`: STARTTLS if offered; `required`: with a valid certificate; `none`. */
   tls: z.enum(["none", "opportunistic", "required"]),
   /** Name of a credential in the relay's secrets folder. */
   credential: z.string().max(128).optional(),

@@ -7,8 +7,8 @@ import type { Direction } from "../mail/plan.ts";
 export const builtInNextHop = "127.0.0.1:10026";
 
 /**
- * What holds where no document says otherwise; docs/policy.md has the table. Incoming mail is
- * stripped of what outsiders must not forge; outgoing mail is signed where its tenant has a key.
+ * What holds if no document says otherwise; docs/policy.md has the table. Incoming mail is
+ * stripped of what outsiders must not forge; outgoing mail is signed if its tenant has a key.
  */
 export function builtInRules(direction: Direction, nextHop: string): CompleteRules {
   const isIncoming = direction === "incoming";

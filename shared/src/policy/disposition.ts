@@ -22,7 +22,7 @@ export type Deliverable = "deliver" | "tag";
 
 /** What has to happen next with a mail that is being processed. */
 export type Step =
-  /** Ask for these checks; more than one only where the plan is parallel. */
+  /** Ask for these checks; more than one only if the plan is parallel. */
   | { kind: "check"; tasks: CheckKind[] }
   /** The check failed for a reason that may pass; after `until` the plan's `then` applies. */
   | { kind: "wait"; check: CheckKind; reason: UncheckedReason; until: Date }

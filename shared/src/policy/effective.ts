@@ -47,7 +47,7 @@ export interface PlanQuery {
   tenantId?: string | undefined;
   mailFrom: string;
   headerFromDomain?: string | undefined;
-  /** The From addresses where they are known: a sender rewrite may name them one by one. */
+  /** The From addresses if they are known: a sender rewrite may name them one by one. */
   headerFromAddresses?: readonly string[] | undefined;
   recipient: string;
   /** Default `mail`. `dsn`: our own report, signed and never checked. `scan-only`: never changed. */
@@ -243,7 +243,7 @@ class Book implements PolicyBook {
     const domain = domainOfAddress(subject) ?? "";
     const owner = this.#owners.get(domain);
     const tenant = query.direction === "incoming" ? owner : this.#tenants.get(query.tenantId ?? "");
-    // An outgoing sender's own rules apply only where the sender's domain is the tenant's.
+    // An outgoing sender's own rules apply only if the sender's domain is the tenant's.
     const isOwn = tenant !== undefined && owner === tenant;
     const ids = [
       "default",

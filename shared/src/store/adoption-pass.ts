@@ -19,7 +19,7 @@ export interface AdoptionPass {
   adopted: number;
   /** Records that fit no form, or that adopters ended over: they became dead letters. */
   dead: number;
-  /** True where something ended the pass before the last record: there may be more. */
+  /** True if something ended the pass before the last record: there may be more. */
   more: boolean;
 }
 

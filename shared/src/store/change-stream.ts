@@ -36,7 +36,7 @@ const atOnceMs = 1;
 
 /**
  * Follows a change stream until `signal` aborts. It is a hint and never more (I6): whatever breaks
- * is reopened, at the last token where the server still has it, else at the present, and then
+ * is reopened, at the last token if the server still has it, else at the present, and then
  * `onLost` says so, after the reopening, so that nothing falls between rescan and stream.
  */
 export async function followChanges(options: FollowOptions): Promise<void> {

@@ -37,7 +37,7 @@ export const durable = {
 } as const;
 
 /**
- * @throws TerminalError CFG_INVALID where the URI is none; its text is not repeated, since it may
+ * @throws TerminalError CFG_INVALID if the URI is none; its text is not repeated, since it may
  *   hold a password
  */
 export function createClient(uri: string): MongoClient {
@@ -94,7 +94,7 @@ const passingCodes = new Set([
 ]);
 const passingLabels = ["RetryableWriteError", "RetryableError", "SystemOverloadedError"];
 
-/** True where the database may answer later: it is away, changing its primary or overloaded. */
+/** True if the database may answer later: it is away, changing its primary or overloaded. */
 export function isPassing(thrown: unknown): boolean {
   const error = unwrapped(thrown);
   if (isOfSocket(error)) return true;
@@ -140,7 +140,7 @@ function isOfSocket(error: unknown): boolean {
 }
 
 /**
- * True where no server could be chosen: to ask what became of the write would end like that too.
+ * True if no server could be chosen: to ask what became of the write would end like that too.
  * It may have been sent before: the driver tries a second time by itself.
  */
 export function isWithoutServer(error: unknown): boolean {

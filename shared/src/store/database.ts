@@ -56,7 +56,7 @@ const defaultLingerMs = 2;
 
 /**
  * Connects, measures the database's clock and creates the indexes that are missing.
- * @throws RetryableError STORE_UNREACHABLE; TerminalError CFG_INVALID where the URI is none, the
+ * @throws RetryableError STORE_UNREACHABLE; TerminalError CFG_INVALID if the URI is none, the
  *   server refuses us or the database's name, or it is no replica set, without which there are neither
  *   majorities nor change streams
  */

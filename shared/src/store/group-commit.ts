@@ -29,7 +29,7 @@ interface Waiting<I, R> {
   reject: (error: unknown) => void;
 }
 
-/** Where nothing was given for this long, none is to be expected soon. */
+/** If nothing was given for this long, none is to be expected soon. */
 const quietMs = 25;
 
 /**

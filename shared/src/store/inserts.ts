@@ -4,7 +4,7 @@ import { isPassingCode, type StoredDocument } from "./connection.ts";
 import type { Settled } from "./group-commit.ts";
 
 /*
- * The driver writes a second time where its connection breaks or is silent for too long. A server that
+ * The driver writes a second time if its connection breaks or is silent for too long. A server that
  * stood still and goes on may then run both tries side by side (a mongod makes the second wait for the
  * first, others do not). The second is refused what the first has inserted. So:
  * 1. A duplicate key alone says nothing about whose the document is: it is read and compared.
@@ -76,7 +76,7 @@ export function refusalOf(
   refusal: { code: number; errmsg?: string } | undefined,
   error: unknown,
 ): Error {
-  // A duplicate of what the majority does not have, or not any more, may come through the next time.
+  // A duplicate of what the majority does not have, or no longer, may come through the next time.
   const isLasting =
     refusal !== undefined && refusal.code !== duplicateKey && !isPassingCode(refusal.code);
   if (isLasting)

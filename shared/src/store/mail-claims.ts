@@ -70,7 +70,7 @@ export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<Claimed
 
 /**
  * Ids of due mail, the oldest first. Suspects and newer records among them are left out here, not by
- * the database, which would have to look into each document; only where they take up all the room is
+ * the database, which would have to look into each document; only if they take up all the room is
  * it asked to.
  */
 async function claimableIds(

@@ -65,7 +65,7 @@ export const waitingPipeline = [
 const backlogWithinMs = 10_000;
 
 /**
- * Looks at no more than `limit` + 1 keys of the claims index, and at no document. Where there are
+ * Looks at no more than `limit` + 1 keys of the claims index, and at no document. If there are
  * more, their number is what counts; below it, all of them are seen and the oldest is the oldest.
  */
 export function backlog(mails: Mails, limit: number, now: Date): Promise<Backlog> {

@@ -83,7 +83,7 @@ export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void
 }
 
 /**
- * One bulk; then, only where not all matched or an error came, the records are read back: a write is
+ * One bulk; then, only if not all matched or an error came, the records are read back: a write is
  * done where its mark is, stale where token and mark are gone, and otherwise tried again.
  */
 async function writeAll(

@@ -13,7 +13,7 @@ export interface PolicyStore {
   /** Rises with each `replace`. 0: nothing was ever stored. */
   revision(): Promise<number>;
   /**
-   * Another text whenever the documents may be others: after a `replace`, and also where the database
+   * Another text whenever the documents may be others: after a `replace`, and also if the database
    * was put back to an older state or the collection was exchanged. Two keys are looked up.
    */
   version(): Promise<string>;

@@ -14,7 +14,7 @@ export const sourceConfigSchema = z
     form: z.enum(["native", "mongo-mail-server"]),
     /** `scan-only`: the mail is checked and never relayed, since it was delivered before. */
     mode: z.enum(["deliver", "scan-only"]),
-    /** True where we may write into the record that it was adopted; false: nothing of it is touched. */
+    /** True if we may write into the record that it was adopted; false: nothing of it is touched. */
     mark: z.boolean().default(true),
     /** All mail of this source is outgoing, and `tenant`'s, from whatever client. */
     outgoing: z.boolean().default(false),

@@ -71,7 +71,7 @@ export class TaskRunner {
     this.#queue = this.#queue.filter((queued) => queued !== task);
   }
 
-  /** Aborts what is past its deadline; answers it where the handler does not. */
+  /** Aborts what is past its deadline; answers it if the handler does not. */
   sweep(nowMs: number): void {
     for (const task of this.#running) {
       if (nowMs < task.deadlineAtMs) continue;

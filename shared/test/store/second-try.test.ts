@@ -12,7 +12,7 @@ import { newMail, openStore } from "./test-database.ts";
 
 /*
  * The driver gives a connection up that is silent for `socketTimeoutMS`, and sends the write again on
- * another one. Where the server stood still meanwhile and goes on, it has both tries before it.
+ * another one. If the server stood still meanwhile and goes on, it has both tries before it.
  */
 
 const name = "second_try";

@@ -10,7 +10,7 @@ type Unchecked = NonNullable<NonNullable<DirectionRules["virus"]>["unchecked"]>;
 
 /**
  * Documents of `policies`, as a person would have stored them: one tenant with two kinds of user. An
- * engine is named only where there are workers for each.
+ * engine is named only if there are workers for each.
  */
 export function createPolicies(
   random: Random,

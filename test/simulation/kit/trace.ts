@@ -9,7 +9,7 @@ interface Line {
   text: string;
 }
 
-/** What happened in a schedule, kept only where somebody wants to read it. */
+/** What happened in a schedule, kept only if somebody wants to read it. */
 export class Trace {
   readonly enabled: boolean;
   readonly #time: VirtualTime;

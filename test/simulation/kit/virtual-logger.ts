@@ -5,7 +5,7 @@ import type { VirtualProcess } from "./virtual-time.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
 
-/** The log of a virtual process: into the trace, where there is one. */
+/** The log of a virtual process: into the trace, if there is one. */
 export function createVirtualLogger(trace: Trace, process: VirtualProcess): Logger {
   return loggerWith(trace, process, {});
 }

@@ -38,7 +38,7 @@ export interface Scanned {
   /** What this clamd was allowed to answer `OK` to unseen. */
   blind: readonly string[];
   address?: string;
-  /** Times that a clamd died or did not answer while it had this mail; none where one answered. */
+  /** Times that a clamd died or did not answer while it had this mail; none if one answered. */
   strikes?: number;
 }
 
@@ -191,7 +191,7 @@ export class ClamdPool {
     return { kind: "tried", outcome, engine, state };
   }
 
-  /** A place at the able engine with the least load; another than `avoid` where there is one. */
+  /** A place at the able engine with the least load; another than `avoid` if there is one. */
   #placeNow(avoid: ClamdEngine | undefined): Place | undefined {
     const engine = this.#leastLoaded(avoid);
     return engine === undefined ? undefined : { kind: "place", engine, release: engine.reserve() };

@@ -25,7 +25,7 @@ interface Scan {
 }
 
 /**
- * Where the addresses of From, Sender and the like stand, in their order; of an empty element nothing.
+ * Where the addresses of From, Sender and the like are, in their order; nothing for an empty element.
  * Commas, colons and brackets in quoted strings and comments separate nothing. Of what is not a list of
  * mailboxes the places may be wrong: a caller that changes something there reads the result again.
  */

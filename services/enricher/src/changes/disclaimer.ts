@@ -26,7 +26,7 @@ type Target = { kind: "parts"; parts: MimePart[] } | { kind: "none"; why: string
 /**
  * Adds the disclaimer to the letter that a person reads: the text part, or each form of it in
  * multipart/alternative (all of them or none); never to attachments, embedded mail, or signed or
- * encrypted content. Where it cannot be added without harm, a note says why and the mail stays byte
+ * encrypted content. If it cannot be added without harm, a note says why and the mail stays byte
  * for byte.
  */
 export const addDisclaimer: ApplyChange<"disclaimer"> = async (mail, change, { signal }) => {
@@ -79,7 +79,7 @@ function replaceWhole(mail: MailUnderChange, whole: Buffer): void {
   mail.bodyChanged = true;
 }
 
-/** Text that is shown, and only where there is no other, text that is shown and names a file. */
+/** Text that is shown, and only if there is no other, text that is shown and names a file. */
 function letterIn(root: MimePart): Target {
   const target = targetIn(root, false);
   return target.kind === "parts" && target.parts.length === 0 ? targetIn(root, true) : target;

@@ -33,7 +33,7 @@ const isAddress = /^[^\s\x00-\x1f\x7f@<>]+@[^\s\x00-\x1f\x7f@<>]+$/;
 
 /**
  * The field with mapped addresses; undefined if none is mapped. Only the addresses are replaced:
- * names, comments and folds keep their bytes. Where the parser would not read the result as it read
+ * names, comments and folds keep their bytes. If the parser would not read the result as it read
  * the field, the field is built again from what it read.
  */
 function rewritten(field: BlockField, newAddress: SenderLookup): Buffer | undefined {

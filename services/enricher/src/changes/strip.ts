@@ -33,7 +33,7 @@ export function authservIdOf(body: Buffer): string {
     .toLowerCase();
 }
 
-/** Where the first character stands that is neither blank nor in a comment; comments nest. */
+/** Where the first character is that is neither blank nor in a comment; comments nest. */
 function behindComments(text: string): number {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {

@@ -23,7 +23,7 @@ const oversigned = [
   "Content-Type",
   "Content-Transfer-Encoding",
 ];
-/** A next hop may add these where they are missing: named once more only where the mail has them. */
+/** A next hop may add these where they are missing: named once more only if the mail has them. */
 const oversignedIfPresent = ["Sender", "Date", "Message-ID", "MIME-Version"];
 const signedIfPresent = [
   "In-Reply-To",
@@ -58,7 +58,7 @@ export interface SignatureRequest {
 
 /**
  * The DKIM-Signature field (CRLF included) for a mail given as its consecutive parts.
- * @throws TerminalError ENRICH_SIGNATURE_INVALID where mailauth cannot sign
+ * @throws TerminalError ENRICH_SIGNATURE_INVALID if mailauth cannot sign
  */
 export async function signMail(
   parts: readonly Buffer[],

@@ -4,7 +4,7 @@ import { decodeQuotedPrintable, encodeQuotedPrintable } from "./quoted-printable
 export interface PartBody {
   decoded: Buffer;
   /**
-   * The encoded body with `bytes` before the decoded offset `at`. Where the encoding allows it,
+   * The encoded body with `bytes` before the decoded offset `at`. If the encoding allows it,
    * what is there keeps its encoded form. `bytes` begin at a line's start or with a CRLF.
    */
   insert(at: number, bytes: Buffer): Buffer;

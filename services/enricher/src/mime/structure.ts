@@ -7,7 +7,7 @@ import { inChunks } from "@rs-agent/shared/mail/chunks.ts";
 /** A MIME part as ranges of the whole mail. */
 export interface MimePart {
   /**
-   * In lower case. Where the mail says nothing it is `text/plain` (RFC 2045 §5.2), in a
+   * In lower case. If the mail says nothing it is `text/plain` (RFC 2045 §5.2), in a
    * `multipart/digest` it is `message/rfc822` (RFC 2046 §5.1.5).
    */
   contentType: string;
@@ -37,7 +37,7 @@ type MimeNode = Extract<SplitterChunk, { type: "node" }>;
 const maxParts = 100;
 
 /**
- * The parts of a mail. mailsplit reads some malformed mail otherwise than it is: only where what it
+ * The parts of a mail. mailsplit reads some malformed mail otherwise than it is: only if what it
  * found is, joined, the very bytes that it was given, do its parts count.
  */
 export async function mimeStructure(whole: Buffer, signal: AbortSignal): Promise<MimeStructure> {

@@ -22,7 +22,7 @@ export interface RspamdPoints {
  *
  * 1. It is spam from the points of the mildest spam action on; below them it is ham, if every rule
  *    could run.
- * 2. A spam action counts as the points from which points alone would lead to it, also where a module
+ * 2. A spam action counts as the points from which points alone would lead to it, even if a module
  *    of rspamd's decided it whatever they are (`force_actions`, an antivirus in rspamd): policy goes by
  *    points. An action milder than the points counts for nothing.
  * 3. A mail that was skipped, or put off, or on which rspamd ran out of time was not judged: its points
@@ -82,7 +82,7 @@ function requiredOf({ thresholds, required_score }: CheckReply, known: RspamdPoi
     : Math.min(known.requiredPoints, required_score ?? Infinity);
 }
 
-/** The points from which it takes this one; where it does not say, the hardest has `required_score`. */
+/** The points from which it takes this one; if it does not say, the hardest has `required_score`. */
 function pointsOf(action: SpamAction, reply: CheckReply, required: number): number {
   const told = reply.thresholds?.[action];
   if (told !== undefined && told !== null) return told;

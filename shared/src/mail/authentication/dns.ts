@@ -31,7 +31,7 @@ export interface DnsOptions {
 }
 
 /**
- * Asks one name server after the other until one answers. Node's own resolver does so only where one
+ * Asks one name server after the other until one answers. Node's own resolver does so only if one
  * is silent: a SERVFAIL would be the end.
  */
 export function createDns({ servers, timeoutMs }: DnsOptions): AskDns {

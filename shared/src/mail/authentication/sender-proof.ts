@@ -11,7 +11,7 @@ import { checkSpf, type SpfFinding } from "./spf.ts";
  * to one that is forged is spam of our own (backscatter).
  *
  * 1. The sender of outgoing mail is told: it came from a tenant's network, listener or user.
- * 2. The sender of incoming mail is told where SPF passes for the domain of MAIL FROM and the client that
+ * 2. The sender of incoming mail is told if SPF passes for the domain of MAIL FROM and the client that
  *    was recorded, or a DKIM signature holds whose domain is aligned with that of MAIL FROM.
  * 3. Whatever goes wrong is not proof.
  */
@@ -44,7 +44,7 @@ const ofOutgoing: ProvenSender = { kind: "proven", detail: "outgoing mail" };
 
 /**
  * Asks the DNS if that is needed, for at most `withinMs`. `readRaw` gives the mail as it came in and is
- * asked only where SPF does not pass; its errors are thrown on.
+ * asked only if SPF does not pass; its errors are thrown on.
  */
 export async function proveSender(
   mail: MailRecord,

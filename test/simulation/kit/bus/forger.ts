@@ -3,7 +3,7 @@ import { wireVersions } from "@rs-agent/shared/bus/wire.ts";
 import type { Random } from "../random.ts";
 import type { VirtualProcess } from "../virtual-time.ts";
 
-/** The heads of a message with their bodies; none where it does not decode. */
+/** The heads of a message with their bodies; none if it does not decode. */
 export function partsOf(frames: readonly Buffer[]): IncomingPart[] {
   const parts: IncomingPart[] = [];
   decodeMessage(

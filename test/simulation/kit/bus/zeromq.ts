@@ -120,7 +120,7 @@ export class Pull implements AsyncIterable<Buffer[]> {
   }
 }
 
-/** The bus asks for these two only where it has keys. */
+/** The bus asks for these two only if it has keys. */
 export function Context(): never {
   throw new Error("the simulated bus has no keys");
 }

@@ -107,7 +107,7 @@ class VirtualCollection {
     return this.#connection.write(`update ${this.#name}`, [step], value, how);
   }
 
-  /** Where the first try of an upsert has inserted what the second did not find, that is refused. */
+  /** If the first try of an upsert has inserted what the second did not find, that is refused. */
   #upserting<T>(filter: Fields, upsert = false, step: (write: Write<T>) => void) {
     let isInserted = false;
     return (write: Write<T>) => {

@@ -17,7 +17,7 @@ export function messageOf(mail: MailRecord): string {
   return /^<([^@]+)@/.exec(mail.header?.messageId ?? "")?.[1] ?? mail._id;
 }
 
-/** SpamAssassin points, where there are some. */
+/** SpamAssassin points, if there are some. */
 export function scoreOf(finding: Finding | undefined): number | undefined {
   return finding?.kind === "ham" || finding?.kind === "spam" ? finding.score : undefined;
 }
