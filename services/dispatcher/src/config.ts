@@ -23,7 +23,7 @@ export const dispatcherConfigSchema = z
     BUS_ALLOW_FILE: z.string().optional(),
     BUS_ALLOW_PLAINTEXT: z.string().optional(),
     LEASE_MS: integer(5_000, 3_600_000).default(60_000),
-    /** The timer that catches what the change stream did not tell. */
+    /** The timer that catches what the change stream did not report. */
     POLL_MS: integer(10, 60_000).default(500),
     CHANGE_STREAM: flag().default(true),
     CLAIM_BATCH: integer(1, 1_000).default(100),
@@ -37,7 +37,7 @@ export const dispatcherConfigSchema = z
     /** A task's deadline: this, and `TASK_DEADLINE_PER_MB_MS` for each million bytes. */
     TASK_DEADLINE_MS: integer(1_000, 3_600_000).default(180_000),
     TASK_DEADLINE_PER_MB_MS: integer(0, 600_000).default(5_000),
-    /** Verdicts wait this long, and up to twice that, for company before they are written. */
+    /** Verdicts wait this long, and up to twice that, for others before they are written. */
     VERDICT_WRITE_MS: integer(0, 10_000).default(300),
     /** A folder shared with workers of this host: disk mode. */
     SPOOL_DIR: z.string().optional(),
@@ -47,9 +47,9 @@ export const dispatcherConfigSchema = z
     POLICY_REFRESH_MS: integer(100, 3_600_000).default(2_000),
     /** How often mail out of date, and bodies of no mail, are looked for. */
     RETENTION_MS: integer(1_000, 86_400_000).default(60_000),
-    /** How often what waits is counted; rarer where that takes long. */
+    /** How often waiting mail is counted; less often if that takes long. */
     WAITING_REFRESH_MS: integer(100, 3_600_000).default(5_000),
-    /** Workers are wanted so many that what waits is worked off in this time. */
+    /** As many workers are wanted as work off the waiting mail in this time. */
     SCALE_CLEAR_MS: integer(1_000, 86_400_000).default(60_000),
     /** Where mail goes whose policy names no route: `host:port`. */
     RELAY_NEXT_HOP: z.string().optional(),

@@ -28,7 +28,7 @@ const effort = 0.05;
 
 /**
  * Looks now and then at what waits for each task. A caller gets what was seen last:
- * while the database is away nobody is sent home, and nobody is asked for.
+ * while the database is away no worker is given up, and none is asked for.
  */
 export class DemandWatch {
   readonly #deps: DemandWatchDeps;

@@ -40,7 +40,7 @@ export interface MailFlowDeps {
   bounce: (held: HeldMail, reason: string, now: Date) => Promise<void>;
 }
 
-/** Milliseconds between two tries of a check that could not be made: the longer, the rarer. */
+/** Milliseconds between two tries of a check that could not be made: less often the longer it lasts. */
 const recheckMs = [2_000, 5_000, 10_000, 30_000] as const;
 /** A mail that policy holds (an unreadable key) is tried again after this time. */
 const heldRetryMs = 60_000;

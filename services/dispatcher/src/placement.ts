@@ -92,7 +92,7 @@ export function createPlacement(deps: PlacementDeps): Placement {
       credit -= 1;
     }
   };
-  /** Who has waited longest has the first of a worker that serves several lanes. */
+  /** The one that has waited longest has the first of a worker that serves several lanes. */
   const poke = (kind: TaskKind) => {
     const waiting = lanesOf(kind).filter((lane) => queueOf(lane).size > 0);
     if (waiting.length > 1) waiting.sort((a, b) => headOf(a) - headOf(b));

@@ -8,7 +8,7 @@ const idFile = ".spool-id";
 /** `<mail id>.<lease token>.eml`, with `.tmp` while it is written. */
 const mailFile = /^([0-9a-z-]+)\.([0-9a-f]{32})\.eml(?:\.tmp)?$/;
 
-/** A folder shared with workers of this host: raw mail on its way, one file a mail and lease. */
+/** A folder shared with workers of this host: raw mail on its way, one file per mail and lease. */
 export interface Spool {
   readonly id: string;
   /** Writes the raw mail once: temporary name, size checked, fsynced, renamed. */

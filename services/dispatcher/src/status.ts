@@ -13,7 +13,7 @@ export interface DispatcherStatus {
   /** Held mails that wait for credit. */
   waiting: Partial<Record<TaskKind, number>>;
   workers: WorkerSnapshot[];
-  /** Mails since the start of which the change stream did not tell in time (I6). */
+  /** Mails since the start that the change stream did not report in time (I6). */
   timerOnlyMails: number;
   /** Its own part of what comes in and is done. */
   load: Load;

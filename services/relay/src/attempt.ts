@@ -44,7 +44,7 @@ export interface Way {
   hopFor(route: Route): NextHop;
   /** One for each transaction. */
   slots: Budget;
-  /** Why the hop cannot be talked to, while it cannot. */
+  /** Why the hop cannot be reached, while it cannot. */
   failure(): SessionFailure | undefined;
   onHopFailed(failure: SessionFailure): void;
   onHopWorks(): void;

@@ -1,6 +1,6 @@
 /**
  * A bounded amount of something (bytes, transactions) that many share (I7): first come, first
- * served. Who asks for more than there is at all gets it when nobody else has any.
+ * served. A request for more than there is at all is met when nobody else has any.
  */
 export class Budget {
   #taken = 0;

@@ -34,7 +34,7 @@ export const relayConfigSchema = z
     /** Bytes of mail in memory at once, over all routes; one mail of any size always fits (I7). */
     RELAY_HELD_BYTES: integer(1_000_000, 16_000_000_000).default(256_000_000),
     RELAY_LEASE_MS: integer(500, 3_600_000).default(60_000),
-    /** The timer that catches what the change stream did not tell. */
+    /** The timer that catches what the change stream did not report. */
     RELAY_POLL_MS: integer(10, 60_000).default(1_000),
     /** The longest time until a failed route is probed again; it begins with a 32nd of this. */
     RELAY_PROBE_MS: integer(10, 3_600_000).default(30_000),

@@ -10,7 +10,7 @@ export interface RelayCounts extends Record<AttemptStatus, number> {
   resentMails: number;
   /** Mails whose lease was another's when something was to be written (I3). */
   staleMails: number;
-  /** Mails of which the change stream did not tell in time (I6). */
+  /** Mails that the change stream did not report in time (I6). */
   readonly timerOnlyMails: number;
 }
 

@@ -21,7 +21,7 @@ import { provenSender } from "./proven-sender.ts";
 import { untilAnswered, writeAndEnd } from "./settled-write.ts";
 import { resolveMark } from "./unknown-outcome.ts";
 
-/** Never rejects but for a bug. The mail is written, given back, or left to its lease's end. */
+/** Never rejects except for a bug. The mail is written, given back, or left to its lease's end. */
 export async function deliver(deps: DeliveryDeps, way: Way, delivery: Delivery): Promise<void> {
   const { mail, lease } = delivery;
   const now = deps.database.clock.now();

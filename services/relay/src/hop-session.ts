@@ -20,7 +20,7 @@ export interface SessionFailure {
 
 export interface SessionOptions {
   route: Route;
-  /** The EHLO name where the route has none. */
+  /** The EHLO name if the route has none. */
   hostname: string;
   timeouts: Timeouts;
   /** Trusted certificates (PEM); undefined: the system's. */
@@ -279,7 +279,7 @@ function connectionOptions(options: SessionOptions) {
     connectionTimeout: timeouts.connectMs + timeouts.greetingMs,
     greetingTimeout: timeouts.greetingMs,
     dnsTimeout: timeouts.connectMs,
-    // Behind the timers of each step, which say more.
+    // After the timers of each step, which say more.
     socketTimeout: Math.max(...Object.values(timeouts)) + 1_000,
     // No lingering half of a connection whose lease is over (I8).
     socketCloseTimeout: 0,

@@ -50,7 +50,7 @@ export class NextHop {
     return this.#sessions.size;
   }
 
-  /** A session for one transaction; `failed` only if the hop cannot be talked to at all. */
+  /** A session for one transaction; `failed` only if the hop cannot be reached at all. */
   async acquire(signal: AbortSignal): Promise<Acquired> {
     for (;;) {
       if (signal.aborted || this.#closing.signal.aborted) {

@@ -37,7 +37,7 @@ export interface RouteSnapshot {
   route: string;
   heldMails: number;
   openSessions: number;
-  /** Why the hop cannot be talked to, while it cannot. */
+  /** Why the hop cannot be reached, while it cannot. */
   failure?: string;
 }
 

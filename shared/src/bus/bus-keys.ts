@@ -16,7 +16,7 @@ export interface BusKeysOptions {
   /** The file of our own secret key. */
   keyFile: string;
   allowFile: string;
-  /** What we play. */
+  /** What we act as. */
   kind: BusKind;
   clock: Clock;
   log: Logger;
@@ -30,9 +30,9 @@ export type CurveOptions = Record<string, unknown> & { context: Context };
  * sockets share a context, and the context has one ZAP handler.
  *
  * Guards:
- * 1. Nobody connects to our mailbox but who holds the secret half of a key that is listed for a kind
- *    which has something to say to us.
- * 2. We connect to nobody but who holds the secret half of the key that we name.
+ * 1. Our mailbox lets in only the holder of the secret half of a key that is listed for a kind which
+ *    has something to say to us.
+ * 2. We connect only to the holder of the secret half of the key that we name.
  * 3. What is revoked ends: the owners of sessions hear of every change (`onChange`).
  */
 export class BusKeys {

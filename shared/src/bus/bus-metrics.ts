@@ -4,7 +4,7 @@ import type { DropCounts } from "./drop-counter.ts";
 /** What either side of the bus has turned away. */
 export interface BusFigures {
   dropped: () => DropCounts;
-  /** Tries of peers that came no further than the handshake. */
+  /** Attempts of peers that came no further than the handshake. */
   refused: () => number;
 }
 

@@ -32,7 +32,7 @@ export class Mailbox implements AsyncIterable<Buffer[]> {
     this.#refusals = refusals;
   }
 
-  /** Peers refused since the start; each try counts. */
+  /** Peers refused since the start; each attempt counts. */
   get refused(): number {
     return this.#refusals.count;
   }

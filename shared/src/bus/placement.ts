@@ -52,7 +52,7 @@ export function fits(worker: Placeable, wish: Wish): boolean {
 
 /**
  * The worker with the most free credit (tasks first, then bytes) among those that it fits; of equal
- * ones who has waited longest, so that all get work also while there is little.
+ * ones the one that has waited longest, so that all get work even while there is little.
  */
 export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
   let best: W | undefined;
@@ -69,7 +69,7 @@ export function chooseWorker<W extends Placeable>(workers: Iterable<W>, wish: Wi
   return best;
 }
 
-/** Whom to keep for a task that must be alone: who is kept already, else who has the least in hand. */
+/** The worker to keep for a task that must be alone: one that is kept already, else the one with the least in hand. */
 export function chooseToKeep<W extends Placeable>(workers: Iterable<W>, wish: Wish): W | undefined {
   let best: W | undefined;
   for (const worker of workers) {

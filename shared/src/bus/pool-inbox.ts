@@ -27,9 +27,9 @@ export interface PoolInboxDeps {
 /**
  * What a dispatcher does with each frame that comes into its result socket (I4, I9).
  *
- * A PULL does not tell who sent a frame. With keys this suffices all the same: a session's id is 128
+ * A PULL does not tell who sent a frame. With keys this is still enough: a session's id is 128
  * random bits, and leaves this process only through the PUSH to the worker's mailbox, encrypted
- * to the key that the allow list has for this kind. Who names it in a frame holds that key's secret
+ * to the key that the allow list has for this kind. A peer that names it in a frame holds that key's secret
  * half; what comes from elsewhere names no session and is dropped. The task ids (I4) come the same way.
  */
 export class PoolInbox {

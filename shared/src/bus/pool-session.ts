@@ -36,7 +36,7 @@ export interface PoolSessionOptions {
 
 /**
  * The dispatcher's half of a session with one worker: its grant, the tasks that are out, and the
- * socket to its mailbox. `outstanding` never exceeds `grant` by anything placed here, but for
+ * socket to its mailbox. `outstanding` never exceeds `grant` by anything placed here, except for
  * the one task of any size that an idle worker takes.
  */
 export class PoolSession implements Placeable {
@@ -44,7 +44,7 @@ export class PoolSession implements Placeable {
   readonly workerId: string;
   readonly kind: TaskKind;
   readonly version: number;
-  /** That of its mailbox, where the bus has keys. */
+  /** That of its mailbox, if the bus has keys. */
   readonly publicKey: string | undefined;
   grant: Credit = { tasks: 0, bytes: 0 };
   readonly outstanding: Credit = { tasks: 0, bytes: 0 };

@@ -31,7 +31,7 @@ export interface PoolSessionsDeps {
 
 /**
  * The dispatcher's sessions: one for each worker, opened by its `ready`. Anybody who may send to us can
- * write anybody's name into a `ready`; so the worker's former session ends, and the new one gets
+ * write any name into a `ready`; so the worker's previous session ends, and the new one gets
  * tasks, only when the mailbox itself has answered with the session's id.
  */
 export class PoolSessions {
@@ -65,7 +65,7 @@ export class PoolSessions {
     for (const session of this.#byId.values()) if (serves(session, lane)) yield session;
   }
 
-  /** Answers a `ready`: the worker's former session, if any, ends and its tasks go to others. */
+  /** Answers a `ready`: the worker's previous session, if any, ends and its tasks go to others. */
   open(head: Record<string, unknown>): DropCause | undefined {
     const parsed = readyHeadSchema.safeParse(head);
     if (!parsed.success || !this.#mayConnectTo(parsed.data.mailbox)) return "schema";
@@ -90,7 +90,7 @@ export class PoolSessions {
     return undefined;
   }
 
-  /** One heartbeat to each worker; who has been silent for too long is given up. */
+  /** One heartbeat to each worker; one that has been silent for too long is given up. */
   beat(): void {
     const { clock, timing } = this.#deps;
     const nowMs = clock.monotonicMs();

@@ -50,7 +50,7 @@ export interface TaskResult {
  * Why a task came back without an answer. `disconnect`, `silent`: the worker is gone. `bye`: it left
  * without finishing. `replaced`: it began a new session. `deadline`: no answer in time. `failed`:
  * the worker says that it could not work on it (`failure`). `uncertain`: the worker has
- * passed it by, its task or result frame was lost or dropped. `revoked`: its key is not listed any more.
+ * passed it by, its task or result frame was lost or dropped. `revoked`: its key is no longer listed.
  */
 export type LostReason =
   "disconnect" | "silent" | "bye" | "replaced" | "deadline" | "failed" | "uncertain" | "revoked";
@@ -80,6 +80,6 @@ export interface Outstanding {
   sentAtMs: number;
   /** Monotonic; the worker's deadline and the grace after it. */
   giveUpAtMs: number;
-  /** Lost already to the dispatcher, but still in the worker's hands, so it still counts. */
+  /** Already lost to the dispatcher, but still in the worker's hands, so it still counts. */
   givenUp: boolean;
 }

@@ -8,7 +8,7 @@ import { transition } from "./transitions.ts";
 
 /** How a mail's way ends, for now or for good. */
 
-/** A mail of which nobody was told stays for so long that somebody can find it. */
+/** A mail without a report stays long enough for somebody to find it. */
 const keptUnreportedMs = 30 * 86_400_000;
 
 /**
@@ -81,7 +81,7 @@ export const died = transition(
   }),
 );
 
-/** Why a mail is held, and until when: with `retryAt` it is tried again by itself, else a person must act. */
+/** Why a mail is held, and until when: with `retryAt` it is tried again by itself, otherwise a person must act. */
 export interface Hold extends Moment {
   cause: HoldCause;
   reason: string;
@@ -105,7 +105,7 @@ export function heldFor(hold: Hold): MailChange {
 
 export const held = transition("held", (_mail, hold: Hold) => heldFor(hold));
 
-/** Why a mail is held; undefined: it is not, or a version before wrote no cause. */
+/** Why a mail is held; undefined: it is not, or an earlier version wrote no cause. */
 export function holdCause({ state, history }: MailRecord): HoldCause | undefined {
   return state === "held" ? lastOf(history, "held")?.cause : undefined;
 }

@@ -37,7 +37,7 @@ export const takenUp = transition("takenUp", (mail, facts: Moment) =>
   takenUpAgain(mail, facts, { event: entry(facts, "taken up again") }),
 );
 
-/** Mail that failed and of which nobody was told, for those recipients. */
+/** Mail that failed without a report, for those recipients. */
 export const unreportedTakenUp = transition("unreportedTakenUp", (mail, facts: Moment) => {
   const addresses = mail.recipients.filter(isUnreported).map(({ address }) => address);
   return takenUpAgain(mail, facts, {

@@ -4,7 +4,7 @@ import { z } from "zod";
 interface End {
   /** RFC 3463 status code if no next hop gave one. */
   status: string;
-  /** How loud the log line of it is: `error` where a person must act. */
+  /** How loud the log line of it is: `error` if a person must act. */
   level: "info" | "error";
   /** How long its mail is kept if no policy says so. */
   kept: string;
@@ -14,7 +14,7 @@ interface End {
 
 /**
  * The ends that a recipient's mail may come to (I1), in the order in which they give a mail its state
- * where its recipients differ: what a person should see first wins. Whatever counts, keeps, logs or
+ * if its recipients differ: what a person should see first wins. Whatever counts, keeps, logs or
  * shows outcomes goes by this table.
  */
 export const ends = {

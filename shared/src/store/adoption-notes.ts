@@ -12,7 +12,7 @@ import type { SourceConfig } from "./source-config.ts";
 
 /** Milliseconds. */
 export const noteTiming = {
-  /** How long one that has lived through an outage after all is given to say so. */
+  /** How long an adopter that has lived through an outage has to say so. */
   grace: 5_000,
   retry: 2_000,
 } as const;
@@ -58,7 +58,7 @@ export interface OwnNote {
  * Records that kill the process which adopts them, as poison.ts has it for mail. Nobody sees such a
  * death; what is left of it is a note without an end.
  * 1. An adopter notes the records that it is about to read, before it reads more of them than their
- *    `_id`s. It takes that back in any case, late if need be, when it is done with them.
+ *    `_id`s. It takes that back in any case, late if necessary, when it is done with them.
  * 2. While a note's lease runs others leave these records alone; after it the adopter has ended, which
  *    counts against each of them. Three, and a record is a suspect: it is adopted alone (alone-lane.ts).
  * 3. Two ends alone, and it becomes a dead letter that nobody reads for it. Whatever ends properly is

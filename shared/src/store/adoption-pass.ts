@@ -28,7 +28,7 @@ export interface AdoptionOptions extends AdoptionRules {
   limit: number;
   /** The adopting actor's id. */
   owner: string;
-  /** After this many milliseconds without a word of it the adopter counts as ended. */
+  /** After this many milliseconds without a sign of it the adopter counts as ended. */
   leaseMs: number;
   /** Asked before each record; false ends the pass. */
   goOn: () => boolean;
@@ -110,8 +110,8 @@ export async function notAdopted<Record extends Waiting>(
 }
 
 /**
- * Versions before gave two records one id whose `_id`s read alike (an ObjectId and the string of its
- * digits). Where both are there, the mail of that id may be the other's.
+ * Earlier versions gave one id to two records whose `_id`s read the same (an ObjectId and the string of its
+ * digits). If both are there, the mail of that id may be the other's.
  */
 async function hasTwin(
   { records }: Adopter,

@@ -3,11 +3,11 @@ import type { MailRecord } from "../mail/record.ts";
 /**
  * Mail that kills the process which takes it, as pure rules. Nobody sees such a death; what is left
  * of it is a claim without an end.
- * 1. A claim counts as `unended` from its begin until its holder gives the lease up. A mail with
+ * 1. A claim counts as `unended` from its start until its holder gives the lease up. A mail with
  *    three of them in a row is a suspect: of 500 mails that a killed dispatcher held each has one.
  * 2. A suspect is claimed alone (alone-lane.ts), and that is written down with the claim. The holder
- *    takes the note back in any case, late if need be, when its time alone is over.
- * 3. So a note that stays is of a holder that ended while it had begun nothing else. With two of
+ *    takes the note back in any case, late if necessary, when its time alone is over.
+ * 3. So a note that stays is of a holder that ended while it had started nothing else. With two of
  *    them a mail is a dead letter; whatever a holder ends properly clears it.
  */
 export const unendedBeforeAlone = 3;

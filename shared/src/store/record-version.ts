@@ -52,7 +52,7 @@ export class NewerRecords {
   meet(document: Document): void {
     const id = String(document["_id"]);
     const nowMs = this.#nowMs();
-    // The newest stand last.
+    // The newest are last.
     this.#metAtMs.delete(id);
     if (this.count < maxRemembered) this.#metAtMs.set(id, nowMs);
     if (nowMs - this.#warnedAtMs < rememberMs) return;

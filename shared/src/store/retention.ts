@@ -7,7 +7,7 @@ import { collectionOf, reach, type StoredDocument } from "./connection.ts";
 import { createOrphanSweep } from "./orphans.ts";
 import { mendUnseen } from "./unseen-mails.ts";
 
-/** What one sweep removed or mended. */
+/** What one sweep removed or repaired. */
 export interface Swept {
   /** Mails whose time was over, and split parents that have no child any more. */
   mails: number;
@@ -20,7 +20,7 @@ export interface Swept {
 export interface Retention {
   /**
    * Removes mails whose time is over with their bodies, removes orphaned bodies, and brings records
-   * that no claim can find before a person's eyes. Bounded; call it on a timer of some minutes. Any
+   * that no claim can find to a person's attention. Bounded; call it on a timer of some minutes. Any
    * number of services may do so.
    * @throws RetryableError STORE_UNREACHABLE
    */

@@ -5,7 +5,7 @@ import { networkSchema } from "../policy/networks.ts";
 /** A collection into which others put mail (docs/records.md, "Mail that others put into MongoDB"). */
 export const sourceConfigSchema = z
   .strictObject({
-    /** Stands in the mail's origin and in its derived id: it must not change while records are there. */
+    /** Is in the mail's origin and in its derived id: it must not change while records are there. */
     name: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
     db: z.string().min(1).max(63),
     collection: z.string().min(1).max(200),
@@ -16,7 +16,7 @@ export const sourceConfigSchema = z
     mode: z.enum(["deliver", "scan-only"]),
     /** True if we may write into the record that it was adopted; false: nothing of it is touched. */
     mark: z.boolean().default(true),
-    /** All mail of this source is outgoing, and `tenant`'s, from whatever client. */
+    /** All mail of this source is outgoing, and `tenant`'s, from any client. */
     outgoing: z.boolean().default(false),
     /** Clients whose mail is outgoing, where the record may be believed about its client. */
     networks: z.array(networkSchema).max(1_000).default([]),

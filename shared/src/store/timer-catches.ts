@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { MailHint } from "./mails.ts";
 
-/** What a service caught by its timer alone: mail of which the change stream said nothing in time (I6). */
+/** What a service caught by its timer alone: mail that the change stream did not report in time (I6). */
 export interface TimerCatches {
   /** The change stream reported something. */
   onHint(hint: MailHint): void;

@@ -31,7 +31,7 @@ export type LinkPhase =
 export interface SelfDescription {
   engine: Engine | undefined;
   spools: readonly string[];
-  /** Why the credit is zero, where it is. */
+  /** Why the credit is zero, if it is. */
   unable: string | undefined;
 }
 
@@ -210,7 +210,7 @@ export class DispatcherLink {
     if (this.#phase === "duplicate") this.#connect();
   }
 
-  /** The allow list has changed: what it does not name any more ends, what it names may be tried. */
+  /** The allow list has changed: what it no longer names ends, what it names may be tried. */
   recheckKey(): void {
     if (this.#key === undefined || this.#leaving) return;
     if (this.#phase === "closed" || this.#phase === "duplicate") return;

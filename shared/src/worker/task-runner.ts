@@ -48,7 +48,7 @@ export class TaskRunner {
     return count;
   }
 
-  /** Tasks that are awaited, begun or not. */
+  /** Tasks that are awaited, started or not. */
   get atWork(): number {
     return this.#queue.length + this.#running.size - this.overdue;
   }

@@ -9,7 +9,7 @@ export interface WorkerFigures {
   isAble: boolean;
   /** Dispatchers with which a session is open. */
   sessions: number;
-  /** Tasks in hand, begun or not. */
+  /** Tasks in hand, started or not. */
   atWork: number;
   /** The most tasks worked on at the same time. */
   places: number;

@@ -18,7 +18,7 @@ export class WorkerSession {
   wantsSole = false;
   /** Heartbeats written so far. */
   beats = 0;
-  /** The dispatcher sends nothing new any more. */
+  /** The dispatcher no longer sends anything new. */
   peerBye = false;
   lastSeen = 0;
   lastHeardMs: number;

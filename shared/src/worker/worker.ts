@@ -53,7 +53,7 @@ export interface WorkerHandle extends ServiceHandle {
   state(): WorkerState;
   /** Frames dropped since the start, by cause. */
   dropped(): DropCounts;
-  /** Peers that the mailbox refused since the start; each try counts. */
+  /** Peers that the mailbox refused since the start; each attempt counts. */
   refused(): number;
 }
 
