@@ -172,6 +172,12 @@ function exists(path: string): boolean {
 }
 
 describe("the documentation", () => {
+  it("shows the example of a worker as it is", () => {
+    const example = read("examples/typescript-worker/src/main.ts");
+    expect(read("docs/write-a-worker.md")).toContain(`\`\`\`ts\n${example}\`\`\``);
+    expect(example.split("\n").length).toBeLessThanOrEqual(61);
+  });
+
   it.each(pages)("%s has no dead link", (page) => {
     const dead = linksIn(page).filter(({ target, anchor }) => {
       const path = target === "" ? page : relative(root, resolve(root, dirname(page), target));
@@ -183,7 +189,10 @@ describe("the documentation", () => {
 
   it("names only files that are there", () => {
     const folders = "shared|services|cli|start|bench|chaos|flood|deploy|docs|test";
-    const path = new RegExp(String.raw`\b(?:${folders})/[\w./-]*\.(?:ts|mjs|md|yaml)\b`, "g");
+    const path = new RegExp(
+      String.raw`(?<!@rs-agent/)\b(?:${folders})/[\w./-]*\.(?:ts|mjs|md|yaml)\b`,
+      "g",
+    );
     const named = pages.flatMap((page) => read(page).match(path) ?? []);
     expect([...new Set(named)].filter((file) => !exists(file))).toEqual([]);
   });

@@ -106,6 +106,12 @@ export const commands: readonly CommandEntry[] = [
     load: () => import("./commands/doctor.ts").then(({ addDoctor }) => addDoctor),
   },
   {
+    name: "worker",
+    takes: "test <address>",
+    does: "hold a worker of your own to the wire protocol",
+    load: () => import("./commands/worker.ts").then(({ addWorker }) => addWorker),
+  },
+  {
     name: "ready",
     takes: "",
     does: "whether one service is ready, for containers",

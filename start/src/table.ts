@@ -120,19 +120,17 @@ function printable(name: string): string {
 
 function findingText(finding: Finding): string {
   switch (finding.kind) {
-    case "clean":
-      return "clean";
     case "infected":
       return `found ${printable(finding.names[0] ?? "").replace(/\.UNOFFICIAL$/, "")}`;
     case "ham":
     case "spam":
       return `${finding.kind} (${finding.score.toFixed(1)})`;
-    case "passed":
-      return "passed";
     case "found":
       return `found ${printable(finding.labels[0] ?? "")}`;
     case "unchecked":
       return `unchecked (${finding.reason})`;
+    default:
+      return finding.kind;
   }
 }
 

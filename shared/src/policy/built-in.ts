@@ -1,6 +1,6 @@
-import { builtInChecks } from "../checks/verdict.ts";
+import { ofEach } from "../checks/verdict.ts";
 import { ends, forEachEnd } from "../life/outcomes.ts";
-import type { CompleteRules } from "./complete-rules.ts";
+import type { BuiltInRules, CompleteRules } from "./complete-rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
 /** Where mail goes when neither policy nor relay setting names a next hop. */
@@ -13,8 +13,7 @@ export const builtInNextHop = "127.0.0.1:10026";
 export function builtInRules(direction: Direction, nextHop: string): CompleteRules {
   const isIncoming = direction === "incoming";
   return {
-    virus: builtInChecks.virus.builtIn,
-    spam: builtInChecks.spam.builtIn,
+    ...(ofEach(({ builtIn }) => builtIn) as BuiltInRules),
     checks: {},
     order: "sequential",
     changes: {

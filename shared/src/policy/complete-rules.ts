@@ -4,7 +4,8 @@ import type { FinalOutcome } from "../life/outcomes.ts";
 import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
-type BuiltInRules = { [N in BuiltInCheck]: EntryOf<N>["builtIn"] };
+/** Of the checks that are built in. */
+export type BuiltInRules = { [N in BuiltInCheck]: EntryOf<N>["builtIn"] };
 
 /** Rules after everything was merged over the built-in ones: nothing that a plan needs is absent. */
 export interface CompleteRules extends BuiltInRules {
