@@ -1,51 +1,28 @@
+import {
+  demandStatusSchema,
+  dispatcherStatusSchema,
+  overloadStatusSchema,
+  relayStatusSchema,
+  type KindDemandStatus,
+  type OverloadStatus,
+  type RouteStatus,
+  type WorkerStatus,
+} from "@rs-agent/shared/bus/actor-status.ts";
 import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
 import { ownChecksOf } from "@rs-agent/shared/policy/effective.ts";
-import { z } from "zod";
-import { creditSchema } from "@rs-agent/shared/bus/wire.ts";
-import { engineSchema } from "@rs-agent/shared/checks/finding.ts";
-import { builtInTasks, taskKindSchema, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { builtInTasks, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { kindOf, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";
 import type { Pause } from "@rs-agent/shared/store/controls.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 
 /** A worker as its dispatchers see it. */
-const workerSchema = z.looseObject({
-  id: z.string(),
-  kind: taskKindSchema,
-  mailbox: z.string(),
-  state: z.string(),
-  unable: z.string().nullish(),
-  engine: engineSchema.nullish(),
-  grant: creditSchema,
-  outstanding: creditSchema,
-});
-export type SeenWorker = z.output<typeof workerSchema> & {
+export type SeenWorker = WorkerStatus & {
   /** Each worker stands once, with the dispatchers that know it. */
   dispatchers: string[];
 };
-
-const routeSchema = z.looseObject({
-  route: z.string(),
-  heldMails: z.number(),
-  openSessions: z.number(),
-  failure: z.string().nullish(),
-});
-export type SeenRoute = z.output<typeof routeSchema> & { relay: string };
-
-/** How much there is to do of one kind of task, as a dispatcher has added it up. */
-const kindDemandSchema = z.looseObject({
-  wanted: z.number(),
-  waiting: z.number(),
-  arrivalsPerSecond: z.number(),
-  serviceMs: z.number().nullish(),
-  atOnce: z.number().nullish(),
-});
-const demandSchema = z.looseObject({
-  at: z.date(),
-  kinds: z.partialRecord(taskKindSchema, kindDemandSchema),
-});
-export type SeenDemand = z.output<typeof kindDemandSchema> & {
+export type SeenRoute = RouteStatus & { relay: string };
+export type SeenDemand = KindDemandStatus & {
   kind: TaskKind;
   /** When it was counted. */
   at: Date;
@@ -53,23 +30,7 @@ export type SeenDemand = z.output<typeof kindDemandSchema> & {
   there: number;
   able: number;
 };
-
-const dispatcherSchema = z.looseObject({
-  heldMails: z.number(),
-  workers: z.array(workerSchema),
-  timerOnlyMails: z.number().optional(),
-});
-const relaySchema = z.looseObject({
-  routes: z.array(routeSchema),
-  counts: z.looseObject({ timerOnlyMails: z.number().optional() }).optional(),
-});
-/** An ingest that puts new mail off, because too much of it waits. */
-const overloadSchema = z.looseObject({
-  since: z.date(),
-  waiting: z.number(),
-  oldestMs: z.number(),
-});
-export type SeenOverload = z.output<typeof overloadSchema> & { ingest: string };
+export type SeenOverload = OverloadStatus & { ingest: string };
 
 export interface SeenService {
   id: string;
@@ -130,21 +91,21 @@ function compare(a: string, b: string): number {
 function serviceIn(report: ActorReport): SeenService {
   const { id, service, at, records, snapshot } = report;
   const seen = { id, service, at, ...(records !== undefined && { records }) };
-  const dispatcher = dispatcherSchema.safeParse(snapshot);
+  const dispatcher = dispatcherStatusSchema.safeParse(snapshot);
   if (service === "dispatcher" && dispatcher.success) {
     const { heldMails: inHand, timerOnlyMails } = dispatcher.data;
     return { ...seen, inHand, ...(timerOnlyMails !== undefined && { timerOnlyMails }) };
   }
   if (service !== "relay") return seen;
   const inHand = routesIn(report).reduce((sum, { heldMails }) => sum + heldMails, 0);
-  const timerOnlyMails = relaySchema.safeParse(snapshot).data?.counts?.timerOnlyMails;
+  const timerOnlyMails = relayStatusSchema.safeParse(snapshot).data?.counts?.timerOnlyMails;
   return { ...seen, inHand, ...(timerOnlyMails !== undefined && { timerOnlyMails }) };
 }
 
 function workersIn(reports: readonly ActorReport[]): SeenWorker[] {
   const seen = new Map<string, SeenWorker>();
   for (const { id, service, snapshot } of reports) {
-    const parsed = dispatcherSchema.safeParse(snapshot);
+    const parsed = dispatcherStatusSchema.safeParse(snapshot);
     if (service !== "dispatcher" || !parsed.success) continue;
     for (const worker of parsed.data.workers) {
       const known = seen.get(worker.id);
@@ -157,7 +118,7 @@ function workersIn(reports: readonly ActorReport[]): SeenWorker[] {
 /** Each dispatcher has added up all of them: the newest sum counts. */
 function demandIn(reports: readonly ActorReport[], workers: readonly SeenWorker[]): SeenDemand[] {
   const seen = reports.flatMap(({ service, snapshot }) => {
-    const parsed = demandSchema.safeParse(snapshot["demand"]);
+    const parsed = demandStatusSchema.safeParse(snapshot["demand"]);
     return service === "dispatcher" && parsed.success ? [parsed.data] : [];
   });
   const [newest] = seen.sort((a, b) => b.at.getTime() - a.at.getTime());
@@ -171,13 +132,13 @@ function demandIn(reports: readonly ActorReport[], workers: readonly SeenWorker[
 }
 
 function routesIn({ id, service, snapshot }: ActorReport): SeenRoute[] {
-  const parsed = relaySchema.safeParse(snapshot);
+  const parsed = relayStatusSchema.safeParse(snapshot);
   if (service !== "relay" || !parsed.success) return [];
   return parsed.data.routes.map((route) => ({ ...route, relay: id }));
 }
 
 function overloadsIn({ id, service, snapshot }: ActorReport): SeenOverload[] {
-  const parsed = overloadSchema.safeParse(snapshot["overload"]);
+  const parsed = overloadStatusSchema.safeParse(snapshot["overload"]);
   if (service !== "ingest" || !parsed.success) return [];
   return [{ ...parsed.data, ingest: id }];
 }

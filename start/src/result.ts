@@ -1,6 +1,6 @@
 import type { Recipient } from "@rs-agent/shared/mail/record.ts";
 import type { Verdicts } from "@rs-agent/shared/checks/verdict.ts";
-import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
+import { forEachEnd, type Outcome } from "@rs-agent/shared/life/outcomes.ts";
 import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import type { SampleFate } from "./sample-run.ts";
 
@@ -29,11 +29,9 @@ export interface RecipientResult {
 
 /** The result of a run, from what the database says. */
 export function resultOf(fates: readonly SampleFate[], counted: Conservation): StartResult {
-  const { accepted, sent, quarantined, discarded, bounced, dead, open, holds } = counted;
-  return {
-    mails: fates.map(sampleResult),
-    conservation: { accepted, sent, quarantined, discarded, bounced, dead, open, holds },
-  };
+  const { accepted, open, holds } = counted;
+  const ended = forEachEnd((outcome) => counted[outcome]);
+  return { mails: fates.map(sampleResult), conservation: { accepted, ...ended, open, holds } };
 }
 
 /** True if every recipient met the expected end and no mail was lost (I1). */

@@ -61,7 +61,9 @@ function hasEnded({ recipients }: StartResult["mails"][number]): boolean {
 /** One line below the table: I1 in numbers. */
 export function conservationLine({ conservation, mails }: StartResult): string {
   const { accepted, open, holds, ...ends } = conservation;
+  // What arrived comes first.
   const parts = finalOutcomes
+    .toSorted((a, b) => Number(b === "sent") - Number(a === "sent"))
     .filter((name) => ends[name] > 0)
     .map((name) => `${ends[name]} ${name}`);
   if (open > 0) parts.push(`${open} open`);

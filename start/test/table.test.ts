@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from "node:util";
 import { expect, it } from "vitest";
-import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
+import { forEachEnd, type Outcome } from "@rs-agent/shared/life/outcomes.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import { samples, type Sample } from "../samples/samples.ts";
@@ -56,11 +56,9 @@ function record(sample: Sample, outcomes: Record<string, Outcome>): MailRecord {
 
 const counted: Conservation = {
   accepted: 2,
+  ...forEachEnd(() => 0),
   sent: 1,
   quarantined: 1,
-  discarded: 0,
-  bounced: 0,
-  dead: 0,
   open: 0,
   holds: true,
   dsn: { sent: 0, dead: 0, open: 0, other: 0 },

@@ -13,6 +13,7 @@ import { kindOf, laneIn, serves, type Lane } from "@rs-agent/shared/mail/lane.ts
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
+import type { PoliciesInForce } from "@rs-agent/shared/store/policies-in-force.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import type { Activity } from "./activity.ts";
 import { AwayLog } from "./away-log.ts";
@@ -24,7 +25,6 @@ import { HeldMails } from "./held-mails.ts";
 import { advance, die, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
 import { createPlacement, type Placement } from "./placement.ts";
 import { plan, type PlanningDeps } from "./planning.ts";
-import type { Policies } from "./policies.ts";
 import { adoptVerdict, onLost, onResult, type ResultDeps } from "./results.ts";
 import { SiblingChecks } from "./sibling-checks.ts";
 import type { Spool } from "./spool.ts";
@@ -38,7 +38,7 @@ export interface DeskDeps {
   clock: Clock;
   log: Logger;
   pool: WorkerPool;
-  policies: Policies;
+  policies: PoliciesInForce;
   spool: Spool | undefined;
   activity: Activity;
   /** Aborts when the dispatcher stops now: nobody waits for the database any more. */

@@ -1,3 +1,4 @@
+import type { DispatcherReport } from "@rs-agent/shared/bus/actor-status.ts";
 import { openBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import { startWorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
@@ -6,6 +7,7 @@ import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { openPolicies, type PoliciesInForce } from "@rs-agent/shared/store/policies-in-force.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { Activity } from "./activity.ts";
 import { startAdoption, type Adoption } from "./adoption.ts";
@@ -14,7 +16,6 @@ import { Desk } from "./desk.ts";
 import { createIntake, type Intake } from "./intake.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { createObservation } from "./observation.ts";
-import { openPolicies, type Policies } from "./policies.ts";
 import { openSpool } from "./spool.ts";
 import type { DispatcherStatus } from "./status.ts";
 import { TaskKinds } from "./task-kinds.ts";
@@ -193,7 +194,7 @@ async function learn(
 }
 
 async function refresh(
-  policies: Policies,
+  policies: PoliciesInForce,
   desk: Desk,
   kinds: TaskKinds,
   database: Database,
@@ -212,5 +213,5 @@ async function sweepRetention(database: Database, log: Logger): Promise<void> {
 
 async function report(deps: DispatcherDeps, status: DispatcherStatus): Promise<void> {
   const { config, database } = deps;
-  await database.actors.report(config.ACTOR_ID, "dispatcher", status);
+  await database.actors.report(config.ACTOR_ID, "dispatcher", status satisfies DispatcherReport);
 }

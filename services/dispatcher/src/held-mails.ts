@@ -1,4 +1,3 @@
-import { setTimeout as pause } from "node:timers/promises";
 import { RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
@@ -6,6 +5,7 @@ import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { MailStore } from "@rs-agent/shared/store/mails.ts";
 import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
+import { untilAnswered } from "@rs-agent/shared/store/until-answered.ts";
 import type { HeldMail } from "./held-mail.ts";
 
 export interface HeldMailsDeps {
@@ -26,9 +26,6 @@ export interface HeldMailsDeps {
   /** A mail has left: there is room again, and nothing of it may stay on disk. */
   onLeft: (held: HeldMail) => void;
 }
-
-/** Milliseconds between two tries while the database is away. */
-const pausesMs = [50, 200, 500, 1_000, 2_000] as const;
 
 /**
  * The mails that this dispatcher holds by lease, and the only place that writes them.
@@ -170,29 +167,20 @@ export class HeldMails {
    * @throws what it throws otherwise, or last
    */
   async untilAnswered<T>(held: HeldMail, act: () => Promise<T>): Promise<T> {
-    for (let tries = 0; ; tries += 1) {
-      try {
-        const answer = await act();
-        this.#heard(true);
-        return answer;
-      } catch (error) {
-        if (!(error instanceof RetryableError)) throw error;
-        this.#heard(false, error);
-        await this.#pause(tries);
-        if (this.#deps.closing.aborted || !this.#isHeldStill(held)) throw error;
-      }
-    }
+    const { closing: signal } = this.#deps;
+    const answer = await untilAnswered(act, {
+      signal,
+      onAway: (error) => this.#heard(false, error),
+      isOver: () => signal.aborted || !this.#isHeldStill(held),
+    });
+    this.#heard(true);
+    return answer;
   }
 
   /** Unlike `isOurs` even if its last write is under way. */
   #isHeldStill(held: HeldMail): boolean {
     const isHere = this.#held.get(held.mail._id) === held;
     return isHere && held.validUntilMs > this.#deps.clock.monotonicMs();
-  }
-
-  async #pause(tries: number): Promise<void> {
-    const pauseMs = pausesMs[Math.min(tries, pausesMs.length - 1)];
-    await pause(pauseMs, undefined, { signal: this.#deps.closing }).catch(() => undefined);
   }
 
   #heard(isThere: boolean, error?: Error): void {
@@ -207,16 +195,15 @@ export class HeldMails {
    * it is asked again soon: the sooner it is back, the fewer leases are lost.
    */
   async renew(): Promise<void> {
-    for (let tries = 0; ; tries += 1) {
-      try {
-        await this.#renewOnce();
-        return;
-      } catch (error) {
-        if (!(error instanceof RetryableError)) throw error;
-        this.#heard(false, error);
-        await this.#pause(tries);
-        if (this.#deps.closing.aborted) return;
-      }
+    const { closing: signal } = this.#deps;
+    try {
+      await untilAnswered(() => this.#renewOnce(), {
+        signal,
+        onAway: (error) => this.#heard(false, error),
+        isOver: () => signal.aborted,
+      });
+    } catch (error) {
+      if (!(error instanceof RetryableError)) throw error;
     }
   }
 

@@ -1,6 +1,11 @@
 import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
-import { isEnrichResult, type EnrichResult, type ResultHead } from "@rs-agent/shared/bus/wire.ts";
+import {
+  isEnrichResult,
+  type AnsweredHead,
+  type EnrichAnswer,
+  type ResultHead,
+} from "@rs-agent/shared/bus/wire.ts";
 import {
   enriched as enrichedBy,
   strikesForgiven,
@@ -55,7 +60,6 @@ export async function onResult(deps: ResultDeps, result: TaskResult): Promise<vo
   if (isAlone && isDone(head)) note(held, strikesForgiven);
   if (isEnrichResult(head)) return onEnrichResult(deps, held, head, result.bytes);
   const verdict = verdictOf(head, result.engine, deps.clock.now());
-  if (verdict === undefined) return;
   noteVerdict(deps, held, head.task, verdict);
   deps.onVerdict(held, head.task, verdict);
   const { strikes = 0, from } = head;
@@ -89,7 +93,7 @@ function noteVerdict(
 }
 
 /** The mail has been worked on, whatever was found. */
-function isDone({ output }: ResultHead): boolean {
+function isDone({ output }: AnsweredHead): boolean {
   return output.kind !== "unchecked" || !isTransient(output.reason);
 }
 
@@ -113,14 +117,13 @@ function giveUp(deps: ResultDeps, held: HeldMail, kind: TaskKind): Promise<void>
 async function onEnrichResult(
   deps: ResultDeps,
   held: HeldMail,
-  head: EnrichResult,
+  head: EnrichAnswer,
   bytes: Buffer | undefined,
 ): Promise<void> {
   const { output } = head;
   if (output.kind === "unable") {
     return holdUnable(deps, held, output.reason, { forPerson: output.permanent === true });
   }
-  if (output.kind === "failed") return;
   if (bytes === undefined) return holdUnable(deps, held, "the enricher sent no bytes");
   const enriched: Enriched = {
     ...(output.bodyChanged ? { body: await deps.putBody(held, bytes) } : { headerBlock: bytes }),

@@ -1,14 +1,9 @@
-import type { CheckResult } from "@rs-agent/shared/bus/wire.ts";
+import type { CheckAnswer } from "@rs-agent/shared/bus/wire.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { Verdict } from "@rs-agent/shared/checks/verdict.ts";
 
-/** The verdict that a check's result amounts to; undefined for what is no finding (I2). */
-export function verdictOf(
-  result: CheckResult,
-  engine: Engine | undefined,
-  at: Date,
-): Verdict | undefined {
-  if (result.output.kind === "failed") return undefined;
+/** The verdict that a check's result amounts to. */
+export function verdictOf(result: CheckAnswer, engine: Engine | undefined, at: Date): Verdict {
   return {
     finding: result.output,
     ...(engine === undefined ? {} : { engine }),

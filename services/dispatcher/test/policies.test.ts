@@ -3,7 +3,7 @@ import { openBench, tenant, type Bench } from "./in-process.ts";
 import { RetryableError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { PolicyStore } from "@rs-agent/shared/store/policies.ts";
-import { openPolicies } from "../src/policies.ts";
+import { openPolicies } from "@rs-agent/shared/store/policies-in-force.ts";
 
 /** The store, and how often its documents were read. */
 function counted(store: PolicyStore) {

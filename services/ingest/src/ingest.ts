@@ -1,3 +1,4 @@
+import type { IngestReport } from "@rs-agent/shared/bus/actor-status.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
@@ -5,7 +6,6 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createClientNetworks } from "./client-networks.ts";
 import type { IngestConfig } from "./config.ts";
-import { createCounts } from "./counts.ts";
 import { createIngestMetrics } from "./ingest-metrics.ts";
 import {
   listenersByKind,
@@ -15,7 +15,7 @@ import {
 } from "./listeners.ts";
 import { createMemoryBudget } from "./memory-budget.ts";
 import { watchOverload } from "./overload.ts";
-import { openPolicies } from "./policies.ts";
+import { watchPolicies } from "./policies.ts";
 import { createReceiving, type Receiving } from "./receive-data.ts";
 import type { SmtpListener } from "./smtp-listener.ts";
 import { createStorePresence } from "./store-presence.ts";
@@ -43,9 +43,8 @@ const reportMs = 2_000;
 export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
   const { config, database, log, metrics = new Metrics(), certificatePollMs = 5_000 } = deps;
   const presence = createStorePresence(log);
-  const counts = createCounts();
   const budget = createMemoryBudget(config.INGEST_MAX_BYTES_IN_FLIGHT);
-  const policies = await openPolicies({
+  const policies = await watchPolicies({
     store: database.policies,
     refreshMs: config.INGEST_POLICY_REFRESH_MS,
     onHeard: (isThere) => presence.heard(isThere),
@@ -78,7 +77,6 @@ export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
   const sessions = {
     policies,
     budget,
-    counts,
     counted,
     storeIsAway: () => presence.isAway,
     isOverloaded: () => overload.isOver,
@@ -100,9 +98,8 @@ export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
   const timed = [policies, overload, { close: () => ended.abort() }];
   return createHandle({ config, database, log, timed, receiving, listeners, addresses }, () => ({
     addresses,
-    ...counts,
     bytesInFlight: budget.used,
-    overload: overload.state,
+    ...({ overload: overload.state } satisfies IngestReport),
   }));
 }
 

@@ -4,7 +4,6 @@ import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged
 import { clientOf } from "./client.ts";
 import type { ClientNetworks } from "./client-networks.ts";
 import type { ListenerSettings } from "./config.ts";
-import type { IngestCounts } from "./counts.ts";
 import type { IngestMetrics } from "./ingest-metrics.ts";
 import { Refusal, refuse } from "./reply.ts";
 import {
@@ -23,7 +22,6 @@ export type ReceiveData = (
 export interface SessionDeps extends TransactionDeps {
   receiveData: ReceiveData;
   submissionClients: ClientNetworks;
-  counts: IngestCounts;
   counted: IngestMetrics;
   addresses: AddressLogMode;
   log: Logger;
@@ -47,15 +45,9 @@ export function createSessionHandlers(
 
   /** Logs the refusal and gives it back. */
   const refused = (refusal: Refusal, session: SMTPServerSession, recipient?: string): Refusal => {
-    deps.counts.refusals += 1;
     deps.counted.refused(refusal);
     logRefusal(refusal, transactions.get(session), session, recipient, listener, deps);
     return refusal;
-  };
-
-  const accepted = ({ direction }: Transaction) => {
-    deps.counts.acceptedMails += 1;
-    deps.counted.accepted(direction);
   };
 
   /**
@@ -90,7 +82,7 @@ export function createSessionHandlers(
       const transaction = transactionOf(transactions, session);
       void deps.receiveData(stream, transaction).then((result) => {
         if (result instanceof Refusal) refused(result, session);
-        else accepted(transaction);
+        else deps.counted.accepted(transaction.direction);
         const reply = result instanceof Refusal ? result : `2.0.0 queued as ${result.queuedAs}`;
         if (listener.protocol === "lmtp") {
           done(

@@ -4,7 +4,7 @@ import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
-import { openPolicies } from "../src/policies.ts";
+import { watchPolicies } from "../src/policies.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 const tenant = (domain: string): PolicyDocument => ({
@@ -25,7 +25,7 @@ async function open() {
   const store = database.policies;
   await store.replace([tenant("old.example")]);
   const counts = { looks: 0, reads: 0 };
-  const policies = await openPolicies({
+  const policies = await watchPolicies({
     store: {
       version: () => {
         counts.looks += 1;

@@ -1,3 +1,4 @@
+import type { RelayReport } from "@rs-agent/shared/bus/actor-status.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
@@ -118,7 +119,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
       })
     : Promise.resolve();
   const reporting = setInterval(() => {
-    const snapshot = { counts, routes: routes.snapshots };
+    const snapshot = { counts, routes: routes.snapshots } satisfies RelayReport;
     database.actors
       .report(config.ACTOR_ID, "relay", snapshot)
       .catch((error: unknown) => log.warn({ reason: messageOf(error) }, "status not reported"));

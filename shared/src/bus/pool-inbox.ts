@@ -7,7 +7,7 @@ import type { PoolSession } from "./pool-session.ts";
 import type { PoolSessions } from "./pool-sessions.ts";
 import type { Outstanding, TaskResult } from "./pool-task.ts";
 import { parseResult } from "./result-check.ts";
-import { byeHeadSchema, heartbeatHeadSchema, startedHeadSchema } from "./wire.ts";
+import { byeHeadSchema, heartbeatHeadSchema, startedHeadSchema, type ResultHead } from "./wire.ts";
 import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
 export interface PoolInboxDeps {
@@ -129,7 +129,7 @@ export class PoolInbox {
   #finish(
     session: PoolSession,
     out: Outstanding,
-    head: TaskResult["head"],
+    head: ResultHead,
     bytes: Buffer | undefined,
   ): void {
     if (out.givenUp) return;
@@ -143,7 +143,7 @@ export class PoolInbox {
       workerId: session.workerId,
       kind: out.kind,
       task: out.task,
-      head,
+      head: head as TaskResult["head"],
       bytes,
       engine: head.engine ?? session.engine,
       sentAtMs: out.sentAtMs,

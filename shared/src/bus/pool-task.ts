@@ -2,7 +2,7 @@ import type { Engine } from "../checks/finding.ts";
 import type { TaskKind, Verdicts } from "../checks/verdict.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
 import type { TaskSettings } from "../mail/task-settings.ts";
-import type { ResultHead } from "./wire.ts";
+import type { AnsweredHead } from "./wire.ts";
 
 /** A task as the dispatcher asks for it; the pool adds session, task id and sequence. */
 export interface TaskToPlace {
@@ -36,8 +36,7 @@ export interface TaskResult {
   workerId: string;
   kind: TaskKind;
   task: TaskToPlace;
-  /** Its `output` is never `failed`: that comes as a lost task. */
-  head: ResultHead;
+  head: AnsweredHead;
   /** The second frame of an `enriched` result. */
   bytes: Buffer | undefined;
   /** The result's own engine, or what the worker last announced. */

@@ -232,6 +232,12 @@ export type CheckResult<N extends CheckKind = CheckKind> = N extends CheckKind
   : never;
 export type EnrichResult = ResultCommon & { task: "enrich"; output: EnrichOutput | Failure };
 export type ResultHead = CheckResult | EnrichResult;
+/** A result that is no failure: that comes as a lost task. */
+export type CheckAnswer<N extends CheckKind = CheckKind> = N extends CheckKind
+  ? ResultCommon & { task: N; output: FindingOf<N> }
+  : never;
+export type EnrichAnswer = ResultCommon & { task: "enrich"; output: EnrichOutput };
+export type AnsweredHead = CheckAnswer | EnrichAnswer;
 
 /** Worker → dispatcher, once per task. Echoes what was asked (I4). */
 export const resultHeadSchema = z.union([

@@ -42,7 +42,7 @@ const circumstances = z.looseObject({
   /** SHA-256 (hex) of the raw mail that the engine was given. */
   sha256: z.string().length(64),
   worker: z.string().max(128),
-  /** Milliseconds from the task's sending to the begin of the work on it. */
+  /** Milliseconds from the task's arrival at the worker to the begin of the work on it. */
   queueMs: z.number().nonnegative(),
   workMs: z.number().nonnegative(),
   at: z.date(),

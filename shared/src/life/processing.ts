@@ -41,7 +41,7 @@ export const givenBack = transition(
   "givenBack",
   ({ receivedAt }, { next, reason }: { next: Lane | "plan"; reason?: string | undefined }) => ({
     set: {
-      // Under `plan` only incoming mail is claimed, under a lane only what is processed.
+      // Under `plan` mail of both states is claimed, under a lane only what is processed.
       state: next === "plan" ? "incoming" : "processing",
       next,
       dueAt: receivedAt,

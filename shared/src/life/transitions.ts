@@ -2,6 +2,7 @@ import { TerminalError } from "../errors.ts";
 import type { MailRecord } from "../mail/record.ts";
 import type { MailChange } from "./change.ts";
 import type { EventName } from "./events.ts";
+import { finalOutcomes } from "./outcomes.ts";
 import { waitingStates, workedStates, type MailState } from "./states.ts";
 
 /** One step of a mail's life. */
@@ -74,7 +75,7 @@ export const transitions = {
   },
   finished: {
     from: relays,
-    to: ["sent", "bounced", "dead", "quarantined", "discarded"],
+    to: finalOutcomes,
     by: ["relay"],
     events: ["relay attempt", "not reported"],
   },
@@ -107,7 +108,7 @@ export const transitions = {
   hurried: { from: workedStates, to: ["same"], by: ["person"], events: ["retry now"] },
   cancelled: {
     from: ["incoming", "processing", "ready", "held"],
-    to: ["discarded", "dead", "bounced", "quarantined", "sent"],
+    to: finalOutcomes,
     by: ["person"],
     events: ["cancelled"],
   },
@@ -120,7 +121,7 @@ export const transitions = {
   },
   settled: {
     from: ["held"],
-    to: ["sent", "bounced", "discarded", "dead", "quarantined", "ready", "held", ...backToWork],
+    to: [...finalOutcomes, "ready", "held", ...backToWork],
     by: ["person"],
     events: ["outcome found out"],
   },

@@ -1,42 +1,43 @@
-import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
-import type { Logger } from "@rs-agent/shared/logger.ts";
-import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
-import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effective.ts";
-import type { PolicyStore } from "@rs-agent/shared/store/policies.ts";
+import type { OwnCheck } from "../checks/own-check.ts";
+import { messageOf, RetryableError } from "../errors.ts";
+import type { Logger } from "../logger.ts";
+import { createPolicyBook, type PolicyBook } from "../policy/effective.ts";
+import type { PolicyStore } from "./policies.ts";
 
 export interface PoliciesDeps {
   store: Pick<PolicyStore, "all" | "version">;
   /** Where mail goes whose policy names no route. */
-  nextHop: string | undefined;
+  nextHop?: string | undefined;
   /** Called before a policy that names them is in force. */
-  onOwnChecks: (names: readonly OwnCheck[]) => Promise<void>;
+  onOwnChecks?: (names: readonly OwnCheck[]) => Promise<void>;
   log: Logger;
 }
 
-/**
- * The current policies. A timer asks for their version and reads them only if that is another.
- * What does not hold together keeps the old ones.
- */
-export interface Policies {
+/** The policies in force. What does not hold together leaves the old ones so. */
+export interface PoliciesInForce {
   book(): PolicyBook;
+  /**
+   * Asks for their version, and reads them only if that is another. Called by a timer.
+   * @throws RetryableError while the database is away
+   */
   refresh(): Promise<void>;
 }
 
 /** @throws what the first reading throws: without any policy nothing can be decided */
-export async function openPolicies(deps: PoliciesDeps): Promise<Policies> {
+export async function openPolicies(deps: PoliciesDeps): Promise<PoliciesInForce> {
   const { store, nextHop, log, onOwnChecks } = deps;
   const options = nextHop === undefined ? {} : { nextHop };
   // The version first: what is stored between the two is read once more.
   let version = await store.version();
   let book = createPolicyBook(await store.all(), options);
-  await onOwnChecks(book.ownChecks);
+  await onOwnChecks?.(book.ownChecks);
   const refresh = async () => {
     const newest = await store.version();
     if (newest === version) return;
     try {
       const documents = await store.all();
       const next = createPolicyBook(documents, options);
-      await onOwnChecks(next.ownChecks);
+      await onOwnChecks?.(next.ownChecks);
       book = next;
       log.info({ documents: documents.length }, "policies changed");
     } catch (error) {
