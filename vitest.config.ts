@@ -7,7 +7,12 @@ export default defineConfig({
     include: ["**/test/**/*.test.ts"],
     sequence: { sequencer: LongestFirst },
     globalSetup: ["test/set-up/servers.ts"],
-    setupFiles: ["test/set-up/properties.ts", "test/set-up/patience.ts", "test/set-up/clean-up.ts"],
+    setupFiles: [
+      "test/set-up/leaks.ts",
+      "test/set-up/properties.ts",
+      "test/set-up/patience.ts",
+      "test/set-up/clean-up.ts",
+    ],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     // Most of a test's time is spent waiting for others: more of them than cores.
     maxWorkers: Math.max(3, availableParallelism() + 1),

@@ -188,7 +188,7 @@ describe("the documentation", () => {
   });
 
   it("names only files that are there", () => {
-    const folders = "shared|services|cli|start|bench|chaos|flood|deploy|docs|test";
+    const folders = "shared|services|cli|kit|start|bench|chaos|flood|deploy|docs|test";
     const path = new RegExp(
       String.raw`(?<!@rs-agent/)\b(?:${folders})/[\w./-]*\.(?:ts|mjs|md|yaml)\b`,
       "g",
@@ -198,7 +198,7 @@ describe("the documentation", () => {
   });
 
   it("has every page that the code's comments name", () => {
-    const code = globSync("{shared,services,cli,start}/**/*.ts", {
+    const code = globSync("{shared,services,cli,kit,start}/**/*.ts", {
       cwd: root,
       exclude: (path) => path.includes("node_modules"),
     });

@@ -64,6 +64,9 @@ export async function startTestIngest(options: RunningIngestOptions = {}): Promi
     log,
     certificatePollMs: 50,
     ...(options.metrics && { metrics: options.metrics }),
+  }).catch(async (error: unknown) => {
+    await database.close();
+    throw error;
   });
   closers.push(() => ingest.close());
   const first = (addresses: string[]) => addresses[0] ?? "";
