@@ -73,7 +73,7 @@ const least = 0.9;
 /**
  * Tasks per second through the dispatcher's pool, ZeroMQ and null workers in processes of their own,
  * beside the raw PUSH/PULL round trip of the same bytes, and beside the same with CURVE keys. Rounds of
- * all three alternate, so that what else the machine does meets all.
+ * all three alternate, so that other work of the machine affects all.
  */
 export async function benchBus(options: BusBenchOptions = defaults): Promise<BusFigures[]> {
   const figures: BusFigures[] = [];

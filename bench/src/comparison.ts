@@ -66,7 +66,7 @@ export function comparisonOptions(defaults: {
   };
 }
 
-/** The exit code where the machine lacks what the benchmark measures or is measured with (sysexits.h: EX_UNAVAILABLE). */
+/** The exit code if the machine lacks what the benchmark measures or is measured with (sysexits.h: EX_UNAVAILABLE). */
 export const setupMissing = 69;
 
 /** What a comparison runs in: a folder of its own, the sink, and the end of everything that was started. */
@@ -147,7 +147,7 @@ export async function compareServers(
   return { conditions: stage.conditions(rounds, about), cases };
 }
 
-/** Ours is the subject of that name; where it is missing there is nothing to be judged. */
+/** Ours is the subject of that name; if it is missing there is nothing to be judged. */
 export function caseOf(
   title: string,
   figures: SubjectFigures[],

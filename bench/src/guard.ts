@@ -42,7 +42,7 @@ const watched = [
 /** Of the target: below this part of it no machine is to blame. */
 const part = 0.5;
 
-/** Empty where the machine lacks what it takes, as a database that is meant to be measured. */
+/** Empty if the machine lacks what it takes, as a database that is meant to be measured. */
 async function measured({ bench, options, read }: (typeof watched)[number]): Promise<Figure[]> {
   const script = fileURLToPath(new URL(`${bench}.ts`, import.meta.url));
   const child = spawn(process.execPath, [script, "--json", ...options], {

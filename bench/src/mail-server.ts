@@ -69,7 +69,7 @@ export interface Catches {
 }
 
 /**
- * Sees to it that a server does what is measured: a clean mail arrives; EICAR and GTUBE, where it
+ * Sees to it that a server does what is measured: a clean mail arrives; EICAR and GTUBE, if it
  * checks for them, do not.
  * @throws Error naming what it did instead
  */

@@ -14,7 +14,7 @@ const mayBeFractions = new Set(["seconds", "minutes", "factor", "rate", "work-ms
 const most = 999_999_999;
 
 /**
- * A benchmark's options, each with its default; where that is a list the option takes several,
+ * A benchmark's options, each with its default; if that is a list the option takes several,
  * `1,4`. `--json` goes with all.
  * @throws TerminalError CFG_INVALID
  */
@@ -32,7 +32,7 @@ export function parseOptions<const D extends Defaults>(
   return { ...Object.fromEntries(numbers), json } as Options<D>;
 }
 
-/** Those of this process; ends it where they are wrong. */
+/** Those of this process; ends it if they are wrong. */
 export function readOptions<const D extends Defaults>(defaults: D): Options<D> {
   try {
     return parseOptions(process.argv.slice(2), defaults);

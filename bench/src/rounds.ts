@@ -44,7 +44,7 @@ export async function timedRound(
   return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
 }
 
-/** Rounds of all subjects in turn, so that what else the machine does meets them all. */
+/** Rounds of all subjects in turn, so that other work of the machine affects them all. */
 export async function interleave(
   subjects: readonly Subject[],
   rounds: number,

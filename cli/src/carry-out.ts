@@ -12,7 +12,7 @@ const leaseMs = 60_000;
  * Writes what an intervention made of a mail: only while it is the record that was read, in a state
  * that allows it, and while nobody works on it. A report is durable before; nobody else can decide
  * otherwise meanwhile, since the mail is leased to the person (I3).
- * @returns `refused` where the mail is another's or not the same any more
+ * @returns `refused` if the mail is another's or not the same any more
  */
 export async function carryOut(
   database: Pick<Database, "mails" | "bodies" | "clock">,

@@ -18,7 +18,7 @@ export interface ClamdConf {
   text: string;
 }
 
-/** The configuration of a clamd on this host, where it lies in a usual place or in this one. */
+/** The configuration of a clamd on this host, if it lies in a usual place or in this one. */
 export async function clamdConfOf(
   address: ClamdAddress,
   place?: string,

@@ -16,7 +16,7 @@ export interface ReloadFacts {
   concurrent?: boolean;
   /** What its signatures take up, by STATS. */
   signatureBytes?: number;
-  /** What this host has free, where clamd runs on it. */
+  /** What this host has free, if clamd runs on it. */
   freeBytes?: number;
 }
 

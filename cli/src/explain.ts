@@ -278,14 +278,14 @@ function recipientLines({ recipients }: MailRecord, margin = 12): string[] {
   });
 }
 
-/** The state to which a disposition leads: where the mail is in it, nothing need be said. */
+/** The state to which a disposition leads: if the mail is in it, nothing need be said. */
 const stateBy: Partial<Record<Disposition, MailState>> = {
   quarantine: "quarantined",
   discard: "discarded",
   reject: "bounced",
 };
 
-/** The hop's words, whole; the status before them where they do not say it themselves. */
+/** The hop's words, whole; the status before them if they do not say it themselves. */
 function lastReply({ status, reply }: Recipient): string {
   if (reply === undefined) return status ?? "";
   return status === undefined || reply.includes(status) ? reply : `${status}: ${reply}`;

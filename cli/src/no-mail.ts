@@ -3,7 +3,7 @@ import { rsAgent } from "./called-as.ts";
 
 /**
  * Whether a dead letter holds something that was never a mail: a document among the mails that is no
- * record, or the record of a source as JSON, where its body should be. To take it up again would send that.
+ * record, or the record of a source as JSON, if its body should be. To take it up again would send that.
  */
 export function isNoMail(mail: MailRecord): boolean {
   return mail.malformed !== undefined || isSourceRecord(mail);

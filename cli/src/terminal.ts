@@ -17,7 +17,7 @@ export interface Output {
   complain(text: string): void;
 }
 
-/** `columns`: of the terminals that the results and the complaints go to, where they do. */
+/** `columns`: of the terminals that the results and the complaints go to, if they do. */
 export function createOutput(
   write: (text: string | Buffer) => void,
   writeError: (text: string) => void,

@@ -58,7 +58,7 @@ function withoutProof(mail: MailRecord): SenderProof {
 }
 
 /**
- * The outcome of recipients as the hop knows it. `bounced` tells the sender, where that is proven to be
+ * The outcome of recipients as the hop knows it. `bounced` tells the sender, if that is proven to be
  * the sender (`needsProof`); elsewhere all is as if the hop had refused the mail to us.
  * @throws TerminalError CLI_REFUSED
  */
@@ -121,7 +121,7 @@ function failed(address: string, { as, reply }: Found, { now }: Actor): FailedRe
   return { address, status: statusIn(reply, as), lastAttemptAt: now, ...said };
 }
 
-/** The enhanced status code in the hop's words (RFC 2034), where it is of the outcome's class. */
+/** The enhanced status code in the hop's words (RFC 2034), if it is of the outcome's class. */
 function statusIn(reply: string | undefined, as: FoundOutcome): string {
   const usual = statusOf[as];
   const code = /(?:^|\s)([25]\.\d{1,3}\.\d{1,3})(?=\s|$)/.exec(reply ?? "")?.[1];

@@ -36,7 +36,7 @@ export interface FloodResult {
   check: CheckResult | undefined;
   /** Why the records could not be read in the end: nothing was checked then. */
   unread?: string;
-  /** MongoDB's server, where one was looked at. */
+  /** MongoDB's server, if one was looked at. */
   database: string | undefined;
   timeline: Second[];
 }

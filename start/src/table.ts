@@ -143,7 +143,7 @@ function inTime(ms: number): string {
 const indent = " ";
 const separator = " · ";
 
-/** Cuts at the steps' ends, or else between words, where a line is too long. */
+/** Cuts at the steps' ends, or else between words, if a line is too long. */
 function wrap(text: string, separator = " "): string[] {
   const lines: string[] = [];
   let line = "";

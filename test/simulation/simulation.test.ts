@@ -13,7 +13,7 @@ const main = fileURLToPath(new URL("main.ts", import.meta.url));
 async function simulate(...args: string[]): Promise<Tally & { clean: boolean }> {
   const options = { maxBuffer: 100_000_000 };
   const ended = promisify(execFile)(process.execPath, [main, "--json", ...args], options);
-  // It ends with exit code 1 where it has found something.
+  // It ends with exit code 1 if it has found something.
   const { stdout } = await ended.catch((error: unknown) => error as { stdout: string });
   return JSON.parse(stdout) as Tally & { clean: boolean };
 }

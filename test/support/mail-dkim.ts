@@ -24,7 +24,7 @@ print join "\\n", $verifier->result_detail,
 `;
 
 /**
- * What Debian's libmail-dkim-perl says of the mail where the DNS has this key of northwind.example:
+ * What Debian's libmail-dkim-perl says of the mail if the DNS has this key of northwind.example:
  * `pass` and the like, and each signature as `domain selector`. `file` may be written to.
  */
 export async function verifyByMailDkim(

@@ -85,7 +85,7 @@ interface TestOptions {
   /** It decides whether the mail is outgoing. */
   ip: string;
   headerFrom?: string;
-  /** The listener's tenant, where it names one. */
+  /** The listener's tenant, if it names one. */
   outgoing?: true | string;
   file?: string;
   json?: true;

@@ -53,7 +53,7 @@ class SmtpLane implements Lane {
   }
 }
 
-/** One transaction (RFC 5321 §3.3); its commands in one go where the server can pipeline (RFC 2920). */
+/** One transaction (RFC 5321 §3.3); its commands in one go if the server can pipeline (RFC 2920). */
 async function transact(session: SmtpSession, mail: FloodMail, raw: Buffer): Promise<SendOutcome> {
   const commands = commandsOf(session, mail, raw);
   const replies: string[] = [];

@@ -10,7 +10,7 @@ export interface User {
 }
 
 /**
- * A folder that the user can reach: `dir`, or where that lies below one closed to others (a clone under
+ * A folder that the user can reach: `dir`, or if that lies below one closed to others (a clone under
  * /root, say) a temporary one, which `remove` takes away again.
  */
 export async function reachableFolder(

@@ -26,7 +26,7 @@ export function textPart(text: string, type = "text/plain; charset=utf-8"): Enti
   return { fields: [contentType(type), ["Content-Transfer-Encoding", encoding]], body };
 }
 
-/** A part in base64 (RFC 2045 §6.8), an attachment where it has a file name. */
+/** A part in base64 (RFC 2045 §6.8), an attachment if it has a file name. */
 export function base64Part(type: string, content: Buffer, more: readonly Field[] = []): Entity {
   const fields: Field[] = [contentType(type), ["Content-Transfer-Encoding", "base64"], ...more];
   return { fields, body: base64Lines(content) };

@@ -7,7 +7,7 @@ import { startServerProcess } from "./server-process.ts";
 /** A private MongoDB-protocol server that runs as our child. */
 export interface PrivateMongoDb {
   uri: string;
-  /** To be forced by RS_AGENT_MONGODB where the same data are to be found again. */
+  /** To be forced by RS_AGENT_MONGODB if the same data are to be found again. */
   provider: ProviderName;
   /** Name, version and where it came from: every proof and benchmark prints it. */
   server: string;
@@ -23,7 +23,7 @@ export interface PrivateMongoDb {
 
 /**
  * Starts a MongoDB for trying out, tests and benchmarks: the first of the providers that works (or
- * the one that RS_AGENT_MONGODB names). Callers look at MONGODB_URI themselves: where that is set, no
+ * the one that RS_AGENT_MONGODB names). Callers look at MONGODB_URI themselves: if that is set, no
  * server is started. The data go to a folder of the provider's own inside `dataDir`, since no two
  * servers read each other's files.
  * @throws TerminalError SETUP_MISSING saying what was tried and why it failed; SETUP_FAILED if

@@ -62,7 +62,7 @@ async function findRustServer({ path, cacheDir }: ProviderContext): Promise<Foun
 }
 
 /**
- * The real server, where the internet is reachable. A failed download is not tried again for an
+ * The real server, if the internet is reachable. A failed download is not tried again for an
  * hour, so that every later start without internet is quick.
  */
 async function downloadMongod({ cacheDir, env, report }: ProviderContext): Promise<Found> {

@@ -9,7 +9,7 @@ import { messageOf } from "@rs-agent/shared/errors.ts";
  * Ctrl-C in a terminal is for us alone, and we end it when its work is done.
  */
 export interface Child {
-  /** 0 where it could not be started. */
+  /** 0 if it could not be started. */
   pid: number;
   stdout: Readable | null;
   /** Settles when it has ended, by whatever, and says how: `exit code 1`, `SIGKILL`, why it did not start. */

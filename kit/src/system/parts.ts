@@ -70,7 +70,7 @@ export async function startParts(
   };
 }
 
-/** Starts a server that is kept running; where the system is not, the server is not either. */
+/** Starts a server that is kept running; if the system is not, the server is not either. */
 async function kept<S extends Server>(
   { options, note, started }: Starting,
   name: string,

@@ -42,7 +42,7 @@ export interface SystemOptions {
   smtp?: string;
   /** Settings for all services, over those of our own environment. */
   env?: Env;
-  /** Settings for one service, over `env`; those of its nth process (from 0) where they differ. */
+  /** Settings for one service, over `env`; those of its nth process (from 0) if they differ. */
   serviceEnv?: Partial<Record<ServiceName, Env | ((nth: number) => Env)>>;
   /** Another program in the place of a service (benchmarks: a worker without an engine). */
   scripts?: Partial<Record<ServiceName, string>>;
@@ -157,7 +157,7 @@ class System implements RunningSystem {
     await this.#untilAllReady();
   }
 
-  /** Says whom is waited for, and why that one cannot, where it says so itself. */
+  /** Says whom is waited for, and why that one cannot, if it says so itself. */
   async #untilAllReady(): Promise<void> {
     const waiting = new Set([...this.#services.values()].flat());
     const why = () => [...waiting].map(({ name, trouble }) => trouble ?? name).join(", ");

@@ -10,7 +10,7 @@ import { markOf, oddNames, writeOddSignatures } from "./odd-signatures.ts";
 
 const never = new AbortController().signal;
 
-/** A clamd that gives what it finds these names, as text or, where they are none, as bytes. */
+/** A clamd that gives what it finds these names, as text or, if they are none, as bytes. */
 interface Namer {
   address: string;
   close: () => Promise<void>;

@@ -141,7 +141,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     onCredit(kind) {
       claimerOf(kind).poke();
       for (const lane of lanesOf(kind)) {
-        // The timer sees what else waits there: few policies name an engine.
+        // The timer sees other mail that waits there: few policies name an engine.
         if (lane !== kind && desk.backlogs.has(lane)) claimerOf(lane).poke();
       }
     },

@@ -131,7 +131,7 @@ async function reject(deps: MailFlowDeps, held: HeldMail, step: Judged, now: Dat
   }
 }
 
-/** What policy makes of the verdicts, where the mail does not leave. */
+/** What policy makes of the verdicts, if the mail does not leave. */
 interface Judged {
   kind: Disposition;
   reason: string;

@@ -21,7 +21,7 @@ export function isClientUnknown({ xForward }: SMTPServerSession): boolean {
 }
 
 /**
- * Who handed the mail over: the peer of the socket or, where a listed peer said so by XFORWARD
+ * Who handed the mail over: the peer of the socket or, if a listed peer said so by XFORWARD
  * (https://www.postfix.org/XFORWARD_README.html), the client behind it. What the peer says is not
  * available is unknown, never the peer; only mail that it calls its own (SOURCE=LOCAL) is the peer's.
  */

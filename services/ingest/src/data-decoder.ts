@@ -27,7 +27,7 @@ type Progress = "none" | "cr" | "line" | "dot" | "dot-cr";
  * 1. However the bytes are cut into chunks, the same mail comes out.
  * 2. Only CRLF.CRLF ends it, or .CRLF at its very beginning; no lone CR or LF is a line end (§2.3.8).
  * 3. The dot that begins a line is removed if text follows, even another dot. Before a control
- *    character, which no client sends there, it stays: what is no end is content.
+ *    character, which no client sends there, it stays: what is not an end is content.
  * 4. Each chunk is searched in strides and gives at most one piece: lines of dots cost what text does.
  */
 export class DataDecoder {
@@ -121,7 +121,7 @@ class Content {
     this.#from = at + 1;
   }
 
-  /** What was held back is content; where the chunk before ended with it, it comes first. */
+  /** What was held back is content; if the chunk before ended with it, it comes first. */
   keep(held: string, at: number): void {
     if (at >= 0) return;
     this.#copy ??= this.#room();

@@ -38,7 +38,7 @@ const reportMs = 2_000;
 
 /**
  * Starts ingest: SMTP and LMTP listeners that store what they accept before they say 250.
- * @throws RsError where a listener, the certificate or the policies cannot be had
+ * @throws RsError if a listener, the certificate or the policies cannot be had
  */
 export async function startIngest(deps: IngestDeps): Promise<IngestHandle> {
   const { config, database, log, metrics = new Metrics(), certificatePollMs = 5_000 } = deps;

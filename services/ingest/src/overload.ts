@@ -20,7 +20,7 @@ export interface SeenBacklog {
 /** Both must be down to this part of their limit before mail is taken again: no flutter. */
 const leavePart = 0.9;
 
-/** Whether new mail is to be put off, having been so `before` or not. */
+/** Whether new mail is to be put off, given whether it was `before`. */
 export function isOverloaded(before: boolean, seen: SeenBacklog, limits: OverloadLimits): boolean {
   const part = before ? leavePart : 1;
   return seen.waiting > limits.maxWaiting * part || seen.oldestMs > limits.maxWaitingAgeMs * part;

@@ -44,7 +44,7 @@ export class RawMail {
     return canonicalize(dropNul ? withoutNul(received) : received);
   }
 
-  /** `field` and the canonical mail as one buffer; without a copy where the mail came canonical. */
+  /** `field` and the canonical mail as one buffer; without a copy if the mail came canonical. */
   withReceived(field: Buffer, canonical: Buffer): Buffer {
     const untouched = canonical.buffer === this.#buffer.buffer;
     if (!untouched || field.length > headroom) return Buffer.concat([field, canonical]);

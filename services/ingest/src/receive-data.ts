@@ -80,7 +80,7 @@ async function readTo(
   }, timeoutMs);
   stream.on("data", (chunk: Buffer) => raw.push(chunk));
   stream.once("end", () => resolve("complete"));
-  // smtp-server destroys the stream with an error where the client goes away; "close" alone tells too.
+  // smtp-server destroys the stream with an error if the client goes away; "close" alone tells too.
   stream.once("error", () => resolve("cut-short"));
   stream.once("close", () => resolve("cut-short"));
   const ending = await promise;

@@ -10,7 +10,7 @@ export interface ReverseResolver {
 
 /**
  * Names of clients, as they may be in a Received field: only those whose own address records
- * lead back to the client. Who owns an address can write any name into its PTR record. Asks the
+ * lead back to the client. The owner of an address can write any name into its PTR record. Asks the
  * system's name servers, or the given ones (`address:port`).
  */
 export function createReverseResolver(servers?: readonly string[]): ReverseResolver {

@@ -10,7 +10,7 @@ import type { SmtpListenerServer } from "./smtp-listener.ts";
 const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
 
 /**
- * One SMTP session, as smtp-server has it, but for seven things. They reach into it, so that its
+ * One SMTP session, as smtp-server has it, except for seven things. They reach into it, so that its
  * version is pinned; what they rest on is in `smtp-server-inside.test.ts`.
  *
  * 1. A reply whose text begins with an enhanced status code (RFC 2034) keeps that one.
@@ -130,7 +130,7 @@ export class IngestConnection extends SMTPConnection {
     this.#untilCommand?.refresh();
     if (!this.#forwarding) this._xForward.clear();
     super._resetSession();
-    // Behind the reply to DATA: a client that stays silent would keep a draining server waiting.
+    // After the reply to DATA: a client that stays silent would keep a draining server waiting.
     if (this.server.draining) setImmediate(() => this.endForDrain());
   }
 }

@@ -36,7 +36,7 @@ export interface ListenerDeps {
 /** An open SMTP or LMTP listener. */
 export interface SmtpListener {
   readonly settings: ListenerSettings;
-  /** `host:port` as it listens, the port filled in where it was 0. */
+  /** `host:port` as it listens, the port filled in if it was 0. */
   readonly address: string;
   /** For the sessions that go over to TLS from now on. */
   useCertificate(certificate: Certificate): void;
@@ -48,7 +48,7 @@ export interface SmtpListener {
 
 /**
  * Opens a listener.
- * @throws TerminalError INGEST_LISTEN where the address cannot be had
+ * @throws TerminalError INGEST_LISTEN if the address cannot be had
  */
 export async function openSmtpListener(deps: ListenerDeps): Promise<SmtpListener> {
   const { settings, log } = deps;

@@ -108,7 +108,7 @@ function unknownParameter(
   return Object.keys(args || {}).find((name) => !known.has(name));
 }
 
-/** RFC 1870; 0 where the client did not say. */
+/** RFC 1870; 0 if the client did not say. */
 function declaredSize({ args }: SMTPServerAddress): number {
   const size = args ? (args as Record<string, unknown>)["SIZE"] : undefined;
   return Number(size ?? 0);

@@ -47,7 +47,7 @@ export class SmtpDialogue {
     this.#socket.write(typeof data === "string" ? Buffer.from(data, "latin1") : data);
   }
 
-  /** The next whole reply, or code 0 where the server closed instead. */
+  /** The next whole reply, or code 0 if the server closed instead. */
   async reply(): Promise<Reply> {
     for (;;) {
       const whole = /^(?:\d{3}-[^\n]*\n)*\d{3} [^\n]*\n/.exec(this.#input)?.[0];

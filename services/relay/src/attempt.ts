@@ -59,7 +59,7 @@ export interface Delivery {
 }
 
 /**
- * One attempt, under way or as it ended: one transaction, or several where the hop takes only so many
+ * One attempt, under way or as it ended: one transaction, or several if the hop takes only so many
  * recipients in each.
  */
 export interface Attempted {

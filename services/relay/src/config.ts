@@ -23,7 +23,7 @@ export const relayConfigSchema = z
     HEALTH_HTTP: healthHttp(),
     ACTOR_ID: z.string().min(1).max(128).optional(),
     CHANGE_STREAM: flag().default(true),
-    /** The name for EHLO (where the route has none of its own) and in reports on undelivered mail. */
+    /** The name for EHLO (if the route has none of its own) and in reports on undelivered mail. */
     RELAY_HOSTNAME: z.string().min(1).max(255).optional(),
     /** The default of RELAY_HOSTNAME: the name that ingest and dispatcher use too. */
     MAIL_HOSTNAME: z.string().min(1).max(255).default(hostname()),

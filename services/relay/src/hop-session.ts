@@ -28,7 +28,7 @@ export interface SessionOptions {
   credential: Credential | undefined;
   /** Shown to a hop that asks for one in the TLS handshake. */
   certificate: Certificate | undefined;
-  /** Not even where it is offered: the last try of STARTTLS broke (opportunistic only). */
+  /** Not even if it is offered: the last try of STARTTLS broke (opportunistic only). */
   withoutTls?: boolean;
   /** TLS from the first byte; absent: on port 465 (RFC 8314 §3.3). */
   implicitTls?: boolean;

@@ -77,7 +77,7 @@ export class NextHop {
     }
   }
 
-  /** Hands a session back, after RSET where the last mail was refused. */
+  /** Hands a session back, after RSET if the last mail was refused. */
   async release(session: HopSession, mustReset: boolean): Promise<void> {
     const usable = mustReset ? await session.reset() : session.alive;
     if (!usable || this.#closing.signal.aborted) session.destroy("not of use any more");

@@ -39,7 +39,7 @@ export async function provenSender(
   }
 }
 
-/** The mail as it came in; nothing, where that is gone for good. */
+/** The mail as it came in; nothing, if that is gone for good. */
 async function rawOf({ database }: DeliveryDeps, mail: MailRecord): Promise<Buffer> {
   try {
     return await database.bodies.get(mail.body);

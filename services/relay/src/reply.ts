@@ -10,7 +10,7 @@ export function replyClass(reply: Reply): number {
 }
 
 /**
- * The enhanced status code that the reply carries (RFC 2034), or the class alone (`4.0.0`) where it
+ * The enhanced status code that the reply carries (RFC 2034), or the class alone (`4.0.0`) if it
  * carries none or one of another class.
  */
 export function statusOf(reply: Reply): string {

@@ -12,7 +12,7 @@ export interface Transcript {
   bodyBegun: boolean;
   /** Its last one was. */
   bodyEnded: boolean;
-  /** What ended it, where that was not the last reply: `connection reset`, `no reply within …`. */
+  /** What ended it, if that was not the last reply: `connection reset`, `no reply within …`. */
   lost: string | undefined;
 }
 

@@ -39,7 +39,7 @@ async function connecting(port: number, given: Partial<Route>, caFile: string) {
     const acquired = await hop.acquire(forEver);
     if (acquired.kind === "failed") return acquired.failure.reply;
     await hop.release(acquired.session, false);
-    acquired.session.destroy("each session anew");
+    acquired.session.destroy("a new session each time");
     return "open";
   };
 }

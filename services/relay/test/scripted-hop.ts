@@ -34,7 +34,7 @@ export interface ScriptedHop {
 
 /**
  * A next hop for faults that a real one cannot be made to show (half a reply, an early one, a 421 in
- * between): it speaks SMTP on a real socket, by the book but where its script says otherwise. Closed
+ * between): it speaks SMTP on a real socket, by the book but if its script says otherwise. Closed
  * with the test.
  */
 export async function scriptedHop(script: HopScript): Promise<ScriptedHop> {

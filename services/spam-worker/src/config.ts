@@ -16,7 +16,7 @@ export const spamWorkerConfigSchema = workerConfigSchema.extend({
   SPAM_RSPAMD: z.string().default("127.0.0.1:11333").pipe(engineAddresses()),
   /** Requests at once to each rspamd, whose processes work on many mails at once. */
   SPAM_RSPAMD_REQUESTS: integer(1, 10_000).default(32),
-  /** Points from which it is spam to rspamd (`add_header`), where its answer does not say so itself. */
+  /** Points from which it is spam to rspamd (`add_header`), if its answer does not say so itself. */
   SPAM_RSPAMD_REQUIRED: z.coerce.number().positive().max(1_000_000).default(6),
   /** rspamd's own task_timeout: what it answered so late is made of a part of its rules. */
   SPAM_RSPAMD_TASK_TIMEOUT_MS: integer(100, 3_600_000).default(8_000),

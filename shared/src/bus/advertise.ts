@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { isWildcard, parseEndpoint, formatEndpoint, type Endpoint } from "./endpoint.ts";
 
 /**
- * The address under which a dispatcher reaches this mailbox: `advertise` where it is set (its port
+ * The address under which a dispatcher reaches this mailbox: `advertise` if it is set (its port
  * may be `*`: the bound one), the bound address if it is one, else the local address that routes
  * to that dispatcher. Never a wildcard.
  */

@@ -18,7 +18,7 @@ export interface OutgoingHead {
   readonly bytes?: number | undefined;
 }
 
-/** A head to be sent and, where its `bytes` says so, the frame that goes with it. */
+/** A head to be sent and, if its `bytes` says so, the frame that goes with it. */
 export interface OutgoingPart {
   head: OutgoingHead;
   body?: Buffer | undefined;

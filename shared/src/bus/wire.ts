@@ -75,7 +75,7 @@ export const heartbeatHeadSchema = z.looseObject({
   link: hex128.optional(),
   /** From a worker only. */
   credit: creditSchema.optional(),
-  /** Why the credit is zero, where it is. */
+  /** Why the credit is zero, if it is. */
   unable: z.string().max(500).optional(),
   engine: engineSchema.optional(),
   spools: z.array(z.string().max(64)).max(8).optional(),

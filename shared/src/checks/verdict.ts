@@ -48,7 +48,7 @@ const circumstances = z.looseObject({
   at: z.date(),
   /** Kinds of content for which this engine was told to answer `OK` unseen (AV_ALLOW_BLIND). */
   blind: z.array(z.string().max(32)).max(8).optional(),
-  /** The part of the same split mail for which the engine was asked, where that was another one. */
+  /** The part of the same split mail for which the engine was asked, if that was another one. */
   askedFor: z.string().max(64).optional(),
 });
 
@@ -94,7 +94,7 @@ export function answeredIn(verdicts: Verdicts): CheckKind[] {
   return [...builtInNames, ...own.sort()].filter((name) => verdicts[name] !== undefined);
 }
 
-/** What was found, where an engine has spoken. */
+/** What was found, if an engine has spoken. */
 export function answerIn(finding: Finding | undefined): Answered | undefined {
   return finding === undefined || finding.kind === "unchecked" ? undefined : finding;
 }

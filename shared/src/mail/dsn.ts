@@ -102,7 +102,7 @@ export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
   };
 }
 
-/** Threads the report with the mail that it is about, where its Message-ID is fit to be repeated. */
+/** Threads the report with the mail that it is about, if its Message-ID is fit to be repeated. */
 function answered(mail: MailRecord): string[] {
   const messageId = mail.header?.messageId;
   if (messageId === undefined || !/^<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>$/.test(messageId)) return [];

@@ -3,7 +3,7 @@ import { normalDomain } from "./mail-domain.ts";
 
 const maxLength = 320;
 
-/** Quoted, blanks and what else is printable may be in it (RFC 5321 §4.1.2). */
+/** In quotes, blanks and anything else printable may be in it (RFC 5321 §4.1.2). */
 const asciiLocalPart = /^(?:"[\x20-\x7e]*"|[\x21-\x7e]+)$/;
 
 /** An address of an SMTP envelope as the record keeps it, or what is wrong with it. */

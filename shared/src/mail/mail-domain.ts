@@ -38,7 +38,7 @@ export function normalAddress(address: string): string | undefined {
 const whole = /^(?:postmaster|mailer-daemon|double-bounce|owner-.*|.*-request)$/;
 
 /**
- * The normal address without its extension (`vip+news@` → `vip@`), where one of the delimiters ends
+ * The normal address without its extension (`vip+news@` → `vip@`), if one of the delimiters ends
  * a name; undefined if the address has none.
  */
 export function withoutExtension(normal: string, delimiters: string): string | undefined {

@@ -7,7 +7,7 @@ export const maxReceived = 100;
 
 /**
  * This many Received fields of our own are a loop, long before `maxReceived`. One mail may well pass
- * us three times: out from one tenant, in to another, and out again where that one forwards it.
+ * us three times: out from one tenant, in to another, and out again if that one forwards it.
  */
 export const ownReceivedOfLoop = 5;
 
@@ -45,7 +45,7 @@ export function receivedField(handover: Handover): Buffer {
 }
 
 /**
- * What is put before a canonical mail on acceptance: its Received field, and an empty line where the
+ * What is put before a canonical mail on acceptance: its Received field, and an empty line if the
  * mail begins with a blank. Such a line is not a field and would continue ours (RFC 5322 §2.2.3), be it
  * with a forged client. The empty line says what the mail says: it has no header, all of it is body.
  * Its bytes stay as they came; Postfix does the same.

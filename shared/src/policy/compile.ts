@@ -140,7 +140,7 @@ function routeOf(rules: CompleteRules["route"]): Route {
 }
 
 /**
- * `host:port|source`, and where more than that is set a hash of it: one key never names two ways
+ * `host:port|source`, and if more than that is set a hash of it: one key never names two ways
  * out, since the relay has one pool of connections for each.
  */
 function routeKey({

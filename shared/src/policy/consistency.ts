@@ -147,7 +147,7 @@ function documentsUnder(
   return ids.flatMap((id) => byId.get(id) ?? []);
 }
 
-/** The id of the address without its extension, where this is one with. */
+/** The id of the address without its extension, if this is one with. */
 function addressUnder(document: PolicyDocument, owner: TenantDocument | undefined): string[] {
   if (document.scope !== "address") return [];
   const base = withoutExtension(nameOf(document), owner?.recipientDelimiter ?? "");

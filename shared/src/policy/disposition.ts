@@ -48,7 +48,7 @@ type Ruling =
   | { kind: "wait"; reason: UncheckedReason; until: Date }
   | { kind: "ruled"; disposition: Disposition; reason: string };
 
-/** From mildest to worst; where several checks rule, the worst one holds. */
+/** From mildest to worst; if several checks rule, the worst one holds. */
 const severity: readonly Disposition[] = [
   "deliver",
   "tag",

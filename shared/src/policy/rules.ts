@@ -57,7 +57,7 @@ function switched<S extends z.ZodRawShape>(shape: S) {
   );
 }
 
-/** A change is on where its settings are stated, unless the same section says `enabled: off`. */
+/** A change is on if its settings are stated, unless the same section says `enabled: off`. */
 function change<S extends z.ZodRawShape>(shape: S) {
   return z.preprocess((value) => {
     const isStated = typeof value === "object" && value !== null && Object.keys(value).length > 0;

@@ -39,7 +39,7 @@ export type Adopted =
   | { kind: "dead"; mailId: string; reason: string }
   | { kind: "pending" };
 
-/** A record may be a moment older than its file, where a source writes them in that order. */
+/** A record may be a moment older than its file, if a source writes them in that order. */
 const fileWithinMs = 60_000;
 /** One that comes from further in the future does not say how old it is. */
 const clocksDifferMs = 600_000;

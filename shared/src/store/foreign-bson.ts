@@ -2,7 +2,7 @@ import { BSON, Code, DBRef, ObjectId } from "mongodb";
 
 /*
  * What others have put into MongoDB may hold a field `_bsontype`, by which the driver takes a plain
- * object for one of its own types, and throws where it is to send it back. These say the same in words
+ * object for one of its own types, and throws if it is to send it back. These say the same in words
  * that it takes.
  */
 
@@ -40,7 +40,7 @@ function sent(value: unknown): unknown {
   return isLikeType || value instanceof DBRef ? new Map(entries) : Object.fromEntries(entries);
 }
 
-/** The second list, where it is another one. */
+/** The second list, if it is another one. */
 function changed(before: readonly unknown[], after: unknown[]): unknown[] | undefined {
   return after.some((item, place) => !Object.is(item, before[place])) ? after : undefined;
 }
@@ -94,7 +94,7 @@ export function bytesOf(id: unknown): Uint8Array {
 }
 
 /**
- * The text that once stood for this `_id`, where that is another now, and the other `_id` that had the
+ * The text that once stood for this `_id`, if that is another now, and the other `_id` that had the
  * same: its `twin`, if that can be.
  */
 export function formerIdText(id: unknown): { text: string; twin: unknown } | undefined {

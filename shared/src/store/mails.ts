@@ -37,7 +37,7 @@ export interface SuspectClaim extends Pick<Claim, "states" | "owner" | "leaseMs"
  * and both are where anything may have come (a stream that was lost, a source).
  */
 export interface MailHint {
-  /** The mail, where the hint is about one. */
+  /** The mail, if the hint is about one. */
   mailId?: string;
   state?: MailState;
   next?: string;

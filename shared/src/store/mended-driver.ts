@@ -16,7 +16,7 @@ const driver = Connection.prototype;
 const { cleanup } = driver;
 
 /**
- * The driver writes a command to its socket and, where that does not take all of it, waits for `drain`
+ * The driver writes a command to its socket and, if that does not take all of it, waits for `drain`
  * or `error`. A socket that ends meanwhile, or ended a moment before, says neither: the command would
  * wait forever, past every time-out but `timeoutMS`. Woken up, it finds that its connection is closed.
  */

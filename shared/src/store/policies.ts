@@ -55,7 +55,7 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
 
     all: () =>
       reach(async () => {
-        // Read again where a `replace` came between: half of one revision is no policy.
+        // Read again if a `replace` came between: half of one revision is no policy.
         for (;;) {
           const before = await revision();
           const documents = await policies.find({ _id: { $gte: "" } }).toArray();

@@ -18,7 +18,7 @@ export const sourceConfigSchema = z
     mark: z.boolean().default(true),
     /** All mail of this source is outgoing, and `tenant`'s, from any client. */
     outgoing: z.boolean().default(false),
-    /** Clients whose mail is outgoing, where the record may be believed about its client. */
+    /** Clients whose mail is outgoing, if the record may be believed about its client. */
     networks: z.array(networkSchema).max(1_000).default([]),
     /** Whose mail the outgoing mail is; without it, that of the tenant in whose networks the client is. */
     tenant: z.string().min(1).max(128).optional(),

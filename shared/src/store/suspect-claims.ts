@@ -81,7 +81,7 @@ async function isLeased(mails: ClaimDeps["mails"], id: string, token: string): P
 
 /**
  * What mail brought along may be what kills, as soon as it is read. So it is left out first, and for good
- * where the notes say that the mail must not be begun again.
+ * if the notes say that the mail must not be begun again.
  */
 async function readSuspect(
   mails: ClaimDeps["mails"],

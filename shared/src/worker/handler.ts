@@ -41,7 +41,7 @@ export interface TaskHandler {
   readonly kind: TaskKind;
   /** The most tasks worked on at the same time: the engine's own parallelism. Read again before each grant. */
   concurrency(): number;
-  /** Why `concurrency` is 0 just now, where the last canaries do not say it. */
+  /** Why `concurrency` is 0 just now, if the last canaries do not say it. */
   whyNone?(): string;
   /**
    * Works on one task. An engine's failure is a value (`unchecked`), not an exception; what is

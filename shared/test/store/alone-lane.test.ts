@@ -142,7 +142,7 @@ describe("the lane of suspects", () => {
     expect(events).toEqual(["lived", "open"]);
   });
 
-  it("takes what else is suspected before mail, for half of its time, nothing begun beside it", async () => {
+  it("takes what else is suspected before mail, for half of its time, nothing started beside it", async () => {
     let waiting = 3;
     const also: AlsoAlone = {
       waits: () => Promise.resolve(waiting > 0),

@@ -66,7 +66,7 @@ function isOutcome({ releaseLease, untried, set, history = [] }: MailChange): bo
   return (releaseLease === true || isForSome) && untried !== true && !isBuried;
 }
 
-/** Never settles where the mail is poison to this process. */
+/** Never settles if the mail is poison to this process. */
 function beKilledBy(
   world: World,
   process: VirtualProcess,

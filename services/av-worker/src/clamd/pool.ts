@@ -31,7 +31,7 @@ export const defaultPoolOptions: PoolOptions = {
   accountMs: 10_000,
 };
 
-/** A finding with the clamd that made it, where one answered. */
+/** A finding with the clamd that made it, if one answered. */
 export interface Scanned {
   finding: VirusFinding;
   engine?: Engine;

@@ -5,7 +5,7 @@ const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 /**
  * Reads the answer to VERSION: `ClamAV 1.4.3/27712/Sun Jul 27 08:35:46 2025`, or `ClamAV 1.4.3`
  * alone where `daily` is not loaded. The date is clamd's local time without a zone, taken here as
- * ours: right where both are on one host or in UTC. `undefined` for anything else.
+ * ours: right if both are on one host or in UTC. `undefined` for anything else.
  */
 export function parseVersion(reply: string): Engine | undefined {
   const match = /^ClamAV ([^\s/]{1,64})(?:\/(\d{1,12})\/([A-Za-z0-9: ]{1,40}))?$/.exec(reply);

@@ -35,7 +35,7 @@ export type ChangeOf<K extends ChangeKind> = Extract<Change, { kind: K }>;
 
 /**
  * Makes one change on the mail. A change that does not apply to this mail says so in `notes`, or
- * returns `Unable` where the mail must not leave without it; what it throws is a bug or an abort.
+ * returns `Unable` if the mail must not leave without it; what it throws is a bug or an abort.
  */
 export type ApplyChange<K extends ChangeKind> = (
   mail: MailUnderChange,

@@ -46,7 +46,7 @@ function holdsTag(subject: BlockField, tag: string): boolean {
   return shown.replace(/\s+/g, " ").includes(tag.replace(/\s+/g, " "));
 }
 
-/** The tag as text of its own before the body's bytes, on a line of its own where they are long. */
+/** The tag as text of its own before the body's bytes, on a line of its own if they are long. */
 function withTag(subject: BlockField, tag: string): Buffer {
   const body = fieldBody(subject);
   const name = fieldBytes(subject).subarray(0, subject.bodyStart - subject.start);

@@ -23,7 +23,7 @@ const oversigned = [
   "Content-Type",
   "Content-Transfer-Encoding",
 ];
-/** A next hop may add these where they are missing: named once more only if the mail has them. */
+/** A next hop may add these if they are missing: named once more only if the mail has them. */
 const oversignedIfPresent = ["Sender", "Date", "Message-ID", "MIME-Version"];
 const signedIfPresent = [
   "In-Reply-To",

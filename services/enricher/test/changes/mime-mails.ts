@@ -103,7 +103,7 @@ const otherPart = fc.constantFrom(
   ),
 );
 
-/** Signed content and reports: where one is met before a text, the mail stays as it is. */
+/** Signed content and reports: if one is met before a text, the mail stays as it is. */
 const protectedPart = fc.constantFrom(
   guarded(
     "Content-Type: multipart/signed; boundary=s",

@@ -45,7 +45,7 @@ tenants:
 interface Sent {
   map?: string;
   client?: string;
-  /** What the record holds of the header, where that is not what is read today. */
+  /** What the record holds of the header, if that is not what is read today. */
   header?: { fromDomain?: string };
 }
 

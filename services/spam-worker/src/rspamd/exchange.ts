@@ -17,7 +17,7 @@ export interface HttpQuestion {
   path: string;
   headers: RequestHeaders;
   body: Buffer;
-  /** Keeps connections between two mails where the other side does. */
+  /** Keeps connections between two mails if the other side does. */
   agent: Agent;
 }
 
@@ -118,7 +118,7 @@ function whenConnected(asked: ClientRequest, run: () => void): void {
   });
 }
 
-/** Rejects where the connection breaks before the reply is whole. */
+/** Rejects if the connection breaks before the reply is whole. */
 async function read(
   response: IncomingMessage,
   maxBytes: number,

@@ -11,7 +11,7 @@ const maxRuleName = 128;
 
 /** What an answer does not say of the rspamd that gave it. */
 export interface RspamdPoints {
-  /** From here on it is spam to it (`add_header`), where the answer does not say: rspamd 3.4 and older. */
+  /** From here on it is spam to it (`add_header`), if the answer does not say: rspamd 3.4 and older. */
   requiredPoints: number;
   /** Its `task_timeout`: an answer that took as long is made of the rules that had ended. */
   taskTimeoutMs: number;

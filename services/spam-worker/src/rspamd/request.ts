@@ -56,7 +56,7 @@ function oneLine(text: string): string {
   return Buffer.from(text.replace(/[\x00-\x1f\x7f]/g, "").trim(), "utf8").toString("latin1");
 }
 
-/** It comes from the policy: a wrong one is to be mended there, not here. */
+/** It comes from the policy: a wrong one is to be corrected there, not here. */
 function checkedUser(user: string): string {
   if (/^[^\x00-\x1f\x7f]+$/.test(user)) return oneLine(user);
   throw new TerminalError("SPAM_ENGINE_ERROR", `no user name for rspamd: ${JSON.stringify(user)}`);

@@ -32,7 +32,7 @@ export interface SpamdClient {
   check(mail: readonly Buffer[], options: AskOptions): Promise<Answer<Score>>;
   /** With the names of the rules that hit. */
   symbols(mail: readonly Buffer[], options: AskOptions): Promise<Answer<Score & Rules>>;
-  /** With spamd's report; `rules` with points, where its table is provably whole. */
+  /** With spamd's report; `rules` with points, if its table is provably whole. */
   report(mail: readonly Buffer[], options: AskOptions): Promise<Answer<Score & Report>>;
   /** With the header block as SpamAssassin would rewrite it. */
   headers(mail: readonly Buffer[], options: AskOptions): Promise<Answer<Score & Headers>>;

@@ -12,7 +12,7 @@ const outOfTime = "TIME_LIMIT_EXCEEDED";
 const maxRules = 500;
 
 /**
- * Has one mail judged. With `report`, spamd is asked again for the bare names where its report
+ * Has one mail judged. With `report`, spamd is asked again for the bare names if its report
  * cannot be trusted to name every rule: without all names a time-out would read as ham.
  */
 export async function judge(

@@ -25,7 +25,7 @@ export interface SpfQuestion {
   mailFrom: string;
   client: Pick<Client, "address" | "helo">;
   ask: AskDns;
-  /** For the whole evaluation; `temperror` where that is not enough (RFC 7208 §4.6.4). */
+  /** For the whole evaluation; `temperror` if that is not enough (RFC 7208 §4.6.4). */
   withinMs: number;
   /** Our own name, for macros. */
   hostname: string;

@@ -122,7 +122,7 @@ interface Push {
 
 /**
  * The document after an update with operators.
- * @throws Refusal 40 where two paths of one update meet, 28 where a path leads through a value
+ * @throws Refusal 40 if two paths of one update meet, 28 where a path leads through a value
  */
 export function updated(doc: Doc, update: Fields, inserting = false): Updated {
   refuseConflicts(update);
