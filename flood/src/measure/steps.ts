@@ -1,3 +1,4 @@
+import { builtInNames, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { SeenRecord } from "../database.ts";
 import { Latencies, type Latency } from "./latency.ts";
 
@@ -8,28 +9,34 @@ export interface StepTimes {
   work: Latency;
 }
 
-/** In the order in which a mail takes them. */
-const steps = ["virus", "spam", "enrich", "relay"] as const;
+/** In the order in which a mail takes them; checks that policies bring come before the enricher. */
+const builtIn: readonly Step[] = [...builtInNames, "enrich", "relay"];
+type Step = TaskKind | "relay";
 
 /** Adds up the times that the records hold, by step. */
 export class Steps {
-  readonly #times = new Map(
-    steps.map((step) => [step, { wait: new Latencies(), work: new Latencies() }]),
-  );
+  readonly #times = new Map<Step, { wait: Latencies; work: Latencies }>();
 
-  add({ timings }: Pick<SeenRecord, "timings">): void {
-    for (const step of steps) {
-      const time = timings?.[step];
+  add({ timings = {} }: Pick<SeenRecord, "timings">): void {
+    for (const step of Object.keys(timings) as Step[]) {
+      const time = timings[step];
       if (time === undefined) continue;
-      this.#times.get(step)?.wait.add(time.queueMs);
-      this.#times.get(step)?.work.add(time.workMs);
+      const times = this.#times.get(step) ?? { wait: new Latencies(), work: new Latencies() };
+      this.#times.set(step, times);
+      times.wait.add(time.queueMs);
+      times.work.add(time.workMs);
     }
   }
 
   /** Steps that no mail took are left out. */
   read(): StepTimes[] {
     return [...this.#times]
-      .filter(([, { work }]) => work.count > 0)
+      .sort(([a], [b]) => placeOf(a) - placeOf(b))
       .map(([step, { wait, work }]) => ({ step, wait: wait.read(), work: work.read() }));
   }
+}
+
+function placeOf(step: Step): number {
+  const place = builtIn.indexOf(step);
+  return place === -1 ? builtIn.indexOf("enrich") - 0.5 : place;
 }

@@ -7,17 +7,19 @@ import { maxNameLength, uncheckedFindingSchema } from "./finding.ts";
 const reservedNames: ReadonlySet<string> = new Set([
   ...["virus", "spam", "auth", "content", "enrich"],
   ...["plan", "retry", "adopt", "relay", "ingest", "dispatcher", "console"],
-  ...["av-worker", "spam-worker", "enricher"],
+  ...["av-worker", "spam-worker", "enricher", "clamd", "spamd", "rspamd"],
   ...["strip", "verdict-headers", "extra-headers", "geoip", "subject-tag", "sender-rewrite"],
   ...["disclaimer", "sign"],
   // What each object of JavaScript has already.
   "constructor",
 ]);
 
+const form = /^[a-z][a-z0-9-]{0,31}$/;
+
 /** The name of a check that a policy has brought, and of the kind of its workers. */
 export const ownCheckSchema = z
   .string()
-  .regex(/^[a-z][a-z0-9-]{0,31}$/, {
+  .regex(form, {
     error: "must be a lower-case letter and up to 31 letters, digits or hyphens",
   })
   .refine((name) => !reservedNames.has(name), {
@@ -28,7 +30,8 @@ export type OwnCheck = z.infer<typeof ownCheckSchema>;
 
 /** The name, if it may be one of a check that a policy brings. */
 export function ownCheckIn(name: unknown): OwnCheck | undefined {
-  return ownCheckSchema.safeParse(name).data;
+  const isOne = typeof name === "string" && form.test(name) && !reservedNames.has(name);
+  return isOne ? (name as OwnCheck) : undefined;
 }
 
 /** Whatever the policy says: only its worker knows what it means. */

@@ -78,15 +78,22 @@ test("a secret file that is away, empty, or of two keys is refused by name", () 
 });
 
 test("an allow list says of a key what it may act as, and why not", () => {
-  const [one, two] = [createCurveKey().publicKey, createCurveKey().publicKey];
+  const [one, two, own] = [createCurveKey(), createCurveKey(), createCurveKey()].map(
+    (pair) => pair.publicKey,
+  );
   const keys = [
     { name: "one", publicKey: one, kinds: ["av-worker", "spam-worker"] },
     { name: "two", publicKey: two, kinds: ["dispatcher"], revoked: "2026-01-31" },
+    { name: "own", publicKey: own, kinds: ["dlp"] },
   ];
   const list = parseAllowList(JSON.stringify({ keys }), "allow.json");
   expect(list.keysOf("spam-worker")).toEqual([one]);
   expect(list.keysOf("dispatcher")).toEqual([]);
   expect(list.refuses(one, anyWorker)).toBeUndefined();
+  expect(list.refuses(own, anyWorker)).toBeUndefined();
+  expect(list.refuses(own, "dlp")).toBeUndefined();
+  expect(list.refuses(own, "av-worker")).toMatch(/for dlp, not for av-worker/);
+  expect(list.refuses(own, "dispatcher")).toMatch(/for dlp, not for dispatcher/);
   expect(list.refuses(one, "enricher")).toMatch(/for av-worker, spam-worker, not for enricher/);
   expect(list.refuses(two, "dispatcher")).toBe("its key is revoked");
   expect(list.refuses(createCurveKey().publicKey, "dispatcher")).toBe("its key is not listed");

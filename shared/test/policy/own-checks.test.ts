@@ -3,7 +3,11 @@ import type { Verdicts } from "../../src/checks/verdict.ts";
 import { nextStep } from "../../src/policy/disposition.ts";
 import { createPolicyBook } from "../../src/policy/effective.ts";
 import { parsePolicyYaml } from "../../src/policy/yaml.ts";
-import { ownCheckSchema, type OwnFinding } from "../../src/checks/own-check.ts";
+import { busKinds } from "../../src/bus/allow-list.ts";
+import { builtInNames, builtInTasks } from "../../src/checks/verdict.ts";
+import { changeKinds } from "../../src/mail/task-settings.ts";
+import { pausableSteps } from "../../src/store/controls.ts";
+import { ownCheckIn, ownCheckSchema, type OwnFinding } from "../../src/checks/own-check.ts";
 import { askedIn, checksIn } from "../../src/checks/asked.ts";
 
 const dlp = ownCheckSchema.parse("dlp");
@@ -90,4 +94,18 @@ test("stands in a list of steps in its place", () => {
   expect(() => steps("pii, dlp")).toThrow(/dlp must come before pii/);
   expect(() => steps("dlp")).toThrow(/step pii is on but not in the list/);
   expect(() => steps("dlp, pii, other")).toThrow(/step other is no check that these rules have/);
+});
+
+test("has no name that means something else where it may stand", () => {
+  const taken = [...builtInTasks, ...builtInNames, ...changeKinds, ...busKinds, ...pausableSteps];
+  for (const name of [...taken, "retry", "constructor", "", "Dlp", "-a", "a b", "a".repeat(33)]) {
+    expect([name, ownCheckIn(name), ownCheckSchema.safeParse(name).success]).toEqual([
+      name,
+      undefined,
+      false,
+    ]);
+  }
+  for (const name of ["dlp", "a", "a-1", "a".repeat(32)]) {
+    expect([ownCheckIn(name), ownCheckSchema.parse(name)]).toEqual([name, name]);
+  }
 });
