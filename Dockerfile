@@ -23,13 +23,14 @@ COPY start/package.json start/
 COPY bench/package.json bench/
 COPY chaos/package.json chaos/
 COPY flood/package.json flood/
+COPY examples/typescript-worker/package.json examples/typescript-worker/
 RUN npm ci --omit=dev --no-audit --no-fund
 COPY deploy/agent/prune.mjs deploy/agent/
 # sbom.cdx.json: what is inside. The native binding must load after the pruning.
 RUN npm sbom --package-lock-only --omit=dev --sbom-format=cyclonedx > sbom.cdx.json \
  && node deploy/agent/prune.mjs \
  && node -e 'require("zeromq"); require("mongodb"); require("msgpackr")' \
- && rm -r start bench chaos flood node_modules/@rs-agent/start node_modules/@rs-agent/bench node_modules/@rs-agent/chaos node_modules/@rs-agent/flood package-lock.json
+ && rm -r start bench chaos flood examples node_modules/@rs-agent/example-worker node_modules/@rs-agent/start node_modules/@rs-agent/bench node_modules/@rs-agent/chaos node_modules/@rs-agent/flood package-lock.json
 COPY LICENSE ./
 COPY shared/src shared/src
 COPY services services

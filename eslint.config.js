@@ -15,7 +15,8 @@ const restrict = (...paths) => ({ "no-restricted-imports": ["error", { paths }] 
 const root = import.meta.dirname;
 const services = globSync("services/*", { cwd: root });
 const siblings = ["start", "bench", "chaos", "flood"];
-const packages = ["shared", ...services, "cli", "kit", ...siblings];
+const examples = ["examples/typescript-worker"];
+const packages = ["shared", ...services, "cli", "kit", ...siblings, ...examples];
 
 /** A package may import what its own package.json names; tests also what those of the project name for development. */
 const declared = (packageDir) => ({
@@ -33,7 +34,11 @@ const sharedOrder = ["checks", "mail", "policy", "life", "health", "store", "bus
 const words = ["./outcomes.ts", "./states.ts", "./events.ts"];
 const others = (folders, own) => folders.filter((folder) => folder !== own);
 const zones = [
-  ...zone("shared/src", [...services, "cli", "kit", ...siblings], "shared imports nobody"),
+  ...zone(
+    "shared/src",
+    [...services, "cli", "kit", ...siblings, ...examples],
+    "shared imports nobody",
+  ),
   ...sharedOrder.flatMap((folder, at) =>
     zone(
       `shared/src/${folder}`,
