@@ -148,7 +148,7 @@ export class BusKeys {
     if (reason === this.#complaint || this.#isClosed()) return;
     this.#complaint = reason;
     const { allowFile: file, log } = this.#options;
-    log.error({ file, reason }, "allow list cannot be read again: the former one stays in force");
+    log.error({ file, reason }, "allow list cannot be read again: the previous one stays in force");
   }
 
   #lookForOwnKey(): void {

@@ -103,7 +103,7 @@ export class PoolSession implements Placeable {
     if (this.#heard) return undefined;
     if (this.#refusal !== undefined) return this.#refusal;
     if (this.#sender.connected) return "it is reached, and does not answer";
-    return "nobody is reached there (BUS_ADVERTISE, BUS_BIND of the worker, a firewall)";
+    return "nobody can be reached there (BUS_ADVERTISE, BUS_BIND of the worker, a firewall)";
   }
 
   get takesTasks(): boolean {

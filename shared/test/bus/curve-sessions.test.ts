@@ -189,7 +189,7 @@ test("a mailbox that cannot be reached is named once on both sides", async () =>
   const mailbox = `tcp://127.0.0.1:${String(port)}`;
   const env = { BUS_ADVERTISE: mailbox };
   const worker = openKeyedWorker(folder, pool.endpoint, "av-worker", { env });
-  const text = /worker's mailbox: nobody is reached there \(BUS_ADVERTISE/;
+  const text = /worker's mailbox: nobody can be reached there \(BUS_ADVERTISE/;
   await vi.waitFor(() => expect(linesLike(lines, text)).toHaveLength(1));
   expect(linesLike(lines, text)[0]).toMatchObject({ mailbox, worker: "virus-1" });
   const unanswered = /it cannot reach this mailbox, or refuses it/;
