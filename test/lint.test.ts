@@ -46,6 +46,8 @@ describe("who may import whom", () => {
     ["shared/src/bus/wire.ts", "../worker/handler.ts"],
     ["shared/src/store/mails.ts", "../bus/wire.ts"],
     ["shared/src/checks/finding.ts", "../mail/record.ts"],
+    ["shared/src/mail/record.ts", "../life/endings.ts"],
+    ["shared/src/life/endings.ts", "../store/mails.ts"],
   ])("%s may not import %s", async (file, imported) => {
     expect(await brokenBy(file, imported)).toContain(paths);
   });
@@ -57,6 +59,8 @@ describe("who may import whom", () => {
     ["flood/src/flood.ts", "@rs-agent/kit/random.ts"],
     ["shared/src/policy/rules.ts", "../mail/record.ts"],
     ["shared/src/worker/worker.ts", "../bus/wire.ts"],
+    ["shared/src/mail/record.ts", "../life/outcomes.ts"],
+    ["shared/src/life/endings.ts", "../mail/record.ts"],
     ["shared/test/config.test.ts", "fast-check"],
   ])("%s may import %s", async (file, imported) => {
     expect(await brokenBy(file, imported)).toEqual([]);

@@ -56,7 +56,7 @@ export function handOutKeys(bus: string): Record<BusKind, string> {
     replaceFile(join(bus, kind, "service.key"), readFileSync(secretFileOf(keys, name)), 0o600);
     return [kind, name] as const;
   });
-  return Object.fromEntries(given) as Record<BusKind, string>;
+  return Object.fromEntries(given);
 }
 
 function newestKeyOf(folder: string, list: AllowList, kind: BusKind): string | undefined {
