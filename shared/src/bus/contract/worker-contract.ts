@@ -1,8 +1,5 @@
-import { newToken, sha256Hex } from "../../ids.ts";
-import type { TaskKind } from "../../checks/verdict.ts";
-import { settingsHashOf } from "../../mail/task-settings.ts";
+import { newToken } from "../../ids.ts";
 import { messageOf } from "../../errors.ts";
-import { encodeMessages } from "../codec.ts";
 import {
   byeHeadSchema,
   heartbeatHeadSchema,
@@ -11,6 +8,7 @@ import {
   type ResultHead,
 } from "../wire.ts";
 import type { BareDispatcher } from "./bare-dispatcher.ts";
+import { buildTask, granting, soleIn, type Sent } from "./contract-task.ts";
 
 export interface ContractOptions {
   /** Where the worker's dispatchers seem to be: one, or two for all of "sole use". */
@@ -31,13 +29,6 @@ export interface StepResult {
   /** Undefined: it holds. */
   wrong: string | undefined;
   skipped?: true;
-}
-
-interface Sent {
-  taskId: string;
-  sequence: number;
-  head: Record<string, unknown>;
-  frames: Buffer[];
 }
 
 const silenceMs = 1_500;
@@ -161,7 +152,7 @@ class Contract {
   }
 
   async #survivesTruncated(): Promise<string | undefined> {
-    const [head = Buffer.alloc(0), body = Buffer.alloc(0)] = this.#build(
+    const [head = Buffer.alloc(0), body = Buffer.alloc(0)] = this.#task(
       Buffer.from(textMail),
     ).frames;
     const dispatcher = this.#dispatcher;
@@ -179,7 +170,7 @@ class Contract {
   }
 
   async #ignoresStranger(): Promise<string | undefined> {
-    const sent = this.#build(Buffer.from(textMail), { session: newToken() });
+    const sent = this.#task(Buffer.from(textMail), { session: newToken() });
     this.#dispatcher.sendFrames(sent.frames);
     const alive = await this.#isAlive();
     if (alive !== undefined) return alive;
@@ -303,31 +294,13 @@ class Contract {
 
   #send(mail: Buffer, fields: Record<string, unknown> = {}): Sent {
     this.#dispatcher.sequence += 1;
-    const sent = this.#build(mail, fields);
+    const sent = this.#task(mail, fields);
     this.#dispatcher.sendFrames(sent.frames);
     return sent;
   }
 
-  #build(mail: Buffer, fields: Record<string, unknown> = {}): Sent {
-    const { ready, session, sequence } = this.#dispatcher;
-    const { patienceMs, settings = plainSettings(ready?.task) } = this.#options;
-    const taskId = newToken();
-    const head = {
-      ...{ v: 1, from: "contract-1", kind: "task", session, taskId, sequence, attempt: 1 },
-      mailId: newToken().slice(0, 20),
-      ...{ sha256: sha256Hex(mail), size: mail.length, bytes: mail.length },
-      ...{ task: ready?.task, settings, settingsHash: settingsHashOf(settings) },
-      ...(ready?.task === "enrich" && { verdicts: {} }),
-      deadlineMs: patienceMs,
-      smtp: {
-        mailFrom: "contract@example.org",
-        rcptTo: ["someone@example.net"],
-        client: { address: "192.0.2.1", name: "", helo: "contract" },
-      },
-      ...fields,
-    };
-    const [frames = []] = encodeMessages([{ head: head, body: mail }]);
-    return { taskId, sequence, head, frames };
+  #task(mail: Buffer, fields: Record<string, unknown> = {}): Sent {
+    return buildTask(this.#dispatcher, mail, this.#options, fields);
   }
 
   #resultsOf({ taskId }: Sent): Record<string, unknown>[] {
@@ -347,22 +320,4 @@ class Contract {
     const parsed = resultHeadSchema.safeParse(head);
     return parsed.success ? parsed.data : "its result does not fit the schema";
   }
-}
-
-function plainSettings(task: TaskKind | undefined): Record<string, unknown> {
-  if (task === "spam") return { maxBytes: 512_000, oversize: "unchecked" };
-  return task === "enrich" ? { changes: [], spamThreshold: 5 } : {};
-}
-
-/** The newest heartbeat, where it grants something. */
-function granting(dispatcher: BareDispatcher): Record<string, unknown> | undefined {
-  const parsed = heartbeatHeadSchema.safeParse(dispatcher.all("heartbeat").at(-1)?.head);
-  if (!parsed.success || (parsed.data.credit?.tasks ?? 0) < 1) return undefined;
-  return parsed.data;
-}
-
-/** The newest heartbeat, where it says that the dispatcher has the worker to itself. */
-function soleIn(dispatcher: BareDispatcher): Record<string, unknown> | undefined {
-  const last = dispatcher.all("heartbeat").at(-1)?.head;
-  return last?.["sole"] === true ? last : undefined;
 }
