@@ -47,7 +47,7 @@ function nameOf(handle: object): string[] {
   }
   if (constructor.name === "Socket" || constructor.name === "TLSSocket") {
     const { remoteAddress, remotePort, destroyed } = handle as Socket;
-    // Pipes of a child process are told of with it.
+    // Pipes of a child process are reported with it.
     if (destroyed || remotePort === undefined) return [];
     return [`a socket to ${remoteAddress ?? "?"}:${remotePort}`];
   }

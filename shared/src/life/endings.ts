@@ -12,7 +12,7 @@ import { transition } from "./transitions.ts";
 const keptUnreportedMs = 30 * 86_400_000;
 
 /**
- * When a final record may go, or undefined if policy keeps it forever. One that nobody was told of
+ * When a final record may go, or undefined if policy keeps it forever. One without a report
  * (I12) stays for at least 30 days, but not forever: strangers can cause it.
  */
 export function retentionUntil(

@@ -9,7 +9,7 @@ import type { Ability, TaskHandler } from "./handler.ts";
 import { workerParts } from "./worker-health.ts";
 import { startWorker } from "./worker.ts";
 
-/** What a worker is told of a mail beside its bytes. */
+/** What a worker learns about a mail besides its bytes. */
 export interface MailContext<S> {
   settings: S;
   smtp: CheckTask["smtp"];
@@ -52,7 +52,7 @@ export function runOwnWorker<S>(worker: OwnWorker<S>): Promise<void> {
     const handle = startWorker({ ...deps, handler: ownHandler(worker, deps.log) });
     handle.ready.then(
       () => deps.log.info({ bus: handle.mailbox }, "ready"),
-      () => undefined, // whoever runs the worker hears of it by `ready` itself
+      () => undefined, // the caller hears of it by `ready` itself
     );
     return { handle, parts: workerParts(handle) };
   });
