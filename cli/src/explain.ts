@@ -13,6 +13,8 @@ import {
 } from "@rs-agent/shared/checks/verdict.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import { rsAgent } from "./called-as.ts";
+import { isUnread } from "@rs-agent/shared/mail/stub.ts";
+import { shownId } from "@rs-agent/shared/store/foreign-bson.ts";
 import { nextAction } from "./next-action.ts";
 import { isNoMail } from "./no-mail.ts";
 import type { SeenSystem } from "./seen-system.ts";
@@ -43,14 +45,17 @@ export function explain(
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
-/** False: what somebody put in and is not a mail; we keep it whole. */
+/** False: what somebody put in and is not a mail, which we keep whole, or a record that nobody has read. */
 function isReadable(mail: MailRecord): boolean {
-  return !isNoMail(mail);
+  return !isNoMail(mail) && !isUnread(mail);
 }
 
-function recordOf({ _id, malformed, origin }: MailRecord): string {
+function recordOf(mail: MailRecord): string {
+  const { _id, malformed, origin } = mail;
   if (malformed !== undefined) return field("record", JSON.stringify(malformed));
-  return field("record", `of source ${origin.name}: ${rsAgent} dead show ${_id} --raw prints it`);
+  const which = origin.record === undefined ? "" : ` _id ${shownId(origin.record)}`;
+  const how = isUnread(mail) ? "" : `: ${rsAgent} dead show ${_id} --raw prints it`;
+  return field("record", `of source ${origin.name}${which}${how}`);
 }
 
 function head(mail: MailRecord, now: Date): string {
@@ -82,11 +87,15 @@ function viaOf({ origin, smtp }: MailRecord): string {
   const { via, name } = origin;
   if (via === "split") return `split off ${name}`;
   if (via === "dsn") return `our own report on ${name}`;
-  const entry = via === "source" ? `source ${name}` : name;
+  const entry = via === "source" ? sourceOf(origin) : name;
   const { address, name: clientName, helo } = smtp.client;
   if (address === "") return `${entry}, client unknown`;
   const client = [address, clientName, helo === "" ? "" : `HELO ${helo}`];
   return `${entry}, client ${client.filter((part) => part !== "").join(", ")}`;
+}
+
+function sourceOf({ name, record }: MailRecord["origin"]): string {
+  return `source ${name}${record === undefined ? "" : `, record ${shownId(record)}`}`;
 }
 
 function toOf({ recipients }: MailRecord): string {

@@ -1,5 +1,6 @@
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import { blockingFindings } from "./interventions.ts";
+import { isUnread } from "@rs-agent/shared/mail/stub.ts";
 import { indented, printable, width } from "./terminal.ts";
 import { instant } from "./times.ts";
 import { concernedIn } from "@rs-agent/shared/life/interventions.ts";
@@ -18,7 +19,7 @@ export interface Asked {
 export function mailList(mails: readonly MailRecord[], asked: Asked): string {
   return listOf(mails, asked, (mail) => [
     `${instant(mail.receivedAt)}  ${mail.state}`,
-    `${senderOf(mail)} → ${recipientsOf(mail.recipients, asked.to)}`,
+    correspondents(mail, asked.to),
     whyOf(mail),
   ]);
 }
@@ -59,6 +60,12 @@ function listOf(
 
 function senderOf({ smtp }: MailRecord): string {
   return smtp.mailFrom === "" ? "<>" : smtp.mailFrom;
+}
+
+/** Who wrote to whom; of a record that nobody has read that is not known. */
+function correspondents(mail: MailRecord, to: string | undefined): string {
+  if (isUnread(mail)) return `record of source ${mail.origin.name}`;
+  return `${senderOf(mail)} → ${recipientsOf(mail.recipients, to)}`;
 }
 
 function recipientsOf(recipients: readonly Recipient[], to: string | undefined): string {

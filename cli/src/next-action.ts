@@ -14,6 +14,8 @@ import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { holdCause, isTimeOver } from "@rs-agent/shared/life/endings.ts";
 import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
+import { adoptStep, isStub } from "@rs-agent/shared/mail/stub.ts";
+import type { PausableStep } from "@rs-agent/shared/store/controls.ts";
 import { blockingFindings, quoted } from "./interventions.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { routeText, whyNoWorker, type SeenSystem } from "./seen-system.ts";
@@ -44,7 +46,7 @@ function actionOf(mail: MailRecord, now: Date): Action {
   const due = dueAt === undefined || dueAt <= now ? "due now" : `due ${age(dueAt, now)}`;
   switch (state) {
     case "incoming":
-      return { text: `waits for a dispatcher to plan it, ${due}` };
+      return { text: `waits for a dispatcher to ${isStub(mail) ? "read" : "plan"} it, ${due}` };
     case "processing":
       return { text: `waits for ${awaitedText(mail)}, ${due}${waitingSince(mail, now)}` };
     case "ready": {
@@ -175,10 +177,11 @@ function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined):
 }
 
 /** Which step it waits for; of a mail in a dispatcher's hand the first that it has not had. */
-function awaitedStep(mail: MailRecord): Lane | "plan" | "relay" | undefined {
+function awaitedStep(mail: MailRecord): Lane | PausableStep | undefined {
   const { state, next, plan, verdicts, lease } = mail;
   if (state === "ready" || state === "relaying") return "relay";
   if (state !== "incoming" && state !== "processing") return undefined;
+  if (isStub(mail)) return adoptStep;
   if (lease === undefined) return laneIn(next) ?? "plan";
   const isMissing = (check: CheckKind) =>
     verdicts[check] === undefined && (plan === undefined || askedIn(plan, check) !== undefined);

@@ -1,6 +1,9 @@
+import { BSON, ObjectId } from "mongodb";
 import { describe, expect, test } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { explain } from "../src/explain.ts";
+import { takenUp } from "@rs-agent/shared/life/interventions.ts";
+import { mailList } from "../src/mail-list.ts";
 import type { SeenSystem } from "../src/seen-system.ts";
 import { width } from "../src/terminal.ts";
 import { rsAgent } from "../src/called-as.ts";
@@ -227,4 +230,46 @@ test("a dead source record is shown as what it is, and nobody is told to send it
     `record of source portal: ${rsAgent} dead show ${letter._id} --raw prints it`,
   );
   expect(text).toContain(`into source portal again under a new _id, then ${rsAgent} dead drop`);
+});
+
+describe("a source record that nobody has read", () => {
+  const { header, plan, direction, ...mail } = mailWith({});
+  expect([header, plan, direction]).toBeDefined();
+  const record = BSON.serialize({ _id: new ObjectId("0123456789abcdef01234567") });
+  const stub: MailRecord = {
+    ...mail,
+    state: "incoming",
+    next: "adopt",
+    dueAt: now,
+    origin: { via: "source", name: "portal", record },
+    recipients: [],
+  };
+
+  test("is shown by its _id in the source, and waits for a dispatcher to read it", () => {
+    const text = story(stub);
+    expect(text).toContain('of source portal _id {"$oid":"0123456789abcdef01234567"}');
+    expect(text).toContain("waits for a dispatcher to read it, due now");
+    expect(text).not.toContain("policy");
+    expect(mailList([stub], { limit: 9 })).toContain("record of source portal");
+    expect(mailList([stub], { limit: 9 })).not.toContain("nobody");
+  });
+
+  test("is shown the same way once it is gone", () => {
+    const { next, dueAt, ...gone } = stub;
+    expect([next, dueAt]).toBeDefined();
+    const text = story({ ...gone, state: "discarded", reason: "record gone", finalAt: now });
+    expect(text).toContain("discarded: record gone");
+    expect(text).toContain("of source portal _id");
+    expect(text).not.toContain("dead show");
+  });
+
+  test("is read, not planned, where a person has it tried at once", () => {
+    const { set } = takenUp({ ...stub, state: "held" }, { now });
+    expect(set).toMatchObject({ state: "incoming", next: "adopt" });
+  });
+
+  test("has its record named as its way in once it is a mail", () => {
+    const text = story({ ...mailWith({}), origin: stub.origin });
+    expect(text).toContain('source portal, record {"$oid":"0123456789abcdef01234567"}');
+  });
 });

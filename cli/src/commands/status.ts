@@ -1,6 +1,7 @@
 import { rsAgent } from "../called-as.ts";
 import type { Command } from "commander";
 import { engineOf, kindOf, laneIn, laneText } from "@rs-agent/shared/mail/lane.ts";
+import { adoptStep } from "@rs-agent/shared/mail/stub.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Conservation, Waiting } from "@rs-agent/shared/store/mails.ts";
 import { engineText } from "../explain.ts";
@@ -86,6 +87,7 @@ function waitsFor(next: string): string {
   if (next === "") return "a person";
   const lane = laneIn(next);
   if (lane !== undefined) return laneText(lane);
+  if (next === adoptStep) return "its record to be read";
   return next === "retry" ? "its time" : routeText(next);
 }
 

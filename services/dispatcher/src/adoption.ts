@@ -1,120 +1,88 @@
-import type { AdoptionPass } from "@rs-agent/shared/store/adoption-pass.ts";
-import type { AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
-import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
-import { parseSources, type SourceConfig } from "@rs-agent/shared/store/source-config.ts";
+import type { SourceConfig } from "@rs-agent/shared/store/source-config.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
 import { createClaimer, type Claimer } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
+import type { Desk } from "./desk.ts";
 import type { Intake } from "./intake.ts";
+import type { Sources } from "./sources.ts";
+import type { TaskKinds } from "./task-kinds.ts";
 
 export interface AdoptionDeps {
-  config: Pick<
-    DispatcherConfig,
-    | "SOURCES"
-    | "CHANGE_STREAM"
-    | "MAIL_HOSTNAME"
-    | "MAX_MAIL_BYTES"
-    | "CLAIM_BATCH"
-    | "ACTOR_ID"
-    | "LEASE_MS"
-  >;
-  database: Pick<Database, "sources">;
-  intake: Pick<Intake, "among" | "isOpen">;
-  /** The current policies: they say which recipients are ours. */
-  book: () => PolicyBook;
+  config: Pick<DispatcherConfig, "CHANGE_STREAM" | "CLAIM_BATCH" | "ACTOR_ID" | "LEASE_MS">;
+  database: Pick<Database, "sources" | "mails">;
+  intake: Pick<Intake, "among" | "roomToAdopt">;
+  desk: Pick<Desk, "take">;
+  sources: Sources;
+  kinds: Pick<TaskKinds, "lanes">;
   log: Logger;
   signal: AbortSignal;
 }
 
-/** Adopts mail that others put into MongoDB, by the stream's hint and by the timer (I6). */
-export interface Adoption extends AlsoAlone {
+/** Takes on mail that others put into MongoDB, by the stream's hint and by the timer (I6). */
+export interface Adoption {
   /** The timer: every source is looked at. */
   tick(): void;
-  /** Settles when the last pass and the streams have ended, after the signal aborted. */
+  /** Workers may take more than before. */
+  onCredit(): void;
+  /** Settles when the last round and the streams have ended, after the signal aborted. */
   stop(): Promise<void>;
 }
 
-/** @throws TerminalError CFG_INVALID if SOURCES is wrong */
+/** Where more mail of ours waits for longer than this, that has the workers first. */
+const behind = { lateMs: 2_000, mails: 20 };
+
 export function startAdoption(deps: AdoptionDeps): Adoption {
-  const { config, database, log, signal } = deps;
-  const sources = config.SOURCES === undefined ? [] : parseSources(config.SOURCES);
-  const adopters = sources.map((source) => adopter(source, deps));
+  const { config, database, sources, signal } = deps;
+  const adopters = sources.all.map((source) => adopter(source, deps));
   const streams = config.CHANGE_STREAM
-    ? sources.map((source, at) =>
-        database.sources.watch(source, () => adopters[at]?.poke(), signal),
+    ? sources.all.map((source, at) =>
+        database.sources.watch(source, () => adopters[at]?.claimer.poke(), signal),
       )
     : [];
   return {
     tick() {
-      for (const each of adopters) each.poke();
+      for (const { claimer } of adopters) claimer.poke();
     },
-    async waits() {
-      for (const source of sources) if (await database.sources.suspectWaits(source)) return true;
-      return false;
-    },
-    async takeAlone(goOn, stopped) {
-      for (const source of sources) {
-        if (lacksTenant(source, deps)) continue;
-        const options = { ...optionsFor(deps), goOn };
-        // One source that cannot be read must not keep mail from being claimed.
-        await database.sources.adoptAlone(source, options, stopped).then(
-          (pass) => report(log, source, pass),
-          (error: unknown) => log.warn({ err: error, source: source.name }, "no suspect adopted"),
-        );
-      }
+    onCredit() {
+      for (const { claimer, hasMore } of adopters) if (hasMore()) claimer.poke();
     },
     async stop() {
-      await Promise.all([...streams, ...adopters.map((each) => each.stop())]);
+      await Promise.all([...streams, ...adopters.map(({ claimer }) => claimer.stop())]);
     },
   };
 }
 
-function optionsFor({ config, book }: AdoptionDeps) {
-  return {
-    book,
-    hostname: config.MAIL_HOSTNAME,
-    maxMailBytes: config.MAX_MAIL_BYTES,
-    owner: config.ACTOR_ID,
-    leaseMs: config.LEASE_MS / 4,
-  };
+interface Adopter {
+  claimer: Claimer;
+  /** Its source had more records than there was room for. */
+  hasMore: () => boolean;
 }
 
-function adopter(source: SourceConfig, deps: AdoptionDeps): Claimer {
-  const { config, database, intake, log, signal } = deps;
-  return createClaimer({
-    room: () =>
-      intake.isOpen && !signal.aborted && !lacksTenant(source, deps) ? config.CLAIM_BATCH : 0,
+function adopter(source: SourceConfig, deps: AdoptionDeps): Adopter {
+  const { config, database, intake, desk, sources, kinds, log, signal } = deps;
+  const by = { owner: config.ACTOR_ID, leaseMs: config.LEASE_MS };
+  const state = { hasMore: false };
+  const noteMore = (hasMore: boolean) => (state.hasMore = hasMore);
+  const take = async (limit: number) => {
+    if (await database.mails.isBehind({ ...behind, next: ["plan", ...kinds.lanes] })) return 0;
+    const { stubs, dead, more } = await database.sources.take(source, { ...by, limit });
+    noteMore(more);
+    await desk.take(stubs);
+    return stubs.length + dead;
+  };
+  const claimer = createClaimer({
+    room: () => {
+      const isClosed = signal.aborted || "closed" in sources.open(source.name);
+      return isClosed ? 0 : intake.roomToAdopt(source.name, state.hasMore);
+    },
     batch: config.CLAIM_BATCH,
     log,
     claim: async (limit) => {
-      let pass: AdoptionPass = { adopted: 0, dead: 0, more: false };
-      await intake.among(async () => {
-        const goOn = () => intake.isOpen && !signal.aborted;
-        pass = await database.sources.adopt(source, { ...optionsFor(deps), limit, goOn });
-        report(log, source, pass);
-        return pass.adopted + pass.dead;
-      });
-      return pass.more ? limit : 0;
+      noteMore(false);
+      await intake.among(() => take(limit));
+      return state.hasMore ? limit : 0;
     },
   });
-}
-
-const told = new WeakSet<SourceConfig>();
-
-/** Its mail would leave by default rules and unsigned: it waits in the source until a policy has the tenant. */
-function lacksTenant(source: SourceConfig, { book, log }: AdoptionDeps): boolean {
-  const { name, tenant } = source;
-  if (tenant === undefined || book().hasTenant(tenant)) {
-    told.delete(source);
-    return false;
-  }
-  if (!told.has(source))
-    log.error({ source: name, tenant }, "no policy has the tenant of a source");
-  told.add(source);
-  return true;
-}
-
-function report(log: Logger, { name }: SourceConfig, { adopted, dead }: AdoptionPass): void {
-  if (adopted + dead > 0) log.info({ source: name, adopted, dead }, "mail adopted");
+  return { claimer, hasMore: () => state.hasMore };
 }

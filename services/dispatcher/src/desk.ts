@@ -12,6 +12,7 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import { kindOf, laneIn, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { adoptStep, isStub } from "@rs-agent/shared/mail/stub.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import type { PoliciesInForce } from "@rs-agent/shared/store/policies-in-force.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
@@ -26,6 +27,8 @@ import { advance, die, forgetTransientVerdicts, noteEngineAway } from "./mail-fl
 import { createPlacement, type Placement } from "./placement.ts";
 import { plan, type PlanningDeps } from "./planning.ts";
 import { adoptVerdict, onLost, onResult, type ResultDeps } from "./results.ts";
+import type { Sources } from "./sources.ts";
+import { createStubs, type Stubs } from "./stubs.ts";
 import { SiblingChecks } from "./sibling-checks.ts";
 import type { Spool } from "./spool.ts";
 import { isSeen, placed, toSpool } from "./spool-placement.ts";
@@ -39,6 +42,7 @@ export interface DeskDeps {
   log: Logger;
   pool: WorkerPool;
   policies: PoliciesInForce;
+  sources: Sources;
   spool: Spool | undefined;
   activity: Activity;
   /** Aborts when the dispatcher stops now: nobody waits for the database any more. */
@@ -57,6 +61,7 @@ export class Desk {
   readonly #flow: ResultDeps;
   readonly #planning: PlanningDeps;
   readonly #siblings: SiblingChecks;
+  readonly #stubs: Stubs;
   readonly #awayLog: AwayLog;
   #paused: ReadonlySet<string> = new Set();
   #draining = false;
@@ -69,6 +74,7 @@ export class Desk {
     this.#siblings = this.#createSiblings();
     this.#flow = this.#createFlow();
     this.#planning = this.#createPlanning();
+    this.#stubs = this.#createStubs();
   }
 
   /** Takes in claimed mail: each gets its plan and its first task. */
@@ -109,8 +115,8 @@ export class Desk {
    * Mails to claim for a task: what its workers take now. Out of a backlog as many again as they
    * have: a claim takes a moment, in which no engine should stand still.
    */
-  roomToClaim(lane: Lane): number {
-    const isAhead = this.backlogs.has(lane) && !this.isPaused(kindOf(lane));
+  roomToClaim(lane: Lane, hasBacklog = this.backlogs.has(lane)): number {
+    const isAhead = hasBacklog && !this.isPaused(kindOf(lane));
     return this.placement.room(lane, isAhead ? this.#granted(lane) : 0);
   }
 
@@ -149,6 +155,7 @@ export class Desk {
   }
 
   async #begin(mail: HeldMail): Promise<void> {
+    if (isStub(mail.mail) && (await this.#stubs.read(mail)) === "over") return;
     forgetTransientVerdicts(mail);
     if ((await plan(this.#planning, mail)) === "over") return;
     noteEngineAway(this.#flow, mail, this.#deps.database.clock.now());
@@ -176,7 +183,8 @@ export class Desk {
   }
 
   #giveBack(mail: HeldMail, kind: TaskKind | "plan", reason?: string): Promise<void> {
-    const next = kind === "plan" ? kind : laneFor(mail, kind);
+    const step = kind === "plan" ? kind : laneFor(mail, kind);
+    const next = isStub(mail.mail) ? adoptStep : step;
     note(mail, givenBack(mail.mail, { next, reason }));
     return this.held.finish(mail);
   }
@@ -203,6 +211,7 @@ export class Desk {
   }
 
   async #bury(mail: HeldMail, cause: DeathCause, reason: string): Promise<void> {
+    if (isStub(mail.mail)) return this.#stubs.bury(mail, cause, reason);
     die(this.#flow, mail, cause, reason);
     await this.held.finish(mail);
   }
@@ -301,6 +310,19 @@ export class Desk {
       onVerdict: (mail, kind, verdict) => this.#siblings.onVerdict(mail, kind, verdict),
       onStrikes: (kind, count) => activity.onStrikes(kind, count),
     };
+  }
+
+  #createStubs(): Stubs {
+    const { config, database, log, policies, sources } = this.#deps;
+    const { MAIL_HOSTNAME: hostname, MAX_MAIL_BYTES: maxMailBytes } = config;
+    return createStubs({
+      sources,
+      store: database.sources,
+      held: this.held,
+      rules: { hostname, maxMailBytes, book: () => policies.book() },
+      clock: database.clock,
+      log,
+    });
   }
 
   #createPlanning(): PlanningDeps {

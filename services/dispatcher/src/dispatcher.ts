@@ -16,6 +16,7 @@ import { Desk } from "./desk.ts";
 import { createIntake, type Intake } from "./intake.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { createObservation } from "./observation.ts";
+import { createSources } from "./sources.ts";
 import { openSpool } from "./spool.ts";
 import type { DispatcherStatus } from "./status.ts";
 import { TaskKinds } from "./task-kinds.ts";
@@ -54,6 +55,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     nextHop: config.RELAY_NEXT_HOP,
     log,
   });
+  const sources = createSources(config.SOURCES, () => policies.book(), log);
   const spool = config.SPOOL_DIR === undefined ? undefined : await openSpool(config.SPOOL_DIR);
   const stop = new AbortController();
   const closing = new AbortController();
@@ -76,6 +78,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     onCreditChange: (kind) => {
       desk.placement.poke(kind);
       intake.onCredit(kind);
+      adoption.onCredit();
     },
   });
   const desk = new Desk({
@@ -85,6 +88,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     log,
     pool,
     policies,
+    sources,
     spool,
     activity,
     closing: closing.signal,
@@ -96,10 +100,6 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     kinds,
     catches,
     activity,
-    records: {
-      waits: () => adoption.waits(),
-      takeAlone: (goOn, signal) => adoption.takeAlone(goOn, signal),
-    },
   });
   const observation = createObservation({
     config,
@@ -111,14 +111,8 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     metrics,
     kinds,
   });
-  const adoption: Adoption = startAdoption({
-    config,
-    database,
-    intake,
-    book: () => policies.book(),
-    log,
-    signal: stop.signal,
-  });
+  const { signal } = stop;
+  const adoption = startAdoption({ config, database, intake, desk, sources, kinds, log, signal });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch({
         whose: "checks",

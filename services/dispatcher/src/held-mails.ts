@@ -143,10 +143,17 @@ export class HeldMails {
 
   /** Writes what is pending, which gives up the lease, and lets go of the mail. */
   async finish(held: HeldMail): Promise<void> {
-    if (held.over) return;
+    await this.end(held);
+  }
+
+  /** The same; false: the lease was lost before. */
+  async end(held: HeldMail): Promise<boolean> {
+    if (held.over) return false;
     held.over = true;
     try {
-      if (await this.write(held)) this.#deps.onFinished(held);
+      const isWritten = await this.write(held);
+      if (isWritten) this.#deps.onFinished(held);
+      return isWritten;
     } finally {
       this.#leave(held);
     }

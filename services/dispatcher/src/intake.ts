@@ -1,9 +1,10 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { adoptStep } from "@rs-agent/shared/mail/stub.ts";
 import { kindOf, laneIn, lanesOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
-import { AloneLane, type AlsoAlone } from "@rs-agent/shared/store/alone-lane.ts";
+import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { Activity } from "./activity.ts";
@@ -21,8 +22,6 @@ export interface IntakeDeps {
   log: Logger;
   catches: Pick<TimerCatches, "onClaimed">;
   activity: Pick<Activity, "onClaimed">;
-  /** Suspects among the records of sources. */
-  records: AlsoAlone;
 }
 
 /** Claims waiting mail, as much as there is room and credit for (I7). */
@@ -35,8 +34,11 @@ export interface Intake {
   tick(): void;
   /** The timer: mail that may have killed dispatchers is looked for, and taken alone. */
   tickSuspects(): Promise<void>;
-  /** Nothing may be begun beside a suspect while this is false. */
-  readonly isOpen: boolean;
+  /**
+   * Records of a source that may be taken on now: what the workers of every kind take, or as many again
+   * where the source has more. None beside a suspect.
+   */
+  roomToAdopt(source: string, hasMore: boolean): number;
   /** Begins something else that may end this service, and says how much; not beside a suspect. */
   among(begin: () => Promise<number>): Promise<number>;
   stop(): Promise<void>;
@@ -44,7 +46,7 @@ export interface Intake {
   close(): Promise<void>;
 }
 
-/** Plans made for mail that no worker has credit for, at each tick: it must not wait unplanned. */
+/** Mails begun that no worker has credit for, at each tick: they must not wait unplanned. */
 const trickle = 50;
 
 export function createIntake(deps: IntakeDeps): Intake {
@@ -74,18 +76,25 @@ export function createIntake(deps: IntakeDeps): Intake {
     });
 
   const credit = () => kinds.all.reduce((sum, kind) => sum + desk.placement.room(kind), 0);
-  let unplanned = trickle;
-  const roomToPlan = () => {
-    if (desk.isPaused("plan")) return 0;
+  /** Who has had its trickle since the last tick. */
+  const trickled = new Set<string>();
+  const trickleOf = (asker: string) => {
+    if (trickled.has(asker)) return 0;
+    trickled.add(asker);
+    return trickle;
+  };
+  const isPaused = (step: "plan" | typeof adoptStep) =>
+    desk.isPaused("plan") || desk.isPaused(step);
+  const roomFor = (step: "plan" | typeof adoptStep) => {
+    if (isPaused(step)) return 0;
     const room = credit();
-    if (room > 0) return room;
-    const left = unplanned;
-    unplanned = 0;
-    return left;
+    return room > 0 ? room : trickleOf(step);
   };
   const claimers = new Map<string, Claimer>([
     // Also mail that its holder planned and then left behind when it died.
-    ["plan", claimer(["incoming", "processing"], "plan", roomToPlan)],
+    ["plan", claimer(["incoming", "processing"], "plan", () => roomFor("plan"))],
+    // Stubs that their holder left behind.
+    [adoptStep, claimer(["incoming"], adoptStep, () => roomFor(adoptStep))],
     ["retry", claimer(["held"], "retry", () => 20)],
   ]);
   const claimerOf = (lane: Lane) =>
@@ -107,7 +116,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     );
   let ticks = 0;
   const tick = () => {
-    unplanned = trickle;
+    trickled.clear();
     for (const lane of kinds.lanes) claimerOf(lane);
     for (const each of claimers.values()) each.poke();
     if (ticks++ % 20 !== 0) return;
@@ -122,14 +131,14 @@ export function createIntake(deps: IntakeDeps): Intake {
     log,
     wanted: () => {
       const workable = kinds.lanes.filter(isWorkable);
-      const next = [...(desk.isPaused("plan") ? [] : ["plan", "retry"]), ...workable];
+      const first = desk.isPaused(adoptStep) ? ["plan", "retry"] : [adoptStep, "plan", "retry"];
+      const next = [...(desk.isPaused("plan") ? [] : first), ...workable];
       return desk.held.room() > 0
         ? { states: ["incoming", "processing", "held"], next, ...us }
         : undefined;
     },
     inHand: () => desk.held.size,
     begin: (claimed) => desk.takeAlone(claimed),
-    also: deps.records,
     onOpen: tick,
   });
 
@@ -147,8 +156,12 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
     tick,
     tickSuspects: () => lane.tick(),
-    get isOpen() {
-      return lane.isOpen;
+    roomToAdopt(source, hasMore) {
+      if (!lane.isOpen || isPaused(adoptStep)) return 0;
+      const able = kinds.all.filter((kind) => desk.isAble(kind));
+      const rooms = able.map((kind) => desk.roomToClaim(kind, hasMore));
+      const room = able.length === 0 ? trickleOf(`records ${source}`) : Math.min(...rooms);
+      return Math.min(desk.held.room(), room);
     },
     among: (begin) => lane.among(begin),
     async stop() {

@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo } from "node:net";
-import { newToken } from "@rs-agent/shared/ids.ts";
-import type { AdoptionNote } from "@rs-agent/shared/store/adoption-notes.ts";
+import { builtInTasks } from "@rs-agent/shared/checks/verdict.ts";
 import { mailIdOf } from "@rs-agent/shared/store/adoption.ts";
 import { parseSources } from "@rs-agent/shared/store/source-config.ts";
 import { MongoClient, type ObjectId } from "mongodb";
 import { ConnectionString } from "mongodb-connection-string-url";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { freePort } from "@rs-agent/kit/free-port.ts";
 import { openBench, type Bench } from "./in-process.ts";
 import { superviseDispatcher } from "./supervised-dispatcher.ts";
 import { machineMs } from "../../../test/support/machine.ts";
@@ -41,12 +41,13 @@ async function wayToDatabase(uri: string, onMarker: () => void): Promise<string>
 }
 
 /** Its database kills it when the poison comes by. */
-async function supervised(bench: Bench, id: string, sources: string) {
+async function supervised(bench: Bench, id: string, bind: string, sources: string) {
   const uri = await wayToDatabase(bench.settings.MONGODB_URI ?? "", () => dispatcher.kill());
   const dispatcher: ReturnType<typeof superviseDispatcher> = superviseDispatcher(bench, {
     MONGODB_URI: uri,
+    BUS_BIND: bind,
     ACTOR_ID: id,
-    LEASE_MS: machineMs(8_000),
+    LEASE_MS: machineMs(5_000),
     PLACE_MS: "100",
     SOURCES: sources,
   });
@@ -75,30 +76,36 @@ it("the record that ends every dispatcher that reads it is dead after five, and 
   texts.splice(10, 0, marker.toString());
   const { insertedIds } = await db.collection("inbox").insertMany(texts.map(record));
   const ids = Object.values(insertedIds);
-  // Two were killed from outside while they had the same page.
-  for (const owner of ["dispatcher-8", "dispatcher-9"]) {
-    const until = new Date(Date.now() - 60_000);
-    const note: AdoptionNote = { source: "inbox", owner, ids, alone: false, until };
-    await db.collection("adoptions").insertOne({ _id: newToken() as unknown as ObjectId, ...note });
-  }
-  const one = await supervised(bench, "dispatcher-1", json);
-  const other = await supervised(bench, "dispatcher-2", json);
+  // Two were killed from outside while they had all of them.
+  const by = { limit: 100, owner: "dispatcher-9", leaseMs: Number(machineMs(300)) };
+  expect((await bench.database.sources.take(source, by)).stubs).toHaveLength(21);
+  const claim = { states: ["incoming"] as const, next: "adopt", ...by };
+  let claimed = 0;
+  await vi.waitFor(async () => {
+    claimed += (await bench.database.mails.claim(claim)).length;
+    expect(claimed).toBe(21);
+  });
+  const binds = [await freePort(), await freePort()].map((port) => `tcp://127.0.0.1:${port}`);
+  const [first = "", second = ""] = binds;
+  for (const kind of builtInTasks) bench.worker(kind, { dispatchers: binds.join(",") });
+  const one = await supervised(bench, "dispatcher-1", first, json);
+  const other = await supervised(bench, "dispatcher-2", second, json);
   const stateOf = async (id: unknown) =>
     (await bench.database.mails.get(mailIdOf(source, id)))?.state;
   await vi.waitFor(async () => expect(await stateOf(ids[10])).toBe("dead"));
   const letter = await bench.get(mailIdOf(source, ids[10]));
   expect(letter.reason).toMatch(
-    /adopters ended over it: \d had it among others, then alone dispatcher-[12], dispatcher-[12]$/,
+    /^record of source inbox: services ended over it: \d had it among others, then alone dispatcher-[12], dispatcher-[12]$/,
   );
   const endings = one.starts() + other.starts() - 2;
   expect(endings).toBeGreaterThanOrEqual(3);
   expect(endings).toBeLessThanOrEqual(6);
   for (const [at, id] of ids.entries()) {
-    if (at !== 10) expect(await stateOf(id)).toMatch(/^(incoming|processing)$/);
+    if (at !== 10) expect(await stateOf(id)).toMatch(/^(incoming|processing|ready)$/);
   }
   await db
     .collection("inbox")
     .insertOne({ ...record("later"), _id: "later" as unknown as ObjectId });
   await vi.waitFor(async () => expect(await stateOf("later")).toBeDefined());
-  expect(await db.collection("adoptions").countDocuments({ alone: true })).toBe(0);
+  expect(await db.collection("mails").countDocuments({ "alone.0": { $exists: true } })).toBe(0);
 });

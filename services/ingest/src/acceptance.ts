@@ -1,17 +1,12 @@
-import { isAscii } from "node:buffer";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
-import { accepted } from "@rs-agent/shared/life/beginnings.ts";
+import { accepted, type Given } from "@rs-agent/shared/life/beginnings.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { headerSummary } from "@rs-agent/shared/mail/header-summary.ts";
 import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
-import { objectionTo } from "@rs-agent/shared/mail/admission.ts";
-import { receivedBefore } from "@rs-agent/shared/mail/received.ts";
-import type { BodyRef, MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { acceptMail, type Arrival } from "@rs-agent/shared/store/acceptance.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RawMail } from "./raw-mail.ts";
-import type { Refusal } from "./reply.ts";
-import { refuse } from "./reply.ts";
+import { refusalBy, refuse, type Refusal } from "./reply.ts";
 import type { Transaction } from "./transaction.ts";
 
 export interface AcceptanceDeps {
@@ -43,80 +38,60 @@ export function accept(
   raw: RawMail,
   deps: AcceptanceDeps,
 ): { result: Promise<{ queuedAs: string } | Refusal>; settled: Promise<void> } {
-  const canonical = raw.canonical({ dropNul: deps.nul === "remove" });
-  const refusal = refusalOf(canonical, deps);
-  if (refusal !== undefined) {
+  const { database } = deps;
+  const mailId = newMailId();
+  const receivedAt = database.clock.now();
+  const deadline = new AbortController();
+  const keep = (mail: Given) => {
+    // Nobody waits for this mail any more: the client has its 451 and will come again.
+    deadline.signal.throwIfAborted();
+    return database.mails.insert(accepted(mail, deps.actorId));
+  };
+  const arrival = arrivalOf(transaction, raw, { mailId, at: receivedAt }, deps);
+  const taken = acceptMail(arrival, { ...deps, bodies: database.bodies, keep });
+  if ("objection" in taken) {
+    const refusal = refusalBy(taken.objection);
     return { result: Promise.resolve(refusal), settled: Promise.resolve() };
   }
-  const mailId = newMailId();
-  const receivedAt = deps.database.clock.now();
-  const field = traceOf(canonical, transaction, mailId, receivedAt, deps.hostname);
-  const bytes = raw.withReceived(field, canonical);
-  const deadline = new AbortController();
-  const stored = store(transaction, mailId, bytes, receivedAt, deadline.signal, deps);
-  const result = withinDeadline(stored, deadline, deps).then((outcome) => {
+  const { size, kept } = taken;
+  const result = withinDeadline(kept, deadline, deps).then((outcome) => {
     if (outcome === "away") return refuse.storeAway();
-    logAccepted(transaction, mailId, bytes.length, receivedAt, deps);
+    logAccepted(transaction, mailId, size, receivedAt, deps);
     return { queuedAs: mailId };
   });
-  return { result, settled: stored.then(ignore, ignore) };
+  return { result, settled: kept.then(ignore, ignore) };
 }
+
+function arrivalOf(
+  { listener, client, protocol, direction, mailFrom, rcptTo, eightBit }: Transaction,
+  raw: RawMail,
+  given: Pick<Arrival, "mailId" | "at">,
+  { nul }: Pick<AcceptanceDeps, "nul">,
+): Arrival {
+  return {
+    ...given,
+    canonical: raw.canonical({ dropNul: nul === "remove" }),
+    origin: {
+      via: listener.protocol,
+      name: listener.name,
+      ...(listener.outgoing && { outgoing: true }),
+      ...(listener.tenantId !== undefined && { tenantId: listener.tenantId }),
+    },
+    direction,
+    smtp: { mailFrom, rcptTo: [...rcptTo], client, ...(eightBit && { params: eightBitMime }) },
+    protocol,
+    traced: (trace, canonical) => raw.withReceived(trace, canonical),
+  };
+}
+
+const eightBitMime = { body: "8BITMIME" } as const;
 
 function ignore(): void {
   // The outcome was told already.
 }
 
-function refusalOf(canonical: Buffer, deps: AcceptanceDeps): Refusal | undefined {
-  if (canonical.length > deps.maxMailBytes) return refuse.tooLarge(deps.maxMailBytes);
-  // Some servers leave it out: one between CRLF and a dot would end the mail there, and begin another.
-  if (canonical.includes(0)) return refuse.nul();
-  const objection = objectionTo(canonical, deps.hostname);
-  switch (objection?.kind) {
-    case "header-bytes":
-      return refuse.headerTooLarge();
-    case "header-fields":
-      return refuse.tooManyFields();
-    case "loop":
-      return refuse.loop(objection.why);
-    case undefined:
-      return undefined;
-  }
-}
-
-function traceOf(
-  canonical: Buffer,
-  { client, protocol, rcptTo }: Transaction,
-  mailId: string,
-  at: Date,
-  by: string,
-): Buffer {
-  const [forRecipient] = rcptTo.size === 1 ? rcptTo : [];
-  return receivedBefore(canonical, {
-    client,
-    by,
-    protocol,
-    mailId,
-    at,
-    ...(forRecipient !== undefined && { forRecipient }),
-  });
-}
-
-async function store(
-  transaction: Transaction,
-  mailId: string,
-  bytes: Buffer,
-  receivedAt: Date,
-  signal: AbortSignal,
-  { database, actorId }: AcceptanceDeps,
-): Promise<void> {
-  const body = await database.bodies.put(bytes);
-  // Nobody waits for this mail any more: the client has its 451 and will come again.
-  signal.throwIfAborted();
-  await database.mails.insert(recordOf(transaction, mailId, bytes, body, receivedAt, actorId));
-}
-
 async function withinDeadline(
-  stored: Promise<void>,
+  stored: Promise<unknown>,
   deadline: AbortController,
   deps: AcceptanceDeps,
 ): Promise<"stored" | "away"> {
@@ -135,37 +110,6 @@ async function withinDeadline(
   } finally {
     clearTimeout(timer);
   }
-}
-
-function recordOf(
-  transaction: Transaction,
-  mailId: string,
-  bytes: Buffer,
-  body: BodyRef,
-  receivedAt: Date,
-  actorId: string,
-): MailRecord {
-  const { listener, client, direction, mailFrom } = transaction;
-  const rcptTo = [...transaction.rcptTo];
-  // Mail programs send 8-bit bytes without saying so; the next hop has to be told (RFC 6152 §3).
-  const eightBit = transaction.eightBit || !isAscii(bytes);
-  return accepted(
-    {
-      _id: mailId,
-      origin: {
-        via: listener.protocol,
-        name: listener.name,
-        ...(listener.outgoing && { outgoing: true }),
-        ...(listener.tenantId !== undefined && { tenantId: listener.tenantId }),
-      },
-      smtp: { mailFrom, rcptTo, client, params: { body: eightBit ? "8BITMIME" : "7BIT" } },
-      receivedAt,
-      body,
-      header: { ...headerSummary(bytes) },
-      direction,
-    },
-    actorId,
-  );
 }
 
 function logAccepted(

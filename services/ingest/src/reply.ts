@@ -1,4 +1,4 @@
-import { maxHeaderBytes, maxHeaderFields } from "@rs-agent/shared/mail/admission.ts";
+import { tooLarge, type Objection } from "@rs-agent/shared/mail/admission.ts";
 
 /**
  * A reply that refuses, as smtp-server wants it: an error with the code. The enhanced status code
@@ -17,6 +17,11 @@ export class Refusal extends Error {
   }
 }
 
+/** What no door takes is refused so at this one. */
+export function refusalBy({ code, status, text }: Objection): Refusal {
+  return new Refusal(code, status, text);
+}
+
 /** Every refusal that ingest makes by itself; syntax and sequence errors are smtp-server's. */
 export const refuse = {
   relayingDenied: () =>
@@ -31,7 +36,7 @@ export const refuse = {
   badRecipient: () => new Refusal(501, "5.1.3", "bad recipient address"),
   /** RFC 6531 §3.5: the local part needs SMTPUTF8, which we do not offer. */
   nonAsciiAddress: () => new Refusal(553, "5.6.7", "the address is not ASCII"),
-  tooLarge: (limit: number) => new Refusal(552, "5.3.4", `the mail is larger than ${limit} bytes`),
+  tooLarge: (limit: number) => refusalBy(tooLarge(limit)),
   tooMuchInFlight: () => new Refusal(452, "4.3.1", "too much mail at once, try again later"),
   overloaded: () => new Refusal(452, "4.3.1", "too much mail waits already, try again later"),
   tooSlow: () => new Refusal(421, "4.4.2", "the mail did not arrive in time, closing connection"),
@@ -41,13 +46,6 @@ export const refuse = {
   /** Mail that would leave by default rules and unsigned waits at the client instead. */
   unknownTenant: (tenantId: string) =>
     new Refusal(451, "4.3.5", `no policy has the tenant ${tenantId} of this listener`),
-  loop: (why: string) => new Refusal(554, "5.4.6", `mail loop: ${why}`),
-  headerTooLarge: () =>
-    new Refusal(552, "5.3.4", `the header is larger than ${maxHeaderBytes} bytes`),
-  tooManyFields: () =>
-    new Refusal(552, "5.3.4", `the header has more than ${maxHeaderFields} fields`),
-  /** RFC 2045 §2.7 and §2.8: neither 7bit nor 8bit has one. */
-  nul: () => new Refusal(554, "5.6.0", "the mail has NUL characters"),
   /** RFC 5321 §4.2.4 and §3.8: what follows would be a mail's bytes, so the session ends. */
   noChunking: () => new Refusal(500, "5.5.2", "BDAT is not offered, closing connection"),
   xforwardRefused: () =>

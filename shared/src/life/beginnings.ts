@@ -4,12 +4,12 @@ import { entry, type HistoryEntry, type Moment } from "./events.ts";
 
 /** How a record begins: each as `incoming` mail for the dispatcher that plans it. */
 
-type Given = Pick<MailRecord, "_id" | "origin" | "smtp" | "receivedAt" | "body"> &
+export type Given = Pick<MailRecord, "_id" | "origin" | "smtp" | "receivedAt" | "body"> &
   Partial<
     Pick<MailRecord, "recipients" | "header" | "direction" | "parentId" | "unknown" | "dueAt">
   >;
 
-function begun(given: Given, event: HistoryEntry): MailRecord {
+export function begun(given: Given, event: HistoryEntry): MailRecord {
   const recipients = given.smtp.rcptTo.map(
     (address) => ({ address, outcome: "open", attempts: 0 }) as const,
   );
@@ -29,12 +29,6 @@ function begun(given: Given, event: HistoryEntry): MailRecord {
 export function accepted(given: Given, by: string): MailRecord {
   const { receivedAt: now, origin } = given;
   return begun(given, entry({ now, by }, "accepted", origin.name));
-}
-
-/** Taken out of a source. */
-export function adopted(given: Given): MailRecord {
-  const { receivedAt: now, origin } = given;
-  return begun(given, entry({ now }, "adopted", `from source ${origin.name}`));
 }
 
 /** Our report to the sender of another mail. `detail`: on which, and why its sender may be told. */

@@ -2,6 +2,9 @@ import type { MailRecord } from "../mail/record.ts";
 import type { CheckKind, Verdict } from "../checks/verdict.ts";
 import type { HistoryEntry } from "./events.ts";
 
+/** What only the step brings that reads a source's record. */
+type BroughtField = "origin" | "smtp" | "receivedAt" | "body" | "header";
+
 /** The fields that a step of a mail's life may set; all others stay as the mail came. */
 export type ChangedField =
   | "state"
@@ -24,11 +27,15 @@ export type ChangedField =
   | "reason"
   | "heldUntil"
   | "finalAt"
-  | "expireAt";
+  | "expireAt"
+  | BroughtField;
 
 /** Fields that a step may end: with them those that the store counts claims by. */
 export type EndedField =
-  Exclude<ChangedField, "state" | "lease" | "recipients"> | "claims" | "unended" | "alone";
+  | Exclude<ChangedField, "state" | "lease" | "recipients" | BroughtField>
+  | "claims"
+  | "unended"
+  | "alone";
 
 export type SetFields = { readonly [F in ChangedField]?: NonNullable<MailRecord[F]> };
 type Timings = NonNullable<MailRecord["timings"]>;

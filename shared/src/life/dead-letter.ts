@@ -6,7 +6,7 @@ import {
   type MailRecord,
   type Recipient,
 } from "../mail/record.ts";
-import { entry, maxHistory } from "./events.ts";
+import { entry, maxHistory, type DeathCause } from "./events.ts";
 import { recipientsWith } from "./outcomes.ts";
 
 /** Stands for the body of a record that names none. */
@@ -40,6 +40,7 @@ export function buried(
   id: string,
   reason: string,
   now: Date,
+  cause: DeathCause = "malformed",
 ): MailRecord {
   const kept: Partial<MailRecord> = {};
   for (const field of keptFields) {
@@ -52,7 +53,7 @@ export function buried(
     rcptTo: recipients.map(({ address }) => address),
     client: { address: "", name: "", helo: "" },
   };
-  const event = entry({ now }, "dead", reason, { cause: "malformed" });
+  const event = entry({ now }, "dead", reason, { cause });
   return {
     origin: { via: "source", name: "unknown" },
     smtp,

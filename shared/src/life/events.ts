@@ -49,6 +49,7 @@ interface EventFacts {
 export const eventNames = [
   "accepted",
   "adopted",
+  "record back",
   "split off",
   "report made",
   "planned",

@@ -1,4 +1,5 @@
 import { askedIn } from "../checks/asked.ts";
+import { adoptStep, isUnread } from "../mail/stub.ts";
 import { laneOf } from "../mail/lane.ts";
 import type { Lease, MailRecord, Override, Recipient, UnknownMark } from "../mail/record.ts";
 import { nextStep } from "../policy/disposition.ts";
@@ -81,7 +82,8 @@ function takenUpAgain(mail: MailRecord, { now }: Moment, taking: TakingUp): Mail
 /** Where the mail waits next: by the same function that the dispatcher asks. */
 function backToWork(mail: MailRecord, now: Date): SetFields {
   const { plan } = mail;
-  if (plan === undefined) return { state: "incoming", next: "plan", dueAt: now };
+  if (plan === undefined)
+    return { state: "incoming", next: isUnread(mail) ? adoptStep : "plan", dueAt: now };
   // When the check's time is over is decided by who holds the mail then.
   const step = nextStep({ ...mail, plan, uncheckedSince: undefined, ...rawOf(mail), now });
   const check =

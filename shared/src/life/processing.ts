@@ -1,4 +1,5 @@
 import type { Lane } from "../mail/lane.ts";
+import { adoptStep } from "../mail/stub.ts";
 import type { Enriched, MailRecord } from "../mail/record.ts";
 import type { UncheckedReason } from "../checks/finding.ts";
 import type { CheckKind, TaskKind, Verdict } from "../checks/verdict.ts";
@@ -39,10 +40,13 @@ export const split = transition("split", (_mail, facts: Moment) => ({
 /** Back to the queue, verdicts kept, for the next dispatcher with credit: the oldest is served first. */
 export const givenBack = transition(
   "givenBack",
-  ({ receivedAt }, { next, reason }: { next: Lane | "plan"; reason?: string | undefined }) => ({
+  (
+    { receivedAt },
+    { next, reason }: { next: Lane | "plan" | typeof adoptStep; reason?: string | undefined },
+  ) => ({
     set: {
       // Under `plan` mail of both states is claimed, under a lane only what is processed.
-      state: next === "plan" ? "incoming" : "processing",
+      state: next === "plan" || next === adoptStep ? "incoming" : "processing",
       next,
       dueAt: receivedAt,
       ...(reason !== undefined && { reason: bounded(reason) }),

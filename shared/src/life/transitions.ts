@@ -25,7 +25,7 @@ const backToWork = ["incoming", "processing"] as const;
 /** Every transition that there is (docs/records.md shows them); each is one function of its name in this folder. */
 export const transitions = {
   accepted: { from: [], to: ["incoming"], by: ["ingest"], events: ["accepted"] },
-  adopted: { from: [], to: ["incoming"], by: ["dispatcher"], events: ["adopted"] },
+  stubMade: { from: [], to: ["incoming"], by: ["dispatcher"], events: [] },
   splitOff: { from: [], to: ["incoming"], by: ["dispatcher"], events: ["split off"] },
   reportMade: {
     from: [],
@@ -34,6 +34,11 @@ export const transitions = {
     events: ["report made"],
   },
   buried: { from: [], to: ["dead"], by: ["store"], events: ["dead"] },
+  adopted: { from: ["incoming"], to: ["incoming"], by: ["dispatcher"], events: ["adopted"] },
+  unadopted: { from: ["incoming"], to: ["dead"], by: ["dispatcher"], events: ["dead"] },
+  recordGone: { from: ["incoming"], to: ["discarded"], by: ["dispatcher"], events: ["discarded"] },
+  recordBack: { from: ["discarded"], to: ["incoming"], by: ["store"], events: ["record back"] },
+  unreadYet: { from: ["incoming"], to: ["incoming"], by: ["dispatcher"], events: [] },
   planned: { from: dispatchers, to: ["processing"], by: ["dispatcher"], events: ["planned"] },
   groupsFrozen: {
     from: dispatchers,

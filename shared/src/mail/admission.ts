@@ -9,27 +9,61 @@ export const maxHeaderFields = 5_000;
 /** As the steps after the door see it: our own trace is on top of it. */
 export const maxTracedHeaderBytes = maxHeaderBytes + 64 * 1024;
 
-/** Why a mail cannot be taken, for any recipient. */
-export type Objection =
-  { kind: "header-bytes" } | { kind: "header-fields" } | { kind: "loop"; why: string };
+/** Why a mail cannot be taken, for any recipient: a reply to its client, or the reason of a dead letter. */
+export interface Objection {
+  /** SMTP reply code (RFC 5321 §4.2). */
+  code: number;
+  /** Enhanced status code (RFC 3463). */
+  status: string;
+  text: string;
+}
 
-/**
- * Judges the header of a canonical raw mail, before our own Received is put on it. One pass that
- * stops at the first objection, so that what is refused costs no more than what is taken. `ownName`
- * is who we are in Received fields.
- */
-export function objectionTo(raw: Buffer, ownName: string): Objection | undefined {
+/** What every door asks of a canonical raw mail, before our own Received is put on it. */
+export interface Limits {
+  /** Who we are in Received fields. */
+  hostname: string;
+  maxMailBytes: number;
+}
+
+export function objectionTo(
+  raw: Buffer,
+  { hostname, maxMailBytes }: Limits,
+): Objection | undefined {
+  if (raw.length > maxMailBytes) return tooLarge(maxMailBytes);
+  // Some servers leave it out: one between CRLF and a dot would end the mail there, and begin another.
+  // RFC 2045 §2.7 and §2.8: neither 7bit nor 8bit has one.
+  if (raw.includes(0)) return { code: 554, status: "5.6.0", text: "the mail has NUL characters" };
+  return objectionToHeader(raw, hostname);
+}
+
+export function tooLarge(limit: number): Objection {
+  return { code: 552, status: "5.3.4", text: `the mail is larger than ${limit} bytes` };
+}
+
+const headerTooLarge: Objection = {
+  code: 552,
+  status: "5.3.4",
+  text: `the header is larger than ${maxHeaderBytes} bytes`,
+};
+const tooManyFields: Objection = {
+  code: 552,
+  status: "5.3.4",
+  text: `the header has more than ${maxHeaderFields} fields`,
+};
+
+/** One pass that stops at the first objection, so that what is refused costs no more than what is taken. */
+function objectionToHeader(raw: Buffer, ownName: string): Objection | undefined {
   // Its header is empty: see `receivedBefore`.
   if (startsWithBlank(raw)) return undefined;
   const trace = emptyTrace();
   let fields = 0;
   for (const field of headerFields(raw)) {
     fields += 1;
-    if (field.end > maxHeaderBytes) return { kind: "header-bytes" };
-    if (fields > maxHeaderFields) return { kind: "header-fields" };
+    if (field.end > maxHeaderBytes) return headerTooLarge;
+    if (fields > maxHeaderFields) return tooManyFields;
     noteTrace(trace, raw, field, ownName);
     const why = loopIn(trace);
-    if (why !== undefined) return { kind: "loop", why };
+    if (why !== undefined) return { code: 554, status: "5.4.6", text: `mail loop: ${why}` };
   }
   return undefined;
 }

@@ -100,7 +100,7 @@ export const mailSchema = z.looseObject({
   _id: z.string().min(1).max(64),
   v: z.literal(recordVersion),
   state: mailStateSchema,
-  /** `plan` (incoming), a task kind (processing), a route key (ready, relaying). */
+  /** `adopt` (a stub, stub.ts), `plan` (incoming), a task kind (processing), a route key (ready, relaying). */
   next: z.string().max(128).optional(),
   /** Not before this instant; for a leased mail the lease's end. */
   dueAt: z.date().optional(),
@@ -118,6 +118,8 @@ export const mailSchema = z.looseObject({
     tenantId: z.string().max(128).optional(),
     /** A `scan-only` source: the mail is checked and never relayed. */
     scanOnly: z.boolean().optional(),
+    /** Of a source: the BSON of `{ _id }` of its record there. */
+    record: z.custom<Uint8Array>((value) => value instanceof Uint8Array).optional(),
   }),
   smtp: smtpEnvelopeSchema,
   recipients: z.array(recipientSchema).max(10_000),

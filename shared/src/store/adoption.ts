@@ -1,20 +1,20 @@
 import { ObjectId, type Document, type MongoClient } from "mongodb";
 import { adoptedMailId } from "../ids.ts";
 import { messageOf, RsError } from "../errors.ts";
-import { adopted } from "../life/beginnings.ts";
+import { adopted, letterExpiry, recordGone, unadopted, unreadYet } from "../life/adoption.ts";
+import type { MailChange } from "../life/change.ts";
+import type { DeathCause } from "../life/events.ts";
 import { buried } from "../life/dead-letter.ts";
 import type { Logger } from "../logger.ts";
-import { maxHeaderBytes, maxHeaderFields, objectionTo } from "../mail/admission.ts";
+import type { Limits } from "../mail/admission.ts";
 import { canonicalize } from "../mail/canonical.ts";
-import { headerSummary } from "../mail/header-summary.ts";
-import { receivedBefore } from "../mail/received.ts";
-import type { BodyRef, MailRecord } from "../mail/record.ts";
-import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
+import type { MailRecord } from "../mail/record.ts";
 import type { PolicyBook } from "../policy/effective.ts";
+import { acceptMail } from "./acceptance.ts";
 import { joinChunks, type BodyStore } from "./bodies.ts";
 import { durable, isPassing } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
-import { extendedJson, formerIdText, idText } from "./foreign-bson.ts";
+import { extendedJson, formerIdText, idIn, idText } from "./foreign-bson.ts";
 import type { MailStore } from "./mails.ts";
 import { judgeSourceRecord, type SourceAcceptance } from "./source-acceptance.ts";
 import type { SourceConfig } from "./source-config.ts";
@@ -24,6 +24,7 @@ import {
   type SourceBody,
   type SourceRecord,
 } from "./source-record.ts";
+import type { SourceRecords } from "./source-records.ts";
 
 export interface AdoptionDeps {
   client: MongoClient;
@@ -33,19 +34,17 @@ export interface AdoptionDeps {
   bodies: Pick<BodyStore, "put">;
 }
 
-/** What became of one record. `pending`: its file is not there yet; a later pass looks again. */
-export type Adopted =
-  | { kind: "adopted"; mailId: string }
-  | { kind: "dead"; mailId: string; reason: string }
-  | { kind: "pending" };
+/** What came of reading a stub's record, to be written by its holder. `pending`: its file is not there yet. */
+export interface Read {
+  kind: "adopted" | "dead" | "gone" | "pending";
+  change: MailChange;
+}
 
 /** A record may be a moment older than its file, if a source writes them in that order. */
 const fileWithinMs = 60_000;
 /** One that comes from further in the future does not say how old it is. */
 const clocksDifferMs = 600_000;
-
-/** A dead letter of a record goes after this time: strangers can cause one. The record stays in its source. */
-const letterMs = 30 * 86_400_000;
+const fileRetryMs = 2_000;
 
 /** The id of the mail that a record becomes: always the same, so that adopting twice is harmless. */
 export function mailIdOf(source: Pick<SourceConfig, "name">, recordId: unknown): string {
@@ -61,190 +60,138 @@ export function formerMailIdOf(
   return former && { mailId: adoptedMailId(source.name, former.text), twin: former.twin };
 }
 
-/** What adopting a record depends on beside the record. */
-export interface AdoptionRules {
-  /** The name in the Received field. */
-  hostname: string;
-  /** Larger mail becomes a dead letter. */
-  maxMailBytes: number;
-  /** The current policies: whose recipients are ours. */
+/** What adopting a record depends on beside the record: names, limits, and whose recipients are ours. */
+export interface AdoptionRules extends Limits {
   book: () => Pick<PolicyBook, "acceptsRecipient">;
 }
 
+interface Reading {
+  deps: AdoptionDeps;
+  source: SourceConfig;
+  stub: MailRecord;
+  document: Document;
+}
+
 /**
- * Makes a mail of one source record, or a dead letter that holds the record whole and says why. The
- * record itself is not touched. Whatever is in it, nothing but the store's own trouble is thrown.
+ * Reads the record of a stub: it becomes a mail, or a dead letter that holds the record whole and says
+ * why. Body and letters are durable then; the stub is its holder's to write. Whatever is in the
+ * record, nothing but the store's own trouble is thrown. A `document` of undefined is one that is gone.
  */
-export async function adoptRecord(
-  deps: AdoptionDeps,
+export async function readStub(
+  deps: AdoptionDeps & { records: Pick<SourceRecords, "read"> },
   source: SourceConfig,
-  document: Document,
+  stub: MailRecord,
   rules: AdoptionRules,
-): Promise<Adopted> {
+): Promise<Read> {
+  const document = await deps.records.read(idIn(stub.origin.record));
+  if (document === undefined)
+    return { kind: "gone", change: recordGone(stub, { now: deps.clock.now() }) };
+  const reading = { deps, source, stub, document };
   try {
-    return await adoptReadable(deps, source, document, rules);
+    return await adoptReadable(reading, rules);
   } catch (error) {
     if (error instanceof RsError || isPassing(error)) throw error;
-    const why = `it cannot be processed: ${messageOf(error)}`;
     deps.log.error({ err: error, source: source.name }, "a source record cannot be processed");
-    return bury(deps, source, { document, mailId: mailIdOf(source, document._id), why });
+    return dead(reading, `it cannot be processed: ${messageOf(error)}`);
   }
 }
 
-async function adoptReadable(
-  deps: AdoptionDeps,
-  source: SourceConfig,
-  document: Document,
-  { hostname, maxMailBytes, book }: AdoptionRules,
-): Promise<Adopted> {
-  const mailId = mailIdOf(source, document._id);
-  const dead = (why: string) => bury(deps, source, { document, mailId, why });
+async function adoptReadable(reading: Reading, rules: AdoptionRules): Promise<Read> {
+  const { deps, source, document, stub } = reading;
   const read = readSourceRecord(source, document);
-  if ("reason" in read) return dead(read.reason);
+  if ("reason" in read) return dead(reading, read.reason);
   const { record } = read;
-  const body = await readBody(deps.client, source, record.body, maxMailBytes);
-  if (body.kind === "absent") {
-    const age = deps.clock.now().getTime() - createdAt(document, record);
-    const isYoung = age < fileWithinMs && age > -clocksDifferMs;
-    return isYoung ? { kind: "pending" } : dead("its GridFS file is not there");
-  }
-  if (body.kind === "wrong") return dead(body.reason);
-
-  const raw = canonicalize(body.bytes);
-  const objection = whyNotTaken(raw, { hostname, maxMailBytes });
-  if (objection !== undefined) return dead(objection);
-  const acceptance = judgeSourceRecord(source, record, book());
-  if (acceptance.accepted.length === 0) return dead(refusalsOf(acceptance));
-  // The letter first: with the mail the record is adopted.
-  if (acceptance.refused.length > 0)
-    await buryRefused(deps, source, { document, mailId, acceptance });
-  const now = deps.clock.now();
-  const smtp = { ...record.smtp, rcptTo: acceptance.accepted };
-  const traced = Buffer.concat([traceOf(raw, smtp, { mailId, hostname, at: now }), raw]);
-  const ref = await deps.bodies.put(traced);
-  // Body first, mail second. Where another adopter was quicker, our body is nobody's and will be swept.
-  const { recordedAt } = record;
-  await deps.mails.insert(
-    mailOf({ source, smtp, way: acceptance.way, recordedAt, mailId, ref, raw, now }),
+  const body = await readBody(deps.client, source, record.body, rules.maxMailBytes);
+  if (body.kind === "absent") return withoutFile(reading, record);
+  if (body.kind === "wrong") return dead(reading, body.reason);
+  const { way, accepted, refused } = judgeSourceRecord(source, record, rules.book());
+  if (accepted.length === 0) return dead(reading, refusalsOf(refused));
+  const mail = acceptMail(
+    {
+      mailId: stub._id,
+      canonical: canonicalize(body.bytes),
+      origin: {
+        ...stub.origin,
+        ...way,
+        ...(source.mode === "scan-only" && { scanOnly: true }),
+        ...(record.recordedAt !== undefined && { recordedAt: record.recordedAt }),
+      },
+      direction: way.outgoing === true ? "outgoing" : "incoming",
+      smtp: { ...record.smtp, rcptTo: accepted },
+      protocol: "SMTP",
+      at: deps.clock.now(),
+    },
+    { ...rules, bodies: deps.bodies, keep: (mail) => Promise.resolve(adopted(stub, mail)) },
   );
-  return { kind: "adopted", mailId };
-}
-
-/** As at ingest, for any recipient. */
-function whyNotTaken(
-  raw: Buffer,
-  { hostname, maxMailBytes }: Pick<AdoptionRules, "hostname" | "maxMailBytes">,
-): string | undefined {
-  if (raw.length > maxMailBytes) return `the mail has more than MAX_MAIL_BYTES (${maxMailBytes})`;
-  if (raw.includes(0)) return "5.6.0 the mail has NUL characters";
-  const objection = objectionTo(raw, hostname);
-  switch (objection?.kind) {
-    case "header-bytes":
-      return `5.3.4 the header is larger than ${maxHeaderBytes} bytes`;
-    case "header-fields":
-      return `5.3.4 the header has more than ${maxHeaderFields} fields`;
-    case "loop":
-      return `5.4.6 the mail goes round in circles: ${objection.why}`;
-    case undefined:
-      return undefined;
+  if ("objection" in mail) {
+    const { status, text } = mail.objection;
+    return dead(reading, `${status} ${text}`);
   }
+  const change = await mail.kept;
+  // The letter first: with the mail the record is adopted.
+  if (refused.length > 0) await keepRefused(reading, refused);
+  return { kind: "adopted", change };
 }
 
-function refusalsOf({ refused }: SourceAcceptance): string {
+/** A young record is given time for its file. */
+function withoutFile(reading: Reading, record: SourceRecord): Promise<Read> {
+  const now = reading.deps.clock.now().getTime();
+  const age = now - createdAt(reading.document, record);
+  const isYoung = age < fileWithinMs && age > -clocksDifferMs;
+  if (!isYoung) return dead(reading, "its GridFS file is not there");
+  const retryAt = new Date(now + fileRetryMs);
+  const change = unreadYet(reading.stub, { reason: "its GridFS file is not there yet", retryAt });
+  return Promise.resolve({ kind: "pending", change });
+}
+
+type Refused = SourceAcceptance["refused"];
+
+function refusalsOf(refused: Refused): string {
   return refused.map(({ address, why }) => `${address}: ${why}`).join("; ");
 }
 
+async function dead({ deps, stub, document }: Reading, why: string): Promise<Read> {
+  return { kind: "dead", change: unadopted(stub, await letterOf(deps, stub, document, why)) };
+}
+
 /** Recipients whose mail is not taken end in a letter of their own (I1); the others have their mail. */
-async function buryRefused(
-  deps: AdoptionDeps,
-  source: SourceConfig,
-  of: { document: Document; mailId: string; acceptance: SourceAcceptance },
-): Promise<void> {
-  const { document, mailId, acceptance } = of;
-  await bury(deps, source, {
-    document,
-    mailId: `${mailId}-refused`,
-    why: refusalsOf(acceptance),
-    rcptTo: acceptance.refused.map(({ address }) => address),
+async function keepRefused({ deps, stub, document }: Reading, refused: Refused): Promise<void> {
+  const letter = await letterOf(deps, stub, document, refusalsOf(refused), {
+    mailId: `${stub._id}-refused`,
+    rcptTo: refused.map(({ address }) => address),
   });
+  await deps.mails.insert(letter);
 }
 
-/** A dead letter for a record that nobody must read: it says which one, and holds nothing else of it. */
-export function buryUnread(
-  deps: AdoptionDeps,
-  source: SourceConfig,
-  id: unknown,
+/** A dead letter whose body is the record itself, or what may be known of it, as canonical Extended JSON. */
+export async function letterOf(
+  { clock, bodies, log }: Pick<AdoptionDeps, "clock" | "bodies" | "log">,
+  { _id, origin }: Pick<MailRecord, "_id" | "origin">,
+  document: Document,
   why: string,
-): Promise<Adopted> {
-  return bury(deps, source, { document: { _id: id }, mailId: mailIdOf(source, id), why });
-}
-
-function traceOf(
-  raw: Buffer,
-  { client, rcptTo }: SmtpEnvelope,
-  { mailId, hostname, at }: { mailId: string; hostname: string; at: Date },
-): Buffer {
-  const [only] = rcptTo;
-  const forRecipient = rcptTo.length === 1 && only !== undefined ? { forRecipient: only } : {};
-  const handover = { client, by: hostname, protocol: "SMTP", mailId, at, ...forRecipient } as const;
-  return receivedBefore(raw, handover);
-}
-
-function mailOf(from: {
-  source: SourceConfig;
-  smtp: SmtpEnvelope;
-  way: SourceAcceptance["way"];
-  recordedAt: Date | undefined;
-  mailId: string;
-  ref: BodyRef;
-  raw: Buffer;
-  now: Date;
-}): MailRecord {
-  const { source, smtp, way, recordedAt, mailId, ref, raw, now } = from;
-  return adopted({
-    _id: mailId,
-    origin: {
-      via: "source",
-      name: source.name,
-      ...way,
-      ...(source.mode === "scan-only" ? { scanOnly: true } : {}),
-      ...(recordedAt === undefined ? {} : { recordedAt }),
-    },
-    smtp,
-    receivedAt: now,
-    body: ref,
-    header: { ...headerSummary(raw) },
-  });
-}
-
-/** A dead letter whose body is the record itself, as canonical Extended JSON. */
-async function bury(
-  { clock, mails, bodies, log }: AdoptionDeps,
-  source: SourceConfig,
-  of: { document: Document; mailId: string; why: string; rcptTo?: readonly string[] },
-): Promise<Adopted> {
-  const { document, mailId, why } = of;
-  const reason = `record of source ${source.name}: ${why}`.slice(0, 1000);
+  {
+    mailId = _id,
+    rcptTo,
+    cause,
+  }: { mailId?: string; rcptTo?: readonly string[]; cause?: DeathCause } = {},
+): Promise<MailRecord> {
+  const reason = `record of source ${origin.name}: ${why}`.slice(0, 1000);
   const body = await bodies.put(Buffer.from(extendedJson(document), "utf8"));
   const smtp = document.smtp as { mailFrom?: unknown; rcptTo?: unknown } | null | undefined;
-  const given: unknown = of.rcptTo ?? smtp?.rcptTo ?? document.rcpt;
-  const rcptTo: unknown[] = Array.isArray(given) ? given.slice(0, 10_000) : [];
+  const given: unknown = rcptTo ?? smtp?.rcptTo ?? document.rcpt;
+  const recipients: unknown[] = Array.isArray(given) ? given.slice(0, 10_000) : [];
   const salvage = {
+    origin,
     body,
     smtp: {
       mailFrom: boundedPath(smtp?.mailFrom ?? document.sender),
-      rcptTo: rcptTo.map(boundedPath),
+      rcptTo: recipients.map(boundedPath),
       client: { address: "", name: "", helo: "" },
     },
   };
   const now = clock.now();
-  await mails.insert({
-    ...buried(salvage, mailId, reason, now),
-    origin: { via: "source", name: source.name },
-    expireAt: new Date(now.getTime() + letterMs),
-  });
-  log.error({ mailId, source: source.name, reason }, "a source record is a dead letter");
-  return { kind: "dead", mailId, reason };
+  log.error({ mailId, source: origin.name, reason }, "a source record is a dead letter");
+  return { ...buried(salvage, mailId, reason, now, cause), expireAt: letterExpiry(now) };
 }
 
 function boundedPath(value: unknown): string {

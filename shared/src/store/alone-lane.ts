@@ -27,20 +27,8 @@ export interface AloneLaneDeps {
   inHand: () => number;
   /** Works on a suspect; settles when it is no longer in hand. */
   begin: (claimed: ClaimedMail) => Promise<void>;
-  /** What else of the service is taken alone, in the first half of that time. */
-  also?: AlsoAlone;
   /** Others may be claimed again. */
   onOpen: () => void;
-}
-
-/** Suspects that are not claimed mail. */
-export interface AlsoAlone {
-  waits(): Promise<boolean>;
-  /**
-   * Works on them, one at a time, as long as `goOn` says so. Settles when no note of that is left, or
-   * when `signal` aborts.
-   */
-  takeAlone(goOn: () => boolean, signal: AbortSignal): Promise<void>;
 }
 
 /**
@@ -99,20 +87,13 @@ export class AloneLane {
   }
 
   async #look(): Promise<void> {
-    const { wanted, mails, also, log, onOpen } = this.#deps;
+    const { wanted, mails, log, onOpen } = this.#deps;
     this.#nextMs = this.#nowMs() + laneTiming.look;
     try {
       const claim = wanted();
-      const mailWaits = claim !== undefined && (await mails.suspectWaits(claim));
-      const alsoWaits = also !== undefined && (await also.waits());
-      if (!mailWaits && !alsoWaits) return;
+      if (claim === undefined || !(await mails.suspectWaits(claim))) return;
       this.#isOpen = false;
-      if (await this.#quiet()) {
-        const untilMs = this.#nowMs() + laneTiming.alone;
-        const goOn = () => this.#nowMs() < untilMs - laneTiming.alone / 2;
-        if (alsoWaits) await also.takeAlone(goOn, this.#stopped.signal);
-        if (mailWaits) await this.#takeAlone(untilMs);
-      }
+      if (await this.#quiet()) await this.#takeAlone(this.#nowMs() + laneTiming.alone);
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error;
       log.warn({ reason: messageOf(error) }, "no suspect claimed");

@@ -7,7 +7,7 @@ import { collectionOf, reach } from "./connection.ts";
 import { upserting } from "./inserts.ts";
 
 /** Steps that a person can pause, beside the checks that a policy brings. */
-export const pausableSteps = ["plan", ...builtInTasks, "relay"] as const;
+export const pausableSteps = ["adopt", "plan", ...builtInTasks, "relay"] as const;
 export type PausableStep = (typeof pausableSteps)[number] | OwnCheck;
 export const pausableStepSchema = z.union([z.enum(pausableSteps), ownCheckSchema]);
 

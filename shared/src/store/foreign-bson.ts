@@ -7,11 +7,13 @@ import { BSON, Code, DBRef, ObjectId } from "mongodb";
  */
 
 /**
- * How it is read. Text that is no UTF-8 would hide the whole batch; and the driver's own default looks
- * field names up in an object, so that a list named `__proto__` or `toString` would come as bytes.
+ * How it is read. Text that is no UTF-8 would hide the whole batch; bytes of a kind (a UUID) would lose
+ * that; and the driver's own default looks field names up in an object, so that a list named
+ * `__proto__` or `toString` would come as bytes.
  */
 export const asWritten = {
   enableUtf8Validation: false,
+  promoteBuffers: false,
   fieldsAsRaw: Object.create(null) as Record<string, boolean>,
 };
 
@@ -91,6 +93,19 @@ export function idText(id: unknown): string {
 /** Bytes of the `_id` alone in a document. */
 export function bytesOf(id: unknown): Uint8Array {
   return BSON.serialize({ _id: sendable(id) });
+}
+
+/** The `_id` in such bytes. */
+export function idIn(bytes: Uint8Array | undefined): unknown {
+  const { fieldsAsRaw, promoteBuffers } = asWritten;
+  const validation = { utf8: false } as const;
+  const document = bytes && BSON.deserialize(bytes, { fieldsAsRaw, promoteBuffers, validation });
+  return document?._id;
+}
+
+/** For a person: the `_id` in such bytes as Extended JSON. */
+export function shownId(bytes: Uint8Array): string {
+  return BSON.EJSON.stringify(extended(idIn(bytes)));
 }
 
 /**

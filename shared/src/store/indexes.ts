@@ -13,9 +13,6 @@ interface Index {
 /** The removal by the database itself comes this much after ours, which takes the body along. */
 const ttlGraceSeconds = 3_600;
 
-/** A note that an ended adopter has left is forgotten this long after. */
-const adoptionNoteSeconds = 7 * 86_400;
-
 /** Every index of our own database. `docs/records.md` repeats what they serve. */
 export const indexes: readonly Index[] = [
   {
@@ -78,17 +75,6 @@ export const indexes: readonly Index[] = [
     key: { at: 1 },
     options: { expireAfterSeconds: 86_400 },
     serves: "status: which services have reported recently",
-  },
-  {
-    collection: "adoptions",
-    key: { source: 1 },
-    serves: "what adopters have in hand, or ended with",
-  },
-  {
-    collection: "adoptions",
-    key: { until: 1 },
-    options: { expireAfterSeconds: adoptionNoteSeconds },
-    serves: "retention",
   },
 ];
 

@@ -2,6 +2,7 @@ import type { Document } from "mongodb";
 import type { MailChange } from "../life/change.ts";
 import { maxHistory } from "../life/events.ts";
 import type { MailRecord } from "../mail/record.ts";
+import { lookupKeysOf } from "./mail-document.ts";
 
 /**
  * What a change does, for the database and for the record in memory: the only place that knows in
@@ -26,7 +27,13 @@ export function updateOf(
     ...(isGivenUp && untried !== true ? ["unended", "alone"] : []),
   ];
   return {
-    $set: { ...change.set, ...inner("verdicts", change), ...inner("timings", change), writeId },
+    $set: {
+      ...change.set,
+      ...inner("verdicts", change),
+      ...inner("timings", change),
+      ...lookupOf(change),
+      writeId,
+    },
     ...(unset.length > 0 && { $unset: Object.fromEntries(unset.map((field) => [field, ""])) }),
     ...(isGivenUp && untried === true && { $inc: { unended: -1 } }),
     ...(history.length > 0 && { $push: { history: { $each: history, $slice: -maxHistory } } }),
@@ -45,6 +52,13 @@ export function recordAfter(mail: MailRecord, change: MailChange): MailRecord {
   };
   for (const field of change.unset ?? []) Reflect.deleteProperty(next, field);
   return next as MailRecord;
+}
+
+/** Of a change that brings the SMTP envelope: what `find` looks up comes with it. */
+function lookupOf({ set }: MailChange): { lookup?: string[] } {
+  const { smtp, recipients, header } = set ?? {};
+  if (smtp === undefined || recipients === undefined) return {};
+  return { lookup: lookupKeysOf({ smtp, recipients, header }) };
 }
 
 function inner(field: "verdicts" | "timings", change: MailChange): Document {

@@ -11,7 +11,11 @@ export function documentOf(mail: MailRecord): StoredDocument {
 }
 
 /** What `find` may be asked for, in one indexed array: `to:`, `from:` and `id:` with their values. */
-export function lookupKeysOf({ smtp, recipients, header }: MailRecord): string[] {
+export function lookupKeysOf({
+  smtp,
+  recipients,
+  header,
+}: Pick<MailRecord, "smtp" | "recipients" | "header">): string[] {
   const keys = new Set<string>();
   for (const { address } of recipients) keys.add(toKey(address));
   keys.add(fromKey(smtp.mailFrom));

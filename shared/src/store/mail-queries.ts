@@ -2,17 +2,20 @@ import type { Collection, Document, Filter } from "mongodb";
 import type { OwnCheck } from "../checks/own-check.ts";
 import type { Logger } from "../logger.ts";
 import { lanesOf } from "../mail/lane.ts";
+import { adoptStep } from "../mail/stub.ts";
 import { finalOutcomes, forEachEnd, outcomeSchema } from "../life/outcomes.ts";
 import { mailStates, waitingStates, type MailState } from "../life/states.ts";
 import { parseMail, type MailRecord } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
 import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
+import { unendedBeforeAlone } from "./poison.ts";
 import {
   waitTasks,
   type Backlog,
   type Conservation,
   type DueMail,
   type MailQuery,
+  type MailStore,
   type Waiting,
   type WaitTask,
 } from "./mails.ts";
@@ -65,7 +68,8 @@ export const waitingPipeline = [
 const backlogWithinMs = 10_000;
 
 /**
- * Looks at no more than `limit` + 1 keys of the claims index, and at no document. If there are
+ * Looks at no more than `limit` + 1 keys of the claims index, and at no document. Stubs are left out:
+ * nothing was accepted yet. If there are
  * more, their number is what counts; below it, all of them are seen and the oldest is the oldest.
  */
 export function backlog(mails: Mails, limit: number, now: Date): Promise<Backlog> {
@@ -84,10 +88,28 @@ export function backlog(mails: Mails, limit: number, now: Date): Promise<Backlog
 
 export function backlogPipeline(limit: number): Document[] {
   return [
-    { $match: { state: { $in: ["incoming", "processing"] } } },
+    { $match: { state: { $in: ["incoming", "processing"] }, next: { $ne: adoptStep } } },
     { $limit: limit + 1 },
     { $group: { _id: "$state", count: { $sum: 1 }, dueAt: { $min: "$dueAt" } } },
   ];
+}
+
+/** Served by the claims index: one seek for each step. */
+export function isBehind(
+  mails: Mails,
+  { next, lateMs, mails: most }: Parameters<MailStore["isBehind"]>[0],
+  now: Date,
+): Promise<boolean> {
+  return reach(async () => {
+    const late = {
+      state: { $in: ["incoming", "processing"] },
+      next: { $in: [...next] },
+      dueAt: { $lte: new Date(now.getTime() - lateMs) },
+      unended: { $not: { $gte: unendedBeforeAlone } },
+    };
+    const options = { projection: { _id: 1 }, limit: most + 1 };
+    return (await mails.find(late, options).toArray()).length > most;
+  });
 }
 
 function dueStates(task: WaitTask): MailState[] {

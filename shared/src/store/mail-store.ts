@@ -40,6 +40,7 @@ export function createMailStore(deps: {
     routesWaiting: (state) => queries.routesWaiting(mails, state),
     waiting: () => queries.waiting(mails),
     backlog: (limit) => queries.backlog(mails, limit, clock.now()),
+    isBehind: (than) => queries.isBehind(mails, than, clock.now()),
     due: (limit, own) => queries.dueMails(mails, limit, clock.now(), own),
     find: (query) => queries.findMails(mails, log, query),
     children: (parentId) => queries.childrenOf(mails, log, parentId),

@@ -169,6 +169,8 @@ export interface MailStore {
   waiting(): Promise<Waiting[]>;
   /** What came in and has not passed its checks; it counts no further than `limit` + 1. */
   backlog(limit: number): Promise<Backlog>;
+  /** More than so many mails that wait for one of these are due for longer and in nobody's hands, suspects aside. */
+  isBehind(than: { next: readonly string[]; lateMs: number; mails: number }): Promise<boolean>;
   /** What waits for each task; none is counted further than `limit`. */
   due(limit: number, own?: readonly OwnCheck[]): Promise<Record<WaitTask, DueMail>>;
   /** Newest first. A record that does not parse is left out and logged. */

@@ -1,7 +1,8 @@
 import { ObjectId, type Collection, type Db, type Document, type MongoClient } from "mongodb";
 import type { Logger } from "../logger.ts";
 import { messageOf } from "../errors.ts";
-import { mailIdOf, type Adopted } from "./adoption.ts";
+import type { MailRecord } from "../mail/record.ts";
+import { mailIdOf } from "./adoption.ts";
 import { collectionOf, durable, isPassing } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { laterTypes } from "./bson-order.ts";
@@ -23,23 +24,21 @@ export interface SourceRecords {
   page(after: unknown): Promise<Waiting[]>;
   /** Whether there is a record of this `_id`, waiting or not. */
   has(id: unknown): Promise<boolean>;
-  /** Those of them that still wait, whole, a few at a time. */
-  read(ids: unknown[]): AsyncIterable<Document>;
-  /** Says in the record that it was adopted, if the source allows that. */
-  mark(id: unknown, adopted: Adopted): Promise<void>;
-  /** Everything up to this id was adopted. */
+  /** The record, marked or not; undefined: it is gone, or its owner has taken it back. */
+  read(id: unknown): Promise<Document | undefined>;
+  /** Says in the record what it became, if the source allows that. */
+  mark(id: unknown, mail: Pick<MailRecord, "_id" | "state" | "reason">): Promise<void>;
+  /** Everything up to this id was taken on. */
   passed(id: unknown): Promise<void>;
 }
 
 const pageSize = 100;
-/** A record may have 16 MB, which MongoDB gives as its whole answer to one request anyway. */
-const readAtOnce = 16;
 /**
  * ObjectIds are made by the writers' clocks, to the second: a record may come to be seen after one
  * with a higher id. Where records are not marked, so much is looked at again.
  */
 const overlapSeconds = 600;
-/** What MongoDB's indexes took before version 4.2. Longer ones do not fit into notes and marks. */
+/** What MongoDB's indexes took before version 4.2. Longer ones do not fit into stubs and marks. */
 export const maxIdBytes = 1_024;
 
 export function isTooLong(id: unknown): boolean {
@@ -103,14 +102,14 @@ export function sourceRecords(
       return (await records.findOne(which, { projection: { _id: 1 } })) !== null;
     },
 
-    read: (ids) =>
-      records.find({ ...unmarked(source), _id: { $in: ids.map(sendable) } } as Document, {
-        ...asWritten,
-        batchSize: readAtOnce,
-      }),
+    async read(id) {
+      const state = source.form === "native" ? { state: { $in: ["incoming", "adopted"] } } : {};
+      const which = { ...state, _id: { $eq: sendable(id) } } as Document;
+      return (await records.findOne(which, asWritten)) ?? undefined;
+    },
 
-    async mark(id, adopted) {
-      if (source.mark && adopted.kind !== "pending") await mark(deps, source, records, id, adopted);
+    async mark(id, mail) {
+      if (source.mark) await mark(deps, source, records, id, mail);
     },
 
     async passed(id) {
@@ -134,19 +133,18 @@ function unmarked(source: SourceConfig): Document {
   return source.mark ? { "adopted.mailId": null } : {};
 }
 
-/** Not marked is no reason to stop: others wait, and the mail is there, whatever is adopted again. */
+/** Not marked is no reason to stop: the mail is there, and its record is not taken on again. */
 async function mark(
   { clock, log }: { clock: DatabaseClock; log: Logger },
   source: SourceConfig,
   records: Records,
   id: unknown,
-  adopted: Exclude<Adopted, { kind: "pending" }>,
+  { _id: mailId, state: end, reason }: Parameters<SourceRecords["mark"]>[1],
 ): Promise<void> {
-  const { mailId } = adopted;
   const note = {
     mailId,
     at: clock.now(),
-    ...(adopted.kind === "dead" ? { reason: adopted.reason } : {}),
+    ...(end === "dead" && reason !== undefined ? { reason } : {}),
   };
   const state = source.form === "native" ? { state: "adopted" } : {};
   const which = { _id: { $eq: sendable(id) } } as Document;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RetryableError } from "../../src/errors.ts";
 import { createSilentLogger } from "../../src/logger.ts";
-import { AloneLane, laneTiming, type AlsoAlone } from "../../src/store/alone-lane.ts";
+import { AloneLane, laneTiming } from "../../src/store/alone-lane.ts";
 import { newMail } from "./test-database.ts";
 
 beforeEach(() => vi.useFakeTimers());
@@ -10,10 +10,7 @@ afterEach(() => vi.useRealTimers());
 const wanted = { states: ["incoming"] as const, owner: "me", leaseMs: 60_000 };
 
 /** A lane with suspects that are worked on until the test says so; what happens, in its order. */
-function bench(
-  suspects: number,
-  { onClaim, also }: { onClaim?: () => void; also?: AlsoAlone } = {},
-) {
+function bench(suspects: number, { onClaim }: { onClaim?: () => void } = {}) {
   const events: string[] = [];
   const ends: (() => void)[] = [];
   const state = { inHand: 0, isAway: false };
@@ -47,7 +44,6 @@ function bench(
       events.push("begin");
       return new Promise((resolve) => ends.push(resolve));
     },
-    ...(also === undefined ? {} : { also }),
     onOpen: () => events.push("open"),
   });
   const run = async (ms: number) => {
@@ -140,27 +136,6 @@ describe("the lane of suspects", () => {
     state.isAway = false;
     await run(3_000);
     expect(events).toEqual(["lived", "open"]);
-  });
-
-  it("takes what else is suspected before mail, for half of its time, nothing started beside it", async () => {
-    let waiting = 3;
-    const also: AlsoAlone = {
-      waits: () => Promise.resolve(waiting > 0),
-      async takeAlone(goOn) {
-        while (waiting > 0 && goOn()) {
-          waiting -= 1;
-          events.push("record");
-          expect(await lane.among(() => Promise.resolve(1))).toBe(0);
-          await new Promise((resolve) => setTimeout(resolve, laneTiming.alone / 4));
-        }
-      },
-    };
-    const { lane, events, run, endOne } = bench(1, { also });
-    await run(6_000 + laneTiming.alone / 2);
-    expect(events).toEqual(["record", "record", "claim", "begin"]);
-    endOne();
-    await run(laneTiming.alone + laneTiming.look + 6_000);
-    expect(events.slice(4)).toEqual(["lived", "open", "record", "open"]);
   });
 
   it("ends immediately with its service, and says that it lived", async () => {

@@ -5,7 +5,7 @@ import { createSilentLogger } from "../../src/logger.ts";
 import { createStores } from "../../src/store/database.ts";
 import { createIndexes, indexes } from "../../src/store/indexes.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
-import { adopting } from "./source-bench.ts";
+import { adopt, rules, taking } from "./source-bench.ts";
 import { newMail, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -163,6 +163,7 @@ async function exercise(
   await mails.routesWaiting("relaying");
   await mails.waiting();
   await mails.backlog(10);
+  await mails.isBehind({ next: ["plan", "virus"], lateMs: 1_000, mails: 9 });
   await mails.due(10);
   await mails.children(parentId);
   await mails.countOutcomes();
@@ -198,13 +199,15 @@ async function exercise(
     await db
       .collection("inbox")
       .insertMany([{ ...record }, { ...record, body: new ObjectId(), receivedAt: new Date() }]);
-    await sources.adopt({ ...source, mark, name: `inbox-${mark}` }, adopting);
-    const suspect = { ...source, mark, name: `inbox-${mark}-2` };
-    const { insertedId } = await db.collection("inbox").insertOne({ ...record });
-    const note = { source: suspect.name, owner: "x", ids: [insertedId], alone: false, until: past };
-    await db.collection("adoptions").insertMany([{ ...note }, { ...note }, { ...note }]);
-    await sources.suspectWaits(suspect);
-    await sources.adoptAlone(suspect, adopting, new AbortController().signal);
+    const its = { ...source, mark, name: `inbox-${mark}` };
+    await adopt({ mails, sources }, its);
+    await db.collection("inbox").insertMany([{ ...record }, { ...record }]);
+    const { stubs } = await sources.take(its, taking);
+    const [read, gone] = stubs.map(({ mail }) => mail);
+    if (read === undefined || gone === undefined) throw new Error("not taken");
+    await sources.read(its, read, rules);
+    await sources.unread(gone, "it kills", "services-ended");
+    await sources.mark(its, read);
   }
   await db.collection("bodies").insertOne({ _id: "orphan" as never, createdAt: past });
   await db.collection("bodies.files").insertOne({ _id: "orphan" as never, uploadDate: past });

@@ -1,7 +1,8 @@
 import { deflateSync } from "node:zlib";
 import { GridFSBucket, type Document, type ObjectId } from "mongodb";
-import { mailIdOf } from "../../src/store/adoption.ts";
-import type { AdoptionOptions } from "../../src/store/adoption-pass.ts";
+import { mailIdOf, type AdoptionRules } from "../../src/store/adoption.ts";
+import type { Database } from "../../src/store/database.ts";
+import type { ClaimedMail } from "../../src/store/mails.ts";
 import { createPolicyBook } from "../../src/policy/effective.ts";
 import { parsePolicyYaml } from "../../src/policy/yaml.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
@@ -15,15 +16,42 @@ export const policyBook = createPolicyBook(
   ),
 );
 
-export const adopting: AdoptionOptions = {
+export const rules: AdoptionRules = {
   book: () => policyBook,
-  limit: 100,
   hostname: "mx.example.com",
   maxMailBytes: 50_000_000,
-  owner: "dispatcher-1",
-  leaseMs: 10_000,
-  goOn: () => true,
 };
+export const taking = { limit: 100, owner: "dispatcher-1", leaseMs: 10_000 };
+
+type Stores = Pick<Database, "mails" | "sources">;
+
+/** What a dispatcher does with a source: takes records on, reads each, writes what it becomes. */
+export async function adopt({ mails, sources }: Stores, source: SourceConfig, limit = 100) {
+  const { stubs, dead, more } = await sources.take(source, { ...taking, limit });
+  const done = { adopted: 0, dead, more };
+  const kinds = await Promise.all(stubs.map((stub) => readStub({ mails, sources }, source, stub)));
+  for (const kind of kinds) if (kind === "adopted" || kind === "dead") done[kind] += 1;
+  return done;
+}
+
+export async function readStub(
+  { mails, sources }: Stores,
+  source: SourceConfig,
+  { mail, token }: ClaimedMail,
+) {
+  const { kind, change } = await sources.read(source, mail, rules);
+  const released =
+    change.releaseLease === true
+      ? change
+      : { ...change, set: { ...change.set, dueAt: mail.receivedAt }, releaseLease: true };
+  const written = await mails.write(mail._id, token, released);
+  if (written === "stale") return written;
+  const durable = await mails.get(mail._id);
+  if ((kind === "adopted" || kind === "dead") && durable !== undefined)
+    await sources.mark(source, durable);
+  return kind;
+}
+
 let run = 0;
 
 export const rawMail = Buffer.from("Subject: hello\nMessage-ID: <m1@example.org>\n\nBody\nno end");
@@ -101,7 +129,7 @@ export function useSources(database: () => TestDatabase) {
 
   async function adoptAll(source: SourceConfig, records: Document[], limit = 100) {
     await collectionOf(source).insertMany(records);
-    return database().store.sources.adopt(source, { ...adopting, limit });
+    return adopt(database().store, source, limit);
   }
 
   async function mailOf(source: SourceConfig, record: Document) {

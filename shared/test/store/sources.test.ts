@@ -1,9 +1,9 @@
-import { ObjectId, type Document } from "mongodb";
+import { ObjectId, UUID, type Document } from "mongodb";
 import { beforeEach, describe, expect, it } from "vitest";
 import { formerMailIdOf, mailIdOf } from "../../src/store/adoption.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
 import {
-  adopting,
+  adopt,
   policyBook,
   canonicalMail,
   nativeRecord,
@@ -98,6 +98,7 @@ describe("a record of mongo-mail-server", () => {
       mailFrom: "ann@example.org",
       rcptTo: ["bob@example.net", "eve@example.net"],
       client: { address: "192.0.2.7", name: "host.example.org", helo: "helo.example.org" },
+      params: { body: "7BIT" },
     });
     expect(mail.origin).toMatchObject({ scanOnly: true, recordedAt: new Date(2_000) });
     const body = (await database().store.bodies.get(mail.body)).toString("latin1");
@@ -275,6 +276,7 @@ describe("the ids of records", () => {
     "null",
     true,
     "",
+    new UUID("00112233-4455-4677-8899-aabbccddeeff"),
   ];
 
   it.each([true, false])("tell apart what MongoDB tells apart (marked: %s)", async (mark) => {
@@ -286,7 +288,7 @@ describe("the ids of records", () => {
       more: false,
     });
     expect(await database().db.collection("mails").countDocuments()).toBe(records.length);
-    const again = await database().store.sources.adopt(source, adopting);
+    const again = await adopt(database().store, source);
     expect(again).toEqual({ adopted: 0, dead: 0, more: false });
     const left = await collectionOf(source).countDocuments({ state: "incoming" });
     expect(left).toBe(mark ? 0 : records.length);
@@ -296,9 +298,8 @@ describe("the ids of records", () => {
     const source = newSource({ mark: false });
     const strings = Array.from({ length: 150 }, (_, at) => nativeRecord({ _id: `s${at}` }));
     const other = nativeRecord();
-    const all = { ...adopting, limit: 1_000 };
     await collectionOf(source).insertMany([...strings, other]);
-    expect(await database().store.sources.adopt(source, all)).toMatchObject({ adopted: 151 });
+    expect(await adopt(database().store, source, 1_000)).toMatchObject({ adopted: 151 });
     await mailOf(source, other);
   });
 
@@ -330,7 +331,7 @@ describe("adoption", () => {
       const records = Array.from({ length: 30 }, () => nativeRecord());
       await collectionOf(source).insertMany(records);
       const other = await openStore(uri, name);
-      await Promise.all([store, other, store].map((each) => each.sources.adopt(source, adopting)));
+      await Promise.all([store, other, store].map((each) => adopt(each, source)));
       await other.close();
       expect(await db.collection("mails").countDocuments()).toBe(30);
       // Who was too late leaves its body to the sweep: it does not know what it may remove.
@@ -347,7 +348,7 @@ describe("adoption", () => {
       {},
       { $set: { state: "incoming" }, $unset: { adopted: "" } },
     );
-    await database().store.sources.adopt(source, { ...adopting, limit: 10 });
+    await adopt(database().store, source);
     expect(await database().db.collection("mails").countDocuments()).toBe(1);
     expect((await mailOf(source, record)).body.id).toBe(mail.body.id);
     const marked = await collectionOf(source).findOne({ _id: record._id as ObjectId });
@@ -360,9 +361,8 @@ describe("adoption", () => {
       const source = newSource({ mark });
       const records = Array.from({ length: 12 }, () => nativeRecord());
       expect(await adoptAll(source, records, 5)).toEqual({ adopted: 5, dead: 0, more: true });
-      const rest = adopting;
-      expect(await store.sources.adopt(source, rest)).toMatchObject({ adopted: 7, more: false });
-      expect(await store.sources.adopt(source, rest)).toMatchObject({ adopted: 0, more: false });
+      expect(await adopt(store, source)).toMatchObject({ adopted: 7, more: false });
+      expect(await adopt(store, source)).toMatchObject({ adopted: 0, more: false });
     }
   });
 
@@ -379,6 +379,14 @@ describe("adoption", () => {
     expect(await adoptAll(source, [late])).toMatchObject({ adopted: 1 });
     await mailOf(source, late);
   });
+});
+
+it("says of mail with 8-bit bytes that it has them, as ingest does", async () => {
+  const source = newSource();
+  const smtp = { mailFrom: "", rcptTo: ["bob@example.net"] };
+  const record = nativeRecord({ smtp, body: Buffer.from("Subject: x\r\n\r\nä\r\n", "latin1") });
+  await adoptAll(source, [record]);
+  expect((await mailOf(source, record)).smtp.params).toEqual({ body: "8BITMIME" });
 });
 
 describe("the stream of a source", () => {

@@ -14,6 +14,7 @@ import { connectDriver } from "./database/driver.ts";
 import { createEngine } from "./engines.ts";
 import { healthyEngine } from "./faults.ts";
 import { tenantDomain } from "./mails.ts";
+import { sourcesOf } from "./records.ts";
 import { virtualDns } from "./senders.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import { createVirtualLogger } from "./virtual-logger.ts";
@@ -69,6 +70,7 @@ export function dispatcherProgram(index: number): Program {
       MAX_HELD_MAILS: settings.batch * 2,
       TASK_DEADLINE_MS: settings.deadlineMs,
       POLICY_REFRESH_MS: 5_000,
+      SOURCES: settings.source && sourcesOf(settings.source.marked),
     });
     const database = await openWatched(world, process);
     const log = createVirtualLogger(world.trace, process);

@@ -1,8 +1,10 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
+import { recordGone } from "@rs-agent/shared/life/adoption.ts";
 import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
 import { recipientsWith } from "@rs-agent/shared/life/outcomes.ts";
-import type { Recipient } from "@rs-agent/shared/mail/record.ts";
+import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
+import { adoptStep } from "@rs-agent/shared/mail/stub.ts";
 import { messageOf, partsOf } from "./bus/forger.ts";
 import type { BusNetwork } from "./bus/network.ts";
 import type { DriverDeps } from "./database/connection.ts";
@@ -177,6 +179,62 @@ export const bugs = {
     breaks: ["I12"],
     askDns: () => () => Promise.resolve([["v=spf1 -all"]]),
   },
+  "mark-before-read": {
+    is: "a record says that it is adopted as soon as it is taken on",
+    breaks: ["I1"],
+    database: (database) =>
+      withSources(database, (sources) => ({
+        take: async (source, by) => {
+          const taken = await sources.take(source, by);
+          for (const { mail } of taken.stubs) await sources.mark(source, mail).catch(ignored);
+          return taken;
+        },
+      })),
+  },
+  "unreachable-is-dropped": {
+    is: "a record that cannot be read now is not tried again",
+    breaks: ["I1"],
+    database: (database) =>
+      withSources(database, (sources) => ({
+        read: (source, stub, rules) =>
+          sources.read(source, stub, rules).catch(() => {
+            const { set, ...gone } = recordGone(stub, { now: database.clock.now() });
+            return { kind: "gone", change: { ...gone, set: { ...set, reason: "unreachable" } } };
+          }),
+      })),
+  },
+  "adopted-in-memory": {
+    is: "a dispatcher goes on with a mail whose adoption it has not written",
+    breaks: ["I1"],
+    database: (database) =>
+      withWrite(
+        database,
+        (write) => (mailId, token, change) =>
+          change.set?.["smtp"] === undefined || change.releaseLease === true
+            ? write(mailId, token, change)
+            : Promise.resolve("written"),
+      ),
+  },
+  "stub-for-two": {
+    is: "whoever finds a record's stub there holds it too",
+    breaks: ["I1", "I3"],
+    database: (database, _process, { set }) =>
+      withSources(database, (sources) => ({
+        take: async (source, by) => {
+          const before = new Set(set.local("mails").keys());
+          const taken = await sources.take(source, by);
+          const others = [...set.local("mails").values()].filter(
+            ({ _id, next }) => before.has(_id) && next === adoptStep,
+          );
+          const found = others.map((doc) => {
+            const mail = doc as unknown as MailRecord;
+            const validUntilMs = Number.MAX_SAFE_INTEGER;
+            return { mail, token: mail.lease?.token ?? "", validUntilMs };
+          });
+          return { ...taken, stubs: [...taken.stubs, ...found] };
+        },
+      })),
+  },
 } satisfies Record<string, Bug>;
 
 export type BugName = keyof typeof bugs;
@@ -194,6 +252,13 @@ function withMails(
 ): Database {
   const mails = Object.create(database.mails) as Database["mails"];
   return { ...database, mails: Object.assign(mails, change(database.mails)) };
+}
+
+function withSources(
+  database: Database,
+  change: (sources: Database["sources"]) => Partial<Database["sources"]>,
+): Database {
+  return { ...database, sources: { ...database.sources, ...change(database.sources) } };
 }
 
 function withWrite(database: Database, change: (write: Write) => Write): Database {

@@ -196,7 +196,7 @@ export class Nemesis {
         return world.changePolicies(random);
       case "pause-step":
         return this.#pauseStep(
-          random.pick(["virus", "spam", ownCheck, "enrich", "relay", "plan"] as const),
+          random.pick(["virus", "spam", ownCheck, "enrich", "relay", "plan", "adopt"] as const),
         );
       case "restart-all":
         for (const process of living) world.kill(process, "killed with all the others");

@@ -42,14 +42,19 @@ export const ownCheck = ownCheckSchema.parse("dlp");
 
 export const tenantDomain = "acme.example";
 export const signature = { domain: tenantDomain, selector: "s1" };
-const tenantClient = "10.0.0.5";
+export const tenantClient = "10.0.0.5";
 
 /** Recipients whose address says what the next hop answers them. */
 const incomingNames = ["ann", "bob", "cleo", "vip", "refused", "later"] as const;
 
-export function createMails(random: Random, count: number, withinMs: number): Truth[] {
+export function createMails(
+  random: Random,
+  count: number,
+  withinMs: number,
+  prefix = "m",
+): Truth[] {
   return Array.from({ length: count }, (_, index) =>
-    createMail(random, `m${String(index).padStart(2, "0")}`, random.between(0, withinMs)),
+    createMail(random, `${prefix}${String(index).padStart(2, "0")}`, random.between(0, withinMs)),
   );
 }
 

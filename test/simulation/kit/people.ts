@@ -17,6 +17,7 @@ import { concernedIn } from "@rs-agent/shared/life/interventions.ts";
 import { needsProof, resend, settle } from "../../../cli/src/unknown-outcomes.ts";
 import { openVirtualDatabase, type Program } from "./actors.ts";
 import { recordOf, type Truth } from "./mails.ts";
+import { writeRecords } from "./records.ts";
 import { virtualDns } from "./senders.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import { watchedDatabase } from "./watched-database.ts";
@@ -28,6 +29,14 @@ const nothing = () => Promise.resolve();
 
 function untilKilled(): ServiceHandle {
   return { ready: nothing(), done: new Promise(() => undefined), drain: nothing, close: nothing };
+}
+
+/** Puts records into the source of the dispatchers. */
+export function writerProgram(): Program {
+  return (world, process) => {
+    writeRecords(world, process, world.records);
+    return Promise.resolve(untilKilled());
+  };
 }
 
 /** Takes mail in as ingest does: the body, then the record, then the 250. */

@@ -6,8 +6,9 @@ import type { Violation } from "./invariants/invariants.ts";
 import { isFinal } from "@rs-agent/shared/life/states.ts";
 import { mailsIn } from "./invariants/records.ts";
 import { createMails, ownCheck } from "./mails.ts";
-import { ingestProgram, personProgram } from "./people.ts";
+import { ingestProgram, personProgram, writerProgram } from "./people.ts";
 import { createPolicies } from "./policies.ts";
+import { createRecords } from "./records.ts";
 import { enter, leave } from "./virtual-globals.ts";
 import { World } from "./world.ts";
 
@@ -96,6 +97,12 @@ function populate(world: World): void {
   set.insert("controls", { _id: "policy-revision", revision: 1 }, undefined);
   const truths = createMails(random.fork("mails"), random.int(2, 10), random.between(10, 8_000));
   for (const truth of truths) world.addTruth(truth);
+  if (settings.source !== undefined) {
+    const its = random.fork("records");
+    world.records.push(...createRecords(its, its.int(1, 8), its.between(10, 8_000)));
+    for (const truth of world.records) world.addTruth(truth);
+    world.supervise("writer", "ingest", writerProgram(), 0);
+  }
   const soon = () => random.between(0, 1_500);
   world.supervise("ingest", "ingest", ingestProgram(truths), 0);
   world.supervise("person", "person", personProgram(), 0);
@@ -120,7 +127,7 @@ function isSettled(world: World): boolean {
   for (const mail of mailsIn(world.set.majority("mails"))) {
     if (!isFinal(mail.state)) return false;
   }
-  return true;
+  return world.invariants.adoption.isSettled;
 }
 
 function conclude(world: World): void {

@@ -1,6 +1,7 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import { lastOf } from "@rs-agent/shared/life/events.ts";
+import { watchedSources } from "./records.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
@@ -51,6 +52,7 @@ export function watchedDatabase(
   };
   return {
     ...given,
+    sources: watchedSources(world, process, given.sources),
     mails: Object.assign(Object.create(mails) as Mails, watched),
     bodies: Object.assign(Object.create(bodies) as Database["bodies"], read),
   };

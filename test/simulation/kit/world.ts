@@ -1,3 +1,4 @@
+import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { drain, run, type Program } from "./actors.ts";
 import type { Bug } from "./bugs.ts";
 import { createForger } from "./bus/forger.ts";
@@ -9,6 +10,7 @@ import { chooseFaults, Nemesis, type FaultProfile } from "./faults.ts";
 import { Invariants, type Violation } from "./invariants/invariants.ts";
 import type { Truth } from "./mails.ts";
 import { Random } from "./random.ts";
+import type { RecordTruth } from "./records.ts";
 import { createPolicies } from "./policies.ts";
 import { startHops } from "./smtp/hops.ts";
 import { TcpNetwork } from "./smtp/sockets.ts";
@@ -26,6 +28,8 @@ export interface Settings {
   batch: number;
   concurrency: number;
   changeStream: boolean;
+  /** Dispatchers have a source of records. */
+  source: { marked: boolean } | undefined;
 }
 
 export interface WorldOptions {
@@ -52,6 +56,8 @@ export class World {
   readonly bug: Bug | undefined;
   readonly processes: VirtualProcess[] = [];
   readonly engines: EngineState[] = [];
+  /** Mail that comes in as records of a source. */
+  readonly records: RecordTruth[] = [];
   /** Some name server was silent: nobody can be blamed for a report that was not made. */
   dnsWasSilent = false;
   readonly #truths = new Map<string, Truth>();
@@ -157,12 +163,18 @@ export class World {
     this.#truths.set(truth.sha256, truth);
   }
 
+  /** The bytes of a record's mail as they are stored: our trace stands before them. */
+  onBody(raw: Buffer): void {
+    const truth = this.records.find((each) => raw.subarray(-each.raw.length).equals(each.raw));
+    if (truth !== undefined) this.#truths.set(sha256Hex(raw), truth);
+  }
+
   truthOf(sha256: string): Truth | undefined {
     return this.#truths.get(sha256);
   }
 
   get truths(): Iterable<Truth> {
-    return this.#truths.values();
+    return new Set(this.#truths.values());
   }
 
   /** As `rs-agent policy apply`: other rules, in one step. */
@@ -186,6 +198,7 @@ export class World {
 }
 
 function chooseSettings(random: Random): Settings {
+  const records = random.fork("records");
   const few = () => random.pick([1, 1, 2]);
   return {
     dispatchers: random.chance(0.5) ? [0] : [0, 1],
@@ -197,5 +210,6 @@ function chooseSettings(random: Random): Settings {
     batch: random.pick([2, 5, 20]),
     concurrency: random.pick([1, 2, 4]),
     changeStream: random.chance(0.8),
+    source: records.chance(0.5) ? { marked: records.chance(0.7) } : undefined,
   };
 }

@@ -49,6 +49,8 @@ function holds(value: unknown, operator: string, operand: unknown): boolean {
       return (operand as unknown[]).some((one) => same(value, one));
     case "$nin":
       return !(operand as unknown[]).some((one) => same(value, one));
+    case "$eq":
+      return same(value, operand);
     case "$ne":
       return !same(value, operand);
     case "$not":
@@ -56,7 +58,7 @@ function holds(value: unknown, operator: string, operand: unknown): boolean {
     case "$exists":
       return (value !== undefined) === operand;
     case "$type":
-      return operand === (value instanceof Date ? "date" : typeof value);
+      return [operand].flat().includes(value instanceof Date ? "date" : typeof value);
     case "$gt":
     case "$gte":
     case "$lt":

@@ -70,6 +70,10 @@ class VirtualCollection {
     return found ?? null;
   }
 
+  createIndex(): Promise<string> {
+    return this.#connection.ask("createIndex", () => this.#name);
+  }
+
   async distinct(field: string, filter: Fields): Promise<unknown[]> {
     const found = await this.find(filter).toArray();
     return [...new Set(found.map((doc) => doc[field]))];

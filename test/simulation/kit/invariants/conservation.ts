@@ -1,5 +1,6 @@
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
+import { isStub } from "@rs-agent/shared/mail/stub.ts";
 import type { Entry } from "../database/replica-set.ts";
 import { isHonest } from "../senders.ts";
 import type { World } from "../world.ts";
@@ -29,6 +30,12 @@ export class Conservation {
 
   /** Who has an outcome keeps it, and the state says what the outcomes say. */
   onWrite({ id, by }: Entry, before: MailRecord, after: MailRecord): void {
+    if (isStub(after)) {
+      if (isFinal(before.state) && before.reason !== "record gone")
+        this.#broken(id, `it was ${before.state} and is a stub again`);
+      return;
+    }
+    if (isStub(before)) return this.#onRead(after);
     const isPerson = by?.sort === "person";
     if (after.recipients.length !== before.recipients.length) {
       return this.#broken(id, "its recipients are not the same any more");
@@ -52,6 +59,14 @@ export class Conservation {
     if (isOpen === isFinal(after.state)) {
       this.#broken(id, `it is ${after.state}, and its recipients are not`);
     }
+  }
+
+  /** A stub has become a mail with its recipients open, or is at its end with all of them. */
+  #onRead({ _id: id, state, recipients }: MailRecord): void {
+    const isOver = isFinal(state);
+    const isEach = (is: boolean) => recipients.every(({ outcome }) => (outcome === "open") === is);
+    if (!isEach(!isOver) || (!isOver && recipients.length === 0))
+      this.#broken(id, `it was a stub and is ${state}, and its recipients are not`);
   }
 
   #onOutcome(mail: MailRecord, was: Recipient, { address, outcome }: Recipient): void {

@@ -92,9 +92,14 @@ export class Fates {
       // The last of them may be an accident: then an innocent is the worker's only mail (docs/reliability.md).
       return this.#lostOn(mail) >= deadlyLosses ? undefined : "nothing died on it";
     }
+    if (/relaying denied/.test(mail.reason ?? "") && mail._id.endsWith("-refused"))
+      return undefined;
     const isUnreported = mail.smtp.mailFrom === "" || mail.origin.via === "dsn";
     const isInfected = mail.verdicts.virus?.finding.kind === "infected";
-    if ((isRefused || isInfected) && isUnreported) return undefined;
+    const isOfOwn = answeredIn(mail.verdicts).some(
+      (check) => mail.verdicts[check]?.finding.kind === "found",
+    );
+    if ((isRefused || isInfected || isOfOwn) && isUnreported) return undefined;
     if (isRefused && isFound(mail)) return undefined;
     return `there is no reason for it: ${mail.reason ?? ""}`;
   }

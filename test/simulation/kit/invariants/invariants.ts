@@ -1,6 +1,8 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Entry } from "../database/replica-set.ts";
+import { inbox } from "../records.ts";
 import type { World } from "../world.ts";
+import { Adoption } from "./adoption.ts";
 import { Conservation } from "./conservation.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Fates } from "./fates.ts";
@@ -22,6 +24,7 @@ export interface Violation {
  * hop and at all work of engines, and compares it with what was promised and with what is true.
  */
 export class Invariants {
+  readonly adoption: Adoption;
   readonly leases: Leases;
   readonly works: Works;
   readonly deliveries: Deliveries;
@@ -32,6 +35,7 @@ export class Invariants {
 
   constructor(world: World) {
     this.#world = world;
+    this.adoption = new Adoption(world);
     this.leases = new Leases(world);
     this.works = new Works(world, this.leases);
     this.deliveries = new Deliveries(world, this.leases);
@@ -40,6 +44,10 @@ export class Invariants {
     this.#fates = new Fates(world, this.deliveries, this.works);
     world.set.onApplied = (entry) => {
       if (entry.collection === "mails") this.#onApplied(entry);
+      if (entry.collection === inbox) this.adoption.onRecordWrite(entry);
+      if (entry.collection === "bodies" && entry.kind === "insert") {
+        world.onBody(world.rawOf(entry.id));
+      }
       if (entry.collection === "bodies" && entry.kind === "delete") {
         this.conservation.onBodyRemoved(entry.id);
       }
@@ -56,6 +64,7 @@ export class Invariants {
 
   /** Everything has come to its end. */
   atEnd(): void {
+    this.adoption.atEnd();
     this.conservation.atEnd();
     this.#fates.atEnd();
   }
@@ -68,7 +77,9 @@ export class Invariants {
     trace.note(by?.name ?? "schedule", [id], () => shownWrite(entry));
     if (after === undefined) {
       this.#world.violate({ invariant: "I1", mailId: id, text: "a mail was removed" });
-    } else if (before !== undefined) {
+    } else if (before === undefined) {
+      this.leases.onInserted(after);
+    } else {
       this.leases.onWrite(entry, before, after);
       this.conservation.onWrite(entry, before, after);
       this.works.onWrite(entry, before, after);

@@ -35,6 +35,12 @@ export class Leases {
     return this.#claimedMs.get(`${mailId} ${lease?.token ?? ""}`) ?? 0;
   }
 
+  /** A stub comes with the lease of whoever makes it. */
+  onInserted({ _id: mailId, lease }: MailRecord): void {
+    if (lease !== undefined)
+      this.#claimedMs.set(`${mailId} ${lease.token}`, this.#world.time.nowMs);
+  }
+
   /** A claim is answered. */
   onClaimed(holder: VirtualProcess, mailId: string, token: string, validUntilMs: number): void {
     const untilMs = holder.trueMs(validUntilMs);

@@ -1,0 +1,21 @@
+import type { MailRecord } from "./record.ts";
+
+/** What a stub waits for, as its `next` says it: that its record in a source is read. */
+export const adoptStep = "adopt";
+
+/**
+ * A stub stands for a record of a source that a dispatcher has taken on and nobody has read: it has
+ * neither recipients nor body yet, so it counts for nothing (I1). All else about it is as for any mail.
+ */
+export function isStub({ state, next }: Pick<MailRecord, "state" | "next">): boolean {
+  return state === "incoming" && next === adoptStep;
+}
+
+/** Nobody has read its record: it is a stub, or was one when it came to its end or was held. */
+export function isUnread({
+  origin,
+  state,
+  recipients,
+}: Pick<MailRecord, "origin" | "state" | "recipients">): boolean {
+  return origin.via === "source" && state !== "dead" && recipients.length === 0;
+}
