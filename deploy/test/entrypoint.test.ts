@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
@@ -48,9 +48,10 @@ describe("the image's entry point", () => {
     const { port } = silent.address() as AddressInfo;
     const uri = `mongodb://127.0.0.1:${port}/?serverSelectionTimeoutMS=60000&directConnection=true`;
     const { child, end } = start(["relay"], { MONGODB_URI: uri });
-    await once(silent, "connection");
+    const [socket] = (await once(silent, "connection")) as [Socket];
     child.kill("SIGTERM");
     expect(await end).toMatchObject({ code: 0, signal: null });
+    socket.destroy();
     silent.close();
   });
 

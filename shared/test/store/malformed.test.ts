@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { Code, Long, ObjectId } from "mongodb";
 import { afterEach, describe, expect, it } from "vitest";
-import { mailSchema } from "../../src/mail/record.ts";
+import { isNewer, mailSchema } from "../../src/mail/record.ts";
 import { anyValue } from "./any-value.ts";
 import { newMail, useDatabase } from "./test-database.ts";
 
@@ -70,9 +70,9 @@ describe("a document that is no record", () => {
     expect(letter?.recipients).toMatchObject([{ address: "b@example.net", outcome: "dead" }]);
   });
 
-  it("of a newer version is a dead letter that says so", async () => {
+  it("of a version that never was is a dead letter that says so", async () => {
     const { store } = database();
-    await raw().insertOne({ ...newMail({ next: "m" }), v: 2 });
+    await raw().insertOne({ ...newMail({ next: "m" }), v: 0 });
     expect(await store.mails.claim(claim)).toEqual([]);
     const [letter] = await store.mails.find({ state: "dead", limit: 1 });
     expect(letter?.reason).toContain("at v");
@@ -93,7 +93,9 @@ describe("a document that is no record", () => {
       fc.asyncProperty(fc.array(wrong, { minLength: 1, maxLength: 8 }), async (changes) => {
         await raw().deleteMany({});
         const good = newMail({ next: "m" });
-        const documents = changes.map((change) => ({ ...newMail({ next: "m" }), ...change }));
+        const documents = changes
+          .map((change) => ({ ...newMail({ next: "m" }), ...change }))
+          .filter((document) => !isNewer(document));
         await raw().insertMany([...documents, good]);
         const claimed = await store.mails.claim(claim);
         const ids = claimed.map(({ mail }) => mail._id);
