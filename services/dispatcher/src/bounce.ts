@@ -1,5 +1,6 @@
 import type { ProvenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import { sendDsn } from "@rs-agent/shared/life/report.ts";
+import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { HeldMail } from "./held-mail.ts";
 
@@ -25,4 +26,11 @@ export async function bounceRejected(
     .filter((recipient) => recipient.outcome === "open")
     .map(({ address }) => ({ address, status: rejectedStatus }));
   await sendDsn(database, { mail, failed, proof, reason, original, reportingMta, now });
+}
+
+/** The SMTP sender's domain is of the tenant under whose policy the mail goes out. */
+export function isOwnSender(book: PolicyBook, { mail, plan }: HeldMail): boolean {
+  const recipient = mail.smtp.mailFrom;
+  const { tenantId } = book.planFor({ direction: "incoming", mailFrom: "", recipient });
+  return tenantId !== undefined && tenantId === plan?.tenantId;
 }

@@ -1,37 +1,36 @@
-import type {
-  LostTask,
-  TaskResult,
-  WorkerPool,
-  WorkerSnapshot,
-} from "@rs-agent/shared/bus/worker-pool.ts";
+import type { LostTask, TaskResult, WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 import type { DeathCause } from "@rs-agent/shared/life/events.ts";
 import { givenBack } from "@rs-agent/shared/life/processing.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
-import { kindOf, laneIn, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
+import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
+import { kindOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { adoptStep, isStub } from "@rs-agent/shared/mail/stub.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import type { PoliciesInForce } from "@rs-agent/shared/store/policies-in-force.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
+import { ableFor } from "./able-workers.ts";
 import type { Activity } from "./activity.ts";
 import { AwayLog } from "./away-log.ts";
 import { Backlogs } from "./backlogs.ts";
-import { bounceRejected } from "./bounce.ts";
+import { bounceRejected, isOwnSender } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
-import { hold, isNewTo, laneFor, note, type HeldMail } from "./held-mail.ts";
+import { drained } from "./draining.ts";
+import type { Effect, Knowledge } from "./effects.ts";
+import { HeldMail, isNewTo, laneFor } from "./held-mail.ts";
 import { HeldMails } from "./held-mails.ts";
 import { advance, die, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
 import { createPlacement, type Placement } from "./placement.ts";
 import { plan, type PlanningDeps } from "./planning.ts";
-import { adoptVerdict, onLost, onResult, type ResultDeps } from "./results.ts";
+import { adoptVerdict, onLost, onResult, whyLost } from "./results.ts";
 import type { Sources } from "./sources.ts";
 import { createStubs, type Stubs } from "./stubs.ts";
 import { SiblingChecks } from "./sibling-checks.ts";
 import type { Spool } from "./spool.ts";
-import { isSeen, placed, toSpool } from "./spool-placement.ts";
+import { isSeen, placed, sweepSpool, toSpool } from "./spool-placement.ts";
 import { deadlineFor, taskFor } from "./task-for.ts";
 import { createVerdictWriter } from "./verdict-writer.ts";
 
@@ -58,8 +57,7 @@ export class Desk {
   readonly placement: Placement;
   readonly backlogs = new Backlogs();
   readonly #deps: DeskDeps;
-  readonly #flow: ResultDeps;
-  readonly #planning: PlanningDeps;
+  readonly #verdicts: { add(held: HeldMail): void };
   readonly #siblings: SiblingChecks;
   readonly #stubs: Stubs;
   readonly #awayLog: AwayLog;
@@ -72,8 +70,9 @@ export class Desk {
     this.held = this.#createHeldMails();
     this.placement = this.#createPlacement();
     this.#siblings = this.#createSiblings();
-    this.#flow = this.#createFlow();
-    this.#planning = this.#createPlanning();
+    this.#verdicts = createVerdictWriter(deps.config.VERDICT_WRITE_MS, (mail) =>
+      this.#settle(mail, this.held.write(mail)),
+    );
     this.#stubs = this.#createStubs();
   }
 
@@ -81,7 +80,7 @@ export class Desk {
   async take(claimed: readonly ClaimedMail[]): Promise<void> {
     await Promise.all(
       claimed.map(async (each) => {
-        const mail = hold(each);
+        const mail = new HeldMail(each);
         this.held.add(mail);
         await this.#begin(mail).catch((error: unknown) => this.#leave(mail, error));
       }),
@@ -90,25 +89,29 @@ export class Desk {
 
   /** Takes in a suspect, or gives it up; settles when it is no longer in hand. */
   async takeAlone(claimed: ClaimedMail): Promise<void> {
-    const mail = hold(claimed);
+    const mail = new HeldMail(claimed);
     this.held.add(mail);
     const why = whyPoison(claimed.mail, claimed.token);
     const work = why === undefined ? this.#begin(mail) : this.#bury(mail, "services-ended", why);
     await work.catch((error: unknown) => this.#leave(mail, error));
-    await mail.left.promise;
+    await mail.left;
   }
 
   onResult(result: TaskResult): void {
-    this.#settleTask(result.taskId, () => onResult(this.#flow, result));
+    this.#taskEnded(result.taskId, (mail) => onResult(this.#know(), mail, result));
   }
 
   onLost(lost: LostTask): void {
-    this.#settleTask(lost.taskId, () => onLost(this.#flow, lost));
+    this.#taskEnded(lost.taskId, (mail) => {
+      const { mailId, kind: task, workerId: worker } = lost;
+      this.#deps.log.warn({ mailId, task, worker, reason: whyLost(lost) }, "task lost");
+      return onLost(this.#know(), mail, lost);
+    });
   }
 
   /** Some worker of this lane can do its work: it may be waited for. */
   isAble(lane: Lane): boolean {
-    return this.#deps.pool.workers().some((each) => serves(each, lane) && isAbleNow(each));
+    return ableFor(this.#deps.pool, lane).length > 0;
   }
 
   /**
@@ -117,12 +120,11 @@ export class Desk {
    */
   roomToClaim(lane: Lane, hasBacklog = this.backlogs.has(lane)): number {
     const isAhead = hasBacklog && !this.isPaused(kindOf(lane));
-    return this.placement.room(lane, isAhead ? this.#granted(lane) : 0);
-  }
-
-  #granted(lane: Lane): number {
-    const able = this.#deps.pool.workers().filter((each) => serves(each, lane) && isAbleNow(each));
-    return able.reduce((sum, { grant }) => sum + grant.tasks, 0);
+    const able = isAhead ? ableFor(this.#deps.pool, lane) : [];
+    return this.placement.room(
+      lane,
+      able.reduce((sum, { grant }) => sum + grant.tasks, 0),
+    );
   }
 
   /** Steps that a person has paused get no tasks. */
@@ -141,11 +143,7 @@ export class Desk {
   }
 
   async sweepSpool(): Promise<void> {
-    const { spool, database } = this.#deps;
-    await spool?.sweep(async (mailId, token) => {
-      const mail = await database.mails.get(mailId);
-      return mail?.lease?.token === token && mail.lease.until > database.clock.now();
-    });
+    if (this.#deps.spool !== undefined) await sweepSpool(this.#deps.spool, this.#deps.database);
   }
 
   /** Lets tasks at workers end, gives everything else back. Aborting leaves it to the leases. */
@@ -157,9 +155,78 @@ export class Desk {
   async #begin(mail: HeldMail): Promise<void> {
     if (isStub(mail.mail) && (await this.#stubs.read(mail)) === "over") return;
     forgetTransientVerdicts(mail);
-    if ((await plan(this.#planning, mail)) === "over") return;
-    noteEngineAway(this.#flow, mail, this.#deps.database.clock.now());
-    await advance(this.#flow, mail);
+    if ((await plan(this.#planning(), mail)) === "over" || mail.over) return;
+    const away = noteEngineAway(this.#know(), mail);
+    await this.#carryOut(mail, [...away, { kind: "go on" }]);
+  }
+
+  /** Does what was decided; nothing more once the mail is given up or lost. */
+  async #carryOut(mail: HeldMail, effects: readonly Effect[]): Promise<void> {
+    for (const effect of effects) {
+      if (mail.over) return;
+      const done = this.#do(mail, effect);
+      if (done !== undefined) await done;
+    }
+  }
+
+  #do(mail: HeldMail, effect: Effect): Promise<unknown> | undefined {
+    const { activity, config, database, log } = this.#deps;
+    switch (effect.kind) {
+      case "ask":
+        this.#ask(mail, effect.task);
+        return;
+      case "go on":
+        return this.#carryOut(mail, advance(this.#know(), mail));
+      case "write soon":
+        this.#verdicts.add(mail);
+        return;
+      case "finish":
+        return this.held.finish(mail);
+      case "give back":
+        return this.#giveBack(mail, effect.task, effect.reason);
+      case "report": {
+        const { now } = this.#know().moment;
+        return this.#after(mail, effect.then, () =>
+          bounceRejected(database, config.MAIL_HOSTNAME, mail, effect.reason, now),
+        );
+      }
+      case "store body":
+        return this.#after(mail, effect.then, () => database.bodies.put(effect.bytes));
+      case "share":
+        this.#siblings.onVerdict(mail, effect.check, effect.verdict);
+        return;
+      case "log outcomes":
+        logOutcomes(log, config.LOG_ADDRESSES, mail.mail, "none", effect.outcomes, effect.now);
+        return;
+      case "count arrival":
+        activity.onArrived(effect.task);
+        return;
+      case "count strikes":
+        activity.onStrikes(effect.task, effect.count);
+        return;
+      case "tell away":
+        this.#awayLog.tell(effect.lane);
+        return;
+    }
+  }
+
+  /** Once the database has answered, what follows. */
+  async #after<T>(
+    mail: HeldMail,
+    then: (know: Knowledge, done: T) => Effect[],
+    act: () => Promise<T>,
+  ): Promise<void> {
+    const done = await this.held.untilAnswered(mail, act);
+    if (!mail.over) await this.#carryOut(mail, then(this.#know(), done));
+  }
+
+  #know(): Knowledge {
+    const { config, database, policies } = this.#deps;
+    return {
+      moment: { now: database.clock.now(), by: config.ACTOR_ID },
+      isAble: (lane) => this.isPaused(kindOf(lane)) || this.isAble(lane),
+      isOwnSender: (mail) => isOwnSender(policies.book(), mail),
+    };
   }
 
   #ask(mail: HeldMail, kind: TaskKind): void {
@@ -185,7 +252,7 @@ export class Desk {
   #giveBack(mail: HeldMail, kind: TaskKind | "plan", reason?: string): Promise<void> {
     const step = kind === "plan" ? kind : laneFor(mail, kind);
     const next = isStub(mail.mail) ? adoptStep : step;
-    note(mail, givenBack(mail.mail, { next, reason }));
+    mail.note(givenBack(mail.mail, { next, reason }));
     return this.held.finish(mail);
   }
 
@@ -194,9 +261,9 @@ export class Desk {
     work?.catch((error: unknown) => this.#leave(mail, error));
   }
 
-  #settleTask(taskId: string, run: () => Promise<void>): void {
-    const mail = this.held.ofTask(taskId);
-    if (mail !== undefined) this.#settle(mail, run());
+  #taskEnded(taskId: string, decide: (mail: HeldMail) => Effect[]): void {
+    const mail = this.held.takeTask(taskId);
+    if (mail !== undefined) this.#settle(mail, this.#carryOut(mail, decide(mail)));
   }
 
   #leave(mail: HeldMail, error: unknown): void {
@@ -210,10 +277,9 @@ export class Desk {
     await this.#bury(mail, "incomplete", `${error.code}: ${messageOf(error)}`);
   }
 
-  async #bury(mail: HeldMail, cause: DeathCause, reason: string): Promise<void> {
+  #bury(mail: HeldMail, cause: DeathCause, reason: string): Promise<void> {
     if (isStub(mail.mail)) return this.#stubs.bury(mail, cause, reason);
-    die(this.#flow, mail, cause, reason);
-    await this.held.finish(mail);
+    return this.#carryOut(mail, die(this.#know(), mail, cause, reason));
   }
 
   #createHeldMails(): HeldMails {
@@ -274,42 +340,9 @@ export class Desk {
         if (mail.over) return;
         mail.asked.delete(kind);
         activity.onShared(kind);
-        this.#settle(mail, adoptVerdict(this.#flow, mail, kind, verdict));
+        this.#settle(mail, this.#carryOut(mail, adoptVerdict(mail, kind, verdict)));
       },
     });
-  }
-
-  #createFlow(): ResultDeps {
-    const { config, database, log, policies, activity } = this.#deps;
-    const verdicts = createVerdictWriter(config.VERDICT_WRITE_MS, (mail) =>
-      this.#settle(mail, this.held.write(mail)),
-    );
-    return {
-      actorId: config.ACTOR_ID,
-      clock: database.clock,
-      log,
-      logAddresses: config.LOG_ADDRESSES,
-      isAble: (lane) => this.isPaused(kindOf(lane)) || this.isAble(lane),
-      onAway: (lane) => this.#awayLog.tell(lane),
-      enqueue: (mail, kind) => this.#ask(mail, kind),
-      onArrived: (kind) => activity.onArrived(kind),
-      finish: (mail) => this.held.finish(mail),
-      bounce: (mail, reason, now) =>
-        this.held.untilAnswered(mail, () =>
-          bounceRejected(database, config.MAIL_HOSTNAME, mail, reason, now),
-        ),
-      isOwnSender: ({ mail, plan: its }) => {
-        const recipient = mail.smtp.mailFrom;
-        const owner = policies.book().planFor({ direction: "incoming", mailFrom: "", recipient });
-        return owner.tenantId !== undefined && owner.tenantId === its?.tenantId;
-      },
-      take: (taskId) => this.held.takeTask(taskId),
-      putBody: (mail, raw) => this.held.untilAnswered(mail, () => database.bodies.put(raw)),
-      giveBack: (mail, next, reason) => this.#giveBack(mail, next, reason),
-      writeSoon: (mail) => verdicts.add(mail),
-      onVerdict: (mail, kind, verdict) => this.#siblings.onVerdict(mail, kind, verdict),
-      onStrikes: (kind, count) => activity.onStrikes(kind, count),
-    };
   }
 
   #createStubs(): Stubs {
@@ -325,43 +358,15 @@ export class Desk {
     });
   }
 
-  #createPlanning(): PlanningDeps {
-    const { config, database, log, policies } = this.#deps;
+  #planning(): PlanningDeps {
+    const { database, policies } = this.#deps;
     return {
-      actorId: config.ACTOR_ID,
-      clock: database.clock,
-      log,
-      logAddresses: config.LOG_ADDRESSES,
+      moment: () => this.#know().moment,
       book: () => policies.book(),
       insert: (parent, child) =>
         this.held.untilAnswered(parent, () => database.mails.insert(child)),
       write: (mail) => this.held.write(mail),
-      finish: (mail) => this.held.finish(mail),
+      carryOut: (mail, effects) => this.#carryOut(mail, effects),
     };
   }
-}
-
-/** Mail without a task at a worker goes back immediately; the rest as its results come. */
-async function drained(
-  held: HeldMails,
-  giveBack: (mail: HeldMail, next: TaskKind | "plan") => Promise<void>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  while (held.size > 0 && signal?.aborted !== true) {
-    const idle = held.all().filter((mail) => !mail.over && mail.tasks.size === 0);
-    await Promise.allSettled(
-      idle.map((mail) => giveBack(mail, [...mail.asked][0] ?? nextOf(mail))),
-    );
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** Under which `next` the record waits as long as nothing else is known. */
-function nextOf(mail: HeldMail): TaskKind | "plan" {
-  const lane = laneIn(mail.mail.next);
-  return lane === undefined ? "plan" : kindOf(lane);
-}
-
-function isAbleNow({ state, unable }: WorkerSnapshot): boolean {
-  return state === "open" && unable === undefined;
 }

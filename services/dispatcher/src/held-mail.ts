@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import { kindOf, laneIn, laneOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
@@ -8,8 +9,14 @@ import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
 import { recordAfter } from "@rs-agent/shared/store/mail-change.ts";
 
+/**
+ * Where our part in a mail stands: it is worked on; its last write, which gives up the lease, is under
+ * way; it is given back, final or lost.
+ */
+export type HeldMode = "working" | "finishing" | "left";
+
 /** A mail that this dispatcher holds by a lease, with what is known but not yet written. */
-export interface HeldMail {
+export class HeldMail {
   readonly token: string;
   /** The record as claimed, with every later change of ours. */
   mail: MailRecord;
@@ -19,47 +26,63 @@ export interface HeldMail {
   /** The raw mail, once a task needed it. */
   raw: Buffer | undefined;
   /** Bytes that it takes of what the dispatcher may hold. */
-  loadedBytes: number;
+  loadedBytes = 0;
   /** The reading of it under way. */
   loading: Promise<boolean> | undefined;
   /** The file in the spool, once written (disk mode). */
   spoolPath: string | undefined;
   pending: MailChange | undefined;
   /** The last write of this mail: the next one waits for it. */
-  writing: Promise<unknown>;
+  writing: Promise<unknown> = Promise.resolve();
   /** Kinds that wait for a worker's credit. */
-  readonly asked: Set<TaskKind>;
+  readonly asked = new Set<TaskKind>();
   /** Tasks at workers: task id → kind. */
-  readonly tasks: Map<string, TaskKind>;
+  readonly tasks = new Map<string, TaskKind>();
   /** Times that a task of a kind was sent. */
-  readonly attempts: Map<TaskKind, number>;
+  readonly attempts = new Map<TaskKind, number>();
   /** What the checks amount to: it decides what the enricher's headers say. */
-  disposition: Deliverable;
-  /** Given back, final or lost: nothing more is done with it here. */
-  over: boolean;
-  /** Settled once it is. */
-  readonly left: PromiseWithResolvers<undefined>;
-}
+  disposition: Deliverable = "deliver";
+  readonly #left = Promise.withResolvers<undefined>();
+  #mode: HeldMode = "working";
 
-export function hold(claimed: ClaimedMail): HeldMail {
-  return {
-    token: claimed.token,
-    mail: claimed.mail,
-    plan: undefined,
-    validUntilMs: claimed.validUntilMs,
-    raw: undefined,
-    loadedBytes: 0,
-    loading: undefined,
-    spoolPath: undefined,
-    pending: undefined,
-    writing: Promise.resolve(),
-    asked: new Set(),
-    tasks: new Map(),
-    attempts: new Map(),
-    disposition: "deliver",
-    over: false,
-    left: Promise.withResolvers(),
-  };
+  constructor({ mail, token, validUntilMs }: ClaimedMail) {
+    this.mail = mail;
+    this.token = token;
+    this.validUntilMs = validUntilMs;
+  }
+
+  get mode(): HeldMode {
+    return this.#mode;
+  }
+
+  /** Nothing more is begun with it here. */
+  get over(): boolean {
+    return this.#mode !== "working";
+  }
+
+  /** Settled once it has left. */
+  get left(): Promise<undefined> {
+    return this.#left.promise;
+  }
+
+  /** Its last write begins. */
+  finishing(): void {
+    assert.equal(this.#mode, "working", `${this.mail._id} is given up only once`);
+    this.#mode = "finishing";
+  }
+
+  /** Our right to it is over, whatever became of it; may be said again. */
+  leave(): void {
+    this.#mode = "left";
+    this.#left.resolve(undefined);
+  }
+
+  /** Notes a change to be written with the next write, and makes the record in memory show it. */
+  note(change: MailChange): void {
+    assert.equal(this.#mode, "working", `${this.mail._id} is not worked on any more`);
+    this.pending = merged(this.pending, change);
+    this.mail = recordAfter(this.mail, change);
+  }
 }
 
 /** It has come to need this task: it was not claimed for it, nor has it been at a worker for it. */
@@ -71,10 +94,4 @@ export function isNewTo({ mail, attempts }: HeldMail, kind: TaskKind): boolean {
 /** Whom a task of this kind of the mail is for. */
 export function laneFor({ plan }: HeldMail, kind: TaskKind): Lane {
   return laneOf(kind, taskIn(plan, kind)?.settings);
-}
-
-/** Notes a change to be written with the next write, and makes the record in memory show it. */
-export function note(held: HeldMail, change: MailChange): void {
-  held.pending = merged(held.pending, change);
-  held.mail = recordAfter(held.mail, change);
 }

@@ -149,7 +149,7 @@ export class HeldMails {
   /** The same; false: the lease was lost before. */
   async end(held: HeldMail): Promise<boolean> {
     if (held.over) return false;
-    held.over = true;
+    held.finishing();
     try {
       const isWritten = await this.write(held);
       if (isWritten) this.#deps.onFinished(held);
@@ -235,8 +235,7 @@ export class HeldMails {
   }
 
   #leave(held: HeldMail): void {
-    held.over = true;
-    held.left.resolve(undefined);
+    held.leave();
     for (const taskId of held.tasks.keys()) {
       this.#byTask.delete(taskId);
       this.#deps.cancelTask(taskId);

@@ -4,20 +4,19 @@ import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { PolicyBook } from "@rs-agent/shared/policy/effective.ts";
 import type { Plan } from "@rs-agent/shared/mail/plan.ts";
-import { note, type HeldMail } from "./held-mail.ts";
-import { die, momentOf, type MailFlowDeps } from "./mail-flow.ts";
+import type { Effect, Knowledge } from "./effects.ts";
+import type { HeldMail } from "./held-mail.ts";
+import { die } from "./mail-flow.ts";
 
-export interface PlanningDeps extends Pick<
-  MailFlowDeps,
-  "actorId" | "clock" | "log" | "logAddresses"
-> {
+export interface PlanningDeps {
+  /** This step of ours, now. */
+  moment: () => Knowledge["moment"];
   book: () => PolicyBook;
   /** Stores a child of a held mail. */
   insert: (parent: HeldMail, child: MailRecord) => Promise<unknown>;
   /** Writes what is pending, the lease kept; false: the lease is lost. */
   write: (held: HeldMail) => Promise<boolean>;
-  /** Writes what is pending and ends our part in the mail. */
-  finish: (held: HeldMail) => Promise<void>;
+  carryOut: (held: HeldMail, effects: readonly Effect[]) => Promise<void>;
 }
 
 /**
@@ -34,7 +33,7 @@ export async function plan(deps: PlanningDeps, held: HeldMail): Promise<"planned
     return "over";
   }
   if (!samePlan(mail.plan, first.plan) || mail.state !== "processing") {
-    note(held, planned(mail, { plan: first.plan, ...momentOf(deps) }));
+    held.note(planned(mail, { plan: first.plan, ...deps.moment() }));
   }
   held.plan = first.plan;
   return "planned";
@@ -52,18 +51,18 @@ function samePlan(before: Plan | undefined, after: Plan): boolean {
 async function split(deps: PlanningDeps, held: HeldMail, groups: string[][]): Promise<void> {
   const parent = held.mail;
   if (groups.length === 0) {
-    die(deps, held, "incomplete", "the mail has no open recipient");
-    return deps.finish(held);
+    const reason = "the mail has no open recipient";
+    return deps.carryOut(held, die({ moment: deps.moment() }, held, "incomplete", reason));
   }
   if (parent.groups === undefined) {
-    note(held, groupsFrozen(parent, { groups, ...momentOf(deps) }));
+    held.note(groupsFrozen(parent, { groups, ...deps.moment() }));
     if (!(await deps.write(held))) return;
   }
-  const moment = momentOf(deps);
+  const moment = deps.moment();
   await Promise.all(
     groups.map((group, ordinal) => deps.insert(held, splitOff(parent, group, ordinal, moment))),
   );
   if (held.over) return;
-  note(held, splitUp(held.mail, moment));
-  await deps.finish(held);
+  held.note(splitUp(held.mail, moment));
+  await deps.carryOut(held, [{ kind: "finish" }]);
 }

@@ -1,38 +1,22 @@
 import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import type { LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
+import { isEnrichResult, type AnsweredHead, type EnrichAnswer } from "@rs-agent/shared/bus/wire.ts";
 import {
-  isEnrichResult,
-  type AnsweredHead,
-  type EnrichAnswer,
-  type ResultHead,
-} from "@rs-agent/shared/bus/wire.ts";
-import {
-  enriched as enrichedBy,
+  enriched,
   strikesForgiven,
   struck,
   timed,
   unbegunCounted,
   verdictKnown,
 } from "@rs-agent/shared/life/processing.ts";
-import type { BodyRef, Enriched, MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { Enriched, MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import type { CheckKind, TaskKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
 import { uncheckedVerdict, verdictsHashOf } from "@rs-agent/shared/policy/disposition.ts";
-import { note, type HeldMail } from "./held-mail.ts";
-import { advance, die, holdUnable, type MailFlowDeps } from "./mail-flow.ts";
+import type { Effect, Knowledge } from "./effects.ts";
+import type { HeldMail } from "./held-mail.ts";
+import { die, holdUnable } from "./mail-flow.ts";
 import { verdictOf } from "./verdict-of.ts";
-
-export interface ResultDeps extends MailFlowDeps {
-  /** The held mail of a task that is at a worker; the task is taken off its list. */
-  take: (taskId: string) => HeldMail | undefined;
-  putBody: (held: HeldMail, raw: Buffer) => Promise<BodyRef>;
-  giveBack: (held: HeldMail, next: ResultHead["task"], reason: string) => Promise<void>;
-  /** Verdicts are written after a moment, together. */
-  writeSoon: (held: HeldMail) => void;
-  /** A check has ended: its verdict may be that of siblings too. */
-  onVerdict: (held: HeldMail, kind: CheckKind, verdict: Verdict) => void;
-  onStrikes: (kind: TaskKind, count: number) => void;
-}
 
 /** With this many strikes a mail is tried alone on one worker: a strike there is its last, success clears them. */
 const strikesBeforeAlone = 2;
@@ -50,46 +34,29 @@ const unbegunBeforeStrike = 3;
 const maxEnrichFailures = 3;
 
 /** Takes in a result that the pool has matched to its task (I4). */
-export async function onResult(deps: ResultDeps, result: TaskResult): Promise<void> {
-  const held = deps.take(result.taskId);
-  if (held === undefined) return;
+export function onResult(know: Knowledge, held: HeldMail, result: TaskResult): Effect[] {
   const { head } = result;
-  note(held, timed(head.task, { queueMs: head.queueMs, workMs: head.workMs }));
+  held.note(timed(head.task, { queueMs: head.queueMs, workMs: head.workMs }));
   noteUnbegun(held, 0);
   const isAlone = result.task.alone === true;
-  if (isAlone && isDone(head)) note(held, strikesForgiven);
-  if (isEnrichResult(head)) return onEnrichResult(deps, held, head, result.bytes);
-  const verdict = verdictOf(head, result.engine, deps.clock.now());
-  noteVerdict(deps, held, head.task, verdict);
-  deps.onVerdict(held, head.task, verdict);
-  const { strikes = 0, from } = head;
-  if (strikes > 0) {
-    const how = "engine died or did not answer";
-    strike(deps, held, { task: head.task, count: strikes, by: from, begun: true, how });
-    if (isAlone) return giveUp(deps, held, head.task);
-  }
-  await advance(deps, held);
+  if (isAlone && isDone(head)) held.note(strikesForgiven);
+  if (isEnrichResult(head)) return onEnrichResult(know, held, head, result.bytes);
+  const verdict = verdictOf(head, result.engine, know.moment.now);
+  held.note(verdictKnown(head.task, verdict));
+  const known: Effect[] = [{ kind: "write soon" }, { kind: "share", check: head.task, verdict }];
+  const { strikes = 0, from, task } = head;
+  if (strikes === 0) return [...known, goOn];
+  const how = "engine died or did not answer";
+  known.push(strike(know, held, { task, count: strikes, by: from, begun: true, how }));
+  return [...known, ...(isAlone ? giveUp(know, held, task) : [goOn])];
 }
+
+const goOn: Effect = { kind: "go on" };
 
 /** Takes in the verdict that a sibling with the same bytes and settings got. */
-export function adoptVerdict(
-  deps: ResultDeps,
-  held: HeldMail,
-  kind: CheckKind,
-  verdict: Verdict,
-): Promise<void> {
-  noteVerdict(deps, held, kind, verdict);
-  return advance(deps, held);
-}
-
-function noteVerdict(
-  deps: Pick<ResultDeps, "writeSoon">,
-  held: HeldMail,
-  kind: CheckKind,
-  verdict: Verdict,
-): void {
-  note(held, verdictKnown(kind, verdict));
-  deps.writeSoon(held);
+export function adoptVerdict(held: HeldMail, check: CheckKind, verdict: Verdict): Effect[] {
+  held.note(verdictKnown(check, verdict));
+  return [{ kind: "write soon" }, goOn];
 }
 
 /** The mail has been worked on, whatever was found. */
@@ -98,71 +65,75 @@ function isDone({ output }: AnsweredHead): boolean {
 }
 
 function strike(
-  deps: ResultDeps,
+  { moment: { now } }: Knowledge,
   held: HeldMail,
   facts: Omit<Parameters<typeof struck>[1], "now">,
-): void {
-  deps.onStrikes(facts.task, facts.count);
-  note(held, struck(held.mail, { ...facts, now: deps.clock.now() }));
+): Effect {
+  held.note(struck(held.mail, { ...facts, now }));
+  return { kind: "count strikes", task: facts.task, count: facts.count };
 }
 
 /** It has killed while it was alone, so it was nothing else. */
-function giveUp(deps: ResultDeps, held: HeldMail, kind: TaskKind): Promise<void> {
+function giveUp(know: Knowledge, held: HeldMail, kind: TaskKind): Effect[] {
   const { strikes = 0 } = held.mail;
   const text = `${String(strikes)} workers or engines died or hung on it, the last one alone with it in ${kind}`;
-  die(deps, held, "workers-ended", text);
-  return deps.finish(held);
+  return die(know, held, "workers-ended", text);
 }
 
-async function onEnrichResult(
-  deps: ResultDeps,
+function onEnrichResult(
+  know: Knowledge,
   held: HeldMail,
   head: EnrichAnswer,
   bytes: Buffer | undefined,
-): Promise<void> {
+): Effect[] {
   const { output } = head;
   if (output.kind === "unable") {
-    return holdUnable(deps, held, output.reason, { forPerson: output.permanent === true });
+    return holdUnable(know, held, output.reason, { forPerson: output.permanent === true });
   }
-  if (bytes === undefined) return holdUnable(deps, held, "the enricher sent no bytes");
-  const enriched: Enriched = {
-    ...(output.bodyChanged ? { body: await deps.putBody(held, bytes) } : { headerBlock: bytes }),
-    restOffset: output.restOffset,
-    sha256: output.sha256,
-    size: output.size,
-    ...(output.signature === undefined ? {} : { signature: output.signature }),
-    ...(output.mailFrom === undefined ? {} : { mailFrom: output.mailFrom }),
-    settingsHash: head.settingsHash,
-    notes: output.notes,
-    verdictsHash: verdictsHashOf(held.mail.verdicts, held.disposition),
-    worker: head.from,
-    queueMs: head.queueMs,
-    workMs: head.workMs,
-    at: deps.clock.now(),
+  if (bytes === undefined) return holdUnable(know, held, "the enricher sent no bytes");
+  const made = (by: Knowledge, bytesOrBody: Pick<Enriched, "body" | "headerBlock">): Effect[] => {
+    const { restOffset, sha256, size, signature, mailFrom, notes } = output;
+    held.note(
+      enriched({
+        ...bytesOrBody,
+        ...{ restOffset, sha256, size, notes },
+        ...(signature !== undefined && { signature }),
+        ...(mailFrom !== undefined && { mailFrom }),
+        settingsHash: head.settingsHash,
+        verdictsHash: verdictsHashOf(held.mail.verdicts, held.disposition),
+        worker: head.from,
+        queueMs: head.queueMs,
+        workMs: head.workMs,
+        at: by.moment.now,
+      }),
+    );
+    return [goOn];
   };
-  note(held, enrichedBy(enriched));
-  await advance(deps, held);
+  if (!output.bodyChanged) return made(know, { headerBlock: bytes });
+  return [{ kind: "store body", bytes, then: (then, body) => made(then, { body }) }];
 }
 
 /**
  * No answer will come. A worker that died or hung over the mail is a strike against it; one that said
  * `failed` leaves the check `unchecked: engine-error`; whatever else happened, the mail goes back.
  */
-export async function onLost(deps: ResultDeps, lost: LostTask): Promise<void> {
-  const held = deps.take(lost.taskId);
-  if (held === undefined) return;
-  const { kind, reason, workerId, failure } = lost;
-  const said = failure === undefined ? reason : `${failure.code}: ${failure.detail}`;
-  deps.log.warn({ mailId: lost.mailId, task: kind, worker: workerId, reason: said }, "task lost");
-  if (reason === "failed") return onFailed(deps, held, kind, said, workerId);
+export function onLost(know: Knowledge, held: HeldMail, lost: LostTask): Effect[] {
+  const { kind, reason, workerId } = lost;
+  if (reason === "failed") return onFailed(know, held, lost);
   const unbegun = unbegunAfter(lost, held.mail.unbegun);
   const how = whyStrike(lost, unbegun);
   noteUnbegun(held, unbegun < unbegunBeforeStrike ? unbegun : 0);
-  if (how !== undefined) {
-    strike(deps, held, { task: kind, count: 1, by: workerId, begun: lost.started, how });
-    if (lost.task.alone === true) return giveUp(deps, held, kind);
-  }
-  await deps.giveBack(held, kind, `${kind} worker lost: ${reason}`);
+  const back: Effect = { kind: "give back", task: kind, reason: `${kind} worker lost: ${reason}` };
+  if (how === undefined) return [back];
+  const facts = { task: kind, count: 1, by: workerId, begun: lost.started, how };
+  const struckOnce = strike(know, held, facts);
+  const isAlone = lost.task.alone === true;
+  return [struckOnce, ...(isAlone ? giveUp(know, held, kind) : [back])];
+}
+
+/** Why, in the worker's words where it said some. */
+export function whyLost({ reason, failure }: LostTask): string {
+  return failure === undefined ? reason : `${failure.code}: ${failure.detail}`;
 }
 
 /** Workers in a row that died before they had begun the mail, with this one. */
@@ -184,23 +155,19 @@ function isDeath(reason: LostTask["reason"]): boolean {
 
 function noteUnbegun(held: HeldMail, unbegun: number): void {
   if (unbegun === (held.mail.unbegun ?? 0)) return;
-  note(held, unbegunCounted(unbegun));
+  held.note(unbegunCounted(unbegun));
 }
 
-async function onFailed(
-  deps: ResultDeps,
-  held: HeldMail,
-  kind: TaskKind,
-  detail: string,
-  worker: string,
-): Promise<void> {
+function onFailed(know: Knowledge, held: HeldMail, lost: LostTask): Effect[] {
+  const { kind, workerId } = lost;
+  const detail = whyLost(lost);
   if (kind !== "enrich") {
-    const now = deps.clock.now();
-    note(held, verdictKnown(kind, failedCheck(held, kind, detail, worker, now)));
-    return advance(deps, held);
+    const verdict = failedCheck(held, kind, detail, workerId, know.moment.now);
+    held.note(verdictKnown(kind, verdict));
+    return [goOn];
   }
-  if ((held.attempts.get(kind) ?? 0) >= maxEnrichFailures) return holdUnable(deps, held, detail);
-  return advance(deps, held);
+  const isOften = (held.attempts.get(kind) ?? 0) >= maxEnrichFailures;
+  return isOften ? holdUnable(know, held, detail) : [goOn];
 }
 
 function failedCheck(held: HeldMail, kind: CheckKind, detail: string, worker: string, now: Date) {

@@ -90,7 +90,7 @@ export class SiblingChecks {
   #begin(key: string, asker: HeldMail, kind: CheckKind): void {
     const check: Check = { kind, asker, waiting: new Map(), answer: undefined };
     this.#checks.set(key, check);
-    void asker.left.promise.then(() => this.#onLeft(key, check));
+    void asker.left.then(() => this.#onLeft(key, check));
     if (this.#checks.size <= maxChecks) return;
     for (const [oldest, { answer }] of this.#checks) {
       if (answer === undefined) continue;

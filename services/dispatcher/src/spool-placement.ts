@@ -1,6 +1,7 @@
 import type { TaskToPlace, WorkerPool } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { HeldMail } from "./held-mail.ts";
 import type { Spool } from "./spool.ts";
 
@@ -41,4 +42,15 @@ export async function toSpool(
       "spool not written, the mail goes over the bus",
     );
   }
+}
+
+/** Removes the files of mail that nobody holds any more. */
+export async function sweepSpool(
+  spool: Spool,
+  { mails, clock }: Pick<Database, "mails" | "clock">,
+): Promise<void> {
+  await spool.sweep(async (mailId, token) => {
+    const mail = await mails.get(mailId);
+    return mail?.lease?.token === token && mail.lease.until > clock.now();
+  });
 }

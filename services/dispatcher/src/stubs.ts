@@ -4,7 +4,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { AdoptionRules } from "@rs-agent/shared/store/adoption.ts";
 import type { SourceStore } from "@rs-agent/shared/store/sources.ts";
-import { note, type HeldMail } from "./held-mail.ts";
+import type { HeldMail } from "./held-mail.ts";
 import type { HeldMails } from "./held-mails.ts";
 import type { Sources } from "./sources.ts";
 
@@ -40,7 +40,7 @@ export function createStubs({ sources, store, held, rules, clock, log }: StubDep
       const source = sources.open(name);
       if ("closed" in source) {
         const retryAt = new Date(clock.now().getTime() + closedMs);
-        note(stub, unreadYet(mail, { reason: source.closed, retryAt }));
+        stub.note(unreadYet(mail, { reason: source.closed, retryAt }));
         await held.end(stub);
         return "over";
       }
@@ -48,7 +48,7 @@ export function createStubs({ sources, store, held, rules, clock, log }: StubDep
         held.untilAnswered(stub, () => store.read(source, mail, rules)),
       );
       if (stub.over) return "over";
-      note(stub, change);
+      stub.note(change);
       const isAdopted = kind === "adopted";
       const isWritten = await (isAdopted ? held.write(stub) : held.end(stub));
       if (!isWritten || kind === "pending" || kind === "gone") return "over";
@@ -60,7 +60,9 @@ export function createStubs({ sources, store, held, rules, clock, log }: StubDep
       return isAdopted ? "adopted" : "over";
     },
     async bury(stub, cause, why) {
-      note(stub, await held.untilAnswered(stub, () => store.unread(stub.mail, why, cause)));
+      const change = await held.untilAnswered(stub, () => store.unread(stub.mail, why, cause));
+      if (stub.over) return;
+      stub.note(change);
       await held.end(stub);
     },
   };

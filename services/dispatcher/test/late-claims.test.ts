@@ -1,7 +1,7 @@
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { expect, it } from "vitest";
-import { hold } from "../src/held-mail.ts";
+import { HeldMail } from "../src/held-mail.ts";
 import { HeldMails } from "../src/held-mails.ts";
 import { createPlacement } from "../src/placement.ts";
 
@@ -24,7 +24,7 @@ function openDesk() {
     onFinished: () => undefined,
     onLeft: ({ mail }) => left.push(mail._id),
   });
-  const mail = hold({
+  const mail = new HeldMail({
     mail: { _id: "m1", body: { size: 1 } } as MailRecord,
     token: "t",
     validUntilMs: 1_000,

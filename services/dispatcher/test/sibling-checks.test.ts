@@ -2,7 +2,7 @@ import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { CheckKind, VerdictOf } from "@rs-agent/shared/checks/verdict.ts";
 import { describe, expect, it, vi } from "vitest";
-import { hold, type HeldMail } from "../src/held-mail.ts";
+import { HeldMail } from "../src/held-mail.ts";
 import { SiblingChecks } from "../src/sibling-checks.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
@@ -86,7 +86,7 @@ function part(overrides: Partial<MailRecord> = {}): HeldMail {
     body: { id: "body", form: "document", size: 1, sha256: sha256Hex("x") },
     ...overrides,
   } as MailRecord;
-  const held = hold({ mail, token: "", validUntilMs: Infinity });
+  const held = new HeldMail({ mail, token: "", validUntilMs: Infinity });
   held.plan = { virus: { settings: {}, settingsHash } } as unknown as HeldMail["plan"];
   return held;
 }
@@ -147,11 +147,10 @@ describe("a sibling's check", () => {
     checks.join(asker, "virus");
     checks.join(waits, "virus");
     checks.join(gone, "virus");
-    gone.over = true;
+    gone.leave();
     checks.onVerdict(asker, "virus", verdict({ kind: "unchecked", reason: "time-out" }));
     expect(told).toEqual([]);
-    asker.over = true;
-    asker.left.resolve(undefined);
+    asker.leave();
     await Promise.resolve();
     expect(told).toEqual([["again", waits.mail._id]]);
     expect(checks.join(waits, "virus")).toBe(false);
