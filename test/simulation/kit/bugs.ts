@@ -84,7 +84,7 @@ export const bugs = {
   },
   "death-in-company": {
     is: "a suspect answers also for the services that had other mail in hand when they died",
-    breaks: ["fate"],
+    breaks: ["fate", "I1"],
     database: (database) =>
       withMails(database, (mails) => ({
         claimSuspect: async (asked) => {
