@@ -12,7 +12,8 @@ export class SoleUse {
   readonly #nowMs: () => number;
   #keptUntilMs = -Infinity;
   #isGranted = false;
-  #heard: number | undefined;
+  /** 0 from the first heartbeat on: one that says nothing is of an older release. */
+  #heard = 0;
 
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
@@ -46,14 +47,14 @@ export class SoleUse {
    * heartbeats knows nothing of this: there it is enough to have no task there oneself.
    */
   update({ beat, sole }: HeartbeatHead, hasSeenAll: boolean): void {
-    this.#heard = beat;
+    this.#heard = beat ?? 0;
     this.#isGranted = beat === undefined || (sole === true && hasSeenAll);
   }
 
   /** For the dispatcher's next heartbeat. */
   get words() {
     return {
-      ...(this.#heard === undefined ? {} : { heard: this.#heard }),
+      heard: this.#heard,
       ...(this.isWanted ? { wantsSole: true } : {}),
     };
   }
