@@ -19,7 +19,7 @@ import { Backlogs } from "./backlogs.ts";
 import { bounceRejected, isOwnSender } from "./bounce.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { drained } from "./draining.ts";
-import type { Effect, Knowledge } from "./effects.ts";
+import type { Effect, Knowledge, Then } from "./effects.ts";
 import { HeldMail, isNewTo, laneFor } from "./held-mail.ts";
 import { HeldMails } from "./held-mails.ts";
 import { advance, die, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
@@ -211,11 +211,7 @@ export class Desk {
   }
 
   /** Once the database has answered, what follows. */
-  async #after<T>(
-    mail: HeldMail,
-    then: (know: Knowledge, done: T) => Effect[],
-    act: () => Promise<T>,
-  ): Promise<void> {
+  async #after<T>(mail: HeldMail, then: Then<T>, act: () => Promise<T>): Promise<void> {
     const done = await this.held.untilAnswered(mail, act);
     if (!mail.over) await this.#carryOut(mail, then(this.#know(), done));
   }

@@ -16,7 +16,7 @@ export interface Knowledge {
 }
 
 /** What is decided once something is done, by what is known then. */
-type Then<T = void> = (know: Knowledge, done: T) => Effect[];
+export type Then<T = void> = (know: Knowledge, done: T) => Effect[];
 
 /**
  * What a decision on a held mail wants done. The desk does it, one after the other, and stops where the
