@@ -1,4 +1,3 @@
-import assert from "node:assert/strict";
 import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import { kindOf, laneIn, laneOf, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
@@ -8,12 +7,19 @@ import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
 import { recordAfter } from "@rs-agent/shared/store/mail-change.ts";
+import { Mode } from "@rs-agent/shared/mode.ts";
 
 /**
  * Where our part in a mail stands: it is worked on; its last write, which gives up the lease, is under
  * way; it is given back, final or lost.
  */
-export type HeldMode = "working" | "finishing" | "left";
+export type HeldMode = keyof typeof modes;
+
+const modes = {
+  working: [],
+  finishing: ["working"],
+  left: ["working", "finishing", "left"],
+} as const;
 
 /** A mail that this dispatcher holds by a lease, with what is known but not yet written. */
 export class HeldMail {
@@ -43,21 +49,22 @@ export class HeldMail {
   /** What the checks amount to: it decides what the enricher's headers say. */
   disposition: Deliverable = "deliver";
   readonly #left = Promise.withResolvers<undefined>();
-  #mode: HeldMode = "working";
+  readonly #mode: Mode<HeldMode>;
 
   constructor({ mail, token, validUntilMs }: ClaimedMail) {
     this.mail = mail;
     this.token = token;
     this.validUntilMs = validUntilMs;
+    this.#mode = new Mode(`held mail ${mail._id}`, modes, "working");
   }
 
   get mode(): HeldMode {
-    return this.#mode;
+    return this.#mode.now;
   }
 
   /** Nothing more is begun with it here. */
   get over(): boolean {
-    return this.#mode !== "working";
+    return !this.#mode.is("working");
   }
 
   /** Settled once it has left. */
@@ -67,19 +74,18 @@ export class HeldMail {
 
   /** Its last write begins. */
   finishing(): void {
-    assert.equal(this.#mode, "working", `${this.mail._id} is given up only once`);
-    this.#mode = "finishing";
+    this.#mode.enter("finishing");
   }
 
   /** Our right to it is over, whatever became of it; may be said again. */
   leave(): void {
-    this.#mode = "left";
+    this.#mode.enter("left");
     this.#left.resolve(undefined);
   }
 
   /** Notes a change to be written with the next write, and makes the record in memory show it. */
   note(change: MailChange): void {
-    assert.equal(this.#mode, "working", `${this.mail._id} is not worked on any more`);
+    this.#mode.expect(["working"], "be changed");
     this.pending = merged(this.pending, change);
     this.mail = recordAfter(this.mail, change);
   }

@@ -93,7 +93,7 @@ export async function attempt(
     }
     const acquired = await hop.acquire(lease.signal);
     if (lease.signal.aborted) {
-      if (acquired.kind === "open") await hop.release(acquired.session, false);
+      if (acquired.kind === "open") await hop.release(acquired.session);
       return soFar();
     }
     if (acquired.kind === "failed") {

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { Mode } from "@rs-agent/shared/mode.ts";
 import { isLoopbackHost } from "@rs-agent/shared/policy/next-hop.ts";
 import type { Route } from "@rs-agent/shared/mail/route.ts";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
@@ -51,6 +52,16 @@ interface TransactionEnd {
   usable: boolean;
 }
 
+/** `unclean`: the last mail was refused, and RSET comes before the next one. */
+const modes = {
+  idle: ["transacting", "resetting"],
+  transacting: ["idle"],
+  unclean: ["transacting"],
+  resetting: ["unclean"],
+  quitting: ["idle"],
+  over: ["idle", "transacting", "unclean", "resetting", "quitting", "over"],
+} as const;
+
 /**
  * One SMTP or LMTP session with a next hop. The client (nodemailer's) speaks; what was answered and
  * how far the body went is seen by ourselves, on the socket and on our own stream.
@@ -63,6 +74,7 @@ export class HopSession {
   readonly #connection: SMTPConnection;
   readonly #socket: Socket;
   readonly #timeouts: Timeouts;
+  readonly #mode: Mode<keyof typeof modes>;
   #onReply: ((reply: Reply) => void) | undefined;
   #onLost: ((why: string) => void) | undefined;
 
@@ -79,6 +91,8 @@ export class HopSession {
     const { host, port, protocol } = options.route;
     this.protocol = protocol;
     this.name = `${host}[${socket.remoteAddress ?? "unknown"}]:${port}`;
+    this.#mode = new Mode(`the session with ${this.name}`, modes, "idle");
+    this.whenOver(() => this.#mode.enter("over"));
     const parser = new ReplyParser();
     // Before the client's own listener, which may call back on the same chunk.
     socket.prependListener("data", (chunk: Buffer) => {
@@ -86,9 +100,11 @@ export class HopSession {
     });
   }
 
-  /** Whether another transaction can be begun on it. */
+  /** Whether more can be said in it. */
   get alive(): boolean {
-    return !this.#connection.destroyed && !this.#socket.destroyed && this.#socket.writable;
+    return (
+      !this.#mode.is("quitting", "over") && !this.#connection.destroyed && this.#socket.writable
+    );
   }
 
   /** Whether it speaks TLS. */
@@ -109,6 +125,10 @@ export class HopSession {
 
   /** Runs one transaction. Never rejects: what happened is in the transcript. One at a time. */
   async transact(transaction: Transaction): Promise<Transcript> {
+    if (this.#endIfDead()) {
+      return { replies: [], bodyBegun: false, bodyEnded: false, lost: "the connection was closed" };
+    }
+    this.#mode.enter("transacting");
     const replies: Reply[] = [];
     const { body, timer, ended } = this.#begin(transaction, replies);
     const { lost, usable } = await ended;
@@ -116,7 +136,8 @@ export class HopSession {
     this.#onReply = undefined;
     this.#onLost = undefined;
     const transcript = { replies, bodyBegun: body.begun, bodyEnded: body.ended, lost };
-    if (!usable) this.destroy("broken off");
+    if (!usable || !this.alive) this.destroy("broken off");
+    else this.#mode.enter(body.ended ? "idle" : "unclean");
     body.destroy();
     return transcript;
   }
@@ -150,9 +171,14 @@ export class HopSession {
     return { lost: error?.message ?? "the connection was closed", usable: false };
   }
 
-  /** After a refused mail: RSET (RFC 5321 §4.1.1.5). False if the session is of no more use. */
+  /**
+   * Makes it ready for another transaction: by RSET after a refused mail (RFC 5321 §4.1.1.5). False
+   * if it is over.
+   */
   async reset(): Promise<boolean> {
-    if (!this.alive) return false;
+    if (this.#endIfDead()) return false;
+    if (this.#mode.is("idle")) return true;
+    this.#mode.enter("resetting");
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => this.destroy("no reply to RSET"), this.#timeouts.mailMs);
     this.#onLost = () => resolve(false);
@@ -162,19 +188,30 @@ export class HopSession {
     over.off();
     clearTimeout(timer);
     this.#onLost = undefined;
+    if (!done || !this.alive) this.destroy("of no more use");
+    else this.#mode.enter("idle");
     return done && this.alive;
   }
 
   /** Ends an idle session politely; the connection is gone after at most `graceMs`. */
   quit(graceMs: number): void {
-    if (!this.alive) return this.destroy("over");
+    if (this.#endIfDead()) return;
+    this.#mode.enter("quitting");
     const timer = setTimeout(() => this.destroy("no reply to QUIT"), graceMs);
     this.whenOver(() => clearTimeout(timer));
     this.#connection.quit();
   }
 
+  /** The hop may have ended it at any moment. True: it has, or we have. */
+  #endIfDead(): boolean {
+    if (this.alive) return false;
+    this.destroy("over");
+    return true;
+  }
+
   /** Ends the connection now, without another byte. */
   destroy(why: string): void {
+    this.#mode.enter("over");
     this.#connection.close();
     this.#socket.destroy();
     this.#onLost?.(why);

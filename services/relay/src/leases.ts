@@ -1,29 +1,77 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { Mode } from "@rs-agent/shared/mode.ts";
 import type { ClaimedMail, MailStore } from "@rs-agent/shared/store/mails.ts";
 
+/**
+ * Where our part in a mail stands: it is worked on; the write that gives it back is under way; the
+ * lease is over, or the relay closes; it is written, given back or left to others.
+ */
+const modes = {
+  working: [],
+  settling: ["working", "lost"],
+  lost: ["working", "settling"],
+  ended: ["working", "settling", "lost", "ended"],
+} as const;
+
 /** Our right to one mail, by a monotonic deadline that was counted from before the claim was sent. */
-export interface Lease {
+export class Lease {
   readonly mailId: string;
   readonly token: string;
-  /** Aborts when the right is over, or the relay closes: whatever is under way stops. */
-  readonly signal: AbortSignal;
-  /** To be asked before anything that cannot be undone; true until the deadline, whatever timers did. */
-  isValid(): boolean;
-  /**
-   * The write that gives the mail back is under way: only its answer tells from now on whether the
-   * lease was ours. A renewal that comes after it on the server finds none, as it should be.
-   */
-  settle(): void;
-  /** The mail is written and given back: nothing is renewed any more. */
-  end(): void;
-}
-
-interface Entry extends Lease {
   validUntilMs: number;
-  settling: boolean;
-  abort: AbortController;
+  readonly #mode: Mode<keyof typeof modes>;
+  readonly #abort = new AbortController();
+  readonly #nowMs: () => number;
+  readonly #onEnd: (lease: Lease) => void;
+
+  constructor(
+    { mail, token, validUntilMs }: ClaimedMail,
+    nowMs: () => number,
+    onEnd: (lease: Lease) => void,
+  ) {
+    this.mailId = mail._id;
+    this.token = token;
+    this.validUntilMs = validUntilMs;
+    this.#mode = new Mode(`the lease of ${mail._id}`, modes, "working");
+    this.#nowMs = nowMs;
+    this.#onEnd = onEnd;
+  }
+
+  /** Aborts when the right is over, or the relay closes: whatever is under way stops. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /**
+   * Only the answer to the write under way tells whether the lease was ours: a renewal that comes
+   * after it on the server finds none, as it should be.
+   */
+  get isSettling(): boolean {
+    return this.#mode.is("settling");
+  }
+
+  /** To be asked before anything that cannot be undone; true until the deadline, whatever timers did. */
+  isValid(): boolean {
+    return this.#mode.is("working", "settling") && this.#nowMs() < this.validUntilMs;
+  }
+
+  /** The write that gives the mail back begins, once. It is guarded: also without the right. */
+  settle(): void {
+    this.#mode.enter("settling");
+  }
+
+  /** The right is over. */
+  lose(): void {
+    this.#mode.enter("lost");
+    this.#abort.abort();
+  }
+
+  /** Nothing is renewed any more; may be said again. */
+  end(): void {
+    this.#mode.enter("ended");
+    this.#onEnd(this);
+  }
 }
 
 export interface LeaseKeeperDeps {
@@ -44,7 +92,7 @@ const renewSoonMs = 1_000;
  */
 export class LeaseKeeper {
   readonly #deps: LeaseKeeperDeps;
-  readonly #held = new Map<string, Entry>();
+  readonly #held = new Map<string, Lease>();
   readonly #renewTimer: NodeJS.Timeout;
   readonly #deadlineTimer: NodeJS.Timeout;
   #soonTimer: NodeJS.Timeout | undefined;
@@ -60,27 +108,12 @@ export class LeaseKeeper {
     this.#deadlineTimer = setInterval(() => this.#endOverdue(), Math.min(200, deps.leaseMs / 10));
   }
 
-  hold({ mail, token, validUntilMs }: ClaimedMail): Lease {
-    const abort = new AbortController();
-    const { clock } = this.#deps;
-    const entry: Entry = {
-      mailId: mail._id,
-      token,
-      validUntilMs,
-      settling: false,
-      abort,
-      signal: abort.signal,
-      isValid: () => !abort.signal.aborted && clock.monotonicMs() < entry.validUntilMs,
-      settle: () => {
-        entry.settling = true;
-      },
-      end: () => {
-        if (this.#held.get(mail._id) === entry) this.#held.delete(mail._id);
-      },
-    };
-    this.#held.get(mail._id)?.abort.abort();
-    this.#held.set(mail._id, entry);
-    return entry;
+  hold(claimed: ClaimedMail): Lease {
+    const nowMs = () => this.#deps.clock.monotonicMs();
+    const lease = new Lease(claimed, nowMs, (ended) => this.#forget(ended));
+    this.#held.get(lease.mailId)?.lose();
+    this.#held.set(lease.mailId, lease);
+    return lease;
   }
 
   /** Aborts all: sockets are destroyed now. */
@@ -89,23 +122,23 @@ export class LeaseKeeper {
     clearInterval(this.#deadlineTimer);
     clearTimeout(this.#soonTimer);
     this.#closed = true;
-    for (const entry of this.#held.values()) entry.abort.abort();
+    for (const lease of this.#held.values()) lease.lose();
     this.#held.clear();
   }
 
   async #renew(): Promise<void> {
     if (this.#renewing || this.#held.size === 0) return;
     this.#renewing = true;
-    const held = [...this.#held.values()].filter((entry) => entry.isValid());
+    const held = [...this.#held.values()].filter((lease) => lease.isValid());
     try {
       const { validUntilMs, stale } = await this.#deps.mails.renew(held, this.#deps.leaseMs);
       this.#failing = false;
       const lost = new Set(stale);
-      for (const entry of held) {
-        if (lost.has(entry.mailId)) {
-          if (!entry.settling) this.#lose(entry, "the lease is another's");
-        } else if (entry.isValid()) {
-          entry.validUntilMs = validUntilMs;
+      for (const lease of held) {
+        if (lost.has(lease.mailId)) {
+          if (!lease.isSettling) this.#lose(lease, "the lease is another's");
+        } else if (lease.isValid()) {
+          lease.validUntilMs = validUntilMs;
         }
       }
     } catch (error) {
@@ -129,16 +162,19 @@ export class LeaseKeeper {
   }
 
   #endOverdue(): void {
-    for (const entry of this.#held.values()) {
-      if (!entry.isValid()) this.#lose(entry, "the lease ended");
+    for (const lease of this.#held.values()) {
+      if (!lease.isValid()) this.#lose(lease, "the lease ended");
     }
   }
 
-  #lose(entry: Entry, why: string): void {
+  #lose(lease: Lease, why: string): void {
     // One that ended normally meanwhile is nobody's loss.
-    if (this.#held.get(entry.mailId) !== entry) return;
-    this.#held.delete(entry.mailId);
-    this.#deps.log.warn({ mailId: entry.mailId }, why);
-    entry.abort.abort();
+    if (!this.#forget(lease)) return;
+    this.#deps.log.warn({ mailId: lease.mailId }, why);
+    lease.lose();
+  }
+
+  #forget(lease: Lease): boolean {
+    return this.#held.get(lease.mailId) === lease && this.#held.delete(lease.mailId);
   }
 }

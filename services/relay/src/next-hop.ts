@@ -78,10 +78,10 @@ export class NextHop {
   }
 
   /** Hands a session back, after RSET if the last mail was refused. */
-  async release(session: HopSession, mustReset: boolean): Promise<void> {
-    const usable = mustReset ? await session.reset() : session.alive;
-    if (!usable || this.#closing.signal.aborted) session.destroy("not of use any more");
-    else this.#makeIdle(session);
+  async release(session: HopSession): Promise<void> {
+    const isReady = await session.reset();
+    if (isReady && !this.#closing.signal.aborted) this.#makeIdle(session);
+    else session.destroy("the relay is closing");
     this.#wakeOne();
   }
 

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Readable } from "node:stream";
 import { isAscii } from "node:buffer";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
+import { Mode } from "@rs-agent/shared/mode.ts";
 import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
 import type { BodyRef, MailRecord } from "@rs-agent/shared/mail/record.ts";
 
@@ -97,13 +98,15 @@ async function sha256Of(chunks: readonly Buffer[]): Promise<string> {
 
 const chunkBytes = 64 * 1024;
 
+/** `begun`: the first byte was asked for. `ended`: the last one was. */
+const modes = { untouched: [], begun: ["untouched"], ended: ["begun"] } as const;
+
 /**
  * The body on its way to the hop. It is the relay's witness for I8: `begun` is true from the moment
  * at which the first byte was asked for, whatever the client or the socket say later.
  */
 export class OutgoingBody extends Readable {
-  #begun = false;
-  #ended = false;
+  readonly #mode = new Mode<keyof typeof modes>("the body", modes, "untouched");
   #index = 0;
   #offset = 0;
   readonly #chunks: readonly Buffer[];
@@ -123,22 +126,24 @@ export class OutgoingBody extends Readable {
   }
 
   get begun(): boolean {
-    return this.#begun;
+    return !this.#mode.is("untouched");
   }
 
   get ended(): boolean {
-    return this.#ended;
+    return this.#mode.is("ended");
   }
 
   override _read(): void {
-    if (!this.#begun && !this.#mayBegin()) {
-      this.destroy(new Error("the lease is over"));
-      return;
+    if (!this.begun) {
+      if (!this.#mayBegin()) {
+        this.destroy(new Error("the lease is over"));
+        return;
+      }
+      this.#mode.enter("begun");
     }
-    this.#begun = true;
     const piece = this.#nextPiece();
-    this.#ended = piece === null;
-    this.#onProgress(this.#ended);
+    if (piece === null) this.#mode.enter("ended");
+    this.#onProgress(this.ended);
     this.push(piece);
   }
 

@@ -30,25 +30,22 @@ export async function transactOn(
     const asked = fitPlaces(attempted, session, outgoing);
     if (asked.length === 0) {
       attempted.hop = session.name;
-      await hop.release(session, false);
+      await hop.release(session);
       return "done";
     }
     if (!(await marked(deps, lease, attempted, session, asked))) {
-      await hop.release(session, false);
+      await hop.release(session);
       return "not ours";
     }
     const transcript = await transact(attempted, session, outgoing, lease, asked);
-    const mustReset = !transcript.bodyEnded;
     const isOver = wasStale(transcript, wasUsed);
     if (!isOver) take(attempted, asked, transcript, session);
     if (isOver || attempted.places.length === 0 || !lease.isValid()) {
-      await hop.release(session, mustReset);
+      await hop.release(session);
       return isOver ? "session over" : "done";
     }
-    const isUsable = mustReset ? await session.reset() : session.alive;
-    if (isUsable) continue;
-    session.destroy("of no more use");
-    await hop.release(session, false);
+    if (await session.reset()) continue;
+    await hop.release(session);
     return "session over";
   }
 }

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Route } from "@rs-agent/shared/mail/route.ts";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { loadOutgoing } from "../src/outgoing-bytes.ts";
 import { openSession, type HopSession, type SessionOptions } from "../src/hop-session.ts";
 import { resultsOf, wasStale, type Transcript } from "../src/transcript.ts";
@@ -129,6 +129,22 @@ describe("one transaction", () => {
     expect(warnings).toEqual([]);
   });
 
+  it("takes one mail at a time, and none after a refused one until it is reset", async () => {
+    const hop = await scriptedHop({
+      answer: (verb, nth) => (verb === "RCPT" && nth < 3 ? { say: "550 5.1.1 no\r\n" } : undefined),
+    });
+    const on = await session(routeTo(hop.port));
+    const first = transact(on, two);
+    await expect(transact(on, two)).rejects.toThrow(/is transacting, it cannot become transacting/);
+    await first;
+    await expect(transact(on, two)).rejects.toThrow(/is unclean, it cannot become transacting/);
+    expect(await on.reset()).toBe(true);
+    expect(hop.lines.filter((line) => line === "RSET")).toHaveLength(1);
+    expect(await on.reset()).toBe(true);
+    expect(hop.lines.filter((line) => line === "RSET")).toHaveLength(1);
+    expect((await transact(on, two)).bodyEnded).toBe(true);
+  });
+
   it("I8: half a final reply is no reply: unknown", async () => {
     const { results } = await scripted(
       {
@@ -216,6 +232,17 @@ describe("one transaction", () => {
     const second: Transcript = await transact(on, two);
     expect(wasStale(second, true)).toBe(true);
     expect(wasStale(second, false)).toBe(false);
+  });
+
+  it("says nothing in a session that has ended since it was last looked at", async () => {
+    const hop = await scriptedHop({});
+    const on = await session(routeTo(hop.port));
+    for (const socket of hop.sockets) socket.destroy();
+    await vi.waitFor(() => expect(on.alive).toBe(false));
+    const transcript = await transact(on, two);
+    expect(transcript).toMatchObject({ replies: [], bodyBegun: false });
+    expect(wasStale(transcript, true)).toBe(true);
+    expect(await on.reset()).toBe(false);
   });
 
   it("says 8BITMIME only for a mail that needs it", async () => {

@@ -67,6 +67,20 @@ it("renews all that is held in one call and keeps them as long as that goes on",
   expect(held[0]?.signal.aborted).toBe(false);
 });
 
+it("a mail is given back only once, also if its lease was lost before", () => {
+  const { hold } = keeper(away);
+  const [kept, lost] = [hold(), hold()];
+  lost.lose();
+  for (const lease of [kept, lost]) {
+    lease.settle();
+    expect(() => lease.settle()).toThrow(/is settling, it cannot become settling/);
+    lease.end();
+    lease.end();
+    expect(() => lease.settle()).toThrow(/is ended, it cannot become settling/);
+    expect(lease.isValid()).toBe(false);
+  }
+});
+
 it("I3: a lease that is another's by now is lost immediately", async () => {
   let first = "";
   const { hold, clock } = keeper((_held, leaseMs) =>

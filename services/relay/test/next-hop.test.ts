@@ -41,9 +41,9 @@ it("uses a session again, and ends one that was idle for its time", async () => 
   const sink = await runningSink();
   const hop = nextHop([sink.port], { idleMs: 150 });
   const first = await opened(hop);
-  await hop.release(first, false);
+  await hop.release(first);
   expect(await hop.acquire(forEver)).toMatchObject({ kind: "open", session: first, reused: true });
-  await hop.release(first, true);
+  await hop.release(first);
   await vi.waitFor(() => expect(hop.open).toBe(0), 3_000);
   expect(await hop.acquire(forEver)).toMatchObject({ kind: "open", reused: false });
   expect(sink.sessions).toBe(2);
@@ -63,7 +63,7 @@ it("takes a hop that refuses one more connection for crowded, not for broken: it
   await opened(hop);
   const third = opened(hop);
   await vi.waitFor(() => expect(open).toBe(3), 3_000);
-  await hop.release(one, false);
+  await hop.release(one);
   expect(await third).toBe(one);
   const fourth = new AbortController();
   const waiting = hop.acquire(fourth.signal);
@@ -88,7 +88,7 @@ it("uses a session that is handed back while the hop is refusing one more", asyn
   const one = await opened(hop);
   const second = opened(hop);
   await vi.waitFor(() => expect(open).toBe(2), 3_000);
-  await hop.release(one, false);
+  await hop.release(one);
   refusal.resolve(undefined);
   expect(await second).toBe(one);
 });

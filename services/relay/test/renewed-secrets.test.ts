@@ -38,7 +38,7 @@ async function connecting(port: number, given: Partial<Route>, caFile: string) {
   return async () => {
     const acquired = await hop.acquire(forEver);
     if (acquired.kind === "failed") return acquired.failure.reply;
-    await hop.release(acquired.session, false);
+    await hop.release(acquired.session);
     acquired.session.destroy("a new session each time");
     return "open";
   };

@@ -1,11 +1,13 @@
 import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
-import type { OutgoingHead } from "./codec.ts";
+import { Mode } from "../mode.ts";
 import type { Engine } from "../checks/finding.ts";
 import type { TaskKind } from "../checks/verdict.ts";
 import { refusalTexts } from "./handshake.ts";
 import { bigFrameBytes, freeCredit, type Placeable } from "./placement.ts";
-import type { LostReason, LostTask, MailToPlace, Outstanding, TaskToPlace } from "./pool-task.ts";
+import { sessionModes, type PoolSessionMode } from "./pool-session-mode.ts";
+import { wordsOf, type LostReason, type LostTask, type MailToPlace } from "./pool-task.ts";
+import type { Outstanding, TaskToPlace } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
 import { PushSender } from "./push-sender.ts";
 import type { BusTiming } from "./timing.ts";
@@ -26,8 +28,8 @@ export interface PoolSessionOptions {
   protection: BusProtection;
   clock: Clock;
   timing: BusTiming;
-  /** The worker has answered from its mailbox: it is who it says. Once, before anything is placed. */
-  onProven: (session: PoolSession) => void;
+  /** The worker has told how it is, from its mailbox: it is who it says. Before anything is placed. */
+  onHeard: (session: PoolSession) => void;
   /** Called once per task; never while `place` runs. */
   onLost: (lost: LostTask) => void;
   onEnd: (session: PoolSession, reason: LostReason) => void;
@@ -59,11 +61,7 @@ export class PoolSession implements Placeable {
   readonly #soleUse: SoleUse;
   /** In the order of their sequence numbers. */
   readonly #tasks = new Map<string, Outstanding>();
-  #heard = false;
-  #leaving = false;
-  /** It drains: that it goes away then, with whatever it could not finish, is no death. */
-  #workerLeaves = false;
-  #ended = false;
+  readonly #mode = new Mode<PoolSessionMode>("a pool's session", sessionModes, "opening");
   #unable: string | undefined;
   #sequence = 0;
   #bigSequence = 0;
@@ -91,23 +89,22 @@ export class PoolSession implements Placeable {
       maxParts: 10_000,
       maxBytes: options.maxWaitingBytes,
       onConnected: () => undefined,
-      onDisconnected: () => this.end(this.#workerLeaves ? "bye" : "disconnect"),
+      onDisconnected: () => this.end(this.#mode.is("parting") ? "bye" : "disconnect"),
       onRefused: (failure) => (this.#refusal = refusalTexts[failure]),
       onUnsendable: options.onUnsendable,
     });
     this.beat();
   }
 
-  /** Undefined: it has answered. Else why it has not, as far as is known. */
-  get whyUnproven(): string | undefined {
-    if (this.#heard) return undefined;
+  /** Why nobody has answered, as far as is known. */
+  get whyUnproven(): string {
     if (this.#refusal !== undefined) return this.#refusal;
     if (this.#sender.connected) return "it is reached, and does not answer";
     return "nobody can be reached there (BUS_ADVERTISE, BUS_BIND of the worker, a firewall)";
   }
 
   get takesTasks(): boolean {
-    return this.#heard && !this.#leaving && !this.#ended && !this.#isSilent();
+    return this.#mode.is("open") && !this.#isSilent();
   }
 
   get bigFrameOut(): boolean {
@@ -120,25 +117,8 @@ export class PoolSession implements Placeable {
     const taskId = newToken();
     const sequence = this.#sequence + 1;
     const body = Buffer.isBuffer(mail) ? mail : undefined;
-    const head: OutgoingHead = {
-      ...this.#common("task"),
-      taskId,
-      sequence,
-      mailId: task.mailId,
-      attempt: task.attempt,
-      sha256: task.sha256,
-      size: task.size,
-      settingsHash: task.settingsHash,
-      deadlineMs: task.deadlineMs,
-      smtp: task.smtp,
-      task: this.kind,
-      settings: task.settings,
-      ...(Buffer.isBuffer(mail) ? { bytes: mail.length } : { spool: mail.spool }),
-      ...(task.verdicts === undefined ? {} : { verdicts: task.verdicts }),
-      ...(task.disposition === undefined ? {} : { disposition: task.disposition }),
-      ...(task.traceparent === undefined ? {} : { traceparent: task.traceparent }),
-      ...(task.alone === true ? { alone: true } : {}),
-    };
+    const asked = wordsOf(task, mail);
+    const head = { ...this.#common("task"), taskId, sequence, task: this.kind, ...asked };
     if (!this.#sender.send(head, body)) return undefined;
     this.#sequence = sequence;
     const sentAtMs = clock.monotonicMs();
@@ -186,8 +166,8 @@ export class PoolSession implements Placeable {
     const couldBig = !this.bigFrameOut;
     const wasSole = this.isSole;
     const hadCredit = this.grant.tasks > 0;
-    if (!this.#heard) this.#options.onProven(this);
-    this.#heard = true;
+    this.#options.onHeard(this);
+    if (this.#mode.is("opening")) this.#mode.enter("open");
     if (head.credit !== undefined) this.grant = head.credit;
     this.#unable = head.unable;
     this.engine = head.engine ?? this.engine;
@@ -277,13 +257,13 @@ export class PoolSession implements Placeable {
 
   /** Places no more, and says so. */
   sayBye(): void {
-    this.#leaving = true;
+    if (!this.#mode.is("parting")) this.#mode.enter("leaving");
     this.#sender.send({ ...this.#common("bye"), done: false });
   }
 
   /** The worker takes no more: it was told to drain. */
   workerLeaves(): void {
-    this.#workerLeaves = true;
+    this.#mode.enter("parting");
     this.sayBye();
   }
 
@@ -293,8 +273,8 @@ export class PoolSession implements Placeable {
 
   /** Ends the session, with a last bye if there is time; what is still out is lost. */
   end(reason: LostReason): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#mode.is("ended")) return;
+    this.#mode.enter("ended");
     if (reason === "bye") {
       this.#sender.send({ ...this.#common("bye"), done: true });
       this.closed = this.#sender.finish(lastWordMs);
@@ -331,8 +311,8 @@ export class PoolSession implements Placeable {
   }
 
   #stateName(): WorkerSnapshot["state"] {
-    if (this.#leaving) return "leaving";
-    if (!this.#heard) return "opening";
+    if (this.#mode.is("opening")) return "opening";
+    if (!this.#mode.is("open")) return "leaving";
     return this.#isSilent() ? "silent" : "open";
   }
 

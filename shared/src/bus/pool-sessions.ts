@@ -82,7 +82,7 @@ export class PoolSessions {
       ready,
       version,
       incarnation: this.#incarnation,
-      onProven: (proven) => this.#onProven(proven),
+      onHeard: (heard) => this.#onHeard(heard),
       onEnd: (ended, reason) => this.#onEnd(ended, reason),
     });
     this.#byId.set(session.id, session);
@@ -137,7 +137,8 @@ export class PoolSessions {
     }
   }
 
-  #onProven(session: PoolSession): void {
+  #onHeard(session: PoolSession): void {
+    if (!this.#isUnproven(session)) return;
     const { workerId } = session;
     this.#unproven.delete(workerId);
     const former = this.#byWorker.get(workerId);
@@ -145,21 +146,26 @@ export class PoolSessions {
     former?.end("replaced");
   }
 
+  #isUnproven(session: PoolSession): boolean {
+    return this.#unproven.get(session.workerId) === session;
+  }
+
   /** The worker never answered: nothing was placed there. */
-  #tellUnproven(session: PoolSession, why: string): void {
+  #tellUnproven(session: PoolSession): void {
     const { mailbox } = session.snapshot();
+    const why = session.whyUnproven;
     const fields = { worker: session.workerId, task: session.kind, mailbox };
     this.#refusals.tell(`${mailbox} ${why}`, fields, `worker's mailbox: ${why}`);
   }
 
   #onEnd(session: PoolSession, reason: LostReason): void {
-    const { whyUnproven } = session;
+    const isUnproven = this.#isUnproven(session);
     this.#byId.delete(session.id);
     for (const sessions of [this.#byWorker, this.#unproven]) {
       if (sessions.get(session.workerId) === session) sessions.delete(session.workerId);
     }
-    if (whyUnproven !== undefined && reason !== "bye" && reason !== "revoked") {
-      this.#tellUnproven(session, whyUnproven);
+    if (isUnproven && reason !== "bye" && reason !== "revoked") {
+      this.#tellUnproven(session);
       this.#deps.onEnd(session, undefined);
       return;
     }

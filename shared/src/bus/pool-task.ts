@@ -82,3 +82,22 @@ export interface Outstanding {
   /** Already lost to the dispatcher, but still in the worker's hands, so it still counts. */
   givenUp: boolean;
 }
+
+/** What a task's head says of it, beside session, ids and kind. */
+export function wordsOf(task: TaskToPlace, mail: MailToPlace) {
+  return {
+    mailId: task.mailId,
+    attempt: task.attempt,
+    sha256: task.sha256,
+    size: task.size,
+    settingsHash: task.settingsHash,
+    deadlineMs: task.deadlineMs,
+    smtp: task.smtp,
+    settings: task.settings,
+    ...(Buffer.isBuffer(mail) ? { bytes: mail.length } : { spool: mail.spool }),
+    ...(task.verdicts === undefined ? {} : { verdicts: task.verdicts }),
+    ...(task.disposition === undefined ? {} : { disposition: task.disposition }),
+    ...(task.traceparent === undefined ? {} : { traceparent: task.traceparent }),
+    ...(task.alone === true ? { alone: true } : {}),
+  };
+}

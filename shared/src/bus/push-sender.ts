@@ -1,5 +1,6 @@
 import { Push } from "zeromq";
 import { TerminalError } from "../errors.ts";
+import { Mode } from "../mode.ts";
 import { encodeMessages, type OutgoingHead, type OutgoingPart } from "./codec.ts";
 import { parseEndpoint } from "./endpoint.ts";
 import { handshakeFailures, type HandshakeFailure } from "./handshake.ts";
@@ -32,6 +33,14 @@ export interface PushSenderOptions {
   onUnsendable: () => void;
 }
 
+/** `finishing`: what was given is on its way, nothing else is. */
+const modes = {
+  connecting: ["connected"],
+  connected: ["connecting", "connected"],
+  finishing: ["connected"],
+  closed: ["connecting", "connected", "finishing"],
+} as const;
+
 /**
  * The one writer of one PUSH socket (zeromq takes one `send` at a time). Parts given in one turn of
  * the event loop travel together. Buffers are sent without copying: a caller that gives one never
@@ -44,9 +53,7 @@ export class PushSender {
   #waitingBytes = 0;
   #sending = false;
   #endOfTurn: NodeJS.Immediate | undefined;
-  #closed = false;
-  #connected = false;
-  #finishing = false;
+  readonly #mode = new Mode<keyof typeof modes>("a sender", modes, "connecting");
   /** Parts given, and parts that zeromq has taken, since the start. */
   #given = 0;
   #taken = 0;
@@ -64,28 +71,30 @@ export class PushSender {
       ipv6: peer.transport === "tcp" && peer.host.includes(":"),
     });
     this.#socket.events.on("handshake", () => {
-      this.#connected = true;
-      if (!this.#closed) options.onConnected();
+      if (!this.#mode.is("connecting", "connected")) return;
+      this.#mode.enter("connected");
+      options.onConnected();
     });
     handshakeFailures(this.#socket, (failure) => {
-      if (!this.#closed) options.onRefused(failure);
+      if (!this.#isClosed()) options.onRefused(failure);
     });
     this.#socket.events.on("disconnect", () => {
-      this.#connected = false;
-      if (this.#finishing) this.close();
-      if (!this.#closed) options.onDisconnected();
+      if (this.#mode.is("finishing")) this.close();
+      if (this.#isClosed()) return;
+      if (this.connected) this.#mode.enter("connecting");
+      options.onDisconnected();
     });
     this.#socket.connect(options.endpoint);
   }
 
   get connected(): boolean {
-    return this.#connected;
+    return this.#mode.is("connected");
   }
 
   /** Gives a part to be sent soon. False: closed, or as much waits as may wait. */
   send(head: OutgoingHead, body?: Buffer): boolean {
     const size = body?.length ?? 0;
-    if (this.#closed || !this.#hasRoomFor(size)) return false;
+    if (this.#isClosed() || !this.#hasRoomFor(size)) return false;
     this.#waiting.push({ head, body });
     this.#given += 1;
     this.#waitingBytes += size;
@@ -98,7 +107,7 @@ export class PushSender {
    * blocks. Settles when that is done, or the socket is closed.
    */
   async flushed(): Promise<void> {
-    if (this.#closed || this.#taken === this.#given) return;
+    if (this.#isClosed() || this.#taken === this.#given) return;
     const { promise, resolve } = Promise.withResolvers<undefined>();
     this.#flushWaits.push({ target: this.#given, settle: () => resolve(undefined) });
     if (!this.#sending) this.#startFlush();
@@ -107,11 +116,11 @@ export class PushSender {
 
   /** Closes once everything given so far is out, after at most `limitMs`. */
   async finish(limitMs: number): Promise<void> {
-    if (!this.#connected) {
+    if (!this.connected) {
       this.close();
       return;
     }
-    this.#finishing = true;
+    this.#mode.enter("finishing");
     const limit = setTimeout(() => this.close(), limitMs);
     await this.flushed();
     clearTimeout(limit);
@@ -120,9 +129,8 @@ export class PushSender {
 
   /** `lingerMs`: how long zeromq may go on delivering, in its own thread, what it was given. */
   close(lingerMs = 0): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#connected = false;
+    if (this.#isClosed()) return;
+    this.#mode.enter("closed");
     this.#waiting = [];
     clearImmediate(this.#endOfTurn);
     this.#socket.linger = lingerMs;
@@ -181,7 +189,7 @@ export class PushSender {
   }
 
   #isClosed(): boolean {
-    return this.#closed;
+    return this.#mode.is("closed");
   }
 
   #settleWaits(taken: number): void {

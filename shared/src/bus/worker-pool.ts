@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import { laneOf, type Lane } from "../mail/lane.ts";
 import type { TaskKind } from "../checks/verdict.ts";
+import { Mode } from "../mode.ts";
 import { maxHeadBytes } from "./codec.ts";
 import { DropCounter, type DropCounts } from "./drop-counter.ts";
 import { parseEndpoint } from "./endpoint.ts";
@@ -83,6 +84,8 @@ export function startWorkerPool(deps: WorkerPoolDeps): Promise<WorkerPool> {
   return new Promise((resolve) => resolve(new Pool(deps)));
 }
 
+const modes = { open: [], draining: ["open"], closed: ["open", "draining"] } as const;
+
 class Pool implements WorkerPool {
   readonly endpoint: string;
   readonly done: Promise<void>;
@@ -92,8 +95,7 @@ class Pool implements WorkerPool {
   readonly #sessions: PoolSessions;
   readonly #creditChanged = new Set<TaskKind>();
   readonly #timers: NodeJS.Timeout[];
-  #draining = false;
-  #closed = false;
+  readonly #mode = new Mode<keyof typeof modes>("the pool", modes, "open");
   #onSettled: () => void = () => undefined;
 
   constructor(deps: WorkerPoolDeps) {
@@ -120,10 +122,10 @@ class Pool implements WorkerPool {
       timing,
       log,
       onLost: (lost) => {
-        if (!this.#closed) this.#deps.onLost(lost);
+        if (!this.#isClosed) this.#deps.onLost(lost);
       },
       onEnd: ({ kind }, reason) => {
-        if (!this.#closed && reason !== undefined) deps.onWorkerGone?.(kind, reason);
+        if (!this.#isClosed && reason !== undefined) deps.onWorkerGone?.(kind, reason);
         this.#checkSettled();
       },
       onUnsendable: () => this.#drops.count("oversize"),
@@ -137,7 +139,7 @@ class Pool implements WorkerPool {
       versions,
       drops: this.#drops,
       log,
-      takesWorkers: () => !this.#draining && !this.#closed,
+      takesWorkers: () => this.#mode.is("open"),
       onResult: deps.onResult,
       onCredit: (kind) => this.#tellCredit(kind),
       onSettled: () => this.#checkSettled(),
@@ -145,9 +147,13 @@ class Pool implements WorkerPool {
     this.done = inbox.read(this.#mailbox);
   }
 
+  get #isClosed(): boolean {
+    return this.#mode.is("closed");
+  }
+
   free(lane: Lane): Credit {
     const sum = { tasks: 0, bytes: 0 };
-    if (this.#draining || this.#closed) return sum;
+    if (!this.#mode.is("open")) return sum;
     for (const session of this.#sessions.serving(lane)) {
       const free = freeCredit(session);
       sum.tasks += free.tasks;
@@ -157,7 +163,7 @@ class Pool implements WorkerPool {
   }
 
   place(kind: TaskKind, task: TaskToPlace, mail: MailToPlace) {
-    if (this.#draining || this.#closed) return undefined;
+    if (!this.#mode.is("open")) return undefined;
     const inMemory = Buffer.isBuffer(mail);
     if (inMemory && mail.length !== task.size) {
       throw new RangeError(`mail ${task.mailId} has another size than its task says`);
@@ -202,7 +208,7 @@ class Pool implements WorkerPool {
   }
 
   async drain(signal?: AbortSignal): Promise<void> {
-    this.#draining = true;
+    if (this.#mode.is("open")) this.#mode.enter("draining");
     for (const session of this.#sessions.all()) session.sayBye();
     await new Promise<void>((resolve) => {
       this.#onSettled = resolve;
@@ -215,8 +221,8 @@ class Pool implements WorkerPool {
   }
 
   async close(): Promise<void> {
-    if (!this.#closed) {
-      this.#closed = true;
+    if (!this.#isClosed) {
+      this.#mode.enter("closed");
       for (const timer of this.#timers) clearInterval(timer);
       await this.#endSessions();
       this.#mailbox.close();
@@ -242,12 +248,12 @@ class Pool implements WorkerPool {
     this.#creditChanged.add(kind);
     setImmediate(() => {
       this.#creditChanged.delete(kind);
-      if (!this.#closed) onCreditChange(kind);
+      if (!this.#isClosed) onCreditChange(kind);
     });
   }
 
   #checkSettled(): void {
-    if (!this.#draining) return;
+    if (this.#mode.is("open")) return;
     for (const session of this.#sessions.all()) if (!session.settled) return;
     this.#onSettled();
   }

@@ -8,24 +8,18 @@ import type { BusTiming } from "../bus/timing.ts";
 import type { ByeHead, Credit, HeartbeatHead } from "../bus/wire.ts";
 import { RsError, messageOf } from "../errors.ts";
 import { newToken } from "../ids.ts";
+import { Mode } from "../mode.ts";
 import type { Logger } from "../logger.ts";
 import type { Engine } from "../checks/finding.ts";
 import type { TaskKind } from "../checks/verdict.ts";
 import { DispatcherKey } from "./dispatcher-key.ts";
+import { linkModes, type LinkMode } from "./link-mode.ts";
 import { WorkerSession } from "./worker-session.ts";
 
 /** How long a last word may still be delivered after the link is closed. */
 const lastWordMs = 1_000;
 /** A dispatcher that stays out of reach is mentioned this often. */
 const complainEveryMs = 60_000;
-
-/**
- * `connecting`: no connection to the result socket. `greeting`: `ready` is out. `open`: a session is on.
- * `parted`: the dispatcher said bye. `refused`: one of the two does not want the other's key, or
- * none is listed. `duplicate`: another link leads to the same dispatcher.
- */
-export type LinkPhase =
-  "connecting" | "refused" | "greeting" | "open" | "parted" | "duplicate" | "closed";
 
 /** What a worker says about itself in `ready` and in heartbeats. */
 export interface SelfDescription {
@@ -61,13 +55,12 @@ export class DispatcherLink {
   readonly endpoint: string;
   readonly #deps: DispatcherLinkDeps;
   readonly #key: DispatcherKey | undefined;
-  #phase: LinkPhase = "connecting";
+  readonly #mode = new Mode("a link to a dispatcher", linkModes, "connecting");
   #sinceMs = 0;
   #sender: PushSender | undefined;
   #nonce = "";
   #mailbox: string;
   #session: WorkerSession | undefined;
-  #leaving = false;
   readonly #complainedAtMs = new Map<string, number>();
 
   constructor(deps: DispatcherLinkDeps) {
@@ -79,8 +72,13 @@ export class DispatcherLink {
     this.#connect();
   }
 
-  get phase(): LinkPhase {
-    return this.#phase;
+  get mode(): LinkMode {
+    return this.#mode.now;
+  }
+
+  /** A session is on. */
+  get isOn(): boolean {
+    return this.#mode.is("open", "leaving");
   }
 
   get session(): WorkerSession | undefined {
@@ -136,7 +134,7 @@ export class DispatcherLink {
   /** Tells the dispatcher how things are. */
   beat(): void {
     const session = this.#session;
-    if (session === undefined || this.#phase !== "open") return;
+    if (session === undefined || !this.isOn) return;
     const { incarnation, self, clock } = this.#deps;
     const { engine, spools, unable } = self();
     session.beats += 1;
@@ -158,7 +156,7 @@ export class DispatcherLink {
   /** Looks at the silence. */
   tick(nowMs: number): void {
     const { timing, log } = this.#deps;
-    if (this.#phase === "open" && this.#session !== undefined) {
+    if (this.isOn && this.#session !== undefined) {
       if (nowMs - this.#session.lastHeardMs < timing.silentMs) return;
       const { dispatcherId: dispatcher } = this.#session;
       log.warn({ dispatcher, endpoint: this.endpoint }, "dispatcher has fallen silent");
@@ -166,9 +164,9 @@ export class DispatcherLink {
       return;
     }
     if (nowMs - this.#sinceMs < timing.silentMs) return;
-    if (this.#phase === "connecting") this.#complain("this worker cannot reach the dispatcher");
-    if (this.#phase === "parted" || this.#phase === "refused") this.#reconnect();
-    if (this.#phase !== "greeting") return;
+    if (this.#mode.is("connecting")) this.#complain("this worker cannot reach the dispatcher");
+    if (this.#mode.is("parted", "refused")) this.#reconnect();
+    if (!this.#mode.is("greeting")) return;
     this.#complain("the dispatcher does not answer: it cannot reach this mailbox, or refuses it");
     this.#reconnect();
   }
@@ -182,19 +180,22 @@ export class DispatcherLink {
   receiveBye(bye: ByeHead): void {
     if (this.#session === undefined) return;
     if (!bye.done) {
-      this.#session.peerBye = true;
+      this.#session.part();
       return;
     }
     this.#endSession();
-    if (this.#leaving) this.close();
+    if (this.#mode.is("leaving")) this.close();
     else this.#enter("parted");
   }
 
   /** Takes nothing new in this session (`done`: and has answered everything). */
   sayBye(done: boolean): void {
-    this.#leaving = true;
-    if (this.#session === undefined || this.#phase !== "open") this.close();
-    else this.send({ ...this.#common("bye", this.#session), done });
+    if (this.#session === undefined || !this.isOn) {
+      this.close();
+      return;
+    }
+    this.#enter("leaving");
+    this.send({ ...this.#common("bye", this.#session), done });
   }
 
   /** Another link leads to the same dispatcher: keep quiet until it is gone. */
@@ -207,14 +208,13 @@ export class DispatcherLink {
 
   /** Starts again. */
   revive(): void {
-    if (this.#phase === "duplicate") this.#connect();
+    if (this.#mode.is("duplicate")) this.#connect();
   }
 
   /** The allow list has changed: what it no longer names ends, what it names may be tried. */
   recheckKey(): void {
-    if (this.#key === undefined || this.#leaving) return;
-    if (this.#phase === "closed" || this.#phase === "duplicate") return;
-    if (this.#phase !== "refused") {
+    if (this.#key === undefined || this.#mode.is("leaving", "closed", "duplicate")) return;
+    if (!this.#mode.is("refused")) {
       if (this.#key.isListed) return;
       const { log } = this.#deps;
       const { current: publicKey } = this.#key;
@@ -225,14 +225,15 @@ export class DispatcherLink {
   }
 
   close(): void {
-    if (this.#phase === "closed") return;
+    if (this.#mode.is("closed")) return;
+    const hasLastWord = this.#mode.is("leaving");
     this.#enter("closed");
-    this.#sender?.close(this.#leaving ? lastWordMs : 0);
+    this.#sender?.close(hasLastWord ? lastWordMs : 0);
     this.#endSession();
   }
 
-  #enter(phase: LinkPhase): void {
-    this.#phase = phase;
+  #enter(mode: LinkMode): void {
+    this.#mode.enter(mode);
     this.#sinceMs = this.#deps.clock.monotonicMs();
   }
 
@@ -264,28 +265,29 @@ export class DispatcherLink {
   /** A fresh socket: what hangs in the old one's connection may hang for minutes. */
   #reconnect(): void {
     this.#sender?.close();
-    if (this.#leaving) this.close();
+    if (this.#mode.is("leaving")) this.close();
     else this.#connect();
   }
 
   /** Another listed key may be the right one; if none is, all are tried again after a while. */
   #onRefused(failure: HandshakeFailure): void {
     this.#sender?.close();
-    if (failure === "broken" && this.#key?.next() === true) this.#dial();
+    const mayDial = failure === "broken" && !this.#mode.is("leaving");
+    if (mayDial && this.#key?.next() === true) this.#dial();
     else this.#giveUpFor(`the dispatcher does not take this worker: ${refusalTexts[failure]}`);
   }
 
   #giveUpFor(reason: string): void {
     this.#sender?.close();
     this.#sender = undefined;
-    if (this.#leaving) this.close();
+    if (this.#mode.is("leaving")) this.close();
     else this.#enter("refused");
     this.#complain(reason);
   }
 
   #onDisconnected(): void {
     this.#endSession();
-    if (this.#leaving) this.close();
+    if (this.#mode.is("leaving")) this.close();
     else this.#enter("connecting");
   }
 
@@ -300,7 +302,7 @@ export class DispatcherLink {
       else this.#complain(`no address to advertise: ${messageOf(error)}`);
       return;
     }
-    if (this.#phase !== "connecting" && this.#phase !== "parted") return;
+    if (!this.#mode.is("connecting", "parted")) return;
     this.#nonce = newToken();
     this.#enter("greeting");
     const { engine, spools } = this.#deps.self();
@@ -324,6 +326,7 @@ export class DispatcherLink {
     const session = this.#session;
     if (session === undefined) return;
     this.#session = undefined;
+    session.end();
     this.#deps.onSessionEnd(this, session);
   }
 

@@ -43,14 +43,14 @@ export class DispatcherLinks {
 
   /** The link whose `ready` carried this nonce and is not answered yet. */
   greetedBy(nonce: string | undefined): DispatcherLink | undefined {
-    return this.all().find((link) => link.phase === "greeting" && link.nonce === nonce);
+    return this.all().find((link) => link.mode === "greeting" && link.nonce === nonce);
   }
 
   /** Opens a link to each endpoint that has none, and closes those that are gone and out of use. */
   reconcile(endpoints: ReadonlySet<string>): void {
     if (this.#leaving) return;
     for (const link of this.all()) {
-      if (endpoints.has(link.endpoint) || link.phase === "open") continue;
+      if (endpoints.has(link.endpoint) || link.isOn) continue;
       link.close();
       this.#links.delete(link.endpoint);
     }

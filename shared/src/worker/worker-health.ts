@@ -16,7 +16,7 @@ export function workerParts(worker: Pick<WorkerHandle, "state">): HealthPart[] {
       warnings: () => {
         const { dispatchers } = worker.state();
         if (!dispatchers.some(isOpen)) return [];
-        return dispatchers.filter(({ phase }) => isAmiss(phase)).map(whyClosed);
+        return dispatchers.filter(({ mode }) => isAmiss(mode)).map(whyClosed);
       },
     },
   ];
@@ -24,17 +24,17 @@ export function workerParts(worker: Pick<WorkerHandle, "state">): HealthPart[] {
 
 type Link = WorkerState["dispatchers"][number];
 
-function isOpen({ phase }: Link): boolean {
-  return phase === "open";
+function isOpen({ mode }: Link): boolean {
+  return mode === "open" || mode === "leaving";
 }
 
 /** Not what has parted in order, or leads where another link leads too. */
-function isAmiss(phase: Link["phase"]): boolean {
-  return phase === "connecting" || phase === "greeting" || phase === "refused";
+function isAmiss(mode: Link["mode"]): boolean {
+  return mode === "connecting" || mode === "greeting" || mode === "refused";
 }
 
-function whyClosed({ endpoint, phase, mailbox }: Link): string {
-  switch (phase) {
+function whyClosed({ endpoint, mode, mailbox }: Link): string {
+  switch (mode) {
     case "connecting":
       return `${endpoint} cannot be reached from here`;
     case "greeting":
@@ -44,6 +44,6 @@ function whyClosed({ endpoint, phase, mailbox }: Link): string {
     case "parted":
       return `${endpoint} is going down`;
     default:
-      return `${endpoint}: ${phase}`;
+      return `${endpoint}: ${mode}`;
   }
 }

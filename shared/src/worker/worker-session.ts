@@ -1,9 +1,17 @@
 import type { Credit, HeartbeatHead, TaskHead } from "../bus/wire.ts";
 import type { DropCause } from "../bus/drop-counter.ts";
+import { Mode } from "../mode.ts";
 import type { HeldTask } from "./held-task.ts";
 
 /** A dispatcher that has sent something this lately shares the credit fully. */
 const busyMs = 2_000;
+
+/** `parting`: the dispatcher sends nothing new. `ended`: what is not answered yet goes to others. */
+const modes = {
+  open: [],
+  parting: ["open", "parting"],
+  ended: ["open", "parting"],
+} as const;
 
 /** The worker's half of a session: what was granted, what came, what is answered. */
 export class WorkerSession {
@@ -18,12 +26,11 @@ export class WorkerSession {
   wantsSole = false;
   /** Heartbeats written so far. */
   beats = 0;
-  /** The dispatcher no longer sends anything new. */
-  peerBye = false;
   lastSeen = 0;
   lastHeardMs: number;
   /** Epoch milliseconds until which this process said that it would be silent. */
   busyUntil = 0;
+  readonly #mode = new Mode<keyof typeof modes>("a worker's session", modes, "open");
   /** By sequence number, ascending. */
   readonly #tasks = new Map<number, HeldTask>();
   readonly #byId = new Map<string, HeldTask>();
@@ -55,7 +62,16 @@ export class WorkerSession {
 
   /** Everything that came is answered, and nothing more comes. */
   get finished(): boolean {
-    return this.peerBye && this.#tasks.size === 0;
+    return this.#mode.is("parting") && this.#tasks.size === 0;
+  }
+
+  /** The dispatcher has said so; it may again. */
+  part(): void {
+    this.#mode.enter("parting");
+  }
+
+  end(): void {
+    this.#mode.enter("ended");
   }
 
   heard(nowMs: number): void {
@@ -120,6 +136,7 @@ export class WorkerSession {
   }
 
   add(task: HeldTask, nowMs: number): void {
+    this.#mode.expect(["open", "parting"], "take a task");
     this.#tasks.set(task.head.sequence, task);
     this.#byId.set(task.head.taskId, task);
     this.#bytes += bytesOf(task.head);

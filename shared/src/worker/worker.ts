@@ -16,10 +16,10 @@ import { Conditions } from "./conditions.ts";
 import type { WorkerConfig } from "./config.ts";
 import { grantFactor } from "./credit-split.ts";
 import { watchDispatchers } from "./dispatcher-directory.ts";
-import type { LinkPhase } from "./dispatcher-link.ts";
 import { DispatcherLinks } from "./dispatcher-links.ts";
 import type { Ability, TaskHandler } from "./handler.ts";
 import type { HeldTask } from "./held-task.ts";
+import type { LinkMode } from "./link-mode.ts";
 import { buildResult } from "./result.ts";
 import { openSpooled } from "./spool.ts";
 import { TaskRunner, type Answer } from "./task-runner.ts";
@@ -44,7 +44,7 @@ export interface WorkerState {
   ability: Ability | undefined;
   /** Why it takes no tasks, were it not for a drain; undefined: it does. */
   unable: string | undefined;
-  dispatchers: { endpoint: string; phase: LinkPhase; mailbox: string; grant: Credit }[];
+  dispatchers: { endpoint: string; mode: LinkMode; mailbox: string; grant: Credit }[];
 }
 
 export interface WorkerHandle extends ServiceHandle {
@@ -133,7 +133,7 @@ class Worker implements WorkerHandle {
   state(): WorkerState {
     const dispatchers = this.#links.all().map((link) => ({
       endpoint: link.endpoint,
-      phase: link.phase,
+      mode: link.mode,
       mailbox: link.mailbox,
       grant: link.session?.grant ?? { tasks: 0, bytes: 0 },
     }));
@@ -159,7 +159,7 @@ class Worker implements WorkerHandle {
     this.#links.sayBye(true);
     const parted = AbortSignal.timeout(this.#timing.silentMs);
     const limit = signal === undefined ? parted : AbortSignal.any([signal, parted]);
-    await this.#conditions.until(() => links.every((link) => link.phase === "closed"), limit);
+    await this.#conditions.until(() => links.every((link) => link.mode === "closed"), limit);
     await this.close();
   }
 
@@ -217,7 +217,7 @@ class Worker implements WorkerHandle {
     const { handler, metrics = new Metrics() } = this.#deps;
     return createWorkerMetrics(metrics, handler.kind, () => ({
       isAble: this.#whyIncapable() === undefined,
-      sessions: this.#links.all().filter(({ phase }) => phase === "open").length,
+      sessions: this.#links.all().filter(({ isOn }) => isOn).length,
       atWork: this.#runner.atWork,
       places: handler.concurrency(),
       dropped: this.#drops.snapshot(),

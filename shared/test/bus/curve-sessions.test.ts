@@ -140,7 +140,7 @@ test("a dispatcher's key is exchanged: both are talked to while both are listed,
   if (entry !== undefined) entry.revoked = new Date().toISOString();
   folder.write();
   await vi.waitFor(() => {
-    expect(worker.state().dispatchers.map(({ phase }) => phase)).toEqual(["refused", "open"]);
+    expect(worker.state().dispatchers.map(({ mode }) => mode)).toEqual(["refused", "open"]);
   });
   expect(linesLike(lines, /dispatcher's key is revoked/)).toHaveLength(1);
   expect(after.pool.free("virus").tasks).toBeGreaterThan(0);

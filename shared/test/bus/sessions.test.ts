@@ -161,7 +161,7 @@ test("a pool that drains awaits what is out, and its worker waits for the next d
   answer();
   await drained;
   expect([results.length, lost.length]).toEqual([1, 0]);
-  await vi.waitFor(() => expect(worker.state().dispatchers[0]?.phase).not.toBe("open"));
+  await vi.waitFor(() => expect(worker.state().dispatchers[0]?.mode).not.toBe("open"));
 });
 
 test("a worker whose canary fails grants nothing and says why, until it passes", async () => {
@@ -219,8 +219,8 @@ test("two addresses of one dispatcher make one session", async () => {
   const { worker } = openWorker(`tcp://dispatcher.test:${port}`, {
     lookup: () => Promise.resolve(["127.0.0.1", "::ffff:127.0.0.1"]),
   });
-  const phases = () => worker.state().dispatchers.map(({ phase }) => phase);
-  await vi.waitFor(() => expect(phases().toSorted()).toEqual(["duplicate", "open"]));
+  const modes = () => worker.state().dispatchers.map(({ mode }) => mode);
+  await vi.waitFor(() => expect(modes().toSorted()).toEqual(["duplicate", "open"]));
   // The pool notices the end of the duplicate's session by its connection, a moment later.
   await vi.waitFor(() => expect(pool.workers()).toHaveLength(1));
 });

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { messageOf } from "@rs-agent/shared/errors.ts";
+import { Mode } from "@rs-agent/shared/mode.ts";
 import { connectTo, type ClamdAddress } from "./address.ts";
 import { framesOf, type ScanInput } from "./frames.ts";
 import { ReplyReader } from "./reply-reader.ts";
@@ -51,6 +52,8 @@ interface Scan {
   settle(outcome: SessionOutcome): void;
 }
 
+const modes = { connecting: [], open: ["connecting"], over: ["connecting", "open"] } as const;
+
 export class ClamdSession {
   /** Settles once, when the session takes no more scans. */
   readonly ended: Promise<SessionEnd>;
@@ -65,8 +68,7 @@ export class ClamdSession {
   #lastId = 0;
   #unsentBytes = 0;
   #pumping = false;
-  #connected = false;
-  #over = false;
+  readonly #mode = new Mode<keyof typeof modes>("a session with clamd", modes, "connecting");
 
   /** Starts to connect immediately; a failure to do so breaks the session. */
   constructor(address: ClamdAddress, limits: SessionLimits = defaultSessionLimits) {
@@ -76,7 +78,7 @@ export class ClamdSession {
     this.#socket.once("connect", () => this.#begin());
     this.#socket.on("data", (chunk) => this.#read(chunk));
     this.#socket.on("error", (error) => {
-      this.#break("engine-away", messageOf(error), this.#connected);
+      this.#break("engine-away", messageOf(error), this.#mode.is("open"));
     });
     this.#socket.on("close", () => this.#closedByClamd());
     this.#socket.on("end", () => this.#closedByClamd());
@@ -101,13 +103,13 @@ export class ClamdSession {
   }
 
   get isOver(): boolean {
-    return this.#over;
+    return this.#mode.is("over");
   }
 
   /** Never rejects. The input's bytes must not change until it settles. */
   scan(input: ScanInput, signal: AbortSignal): Promise<SessionOutcome> {
     if (signal.aborted) return Promise.resolve({ kind: "aborted", wasSent: false });
-    if (this.#over) {
+    if (this.isOver) {
       const detail = "session is over";
       return Promise.resolve({ kind: "broken", reason: "engine-away", detail, died: false });
     }
@@ -136,17 +138,17 @@ export class ClamdSession {
 
   #begin(): void {
     clearTimeout(this.#connectTimer);
-    this.#connected = true;
+    this.#mode.enter("open");
     this.#socket.write("zIDSESSION\0");
     void this.#pump();
   }
 
   /** Writes one scan after another; the only writer once the session has begun. */
   async #pump(): Promise<void> {
-    if (this.#pumping || !this.#connected) return;
+    if (this.#pumping || !this.#mode.is("open")) return;
     this.#pumping = true;
     for (let scan = this.#outbox.shift(); scan !== undefined; scan = this.#outbox.shift()) {
-      if (this.#over) break;
+      if (this.isOver) break;
       await this.#send(scan);
     }
     this.#pumping = false;
@@ -160,7 +162,7 @@ export class ClamdSession {
       for (const frame of frames) this.#socket.write(frame);
       this.#socket.uncork();
       if (this.#socket.writableNeedDrain) await this.#drained();
-      if (this.#over) return;
+      if (this.isOver) return;
     }
     scan.sent = true;
     this.#unsentBytes -= sizeOf(scan.input);
@@ -179,7 +181,7 @@ export class ClamdSession {
 
   #read(chunk: Buffer): void {
     for (const line of this.#reader.push(chunk)) {
-      if (this.#over) return;
+      if (this.isOver) return;
       this.#take(line);
     }
     if (this.#reader.isTooLong) this.#break("engine-error", "a reply of clamd has no end");
@@ -223,12 +225,12 @@ export class ClamdSession {
   }
 
   #closeIfIdle(): void {
-    if (this.#over) return;
+    if (this.isOver) return;
     if (this.inFlight > 0) {
       this.#idleTimer.refresh();
       return;
     }
-    if (this.#connected) this.#socket.end("zEND\0");
+    if (this.#mode.is("open")) this.#socket.end("zEND\0");
     this.#finish({ kind: "closed" }, "the session was idle");
   }
 
@@ -246,8 +248,8 @@ export class ClamdSession {
   }
 
   #finish(end: SessionEnd, detail: string): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.isOver) return;
+    this.#mode.enter("over");
     clearTimeout(this.#idleTimer);
     clearTimeout(this.#connectTimer);
     if (this.#socket.writableEnded) this.#socket.destroySoon();
