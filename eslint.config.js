@@ -29,7 +29,17 @@ const declared = (packageDir) => ({
 const zone = (target, from, message, except = []) =>
   from.map((folder) => ({ target: `./${target}`, from: `./${folder}`, except, message }));
 /** In shared/src each folder imports from those before it, and from the single files there. */
-const sharedOrder = ["checks", "mail", "policy", "life", "health", "store", "bus", "worker"];
+const sharedOrder = [
+  "checks",
+  "mail",
+  "policy",
+  "life",
+  "health",
+  "store",
+  "bus",
+  "worker",
+  "engines",
+];
 /** The words of a mail's life, which import nothing and are for all. */
 const words = ["./outcomes.ts", "./states.ts", "./events.ts"];
 const others = (folders, own) => folders.filter((folder) => folder !== own);

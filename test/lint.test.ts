@@ -44,6 +44,7 @@ describe("who may import whom", () => {
     ["cli/src/commands/flood.ts", "../../../start/src/progress.ts"],
     ["shared/src/mail/record.ts", "../policy/rules.ts"],
     ["shared/src/bus/wire.ts", "../worker/handler.ts"],
+    ["shared/src/worker/handler.ts", "../engines/engine-pool.ts"],
     ["shared/src/store/mails.ts", "../bus/wire.ts"],
     ["shared/src/checks/finding.ts", "../mail/record.ts"],
     ["shared/src/mail/record.ts", "../life/endings.ts"],

@@ -4,8 +4,10 @@ import { writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import { createCanaryCheck } from "@rs-agent/av-worker/canaries.ts";
-import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
-import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
+import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { createClamdPool, type ClamdPool } from "@rs-agent/av-worker/clamd/engine.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import {
@@ -67,9 +69,10 @@ async function scansOf(size: number, ask: (mail: Buffer) => Promise<void>): Prom
 }
 
 function clientScans(pool: ClamdPool, size: number): Promise<number> {
-  const never = new AbortController().signal;
+  const { signal } = new AbortController();
+  const options = { signal, timeoutMs: 60_000, accountMs: 0 };
   return scansOf(size, async (bytes) => {
-    const { finding } = await pool.scan({ kind: "bytes", bytes }, never);
+    const { finding } = await pool.ask({ kind: "bytes", bytes }, options);
     if (finding.kind !== "clean") throw new Error(JSON.stringify(finding));
   });
 }
@@ -117,11 +120,11 @@ function bareScans({ host, port }: TcpAddress, size: number): Promise<number> {
   });
 }
 
-type TcpAddress = Extract<ClamdAddress, { kind: "tcp" }>;
+type TcpAddress = Extract<EngineAddress, { kind: "tcp" }>;
 
 function tcpAddressOf({ address }: RunningClamd): TcpAddress {
   const parsed = parseClamdAddress(address);
-  if (parsed?.kind !== "tcp") throw new Error(`the bench goes by TCP, not to ${address}`);
+  if (parsed.kind !== "tcp") throw new Error(`the bench goes by TCP, not to ${address}`);
   return parsed;
 }
 
@@ -134,8 +137,8 @@ const report = await onStage(async ({ runDir, signal, keep, conditions }) => {
   const program = await programOf("clamdscan");
 
   const check = createCanaryCheck({ allowBlind: [], now: () => new Date() });
-  const poolOptions = { ...defaultPoolOptions, sessions: 1, depth: atOnce };
-  const pool = new ClamdPool([address], poolOptions, { check, log: createSilentLogger() });
+  const deps = { check, clock: systemClock, log: createSilentLogger() };
+  const pool = createClamdPool([address], { sessions: 1, depth: atOnce }, deps);
   keep({
     stop: async () => {
       pool.close();

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
 import type { RunningSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import { timedRound, type Subject, type SubjectRound } from "./rounds.ts";
@@ -36,7 +37,10 @@ export function bareSpamdSubject(load: SpamdLoad): Promise<Subject> {
 /** The spam-worker's client. */
 export function spamdClientSubject(load: SpamdLoad): Promise<Subject> {
   const limits = { timeoutMs: 120_000, connectTimeoutMs: 5_000, maxReplyBytes: 1_000_000 };
-  const client = createSpamdClient({ address: load.running.address, ...limits });
+  const client = createSpamdClient({
+    address: parseEngineAddress(load.running.address),
+    ...limits,
+  });
   const { signal } = new AbortController();
   return spamdSubject("ours", load, async (mail) => {
     const answer = await client.report([mail], { signal });

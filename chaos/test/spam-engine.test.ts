@@ -1,4 +1,5 @@
 import { inject, expect, it, onTestFinished } from "vitest";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createSpamdClient } from "@rs-agent/spam-worker/spamd/client.ts";
 import { gtube } from "@rs-agent/spam-worker/canary.ts";
 import { engineVersion } from "../src/parts/spam-engine-version.ts";
@@ -11,7 +12,10 @@ async function start() {
   const judged: Judged[] = [];
   const engine = await startSpamEngine(inject("spamd"), (each) => judged.push(each));
   onTestFinished(() => engine.stop());
-  return { judged, client: createSpamdClient({ address: engine.address, ...limits }) };
+  return {
+    judged,
+    client: createSpamdClient({ address: parseEngineAddress(engine.address), ...limits }),
+  };
 }
 
 function mail(number: number, text: string): Buffer[] {

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
-import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { rsAgent } from "./called-as.ts";
 import type { Diagnosis } from "./doctor/diagnosis.ts";
 
@@ -20,7 +20,7 @@ export interface ClamdConf {
 
 /** The configuration of a clamd on this host, if it lies in a usual place or in this one. */
 export async function clamdConfOf(
-  address: ClamdAddress,
+  address: EngineAddress,
   place?: string,
 ): Promise<ClamdConf | undefined> {
   if (!isOnThisHost(address)) return undefined;
@@ -38,12 +38,12 @@ export function optionsIn(text: string): Map<string, string> {
 }
 
 /** Whether a clamd with this configuration is the one that is asked. */
-export function listensAt(options: ReadonlyMap<string, string>, address: ClamdAddress): boolean {
+export function listensAt(options: ReadonlyMap<string, string>, address: EngineAddress): boolean {
   if (address.kind === "unix") return options.get("LocalSocket") === address.path;
   return options.get("TCPSocket") === String(address.port);
 }
 
-export function isOnThisHost(address: ClamdAddress): boolean {
+export function isOnThisHost(address: EngineAddress): boolean {
   if (address.kind === "unix" || address.host === "localhost") return true;
   const { host } = address;
   return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));

@@ -1,5 +1,5 @@
 import { freemem } from "node:os";
-import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
 import { isOnThisHost, isYes, optionsIn, withoutConf, type ClamdConf } from "./clamd-conf.ts";
 import type { Diagnosis } from "./doctor/diagnosis.ts";
@@ -22,7 +22,7 @@ export interface ReloadFacts {
 
 /** `config`: as `clamdConfOf` gives it. */
 export async function readReloadFacts(
-  address: ClamdAddress,
+  address: EngineAddress,
   signal: AbortSignal,
   config: ClamdConf | undefined,
 ): Promise<ReloadFacts> {

@@ -1,6 +1,6 @@
 import { MongoClient } from "mongodb";
 import { expect, inject, onTestFinished, test } from "vitest";
-import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { listensAt, optionsIn } from "../src/clamd-conf.ts";
 import { diagnoseLimits } from "../src/clamd-limits.ts";
 import { diagnoseReload, signatureBytesIn } from "../src/clamd-reload.ts";
@@ -178,7 +178,7 @@ test("warns where memory is short for signatures beside the old ones", () => {
 
 test("a clamd.conf belongs to the clamd that listens where it says", () => {
   const options = optionsIn('LocalSocket "/run/clamd.ctl"\r\n  TCPSocket 3310\nTCPSocketX 1\n');
-  const at = (text: string) => listensAt(options, parseClamdAddress(text) as ClamdAddress);
+  const at = (text: string) => listensAt(options, parseClamdAddress(text));
   expect(["/run/clamd.ctl", "127.0.0.1", "/run/other.ctl", "127.0.0.1:3311"].map(at)).toEqual([
     true,
     true,

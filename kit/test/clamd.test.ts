@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
-import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { ClamdSession } from "@rs-agent/av-worker/clamd/session.ts";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { zip } from "@rs-agent/av-worker/zip.ts";
@@ -11,14 +11,8 @@ import { startClamd } from "../src/engines/clamd.ts";
 
 const never = new AbortController().signal;
 
-function addressOf(text: string): ClamdAddress {
-  const address = parseClamdAddress(text);
-  if (address === undefined) throw new Error(text);
-  return address;
-}
-
 async function answerOf(address: string, mail: string): Promise<string> {
-  const session = new ClamdSession(addressOf(address));
+  const session = new ClamdSession(parseClamdAddress(address));
   const outcome = await session.scan({ kind: "bytes", bytes: Buffer.from(mail) }, never);
   session.destroy();
   return outcome.kind === "answered" ? outcome.reply : outcome.kind;

@@ -2,8 +2,9 @@ import { clamavCli } from "../called-as.ts";
 import type { Readable, Writable } from "node:stream";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ping, reload, stats, version } from "@rs-agent/av-worker/clamd/command.ts";
-import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { clamdPort, parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { createDeadline } from "@rs-agent/shared/deadline.ts";
+import { engineAddresses, type EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { RsError, messageOf } from "@rs-agent/shared/errors.ts";
 import { columnsOf, wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 import { exitCodes } from "./outcome.ts";
@@ -49,9 +50,7 @@ export async function runClamavCli(
   usual = plainAddress,
 ): Promise<number> {
   let exitCode: number = exitCodes.clean;
-  const [first = ""] = usual.split(",");
-  const given = parseClamdAddress(first.trim()) ?? parseClamdAddress(plainAddress);
-  const program = createProgram(streams, given, (code) => (exitCode = code));
+  const program = createProgram(streams, usualAddress(usual), (code) => (exitCode = code));
   try {
     await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -65,13 +64,22 @@ export async function runClamavCli(
   }
 }
 
-type Usual = ClamdAddress | undefined;
+/** The first of AV_CLAMD, if it is one. */
+function usualAddress(addresses: string): EngineAddress {
+  const [first] = addresses.split(",", 1);
+  const [address] = engineAddresses(clamdPort).safeParse(first).data ?? [];
+  return address ?? parseClamdAddress(plainAddress);
+}
 
-function createProgram(streams: Streams, usual: Usual, onExit: (code: number) => void): Command {
+function createProgram(
+  streams: Streams,
+  usual: EngineAddress,
+  onExit: (code: number) => void,
+): Command {
   const program = new Command("clamav-cli")
     .description("Asks a clamd: is it there, what does it know, is there a virus in these files.")
     .configureHelp({ helpWidth: 80 })
-    .option("--host <host>", `name or address of clamd (default: ${usual?.text ?? ""})`)
+    .option("--host <host>", `name or address of clamd (default: ${usual.text})`)
     .addOption(new Option("--port <port>", "its TCP port").argParser(port))
     .option("--socket <path>", "unix socket of clamd, instead of --host and --port")
     .addOption(timeoutOption())
@@ -101,11 +109,11 @@ Examples:
   ${clamavCli} --socket /run/clamav/clamd.ctl scan --disk /var/tmp/mail.eml
   cat mail.eml | ${clamavCli} scan -`;
 
-function addQuestions(program: Command, streams: Streams, usual: Usual): void {
+function addQuestions(program: Command, streams: Streams, usual: EngineAddress): void {
   const question = (
     name: string,
     description: string,
-    ask: (address: ClamdAddress, signal: AbortSignal) => Promise<Answer>,
+    ask: (address: EngineAddress, signal: AbortSignal) => Promise<Answer>,
   ) => {
     const command = program.command(name).description(description);
     command.action(async () => {
@@ -145,7 +153,7 @@ interface Answer {
 function addScan(
   program: Command,
   streams: Streams,
-  usual: Usual,
+  usual: EngineAddress,
   onExit: (code: number) => void,
 ): void {
   const command = program
@@ -194,17 +202,19 @@ function timeoutOption(): Option {
 }
 
 /** The address in `--socket`, or in `--host` and `--port`; what neither says is as the usual clamd's. */
-function addressOf({ host, port: number, socket }: GlobalOptions, usual: Usual): ClamdAddress {
-  if (usual !== undefined && [host, number, socket].every((one) => one === undefined)) return usual;
-  const known = usual?.kind === "tcp" ? usual : undefined;
+function addressOf(
+  { host, port: number, socket }: GlobalOptions,
+  usual: EngineAddress,
+): EngineAddress {
+  if ([host, number, socket].every((one) => one === undefined)) return usual;
+  const known = usual.kind === "tcp" ? usual : undefined;
   const name = host ?? known?.host ?? "127.0.0.1";
   const bare = name.includes(":") && !name.startsWith("[") ? `[${name}]` : name;
   const isKnown = known !== undefined && isSameHost(name, known.host);
-  const text =
-    socket === undefined ? `${bare}:${number ?? (isKnown ? known.port : 3310)}` : `unix:${socket}`;
-  const address = parseClamdAddress(text);
-  if (address !== undefined) return address;
-  throw new CommanderError(exitCodes.error, "clamav-cli.address", `error: no address: ${text}`);
+  const usualPort = isKnown ? known.port : clamdPort;
+  return parseClamdAddress(
+    socket === undefined ? `${bare}:${number ?? usualPort}` : `unix:${socket}`,
+  );
 }
 
 /** This host's names for itself are one. */

@@ -1,4 +1,4 @@
-import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { Entry } from "./files.ts";
 import { countOutcomes, exitCodeOf, type Counts, type ScannedFile } from "./outcome.ts";
@@ -23,7 +23,7 @@ export function createReport(
   options: ReportOptions,
   entries: readonly Entry[],
   { stdout, stderr }: Streams,
-  about: { address: ClamdAddress; engine: Engine },
+  about: { address: EngineAddress; engine: Engine },
 ): Report {
   const startedAt = new Date();
   const files: ScannedFile[] = [];
@@ -99,7 +99,7 @@ function summary(counts: Counts, startedAt: Date): string {
 function document(
   files: readonly ScannedFile[],
   counts: Counts,
-  { address, engine }: { address: ClamdAddress; engine: Engine },
+  { address, engine }: { address: EngineAddress; engine: Engine },
   startedAt: Date,
 ): object {
   return {

@@ -1,14 +1,14 @@
 import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { ask, version } from "@rs-agent/av-worker/clamd/command.ts";
-import type { ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import { createDeadline } from "@rs-agent/shared/deadline.ts";
-import { ClamdPool, defaultPoolOptions } from "@rs-agent/av-worker/clamd/pool.ts";
+import { createClamdPool, type ClamdPool } from "@rs-agent/av-worker/clamd/engine.ts";
 import type { ScanInput } from "@rs-agent/av-worker/clamd/frames.ts";
 import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { unchecked } from "@rs-agent/av-worker/clamd/replies.ts";
-import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import { unchecked, type Engine } from "@rs-agent/shared/checks/finding.ts";
+import { systemClock } from "@rs-agent/shared/clock.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { findEntries, type Entry } from "./files.ts";
 import { outcomeOf, type FileOutcome, type ScannedFile } from "./outcome.ts";
 import type { Streams } from "./program.ts";
@@ -16,7 +16,7 @@ import { readPathReply } from "./path-reply.ts";
 import { createReport, type ReportOptions } from "./report.ts";
 
 export interface ScanSettings extends ReportOptions {
-  address: ClamdAddress;
+  address: EngineAddress;
   /** For each file: waiting for its turn at clamd, sending and scanning. */
   timeoutMs: number;
   maxBytes: number;
@@ -67,7 +67,7 @@ async function askEngine({ address, timeoutMs }: ScanSettings): Promise<Engine> 
 
 /** A person asks this one clamd: that it answers VERSION is enough to be asked. */
 function createPool(settings: ScanSettings, engine: Engine): ClamdPool {
-  const check = async (address: ClamdAddress, signal: AbortSignal) => {
+  const check = async (address: EngineAddress, signal: AbortSignal) => {
     try {
       await version(address, signal);
       return { kind: "able" as const, engine, blind: [] };
@@ -76,13 +76,13 @@ function createPool(settings: ScanSettings, engine: Engine): ClamdPool {
     }
   };
   const options = {
-    ...defaultPoolOptions,
     sessions: 1,
     depth: settings.jobs,
     streamMaxBytes: settings.maxBytes,
     recoveryWaitMs: 2_000,
   };
-  return new ClamdPool([settings.address], options, { check, log: createSilentLogger() });
+  const deps = { check, clock: systemClock, log: createSilentLogger() };
+  return createClamdPool([settings.address], options, deps);
 }
 
 interface Scanner {
@@ -109,7 +109,7 @@ async function scanEntry(entry: Entry, scanner: Scanner): Promise<ScannedFile[]>
       }
       case "stdin": {
         const bytes = await readAll(scanner.stdin, scanner.settings.maxBytes + 1, deadline.signal);
-        const outcome = await scanInput({ kind: "bytes", bytes }, scanner.pool, deadline.signal);
+        const outcome = await scanInput({ kind: "bytes", bytes }, scanner, deadline.signal);
         return [done("stdin", outcome, bytes.length)];
       }
       case "file": {
@@ -124,15 +124,16 @@ async function scanEntry(entry: Entry, scanner: Scanner): Promise<ScannedFile[]>
 
 async function scanFile(
   { path, size }: { path: string; size: number },
-  { pool, settings }: Scanner,
+  scanner: Scanner,
   signal: AbortSignal,
 ): Promise<FileOutcome> {
-  if (settings.disk) return scanInput({ kind: "path", path }, pool, signal);
+  const { settings } = scanner;
+  if (settings.disk) return scanInput({ kind: "path", path }, scanner, signal);
   if (size > settings.maxBytes) {
     return outcomeOf(unchecked("too-large", `${size} bytes; --max-size is ${settings.maxBytes}`));
   }
   try {
-    return await scanInput({ kind: "bytes", bytes: await readFile(path) }, pool, signal);
+    return await scanInput({ kind: "bytes", bytes: await readFile(path) }, scanner, signal);
   } catch (error) {
     return { result: "error", detail: messageOf(error) };
   }
@@ -140,10 +141,10 @@ async function scanFile(
 
 async function scanInput(
   input: ScanInput,
-  pool: ClamdPool,
+  { pool, settings: { timeoutMs } }: Scanner,
   signal: AbortSignal,
 ): Promise<FileOutcome> {
-  return outcomeOf((await pool.scan(input, signal)).finding);
+  return outcomeOf((await pool.ask(input, { signal, timeoutMs, accountMs: 0 })).finding);
 }
 
 /** CONTSCAN of a path that only clamd can see; it lists what it found, and `OK` if that is nothing. */

@@ -1,10 +1,11 @@
 import { createCanaryCheck } from "@rs-agent/av-worker/canaries.ts";
-import { parseClamdAddress, type ClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
+import { parseClamdAddress } from "@rs-agent/av-worker/clamd/address.ts";
 import * as clamd from "@rs-agent/av-worker/clamd/command.ts";
-import type { SpamEngineClient } from "@rs-agent/spam-worker/engine-client.ts";
 import { createRspamdEngine } from "@rs-agent/spam-worker/rspamd/engine.ts";
+import type { SpamEngine } from "@rs-agent/spam-worker/spam-engine.ts";
 import { createSpamdEngine } from "@rs-agent/spam-worker/spamd/engine.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
+import { parseEngineAddress, type EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { clamdConfOf, type ClamdConf } from "../clamd-conf.ts";
 import { diagnoseLimits } from "../clamd-limits.ts";
@@ -29,13 +30,9 @@ export async function diagnoseClamd(
   ownConf?: string,
 ): Promise<Diagnosis[]> {
   const part = "clamd";
-  const address = parseClamdAddress(text);
-  if (address === undefined) {
-    const advice = "give host:port or /path";
-    return [{ part, ok: false, found: `${text} is not an address`, advice }];
-  }
   const signal = AbortSignal.timeout(engineTimeoutMs);
   try {
+    const address = parseClamdAddress(text);
     const [version = ""] = await clamd.ask(address, "VERSION", { signal });
     const conf = named ?? (await clamdConfOf(address, ownConf));
     const facts = await readReloadFacts(address, signal, conf);
@@ -54,15 +51,16 @@ export async function diagnoseClamd(
 
 /** What an av-worker asks before it takes work. */
 async function diagnoseCanaries(
-  address: ClamdAddress,
+  address: EngineAddress,
   { AV_ALLOW_BLIND: allowBlind }: PeerConfig,
 ): Promise<Diagnosis> {
   const part = "clamd canaries";
   const check = createCanaryCheck({ allowBlind, now: () => systemClock.now() });
   const state = await check(address, AbortSignal.timeout(canaryLimits.timeoutMs));
   if (state.kind === "able") {
-    const blind = state.blind.length === 0 ? "" : `; AV_ALLOW_BLIND: ${state.blind.join(", ")}`;
-    return { part, ok: true, found: `finds EICAR, says where it cannot look${blind}` };
+    const { blind = [] } = state;
+    const unseen = blind.length === 0 ? "" : `; AV_ALLOW_BLIND: ${blind.join(", ")}`;
+    return { part, ok: true, found: `finds EICAR, says where it cannot look${unseen}` };
   }
   const advice = "correct that and restart clamd; no worker takes mail with it until then";
   return { part, ok: false, found: state.reason, advice };
@@ -71,7 +69,7 @@ async function diagnoseCanaries(
 export function diagnoseSpamd(address: string): Promise<Diagnosis> {
   const advice = "start spamd (systemctl start spamd), or set SPAM_SPAMD; mail waits until then";
   return diagnoseSpamEngine("spamd", advice, () =>
-    createSpamdEngine({ address, clock: systemClock, ...canaryLimits }),
+    createSpamdEngine({ ...toEngine(address), ...canaryLimits }),
   );
 }
 
@@ -82,24 +80,31 @@ export function diagnoseRspamd(address: string, config: PeerConfig): Promise<Dia
     taskTimeoutMs: config.SPAM_RSPAMD_TASK_TIMEOUT_MS,
   };
   return diagnoseSpamEngine("rspamd", advice, () =>
-    createRspamdEngine({ address, clock: systemClock, ...known, ...canaryLimits }),
+    createRspamdEngine({ ...toEngine(address), ...known, ...canaryLimits }),
   );
+}
+
+function toEngine(address: string) {
+  return { address: parseEngineAddress(address), clock: systemClock };
 }
 
 /** Asks it what a spam-worker asks before it takes work. */
 async function diagnoseSpamEngine(
   part: string,
   advice: string,
-  connect: () => SpamEngineClient,
+  connect: () => SpamEngine,
 ): Promise<Diagnosis> {
   try {
     const engine = connect();
     const { timeoutMs } = canaryLimits;
     const asked = { signal: AbortSignal.timeout(2 * timeoutMs), timeoutMs };
     const outcome = await engine.putCanariesThrough(asked).finally(() => engine.close());
-    if (outcome.kind === "unable") return { part, ok: false, found: outcome.reason, advice };
-    const found = `${engine.address}: ${engineText(outcome.engine)}; GTUBE is spam to it, a clean mail ham`;
-    return { part, ok: true, found };
+    const isAble = outcome.kind === "able";
+    const words = isAble
+      ? `${engineText(outcome.engine)}; GTUBE is spam to it, a clean mail ham`
+      : outcome.reason;
+    const found = `${engine.address}: ${words}`;
+    return isAble ? { part, ok: true, found } : { part, ok: false, found, advice };
   } catch (error) {
     return { part, ok: false, found: messageOf(error), advice };
   }

@@ -3,7 +3,7 @@ import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import { createCanaryCheck } from "./canaries.ts";
-import { ClamdPool, defaultPoolOptions } from "./clamd/pool.ts";
+import { createClamdPool } from "./clamd/engine.ts";
 import type { AvWorkerConfig } from "./config.ts";
 import { createVirusHandler } from "./handler.ts";
 
@@ -19,15 +19,14 @@ export function startAvWorker(deps: {
   metrics?: Metrics;
 }): WorkerHandle {
   const { config, clock, log } = deps;
-  const pool = new ClamdPool(
+  const pool = createClamdPool(
     config.AV_CLAMD,
     {
-      ...defaultPoolOptions,
       sessions: config.AV_SESSIONS,
       depth: config.AV_DEPTH,
       streamMaxBytes: config.AV_STREAM_MAX_BYTES,
     },
-    { check: createCanaryCheck(canaryRules(config, clock)), log },
+    { check: createCanaryCheck(canaryRules(config, clock)), clock, log },
   );
   const handler = createVirusHandler({ pool, timeoutMs: config.AV_TIMEOUT_MS });
   const worker = startWorker({ ...deps, handler });

@@ -1,12 +1,13 @@
 import { newToken } from "@rs-agent/shared/ids.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
-import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import { unchecked, type Engine } from "@rs-agent/shared/checks/finding.ts";
 import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import type { EngineState } from "@rs-agent/shared/engines/engine-client.ts";
 import { canaryKinds, canaryMail, type CanaryKind } from "./canary-mails.ts";
-import type { ClamdAddress } from "./clamd/address.ts";
 import { version } from "./clamd/command.ts";
-import type { CheckEngine, EngineState } from "./clamd/engine.ts";
-import { findingOf, nameOf, unchecked } from "./clamd/replies.ts";
+import type { CheckClamd } from "./clamd/engine.ts";
+import { findingOf, nameOf } from "./clamd/replies.ts";
 import { ClamdSession } from "./clamd/session.ts";
 
 /** What clamd may be allowed to call clean unseen (AV_ALLOW_BLIND). */
@@ -115,8 +116,8 @@ function unable(reason: string): EngineState {
   return { kind: "unable", reason: reason.slice(0, 500) };
 }
 
-/** The check for `ClamdPool`: VERSION and the canaries, each time as new bytes. */
-export function createCanaryCheck(rules: CanaryRules): CheckEngine {
+/** What a pool demands of clamd: VERSION and the canaries, each time as new bytes. */
+export function createCanaryCheck(rules: CanaryRules): CheckClamd {
   return async (address, signal) => {
     try {
       const { engine } = await version(address, signal);
@@ -128,7 +129,7 @@ export function createCanaryCheck(rules: CanaryRules): CheckEngine {
 }
 
 async function scanCanaries(
-  address: ClamdAddress,
+  address: EngineAddress,
   signal: AbortSignal,
 ): Promise<Record<CanaryKind, VirusFinding>> {
   const nonce = newToken();

@@ -1,31 +1,16 @@
 import { z } from "zod";
 import { integer, list } from "@rs-agent/shared/config.ts";
+import { engineAddresses } from "@rs-agent/shared/engines/engine-address.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { blindKinds } from "./canaries.ts";
-import { parseClamdAddress } from "./clamd/address.ts";
-
-const addresses = list().transform((entries, context) =>
-  entries.flatMap((entry) => {
-    const address = parseClamdAddress(entry);
-    if (address !== undefined) return [address];
-    context.addIssue({
-      code: "custom",
-      message: `"${entry}" is neither host:port nor the path of a unix socket`,
-    });
-    return [];
-  }),
-);
+import { clamdPort } from "./clamd/address.ts";
 
 const blind = list().pipe(z.array(z.enum(blindKinds)));
 
 /** Settings of the av-worker: those of every worker, and clamd's. */
 export const avWorkerConfigSchema = workerConfigSchema.extend({
   /** clamd addresses: `host:port`, `[v6]:port`, or the path of a unix socket; comma-separated. */
-  AV_CLAMD: z
-    .string()
-    .default("127.0.0.1:3310")
-    .pipe(addresses)
-    .refine((found) => found.length > 0, "at least one clamd address"),
+  AV_CLAMD: z.string().default("127.0.0.1:3310").pipe(engineAddresses(clamdPort)),
   /** Bytes; not more than clamd's StreamMaxLength (100 MB by default, 25 MB before 1.0). */
   AV_STREAM_MAX_BYTES: integer(1024, 4_000_000_000).default(100 * 1024 * 1024),
   /** One deadline over waiting, sending and scanning; longer than clamd's MaxScanTime (120 s). */

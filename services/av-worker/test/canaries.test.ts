@@ -122,7 +122,7 @@ describe("the canaries", () => {
   it("end in time where clamd is silent", async () => {
     const fake = await startFakeClamd({ fault: () => ({ silence: true }) });
     closers.push(() => fake.close());
-    const pool = createPool([fake.address], { checkTimeoutMs: 100 });
+    const pool = createPool([fake.address], { canaryTimeoutMs: 100 });
     closers.push(() => pool.close());
     expect(await pool.check(never)).toMatchObject([
       { kind: "unable", reason: matching(/time-out/) },

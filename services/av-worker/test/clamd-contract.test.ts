@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { canaryMail } from "../src/canary-mails.ts";
 import { ping, reload, stats, version } from "../src/clamd/command.ts";
-import type { ClamdPool } from "../src/clamd/pool.ts";
-import { addressOf, createPool } from "./clamd-pool.ts";
+import { parseClamdAddress } from "../src/clamd/address.ts";
+import type { ClamdPool } from "../src/clamd/engine.ts";
+import { createPool, scan as scanBy } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
 import { startFakeClamd, type FakeClamd } from "./fake-clamd.ts";
 
@@ -40,7 +41,7 @@ describe.each(["fake, tcp", "fake, unix", "real, tcp", "real, unix"] as const)(
       await rm(dir, { recursive: true, force: true });
     });
 
-    const scan = (bytes: Buffer) => pool.scan({ kind: "bytes", bytes }, never);
+    const scan = (mail: Buffer | string) => scanBy(pool, mail);
     const mail = (text: string) => Buffer.from(`Subject: ${text}\r\n\r\n${text}\r\n`);
 
     it("calls a clean mail clean and says by which engine", async () => {
@@ -97,14 +98,14 @@ describe.each(["fake, tcp", "fake, unix", "real, tcp", "real, unix"] as const)(
     it("scans by path, and never calls a missing file clean", async () => {
       const path = join(dir, "mail with space.eml");
       await writeFile(path, mail("by path"));
-      const found = await pool.scan({ kind: "path", path }, never);
+      const found = await scan(path);
       expect(found.finding).toEqual({ kind: "clean" });
-      const missing = await pool.scan({ kind: "path", path: join(dir, "missing") }, never);
+      const missing = await scan(join(dir, "missing"));
       expect(missing.finding).toMatchObject({ kind: "unchecked", reason: "engine-error" });
     });
 
     it("answers PING, VERSION, STATS and RELOAD", async () => {
-      const to = addressOf(address);
+      const to = parseClamdAddress(address);
       await ping(to, never);
       expect((await version(to, never)).text).toMatch(/^ClamAV 1\./);
       expect(await stats(to, never)).toContain("STATE: VALID");

@@ -7,14 +7,15 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { canaryMail } from "../src/canary-mails.ts";
 import { reload } from "../src/clamd/command.ts";
-import type { ClamdPool, PoolOptions } from "../src/clamd/pool.ts";
-import { addressOf, createPool } from "./clamd-pool.ts";
+import { parseClamdAddress } from "../src/clamd/address.ts";
+import type { ClamdPool, ClamdPoolOptions } from "../src/clamd/engine.ts";
+import { createPool, scan } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
 import { startFakeClamd } from "./fake-clamd.ts";
 
 const never = new AbortController().signal;
 const closers: (() => Promise<unknown> | void)[] = [];
-const quick: Partial<PoolOptions> = { quietMs: 100, pongMs: 400 };
+const quick: ClamdPoolOptions = { quietMs: 100, pongMs: 400 };
 
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
@@ -44,13 +45,13 @@ async function realClamd(
   return { ...clamd, dir };
 }
 
-const scan = (pool: ClamdPool, kind: "clean" | "eicar", nonce: string) =>
-  pool.scan({ kind: "bytes", bytes: canaryMail(kind, nonce) }, never);
+const scanKind = (pool: ClamdPool, kind: "clean" | "eicar", nonce: string) =>
+  scan(pool, canaryMail(kind, nonce));
 
 /** What is being scanned when the clamd falls silent: as much as it was given. */
 function scansUnderWay(pool: ClamdPool) {
   const kinds = ["clean", "eicar"] as const;
-  return Array.from({ length: 8 }, (_, i) => scan(pool, kinds[i % 2] ?? "clean", `way-${i}`));
+  return Array.from({ length: 8 }, (_, i) => scanKind(pool, kinds[i % 2] ?? "clean", `way-${i}`));
 }
 
 async function expectAllAnswered(scans: ReturnType<typeof scansUnderWay>): Promise<void> {
@@ -80,7 +81,7 @@ describe("a clamd that answers nothing any more", () => {
     fake.freeze();
     const scans = scansUnderWay(pool);
     await vi.waitFor(() => expect(pool.grant()).toBe(0));
-    const { finding } = await scan(pool, "clean", "late");
+    const { finding } = await scanKind(pool, "clean", "late");
     expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
     expect(finding).toHaveProperty("detail", matching(/PING/));
     fake.thaw();
@@ -94,12 +95,9 @@ describe("a clamd that answers nothing any more", () => {
       fault: ({ content }) => (content.includes("way-") ? { silence: true } : undefined),
     });
     const pool = await checkedPool([fake.address]);
-    const deadline = AbortSignal.timeout(1_500);
     const before = fake.connections;
     const bytes = canaryMail("clean", "way-long");
-    const long = pool
-      .scan({ kind: "bytes", bytes }, deadline)
-      .finally(() => held.resolve(undefined));
+    const long = scan(pool, bytes, { timeoutMs: 1_500 }).finally(() => held.resolve(undefined));
     const look = setInterval(() => {
       if (pool.grant() === 8) asked++;
     });
@@ -118,7 +116,7 @@ describe("a clamd that answers nothing any more", () => {
     one.freeze();
     const scans = scansUnderWay(pool);
     await vi.waitFor(() => expect(pool.grant()).toBe(8));
-    const later = await Promise.all([1, 2, 3].map((i) => scan(pool, "clean", `later-${i}`)));
+    const later = await Promise.all([1, 2, 3].map((i) => scanKind(pool, "clean", `later-${i}`)));
     expect(later.map(({ address }) => address)).toEqual([1, 2, 3].map(() => two.address));
     one.thaw();
     await expectAllAnswered(scans);
@@ -146,7 +144,7 @@ describe("a real clamd", () => {
     // Before it loads, it waits until its idle threads have ended: for this long at the least.
     const clamd = await realClamd({ ConcurrentDatabaseReload: "no", IdleTimeout: "4" });
     const pool = await checkedPool([clamd.address]);
-    await reload(addressOf(clamd.address), never);
+    await reload(parseClamdAddress(clamd.address), never);
     const scans = scansUnderWay(pool);
     await vi.waitFor(() => expect(pool.grant()).toBe(0));
     expect(pool.reasons()).toEqual(silent);
@@ -158,7 +156,7 @@ describe("a real clamd", () => {
     const clamd = await realClamd({});
     const pool = await checkedPool([clamd.address], {});
     await writeFile(join(clamd.dir, "signatures", "many.ndb"), manySignatures(60_000));
-    await reload(addressOf(clamd.address), never);
+    await reload(parseClamdAddress(clamd.address), never);
     await vi.waitFor(async () => {
       await expectAllAnswered(scansUnderWay(pool));
       expect(pool.grant()).toBe(8);

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { writeSignatures } from "@rs-agent/kit/engines/clamd-signatures.ts";
-import type { ClamdPool } from "../src/clamd/pool.ts";
-import { createPool } from "./clamd-pool.ts";
+import type { ClamdPool } from "../src/clamd/engine.ts";
+import { createPool, scan } from "./clamd-pool.ts";
 
 const never = new AbortController().signal;
 
@@ -25,7 +25,7 @@ async function mailWith(name: string): Promise<Buffer> {
 }
 
 async function findingOn(pool: ClamdPool, name: string) {
-  return (await pool.scan({ kind: "bytes", bytes: await mailWith(name) }, never)).finding;
+  return (await scan(pool, await mailWith(name))).finding;
 }
 
 describe("an attachment that is encrypted", () => {

@@ -27,8 +27,8 @@ afterEach(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-/** The handler looks at nothing in the head: what it scans comes beside it. */
-const task = { kind: "task", task: "virus" } as CheckTask<"virus">;
+/** The handler looks at nothing else in the head: what it scans comes beside it. */
+const task = { kind: "task", task: "virus", deadlineMs: 30_000 } as CheckTask<"virus">;
 
 async function handlerAt(addresses: string[], timeoutMs = 5_000): Promise<TaskHandler> {
   const pool = createPool(addresses, { recoveryWaitMs: 50 });

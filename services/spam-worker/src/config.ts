@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { integer } from "@rs-agent/shared/config.ts";
 import { spamEngineSchema } from "@rs-agent/shared/checks/spam.ts";
+import { engineAddresses } from "@rs-agent/shared/engines/engine-address.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
-import { engineAddresses } from "./engine-address.ts";
 
 /** Settings of the spam-worker: those of every worker, and its engine's (docs/spamd.md, docs/rspamd.md). */
 export const spamWorkerConfigSchema = workerConfigSchema.extend({

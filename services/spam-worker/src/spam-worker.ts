@@ -1,11 +1,12 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import { EnginePool } from "@rs-agent/shared/engines/engine-pool.ts";
 import { startWorker, type WorkerHandle } from "@rs-agent/shared/worker/worker.ts";
 import type { SpamWorkerConfig } from "./config.ts";
-import type { SpamEngineClient } from "./engine-client.ts";
-import { EnginePool } from "./engine-pool.ts";
 import { createRspamdEngine } from "./rspamd/engine.ts";
+import type { SpamEngine } from "./spam-engine.ts";
 import { createSpamHandler } from "./spam-handler.ts";
 import { createSpamdEngine } from "./spamd/engine.ts";
 
@@ -24,31 +25,31 @@ export function startSpamWorker(deps: {
   metrics?: Metrics;
 }): WorkerHandle {
   const { config, clock, log } = deps;
-  const { addresses, requestsEach, connect } = engineOf(config, clock);
-  const pool = new EnginePool({
-    clients: addresses.map(connect),
-    requestsEach,
-    canaryTimeoutMs: Math.min(config.SPAM_TIMEOUT_MS, canaryTimeoutMs),
-    clock,
-    log,
-  });
+  const { addresses, placesEach, connect } = engineOf(config, clock);
+  const pool = new EnginePool(
+    addresses.map(connect),
+    { placesEach, canaryTimeoutMs: Math.min(config.SPAM_TIMEOUT_MS, canaryTimeoutMs) },
+    { clock, log },
+  );
   const handler = createSpamHandler({
     pool,
     engine: config.SPAM_ENGINE,
     timeoutMs: config.SPAM_TIMEOUT_MS,
   });
   const worker = startWorker({ ...deps, handler });
+  const texts = addresses.map(({ text }) => text);
   worker.ready.then(
-    () => log.info({ bus: worker.mailbox, engine: config.SPAM_ENGINE, addresses }, "ready"),
+    () => log.info({ bus: worker.mailbox, engine: config.SPAM_ENGINE, addresses: texts }, "ready"),
     () => undefined, // the caller hears of it by `ready` itself
   );
   return worker;
 }
 
 interface EngineSettings {
-  addresses: readonly string[];
-  requestsEach: number;
-  connect: (address: string) => SpamEngineClient;
+  addresses: readonly EngineAddress[];
+  /** Requests at once to each. */
+  placesEach: number;
+  connect: (address: EngineAddress) => SpamEngine;
 }
 
 function engineOf(config: SpamWorkerConfig, clock: Clock): EngineSettings {
@@ -61,7 +62,7 @@ function engineOf(config: SpamWorkerConfig, clock: Clock): EngineSettings {
     case "spamd":
       return {
         addresses: config.SPAM_SPAMD,
-        requestsEach: config.SPAM_CHILDREN,
+        placesEach: config.SPAM_CHILDREN,
         connect: (address) => createSpamdEngine({ address, clock, ...limits }),
       };
     case "rspamd": {
@@ -71,7 +72,7 @@ function engineOf(config: SpamWorkerConfig, clock: Clock): EngineSettings {
       };
       return {
         addresses: config.SPAM_RSPAMD,
-        requestsEach: config.SPAM_RSPAMD_REQUESTS,
+        placesEach: config.SPAM_RSPAMD_REQUESTS,
         connect: (address) => createRspamdEngine({ address, clock, ...known, ...limits }),
       };
     }

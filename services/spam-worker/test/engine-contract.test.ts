@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { gtube } from "../src/canary.ts";
-import type { SpamEngineClient } from "../src/engine-client.ts";
-import { engineKits, mailToJudge } from "./engine-kit.ts";
+import type { SpamEngine } from "../src/spam-engine.ts";
+import { engineKits, findingOf, mailToJudge } from "./engine-kit.ts";
 import type { FakeEngine } from "./fake-engine.ts";
 
 const signal = new AbortController().signal;
@@ -14,7 +14,7 @@ const cases = engineKits.flatMap((kit) =>
 
 describe.each(cases)("the $which $name", ({ kit, which }) => {
   let fake: FakeEngine | undefined;
-  let engine: SpamEngineClient;
+  let engine: SpamEngine;
 
   beforeAll(async () => {
     if (which === "fake") fake = await kit.startFake();
@@ -38,7 +38,7 @@ describe.each(cases)("the $which $name", ({ kit, which }) => {
   }
 
   it("calls GTUBE spam, by its rule", async () => {
-    const { finding } = await engine.judge(mailOf(gtube()), asked);
+    const finding = findingOf(await engine.ask(mailOf(gtube()), asked));
     expect(finding).toMatchObject({
       kind: "spam",
       rules: expect.arrayContaining([expect.objectContaining({ name: "GTUBE" })]) as unknown,
@@ -47,7 +47,7 @@ describe.each(cases)("the $which $name", ({ kit, which }) => {
   });
 
   it("calls an ordinary mail ham, with rules and their points", async () => {
-    const { finding } = await engine.judge(mailOf("How are you?"), asked);
+    const finding = findingOf(await engine.ask(mailOf("How are you?"), asked));
     if (finding.kind !== "ham") throw new Error(JSON.stringify(finding));
     expect(finding.score).toBeLessThan(finding.required);
     for (const rule of finding.rules) expect(rule.score).toBeTypeOf("number");
@@ -55,7 +55,7 @@ describe.each(cases)("the $which $name", ({ kit, which }) => {
 
   it("judges an empty mail, and one of 8-bit bytes", async () => {
     for (const raw of [Buffer.alloc(0), Buffer.from([0x80, 0xff, 0x00, 0x0d, 0x0a])]) {
-      const { finding } = await engine.judge(mailToJudge(raw), asked);
+      const finding = findingOf(await engine.ask(mailToJudge(raw), asked));
       expect(finding.kind).toMatch(/^(ham|spam)$/);
     }
   });

@@ -1,6 +1,10 @@
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import type { MailToJudge, SpamEngineClient } from "../src/engine-client.ts";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import { unchecked } from "@rs-agent/shared/checks/finding.ts";
+import type { SpamFinding } from "@rs-agent/shared/checks/spam.ts";
+import type { Asked } from "@rs-agent/shared/engines/engine-client.ts";
 import { createRspamdEngine } from "../src/rspamd/engine.ts";
+import type { MailToJudge, SpamEngine } from "../src/spam-engine.ts";
 import { createSpamdEngine } from "../src/spamd/engine.ts";
 import type { FakeEngine, Script } from "./fake-engine.ts";
 import { gtubeReply, http, reply, startFakeRspamd } from "./fake-rspamd.ts";
@@ -17,7 +21,7 @@ export interface EngineKit {
   name: "spamd" | "rspamd";
   version: string;
   startFake(script?: Script, port?: number): Promise<FakeEngine>;
-  connect(address: string, limits: KitLimits): SpamEngineClient;
+  connect(address: string, limits: KitLimits): SpamEngine;
   /** Whole answers that call any mail spam, or ham. */
   spam: string;
   ham: string;
@@ -34,7 +38,8 @@ const spamd: EngineKit = {
   name: "spamd",
   version: "4.0.1",
   startFake: startFakeSpamd,
-  connect: (address, limits) => createSpamdEngine({ address, clock: systemClock, ...limits }),
+  connect: (address, limits) =>
+    createSpamdEngine({ address: parseEngineAddress(address), clock: systemClock, ...limits }),
   spam: spamdAnswer("True ; 9.0 / 5.0"),
   ham: spamdAnswer("False ; 0.0 / 5.0"),
   busy: { text: "SPAMD/1.0 75 EX_TEMPFAIL\r\n", words: /spamd said EX_TEMPFAIL/ },
@@ -50,7 +55,12 @@ const rspamd: EngineKit = {
   version: "3.4",
   startFake: startFakeRspamd,
   connect: (address, limits) =>
-    createRspamdEngine({ address, clock: systemClock, ...rspamdKnown, ...limits }),
+    createRspamdEngine({
+      address: parseEngineAddress(address),
+      clock: systemClock,
+      ...rspamdKnown,
+      ...limits,
+    }),
   spam: http(reply({ score: 9, action: "add header" })),
   ham: http(reply()),
   busy: {
@@ -74,4 +84,9 @@ export function mailToJudge(raw: string | Buffer, changes: Partial<MailToJudge> 
     },
     ...changes,
   };
+}
+
+/** What an engine's answer means for the mail. */
+export function findingOf(asked: Asked<SpamFinding>): SpamFinding {
+  return asked.kind === "answered" ? asked.finding : unchecked(asked.reason, asked.detail);
 }

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
+import { EnginePool } from "@rs-agent/shared/engines/engine-pool.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { EnginePool } from "../src/engine-pool.ts";
+import type { SpamEnginePool } from "../src/spam-engine.ts";
 import { engineKits, mailToJudge, type EngineKit } from "./engine-kit.ts";
 import type { FakeEngine, FakeRequest, Fault, Script } from "./fake-engine.ts";
 
@@ -10,7 +11,7 @@ const mail = mailToJudge("Subject: x\r\n\r\nx\r\n");
 const ask = { signal, timeoutMs: 2_000, accountMs: 5_000 };
 
 const fakes: FakeEngine[] = [];
-const pools: EnginePool[] = [];
+const pools: SpamEnginePool[] = [];
 afterEach(async () => {
   for (const pool of pools.splice(0)) pool.close();
   await Promise.all(fakes.splice(0).map(async (fake) => fake.close()));
@@ -18,45 +19,30 @@ afterEach(async () => {
 
 async function poolWith(
   kit: EngineKit,
-  requestsEach: number,
+  placesEach: number,
   scripts: readonly Script[],
-): Promise<EnginePool> {
+): Promise<SpamEnginePool> {
   for (const script of scripts) fakes.push(await kit.startFake(script));
   const clients = fakes.map(({ address }) =>
     kit.connect(address, { timeoutMs: 2_000, connectTimeoutMs: 500, maxReplyBytes: 20_000 }),
   );
-  const pool = new EnginePool({
+  const pool = new EnginePool(
     clients,
-    requestsEach,
-    canaryTimeoutMs: 1_000,
-    clock: systemClock,
-    log: createSilentLogger(),
-  });
+    { placesEach, canaryTimeoutMs: 1_000, recoveryWaitMs: 500 },
+    { clock: systemClock, log: createSilentLogger() },
+  );
   pools.push(pool);
   return pool;
 }
 
 const isCanary = (request: FakeRequest) => request.body.includes("Health check of the spam filter");
 
-const mailsSeen = (fake: FakeEngine | undefined) =>
-  fake?.requests.filter((request) => !isCanary(request)).length;
-
 const poison = mailToJudge("Subject: poison\r\n\r\nx\r\n");
 const isPoison = ({ body }: FakeRequest) => body.includes("Subject: poison");
 
 describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
-  const poolOf = async (requestsEach: number, ...scripts: Script[]) =>
-    poolWith(kit, requestsEach, scripts);
-
-  it("takes nothing before the canaries have passed", async () => {
-    const pool = await poolOf(3, () => undefined);
-    expect(pool.concurrency()).toBe(0);
-    expect(await pool.canary(signal)).toMatchObject({
-      able: true,
-      engine: { name: kit.name, version: kit.version },
-    });
-    expect(pool.concurrency()).toBe(3);
-  });
+  const poolOf = async (placesEach: number, ...scripts: Script[]) =>
+    poolWith(kit, placesEach, scripts);
 
   it("is unable where GTUBE is ham, and says so", async () => {
     const pool = await poolOf(1, () => ({ chunks: [kit.ham], then: "close" }));
@@ -72,42 +58,6 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
       able: false,
       reason: expect.stringContaining("a clean mail is spam to it") as unknown,
     });
-  });
-
-  it("gives each mail to the least busy engine", async () => {
-    const release = Promise.withResolvers<undefined>();
-    const slow: Script = async (request) => (isCanary(request) ? undefined : release.promise);
-    const pool = await poolOf(2, slow, slow);
-    await pool.canary(signal);
-    const asked = [1, 2, 3, 4].map(async () => pool.judge(mail, ask));
-    await expect.poll(() => fakes.map(mailsSeen)).toEqual([2, 2]);
-    release.resolve(undefined);
-    for (const { finding } of await Promise.all(asked)) expect(finding.kind).toBe("ham");
-  });
-
-  it("gives the mail of an engine that is away to another, and leaves it out", async () => {
-    const pool = await poolOf(
-      2,
-      () => undefined,
-      () => undefined,
-    );
-    await pool.canary(signal);
-    await fakes[0]?.close();
-    fakes.shift();
-    const judged = [];
-    for (let n = 0; n < 3; n += 1) judged.push((await pool.judge(mail, ask)).finding.kind);
-    expect(judged).toEqual(["ham", "ham", "ham"]);
-    expect(pool.concurrency()).toBe(2);
-  });
-
-  it("takes an unable engine back once its canaries pass again", async () => {
-    let broken = true;
-    const pool = await poolOf(1, () => (broken ? { chunks: [], then: "close" } : undefined));
-    expect(await pool.canary(signal)).toMatchObject({ able: false });
-    const { finding } = await pool.judge(mail, ask);
-    expect(finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
-    broken = false;
-    await expect.poll(() => pool.concurrency()).toBe(1);
   });
 
   const hang: Fault = { chunks: [], then: "hang" };
@@ -129,21 +79,21 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
       const pool = await poolOf(2, () => (broken ? fault : undefined));
       await pool.canary(signal);
       broken = true;
-      const { finding } = await pool.judge(mail, { ...ask, timeoutMs: 300 });
+      const { finding } = await pool.ask(mail, { ...ask, timeoutMs: 300 });
       expect(finding).toMatchObject({ kind: "unchecked", reason });
       await expect.poll(() => pool.concurrency()).toBe(0);
       expect(pool.reasons()).toMatch(words);
       broken = false;
       await expect.poll(() => pool.concurrency()).toBe(2);
       expect(pool.reasons()).toBe("");
-      expect((await pool.judge(mail, ask)).finding.kind).toBe("ham");
+      expect((await pool.ask(mail, ask)).finding.kind).toBe("ham");
     },
   );
 
   it("does not leave out an engine that only one mail is too much for", async () => {
     const pool = await poolOf(1, (request) => (isCanary(request) ? undefined : hang));
     await pool.canary(signal);
-    const { finding } = await pool.judge(mail, { ...ask, timeoutMs: 200 });
+    const { finding } = await pool.ask(mail, { ...ask, timeoutMs: 200 });
     expect(finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
     const canaries = () => fakes[0]?.requests.filter(isCanary).length;
     await expect.poll(canaries).toBe(4);
@@ -157,45 +107,16 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
   ] as const)("an engine that %s over a mail is a strike against it", async (_, fault) => {
     const pool = await poolOf(2, (request) => (isPoison(request) ? fault : undefined));
     await pool.canary(signal);
-    const judged = await pool.judge(poison, ask);
+    const judged = await pool.ask(poison, ask);
     expect(judged).toMatchObject({ finding: { kind: "unchecked" }, strikes: 1 });
-    expect(await pool.judge(mail, ask)).not.toHaveProperty("strikes");
-  });
-
-  it("that has died of a mail is given no other before its canaries have passed: no strike for the next", async () => {
-    let isDown = false;
-    const pool = await poolOf(1, (request) => {
-      if (isPoison(request)) isDown = true;
-      // What stands before the engine takes the connection nevertheless.
-      return isDown ? { chunks: [], then: "reset" } : undefined;
-    });
-    await pool.canary(signal);
-    const first = await pool.judge(poison, ask);
-    expect(first).toMatchObject({ finding: { kind: "unchecked" }, strikes: 1 });
-    expect(pool.concurrency()).toBe(0);
-    const next = await pool.judge(mail, ask);
-    expect(next.finding).toMatchObject({ kind: "unchecked", reason: "engine-away" });
-    expect(next.strikes).toBeUndefined();
-    expect(mailsSeen(fakes[0])).toBe(1);
-  });
-
-  it("that died of a mail and is back immediately gets the next one, which has waited for that", async () => {
-    const pool = await poolOf(1, (request) =>
-      isPoison(request) ? { chunks: [], then: "reset" } : undefined,
-    );
-    await pool.canary(signal);
-    const first = await pool.judge(poison, ask);
-    expect(pool.concurrency()).toBe(0);
-    const next = await pool.judge(mail, ask);
-    expect(first.strikes).toBe(1);
-    expect(next.finding.kind).toBe("ham");
+    expect(await pool.ask(mail, ask)).not.toHaveProperty("strikes");
   });
 
   it("a mail over which a spamd does not answer that is well otherwise gets a strike", async () => {
     const hang = { chunks: [], then: "hang" } as const;
     const pool = await poolOf(2, (request) => (isPoison(request) ? hang : undefined));
     await pool.canary(signal);
-    const judged = await pool.judge(poison, { ...ask, timeoutMs: 100 });
+    const judged = await pool.ask(poison, { ...ask, timeoutMs: 100 });
     expect(judged).toMatchObject({ finding: { reason: "time-out" }, strikes: 1 });
   });
 
@@ -206,7 +127,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     await pool.canary(signal);
     still = true;
     const slow = { ...ask, timeoutMs: 100, accountMs: 200 };
-    for (const judged of await Promise.all([1, 2, 3].map(() => pool.judge(mail, slow)))) {
+    for (const judged of await Promise.all([1, 2, 3].map(() => pool.ask(mail, slow)))) {
       expect(judged.finding).toMatchObject({ reason: "time-out" });
       expect(judged).not.toHaveProperty("strikes");
     }
@@ -216,8 +137,8 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
 describe("a pool of spamds", () => {
   const [kit] = engineKits;
   if (kit === undefined) throw new Error("there is no kit");
-  const poolOf = async (requestsEach: number, ...scripts: Script[]) =>
-    poolWith(kit, requestsEach, scripts);
+  const poolOf = async (placesEach: number, ...scripts: Script[]) =>
+    poolWith(kit, placesEach, scripts);
 
   it("asks for the rules' names where a site's report cannot be read", async () => {
     const pool = await poolOf(1, ({ method, body }) => {
@@ -227,7 +148,7 @@ describe("a pool of spamds", () => {
       return { chunks, then: "close" };
     });
     await pool.canary(signal);
-    const { finding } = await pool.judge(mail, ask);
+    const { finding } = await pool.ask(mail, ask);
     expect(finding).toMatchObject({ kind: "ham", rules: [{ name: "RDNS_NONE" }] });
     const [request] = fakes[0]?.requests.filter((asked) => !isCanary(asked)) ?? [];
     expect(request?.method).toBe("SYMBOLS");
@@ -237,7 +158,7 @@ describe("a pool of spamds", () => {
     const chunks = ["SPAMD/1.0 79 Timeout: (300 second timeout)\r\n"];
     const pool = await poolOf(1, (r) => (isPoison(r) ? { chunks, then: "close" } : undefined));
     await pool.canary(signal);
-    const judged = await pool.judge(poison, ask);
+    const judged = await pool.ask(poison, ask);
     expect(judged.finding).toMatchObject({ reason: "time-out" });
     expect(judged).not.toHaveProperty("strikes");
   });

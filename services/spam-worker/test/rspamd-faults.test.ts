@@ -2,9 +2,10 @@ import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import type { SpamEngineClient } from "../src/engine-client.ts";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createRspamdEngine } from "../src/rspamd/engine.ts";
-import { mailToJudge, rspamdKnown } from "./engine-kit.ts";
+import type { SpamEngine } from "../src/spam-engine.ts";
+import { findingOf, mailToJudge, rspamdKnown } from "./engine-kit.ts";
 import type { FakeEngine, Fault } from "./fake-engine.ts";
 import { http, reply, startFakeRspamd, startKeepingRspamd } from "./fake-rspamd.ts";
 
@@ -13,26 +14,27 @@ const mail = mailToJudge("Subject: x\r\n\r\nx\r\n");
 const limits = { timeoutMs: 5_000, connectTimeoutMs: 1_000, maxReplyBytes: 20_000 };
 
 let fake: FakeEngine | undefined;
-const engines: SpamEngineClient[] = [];
+const engines: SpamEngine[] = [];
 afterEach(async () => {
   for (const engine of engines.splice(0)) engine.close();
   await fake?.close();
   fake = undefined;
 });
 
-function engineAt(address: string): SpamEngineClient {
+function engineAt(text: string): SpamEngine {
+  const address = parseEngineAddress(text);
   const engine = createRspamdEngine({ address, clock: systemClock, ...limits, ...rspamdKnown });
   engines.push(engine);
   return engine;
 }
 
-async function rspamdThat(fault: Fault): Promise<SpamEngineClient> {
+async function rspamdThat(fault: Fault): Promise<SpamEngine> {
   fake = await startFakeRspamd(() => fault);
   return engineAt(fake.address);
 }
 
-async function judged(engine: SpamEngineClient, timeoutMs = 5_000) {
-  return engine.judge(mail, { signal, timeoutMs });
+async function judged(engine: SpamEngine, timeoutMs = 5_000) {
+  return engine.ask(mail, { signal, timeoutMs });
 }
 
 const withNull = (name: string) => http({ ...reply(), [name]: null });
@@ -79,11 +81,9 @@ describe("an rspamd that does not answer as it should", () => {
   ])("leaves the mail unchecked: engine-error if it %s", async (_, answer, detail) => {
     const judgement = await judged(await rspamdThat({ chunks: [answer], then: "hang" }));
     expect(judgement).toMatchObject({
-      finding: {
-        kind: "unchecked",
-        reason: "engine-error",
-        detail: expect.stringMatching(detail) as unknown,
-      },
+      kind: "failed",
+      reason: "engine-error",
+      detail: expect.stringMatching(detail) as unknown,
     });
     expect(judgement).not.toHaveProperty("lost");
   });
@@ -96,7 +96,8 @@ describe("an rspamd that does not answer as it should", () => {
     ["resets the connection", { chunks: [http(reply()).slice(0, -10)], then: "reset" }],
   ])("leaves the mail unchecked, and is lost over it, if it %s", async (_, fault) => {
     expect(await judged(await rspamdThat(fault))).toMatchObject({
-      finding: { kind: "unchecked", reason: "engine-error" },
+      kind: "failed",
+      reason: "engine-error",
       lost: "died",
     });
   });
@@ -108,8 +109,8 @@ describe("an rspamd that does not answer as it should", () => {
     ["404 Not Found", "engine-error"],
   ])("maps %s to %s", async (status, reason) => {
     const answer = http({ error: "sorry" }, { status });
-    const { finding } = await judged(await rspamdThat({ chunks: [answer], then: "close" }));
-    expect(finding).toMatchObject({ kind: "unchecked", reason });
+    const judgement = await judged(await rspamdThat({ chunks: [answer], then: "close" }));
+    expect(judgement).toMatchObject({ kind: "failed", reason });
   });
 
   it("leaves the mail unchecked: time-out if it is silent, slow to the end or drips", async () => {
@@ -121,7 +122,7 @@ describe("an rspamd that does not answer as it should", () => {
     ];
     for (const fault of faults) {
       const judgement = await judged(await rspamdThat(fault), 100);
-      expect(judgement).toMatchObject({ finding: { reason: "time-out" }, lost: "time-out" });
+      expect(judgement).toMatchObject({ kind: "failed", reason: "time-out", lost: "time-out" });
       await expect.poll(() => fake?.open()).toBe(0);
       await fake?.close();
     }
@@ -130,7 +131,7 @@ describe("an rspamd that does not answer as it should", () => {
   it("stops immediately when its signal aborts", async () => {
     const engine = await rspamdThat({ chunks: [], then: "hang" });
     const controller = new AbortController();
-    const asked = engine.judge(mail, { signal: controller.signal, timeoutMs: 5_000 });
+    const asked = engine.ask(mail, { signal: controller.signal, timeoutMs: 5_000 });
     await expect.poll(() => fake?.requests.length).toBe(1);
     controller.abort(new Error("cancelled"));
     await expect(asked).rejects.toThrow("cancelled");
@@ -145,18 +146,16 @@ describe("an rspamd that does not answer as it should", () => {
     await once(server, "close");
     for (const address of [`127.0.0.1:${String(port)}`, "/nonexistent/rspamd.sock"]) {
       expect(await judged(engineAt(address))).toEqual({
-        finding: {
-          kind: "unchecked",
-          reason: "engine-away",
-          detail: expect.stringMatching(/^no connection to rspamd: E/) as unknown,
-        },
+        kind: "failed",
+        reason: "engine-away",
+        detail: expect.stringMatching(/^no connection to rspamd: E/) as unknown,
       });
     }
   });
 
   it("does not wait for the close once the reply is whole", async () => {
-    const { finding } = await judged(await rspamdThat({ chunks: [http(reply())], then: "hang" }));
-    expect(finding).toMatchObject({ kind: "ham" });
+    const judgement = await judged(await rspamdThat({ chunks: [http(reply())], then: "hang" }));
+    expect(findingOf(judgement)).toMatchObject({ kind: "ham" });
   });
 });
 
@@ -164,7 +163,7 @@ describe("an rspamd behind a proxy that keeps connections", () => {
   it("is asked again and again on one", async () => {
     fake = await startKeepingRspamd();
     const engine = engineAt(fake.address);
-    for (let n = 0; n < 5; n += 1) expect((await judged(engine)).finding.kind).toBe("ham");
+    for (let n = 0; n < 5; n += 1) expect(findingOf(await judged(engine)).kind).toBe("ham");
     expect(fake.mostOpen()).toBe(1);
   });
 
@@ -176,8 +175,8 @@ describe("an rspamd behind a proxy that keeps connections", () => {
       return { chunks: [], then: "close" };
     });
     const engine = engineAt(fake.address);
-    expect((await judged(engine)).finding.kind).toBe("ham");
-    expect(await judged(engine)).toMatchObject({ finding: { kind: "ham" } });
+    expect(findingOf(await judged(engine)).kind).toBe("ham");
+    expect(findingOf(await judged(engine)).kind).toBe("ham");
     expect(broken).toBe(1);
   });
 
@@ -186,11 +185,8 @@ describe("an rspamd behind a proxy that keeps connections", () => {
       fake?.requests.indexOf(request) === 0 ? undefined : { chunks: [], then: "close" },
     );
     const engine = engineAt(fake.address);
-    expect((await judged(engine)).finding.kind).toBe("ham");
-    expect(await judged(engine)).toMatchObject({
-      finding: { reason: "engine-error" },
-      lost: "died",
-    });
+    expect(findingOf(await judged(engine)).kind).toBe("ham");
+    expect(await judged(engine)).toMatchObject({ reason: "engine-error", lost: "died" });
     expect(fake.requests).toHaveLength(3);
   });
 });

@@ -1,19 +1,20 @@
 import { describe, expect, it } from "vitest";
 import { spamFindingSchema } from "@rs-agent/shared/checks/spam.ts";
-import { findingOf } from "../src/rspamd/finding.ts";
+import { askedOf } from "../src/rspamd/finding.ts";
 import { readReply } from "../src/rspamd/reply.ts";
-import { rspamdKnown } from "./engine-kit.ts";
+import { findingOf, rspamdKnown } from "./engine-kit.ts";
 import { gtubeReply, reply } from "./fake-rspamd.ts";
 
 function judgementOn(body: unknown) {
   const reading = readReply({ status: 200, body: Buffer.from(JSON.stringify(body)) });
   if (reading.kind !== "reply") throw new Error(reading.detail);
-  const judgement = findingOf(reading.reply, rspamdKnown);
-  expect(spamFindingSchema.parse(judgement.finding)).toEqual(judgement.finding);
+  const judgement = askedOf(reading.reply, rspamdKnown);
+  const finding = findingOf(judgement);
+  expect(spamFindingSchema.parse(finding)).toEqual(finding);
   return judgement;
 }
 
-const findingOn = (changes: Record<string, unknown>) => judgementOn(reply(changes)).finding;
+const findingOn = (changes: Record<string, unknown>) => findingOf(judgementOn(reply(changes)));
 
 const thresholds = { reject: 15, "add header": 6, greylist: 4 };
 
@@ -69,18 +70,18 @@ describe("an answer of rspamd", () => {
       reply({ score: 0, action: "soft reject", messages: { smtp_message: "Try again later" } }),
     );
     expect(judgement).toEqual({
+      kind: "answered",
       finding: { kind: "unchecked", reason: "busy", detail: "rspamd puts it off: Try again later" },
-      isEnginesWord: true,
     });
   });
 
   it("is no verdict where rspamd skipped the mail, and GTUBE all the same", () => {
     const skipped = judgementOn(reply({ score: 0, is_skipped: true, symbols: {} }));
     expect(skipped).toMatchObject({
+      kind: "answered",
       finding: { kind: "unchecked", reason: "engine-error" },
-      isEnginesWord: true,
     });
-    expect(judgementOn(gtubeReply).finding).toMatchObject({ kind: "spam", score: 15 });
+    expect(findingOf(judgementOn(gtubeReply))).toMatchObject({ kind: "spam", score: 15 });
   });
 
   it("is no verdict where rspamd ran out of time, whatever the points", () => {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { afterEach, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createRspamdEngine } from "../src/rspamd/engine.ts";
 import { requestHeaders } from "../src/rspamd/request.ts";
 import { mailToJudge, rspamdKnown } from "./engine-kit.ts";
@@ -21,13 +22,13 @@ afterEach(async () => {
 it("tells rspamd of the SMTP transaction and whose mail it is, and gives the mail as it is", async () => {
   fake = await startFakeRspamd();
   const engine = createRspamdEngine({
-    address: fake.address,
+    address: parseEngineAddress(fake.address),
     clock: systemClock,
     ...limits,
     ...rspamdKnown,
   });
   const smtp = { mailFrom: "", rcptTo: ["a@example.com", "Änne@example.com"], client };
-  await engine.judge(mailToJudge(raw, { mailId: "m7", user: "anna@example.com", smtp }), {
+  await engine.ask(mailToJudge(raw, { mailId: "m7", user: "anna@example.com", smtp }), {
     signal,
     timeoutMs: 5_000,
   });

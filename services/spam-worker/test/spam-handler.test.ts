@@ -9,9 +9,9 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import type { SpamSettings } from "@rs-agent/shared/checks/spam.ts";
 import { spamFindingSchema } from "@rs-agent/shared/checks/spam.ts";
+import { EnginePool } from "@rs-agent/shared/engines/engine-pool.ts";
 import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { gtube } from "../src/canary.ts";
-import { EnginePool } from "../src/engine-pool.ts";
 import { createSpamHandler } from "../src/spam-handler.ts";
 import { engineKits } from "./engine-kit.ts";
 
@@ -85,13 +85,8 @@ describe.each(engineKits)("with a real $name", (kit) => {
       connectTimeoutMs: 1_000,
       maxReplyBytes: 100_000,
     });
-    const pool = new EnginePool({
-      clients: [client],
-      requestsEach: 2,
-      canaryTimeoutMs: 20_000,
-      clock: systemClock,
-      log,
-    });
+    const deps = { clock: systemClock, log };
+    const pool = new EnginePool([client], { placesEach: 2 }, deps);
     handler = createSpamHandler({ pool, engine: kit.name, timeoutMs: 20_000 });
     expect(await handler.canary(signal)).toMatchObject({ able: true, engine: { name: kit.name } });
   });

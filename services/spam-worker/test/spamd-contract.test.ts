@@ -2,9 +2,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { gtube } from "../src/canary.ts";
-import { putCanariesThrough } from "../src/spamd/canaries.ts";
 import { createSpamdClient, type SpamdClient } from "../src/spamd/client.ts";
+import { createSpamdEngine } from "../src/spamd/engine.ts";
 import type { FakeEngine } from "./fake-engine.ts";
 import { startFakeSpamd } from "./fake-spamd.ts";
 
@@ -25,10 +26,11 @@ function mailOf(text: string): Buffer[] {
 describe.each(["fake", "real"])("the %s spamd", (which) => {
   let fake: FakeEngine | undefined;
   let spamd: SpamdClient;
+  const where = () => parseEngineAddress(fake?.address ?? inject("spamd"));
 
   beforeAll(async () => {
     if (which === "fake") fake = await startFakeSpamd();
-    spamd = createSpamdClient({ address: fake?.address ?? inject("spamd"), ...limits });
+    spamd = createSpamdClient({ address: where(), ...limits });
   });
 
   afterAll(async () => {
@@ -79,10 +81,10 @@ describe.each(["fake", "real"])("the %s spamd", (which) => {
   });
 
   it("passes the canaries", async () => {
-    expect(await putCanariesThrough(spamd, systemClock, { signal })).toMatchObject({
+    const engine = createSpamdEngine({ address: where(), clock: systemClock, ...limits });
+    expect(await engine.putCanariesThrough({ signal, timeoutMs: 20_000 })).toMatchObject({
       kind: "able",
       engine: { name: "spamd", version: expect.stringMatching(/^4\.\d+/) as unknown },
-      detail: "report",
     });
   });
 });
@@ -92,7 +94,7 @@ describe("the real spamd", () => {
     const dir = join(inject("spamdUsersDir"), "strict@example.com");
     await mkdir(dir, { recursive: true });
     await writeFile(join(dir, "user_prefs"), "required_score 2.5\n");
-    const spamd = createSpamdClient({ address: inject("spamd"), ...limits });
+    const spamd = createSpamdClient({ address: parseEngineAddress(inject("spamd")), ...limits });
     const mail = mailOf("Whose rules?");
     const strict = await spamd.check(mail, { signal, user: "strict@example.com" });
     const other = await spamd.check(mail, { signal, user: "other@example.com" });

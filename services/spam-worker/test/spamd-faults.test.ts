@@ -2,8 +2,10 @@ import { createServer, type AddressInfo } from "node:net";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
+import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createSpamdClient, type SpamdClient } from "../src/spamd/client.ts";
 import { judge } from "../src/spamd/judge.ts";
+import { findingOf } from "./engine-kit.ts";
 import type { FakeEngine, Fault } from "./fake-engine.ts";
 import { startFakeSpamd } from "./fake-spamd.ts";
 
@@ -19,12 +21,11 @@ afterEach(async () => {
 
 async function spamdThat(fault: Fault, more: Partial<typeof limits> = {}): Promise<SpamdClient> {
   fake = await startFakeSpamd(() => fault);
-  return createSpamdClient({ address: fake.address, ...limits, ...more });
+  return createSpamdClient({ address: parseEngineAddress(fake.address), ...limits, ...more });
 }
 
 async function judged(client: SpamdClient, detail: "report" | "symbols", timeoutMs = 5_000) {
-  const { finding } = await judge(client, mail, detail, { signal, timeoutMs, clock: systemClock });
-  return finding;
+  return findingOf(await judge(client, mail, detail, { signal, timeoutMs, clock: systemClock }));
 }
 
 const ok = (body: string, score = "False ; 0.0 / 5.0") =>
@@ -100,12 +101,18 @@ describe("a spamd that does not answer as it should", () => {
     const { port } = server.address() as AddressInfo;
     server.close();
     await once(server, "close");
-    const client = createSpamdClient({ address: `127.0.0.1:${port}`, ...limits });
+    const client = createSpamdClient({
+      address: parseEngineAddress(`127.0.0.1:${port}`),
+      ...limits,
+    });
     expect(await judged(client, "symbols")).toMatchObject({ reason: "engine-away" });
   });
 
   it("is engine-away if its unix socket is not there", async () => {
-    const client = createSpamdClient({ address: "/nonexistent/spamd.sock", ...limits });
+    const client = createSpamdClient({
+      address: parseEngineAddress("/nonexistent/spamd.sock"),
+      ...limits,
+    });
     expect(await judged(client, "symbols")).toMatchObject({ reason: "engine-away" });
   });
 
@@ -147,7 +154,7 @@ describe("a spamd that ran out of time", () => {
       chunks: [ok(method === "REPORT" ? "All is well.\n" : "TIME_LIMIT_EXCEEDED")],
       then: "close",
     }));
-    const client = createSpamdClient({ address: fake.address, ...limits });
+    const client = createSpamdClient({ address: parseEngineAddress(fake.address), ...limits });
     expect(await judged(client, "report")).toMatchObject({ kind: "unchecked", reason: "time-out" });
     expect(fake.requests.map(({ method }) => method)).toEqual(["REPORT", "SYMBOLS"]);
   });

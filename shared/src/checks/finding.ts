@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { cutText } from "../cut-text.ts";
 
 /** Reasons for which a check may succeed later on the same mail. */
 export const transientReasons = ["engine-away", "engine-error", "time-out", "busy"] as const;
@@ -21,13 +22,19 @@ export const engineSchema = z.looseObject({
 });
 export type Engine = z.infer<typeof engineSchema>;
 
+const maxDetailLength = 1000;
+
 export const uncheckedFindingSchema = z.looseObject({
   kind: z.literal("unchecked"),
   reason: uncheckedReasonSchema,
   /** What the engine said or what happened, for a person. */
-  detail: z.string().max(1000).optional(),
+  detail: z.string().max(maxDetailLength).optional(),
 });
 export type UncheckedFinding = z.infer<typeof uncheckedFindingSchema>;
+
+export function unchecked(reason: UncheckedReason, detail: string): UncheckedFinding {
+  return { kind: "unchecked", reason, detail: cutText(detail, maxDetailLength) };
+}
 
 /** The longest name of what was found; an engine's longer one is cut. */
 export const maxNameLength = 256;

@@ -35,7 +35,7 @@ export interface TaskContext {
 
 /**
  * What a worker type has to bring: everything else (mailbox, sessions, credit, heartbeats, drain)
- * is `startWorker`'s. See CONTRIBUTING, "Add a worker type".
+ * is `startWorker`'s. See CONTRIBUTING, "Add a check".
  */
 export interface TaskHandler {
   readonly kind: TaskKind;

@@ -1,5 +1,5 @@
 import { RetryableError, messageOf } from "@rs-agent/shared/errors.ts";
-import { connectTo, type ClamdAddress } from "./address.ts";
+import { connectTo, type EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { ReplyReader } from "./reply-reader.ts";
 import { parseVersion } from "./version.ts";
 import { quote } from "./replies.ts";
@@ -15,7 +15,7 @@ const maxReplyChars = 256 * 1024;
  *   AV_ENGINE_ERROR (a reply without its end, or one that is too long)
  */
 export function ask(
-  address: ClamdAddress,
+  address: EngineAddress,
   command: string,
   options: { signal: AbortSignal; onReply?: (reply: string) => void },
 ): Promise<string[]> {
@@ -55,12 +55,12 @@ export function ask(
   });
 }
 
-function engineError(address: ClamdAddress, command: string, what: string): RetryableError {
+function engineError(address: EngineAddress, command: string, what: string): RetryableError {
   const text = `clamd at ${address.text} answered ${command} with ${what}`;
   return new RetryableError("AV_ENGINE_ERROR", text);
 }
 
-async function askOne(address: ClamdAddress, command: string, signal: AbortSignal) {
+async function askOne(address: EngineAddress, command: string, signal: AbortSignal) {
   const [reply, ...more] = await ask(address, command, { signal });
   if (reply === undefined || more.length > 0) {
     throw engineError(address, command, `${more.length + 1} replies`);
@@ -68,23 +68,28 @@ async function askOne(address: ClamdAddress, command: string, signal: AbortSigna
   return reply;
 }
 
-async function expect(address: ClamdAddress, command: string, wanted: string, signal: AbortSignal) {
+async function expect(
+  address: EngineAddress,
+  command: string,
+  wanted: string,
+  signal: AbortSignal,
+) {
   const reply = await askOne(address, command, signal);
   if (reply !== wanted) throw engineError(address, command, quote(reply));
 }
 
 /** PING; errors as `ask`, and AV_ENGINE_ERROR for anything but PONG. */
-export function ping(address: ClamdAddress, signal: AbortSignal): Promise<void> {
+export function ping(address: EngineAddress, signal: AbortSignal): Promise<void> {
   return expect(address, "PING", "PONG", signal);
 }
 
 /** RELOAD: clamd begins to load its signatures again; it goes on scanning with the old ones. */
-export function reload(address: ClamdAddress, signal: AbortSignal): Promise<void> {
+export function reload(address: EngineAddress, signal: AbortSignal): Promise<void> {
   return expect(address, "RELOAD", "RELOADING", signal);
 }
 
 /** STATS, as clamd words it ("the exact reply format is subject to change"). */
-export async function stats(address: ClamdAddress, signal: AbortSignal): Promise<string> {
+export async function stats(address: EngineAddress, signal: AbortSignal): Promise<string> {
   const reply = await askOne(address, "STATS", signal);
   if (!reply.endsWith("END")) throw engineError(address, "STATS", quote(reply));
   return reply;
@@ -92,7 +97,7 @@ export async function stats(address: ClamdAddress, signal: AbortSignal): Promise
 
 /** VERSION, as text and read. */
 export async function version(
-  address: ClamdAddress,
+  address: EngineAddress,
   signal: AbortSignal,
 ): Promise<{ text: string; engine: Engine }> {
   const text = await askOne(address, "VERSION", signal);

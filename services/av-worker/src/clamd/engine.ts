@@ -1,130 +1,154 @@
+import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
+import type { Clock } from "@rs-agent/shared/clock.ts";
 import { createDeadline } from "@rs-agent/shared/deadline.ts";
-import type { Logger } from "@rs-agent/shared/logger.ts";
-import type { Engine } from "@rs-agent/shared/checks/finding.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import type {
+  Asked,
+  AskOptions,
+  EngineClient,
+  EngineState,
+  Unable,
+} from "@rs-agent/shared/engines/engine-client.ts";
+import { EnginePool, type EnginePoolOptions } from "@rs-agent/shared/engines/engine-pool.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
-import type { ClamdAddress } from "./address.ts";
+import type { Logger } from "@rs-agent/shared/logger.ts";
+import { unchecked } from "@rs-agent/shared/checks/finding.ts";
 import { ping } from "./command.ts";
-import type { ScanInput } from "./frames.ts";
-import { ClamdSession, type SessionLimits, type SessionOutcome } from "./session.ts";
+import { isPathForClamd, type ScanInput } from "./frames.ts";
+import { findingOf, nameOf } from "./replies.ts";
+import { ClamdSession, defaultSessionLimits, type SessionLimits } from "./session.ts";
 
-/** What a check of one clamd found: its version and what it is allowed not to see, or why not. */
-export type EngineState =
-  | { kind: "able"; engine: Engine; blind: readonly string[] }
-  /** `silent`: it was not reached at all, as in a reload that blocks; such a state lasts. */
-  | { kind: "unable"; reason: string; silent?: true };
+/** Tests whether a clamd can do its work. Never rejects; ends when the signal aborts. */
+export type CheckClamd = (address: EngineAddress, signal: AbortSignal) => Promise<EngineState>;
 
-/** Tests whether a clamd can do its work. Never rejects by itself; ends when the signal aborts. */
-export type CheckEngine = (address: ClamdAddress, signal: AbortSignal) => Promise<EngineState>;
-
-export interface EngineOptions {
+export interface ClamdOptions {
   /** Sessions to one clamd, and scans at once in each of them. */
   sessions: number;
   depth: number;
-  checkTimeoutMs: number;
-  /** Time until a clamd that is unable is checked again; doubled up to `recheckMaxMs`. */
-  recheckMs: number;
-  recheckMaxMs: number;
   /** Scans that go on for this long without one answer have clamd asked for a PONG. */
   quietMs: number;
   /** Without it in this time clamd hangs, or loads its signatures and does nothing else. */
   pongMs: number;
   session: SessionLimits;
+  /** clamd's StreamMaxLength: what is larger is `unchecked: too-large` and never sent. */
+  streamMaxBytes: number;
+}
+
+const defaultOptions: ClamdOptions = {
+  sessions: 2,
+  depth: 4,
+  quietMs: 3_000,
+  pongMs: 5_000,
+  session: defaultSessionLimits,
+  streamMaxBytes: 25 * 1024 * 1024,
+};
+
+export type ClamdPool = EnginePool<ScanInput, VirusFinding>;
+export type ClamdPoolOptions = Partial<ClamdOptions & Omit<EnginePoolOptions, "placesEach">>;
+
+/** Several clamd as one; `check` says of each whether it can be relied on. */
+export function createClamdPool(
+  addresses: readonly EngineAddress[],
+  options: ClamdPoolOptions,
+  { check, ...deps }: { check: CheckClamd; clock: Clock; log: Logger },
+): ClamdPool {
+  const all = { ...defaultOptions, ...options };
+  const clients = addresses.map((address) => new ClamdEngine(address, all, check));
+  return new EnginePool(clients, { ...options, placesEach: all.sessions * all.depth }, deps);
 }
 
 /**
- * One clamd: its sessions, its load, and whether it is able. It becomes able by a check alone, and
- * is left out from the moment that it breaks a session, or gives no sign of life, until a check
- * succeeds again. A PONG proves nothing of its ability; that there is none proves that it is unable.
+ * One clamd: its sessions, and signs that it is unwell. One that breaks a session, misses a deadline or
+ * gives no sign of life is left out. A PONG proves nothing of its ability; that there is none proves
+ * that it is unable.
  */
-export class ClamdEngine {
-  readonly address: ClamdAddress;
-  readonly #options: EngineOptions;
-  readonly #check: CheckEngine;
-  readonly #log: Logger;
-  readonly #onChange: () => void;
+class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
+  readonly name = "clamd";
+  readonly #address: EngineAddress;
+  readonly #options: ClamdOptions;
+  readonly #check: CheckClamd;
   readonly #closing = new AbortController();
   /** Those that scans share, and those of one scan alone. */
   readonly #sessions = new Set<ClamdSession>();
   readonly #loneSessions = new Set<ClamdSession>();
-  #state: EngineState = { kind: "unable", reason: "not checked yet" };
-  #reserved = 0;
-  #failedChecks = 0;
-  #checking: Promise<EngineState> | undefined;
-  #recheck: NodeJS.Timeout | undefined;
   readonly #quiet: QuietWatch;
+  #leaveOut: (why: Unable) => void = () => undefined;
+  #isOut = false;
 
-  constructor(
-    address: ClamdAddress,
-    options: EngineOptions,
-    deps: { check: CheckEngine; log: Logger; onChange: () => void },
-  ) {
-    this.address = address;
+  constructor(address: EngineAddress, options: ClamdOptions, check: CheckClamd) {
+    this.#address = address;
     this.#options = options;
-    this.#check = deps.check;
-    this.#log = deps.log;
-    this.#onChange = deps.onChange;
+    this.#check = check;
     this.#quiet = new QuietWatch(options.quietMs, () => this.#demandPong());
   }
 
-  get state(): EngineState {
-    return this.#state;
+  get address(): string {
+    return this.#address.text;
   }
 
-  get capacity(): number {
-    return this.#state.kind === "able" ? this.#options.sessions * this.#options.depth : 0;
-  }
-
-  /** Places for a scan; none while the engine is unable. */
-  get free(): number {
-    return Math.max(0, this.capacity - this.#reserved);
-  }
-
-  /** Takes a place, which the caller gives back by the returned function, once. */
-  reserve(): () => void {
-    this.#reserved++;
-    return () => {
-      this.#reserved--;
-      this.#onChange();
-    };
+  watch(leaveOut: (why: Unable) => void): void {
+    this.#leaveOut = leaveOut;
   }
 
   /** One scan in the session with the least to do; with `alone` in one that no other scan enters. */
-  async scan(
+  async ask(
     input: ScanInput,
-    signal: AbortSignal,
-    { alone }: { alone: boolean },
-  ): Promise<SessionOutcome> {
+    { signal, timeoutMs, alone = false }: AskOptions & { alone?: boolean },
+  ): Promise<Asked<VirusFinding>> {
+    const refusal = this.#refusal(input);
+    if (refusal !== undefined) return { kind: "answered", finding: refusal };
     const session = alone ? this.#open(this.#loneSessions) : this.#leastBusySession();
+    const deadline = createDeadline(timeoutMs, signal);
     this.#quiet.begin();
-    const outcome = await session.scan(input, signal);
+    const outcome = await session.scan(input, deadline.signal);
     this.#quiet.end(outcome.kind === "answered");
+    deadline.end();
     if (alone) session.destroy();
-    return outcome;
+    switch (outcome.kind) {
+      case "answered":
+        return askedOf(findingOf(outcome.reply, nameOf(input)));
+      case "broken": {
+        const { reason, detail, died } = outcome;
+        const isShared = !alone && { isShared: true as const };
+        return { kind: "failed", reason, detail, ...(died && { lost: "died" }), ...isShared };
+      }
+      case "aborted": {
+        const detail = "clamd did not answer within the deadline";
+        if (!signal.aborted) this.#sayUnwell({ kind: "unable", reason: detail });
+        const lost = outcome.wasSent && { lost: "time-out" as const };
+        return { kind: "failed", reason: "time-out", detail, ...lost };
+      }
+    }
   }
 
-  /** Checks now, or joins the check that is under way. */
-  check(): Promise<EngineState> {
-    this.#checking ??= this.#runCheck().finally(() => (this.#checking = undefined));
-    return this.#checking;
-  }
-
-  /** Leaves the engine out until a check, started immediately, succeeds. */
-  suspect(reason: string): void {
-    this.#leaveOut({ kind: "unable", reason });
+  async putCanariesThrough({ signal, timeoutMs }: AskOptions): Promise<EngineState> {
+    const deadline = createDeadline(timeoutMs, signal);
+    const state = await this.#check(this.#address, deadline.signal);
+    deadline.end();
+    this.#isOut = state.kind === "unable";
+    const isSilent = state.kind === "unable" && deadline.signal.aborted;
+    return isSilent ? { ...state, silent: true } : state;
   }
 
   close(): void {
     this.#closing.abort();
-    clearTimeout(this.#recheck);
     this.#quiet.close();
     for (const session of [...this.#sessions, ...this.#loneSessions]) session.destroy();
-    this.#state = { kind: "unable", reason: "closed" };
   }
 
-  #leaveOut(state: EngineState & { kind: "unable" }): void {
-    if (this.#state.kind === "unable" || this.#closing.signal.aborted) return;
-    this.#become(state);
-    this.#scheduleRecheck(0);
+  #refusal(input: ScanInput): VirusFinding | undefined {
+    if (input.kind === "path") {
+      if (isPathForClamd(input.path)) return undefined;
+      return unchecked("engine-error", "not an absolute path that clamd could be given");
+    }
+    const { streamMaxBytes } = this.#options;
+    if (input.bytes.length <= streamMaxBytes) return undefined;
+    return unchecked("too-large", `${input.bytes.length} bytes; the limit is ${streamMaxBytes}`);
+  }
+
+  #sayUnwell(why: Unable): void {
+    this.#isOut = true;
+    this.#leaveOut(why);
   }
 
   /**
@@ -132,16 +156,16 @@ export class ClamdEngine {
    * deadlines: after a reload they are answered.
    */
   async #demandPong(): Promise<void> {
-    if (this.#state.kind === "unable") return;
+    if (this.#isOut) return;
     const { pongMs } = this.#options;
     const deadline = createDeadline(pongMs, this.#closing.signal);
     try {
-      await ping(this.address, deadline.signal);
+      await ping(this.#address, deadline.signal);
     } catch (error) {
-      const wasSilent = deadline.signal.aborted;
-      const hint = wasSilent ? ` within ${pongMs} ms: it hangs, or loads its signatures` : "";
+      const isSilent = deadline.signal.aborted;
+      const hint = isSilent ? ` within ${pongMs} ms: it hangs, or loads its signatures` : "";
       const reason = messageOf(error) + hint;
-      this.#leaveOut({ kind: "unable", reason, ...(wasSilent && { silent: true }) });
+      this.#sayUnwell({ kind: "unable", reason, ...(isSilent && { silent: true }) });
     } finally {
       deadline.end();
     }
@@ -159,52 +183,22 @@ export class ClamdEngine {
   }
 
   #open(kind: Set<ClamdSession>): ClamdSession {
-    const session = new ClamdSession(this.address, this.#options.session);
+    const session = new ClamdSession(this.#address, this.#options.session);
     kind.add(session);
     void session.ended.then((end) => {
       kind.delete(session);
-      if (end.kind === "broken") this.suspect(end.detail);
+      if (end.kind === "broken") this.#sayUnwell({ kind: "unable", reason: end.detail });
     });
     return session;
   }
+}
 
-  async #runCheck(): Promise<EngineState> {
-    clearTimeout(this.#recheck);
-    const timeout = new AbortController();
-    const timer = setTimeout(() => timeout.abort(), this.#options.checkTimeoutMs);
-    const stop = () => timeout.abort();
-    this.#closing.signal.addEventListener("abort", stop, { once: true });
-    const state = await this.#check(this.address, timeout.signal);
-    this.#closing.signal.removeEventListener("abort", stop);
-    clearTimeout(timer);
-    if (this.#closing.signal.aborted) return this.#state;
-    this.#become(state);
-    this.#failedChecks = state.kind === "able" ? 0 : this.#failedChecks + 1;
-    if (state.kind === "unable") this.#scheduleRecheck(this.#recheckDelayMs());
-    return state;
+/** `… ERROR`: clamd's own words, that it could not. Its canaries tell whether that is the mail's doing. */
+function askedOf(finding: VirusFinding): Asked<VirusFinding> {
+  if (finding.kind !== "unchecked" || finding.reason !== "engine-error") {
+    return { kind: "answered", finding };
   }
-
-  #recheckDelayMs(): number {
-    const { recheckMs, recheckMaxMs } = this.#options;
-    return Math.min(recheckMaxMs, recheckMs * 2 ** Math.min(this.#failedChecks - 1, 20));
-  }
-
-  #scheduleRecheck(delayMs: number): void {
-    clearTimeout(this.#recheck);
-    this.#recheck = setTimeout(() => void this.check(), delayMs);
-  }
-
-  #become(state: EngineState): void {
-    const before = this.#state;
-    this.#state = state;
-    const clamd = this.address.text;
-    if (state.kind === "able" && before.kind === "unable") {
-      this.#log.info({ clamd, engine: state.engine, blind: state.blind }, "clamd is able");
-    } else if (state.kind === "unable" && !isSame(before, state)) {
-      this.#log.warn({ clamd, reason: state.reason }, "clamd is left out");
-    }
-    this.#onChange();
-  }
+  return { kind: "failed", reason: finding.reason, detail: finding.detail ?? "" };
 }
 
 /** Calls back when scans have been under way for this long without an answer to any of them. */
@@ -244,8 +238,4 @@ class QuietWatch {
     }, this.#quietMs);
     return timer;
   }
-}
-
-function isSame(before: EngineState, now: EngineState & { kind: "unable" }): boolean {
-  return before.kind === "unable" && before.reason === now.reason;
 }

@@ -1,9 +1,5 @@
 import { cutText } from "@rs-agent/shared/cut-text.ts";
-import {
-  maxNameLength,
-  type UncheckedFinding,
-  type UncheckedReason,
-} from "@rs-agent/shared/checks/finding.ts";
+import { maxNameLength, unchecked } from "@rs-agent/shared/checks/finding.ts";
 import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import type { ScanInput } from "./frames.ts";
 
@@ -73,10 +69,6 @@ function classOf(name: string): VirusFinding {
 function isOf(name: string, family: string): boolean {
   if (name.endsWith(".UNOFFICIAL")) return false;
   return name === family || name.startsWith(`${family}.`);
-}
-
-export function unchecked(reason: UncheckedReason, detail: string): UncheckedFinding {
-  return { kind: "unchecked", reason, detail: cutText(detail, 1000) };
 }
 
 /** An unexpected reply for a log line or a detail: shortened, control characters escaped. */

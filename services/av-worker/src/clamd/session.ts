@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { messageOf } from "@rs-agent/shared/errors.ts";
+import { connectTo, type EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { Mode } from "@rs-agent/shared/mode.ts";
-import { connectTo, type ClamdAddress } from "./address.ts";
 import { framesOf, type ScanInput } from "./frames.ts";
 import { ReplyReader } from "./reply-reader.ts";
 import { isAnswer, nameOf, parseSessionReply, quote } from "./replies.ts";
@@ -71,7 +71,7 @@ export class ClamdSession {
   readonly #mode = new Mode<keyof typeof modes>("a session with clamd", modes, "connecting");
 
   /** Starts to connect immediately; a failure to do so breaks the session. */
-  constructor(address: ClamdAddress, limits: SessionLimits = defaultSessionLimits) {
+  constructor(address: EngineAddress, limits: SessionLimits = defaultSessionLimits) {
     this.#limits = limits;
     this.ended = new Promise((resolve) => (this.#settleEnd = resolve));
     this.#socket = connectTo(address);

@@ -1,25 +1,18 @@
 import { Agent } from "node:http";
 import type { Clock } from "@rs-agent/shared/clock.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import type { AskOptions, EngineFailure } from "@rs-agent/shared/engines/engine-client.ts";
 import type { SmtpEnvelope } from "@rs-agent/shared/mail/smtp-envelope.ts";
-import { canaryMail, gtube } from "../canary.ts";
-import { parseEngineAddress } from "../engine-address.ts";
-import {
-  unchecked,
-  type AskOptions,
-  type CanaryOutcome,
-  type EngineFailure,
-  type Judgement,
-  type MailToJudge,
-  type SpamEngineClient,
-} from "../engine-client.ts";
+import { askCanaries } from "../canary.ts";
+import type { MailToJudge, SpamEngine } from "../spam-engine.ts";
 import { exchange, type ExchangeLimits } from "./exchange.ts";
-import { findingOf, type RspamdPoints } from "./finding.ts";
+import { askedOf, type RspamdPoints } from "./finding.ts";
 import { readReply, type CheckReply } from "./reply.ts";
 import { requestHeaders } from "./request.ts";
 
 export interface RspamdOptions extends ExchangeLimits, RspamdPoints {
-  /** `host:port`, `[v6]:port`, or the path of a unix socket, of a normal worker or a proxy. */
-  address: string;
+  /** Of a normal worker or a proxy. */
+  address: EngineAddress;
   clock: Clock;
 }
 
@@ -39,80 +32,60 @@ const canaryEnvelope: SmtpEnvelope = {
   client: { address: "127.0.0.1", name: "localhost", helo: "localhost" },
 };
 
-/**
- * One rspamd, asked by HTTP (`POST /checkv2`).
- * @throws TerminalError CFG_INVALID for an address of no known form
- */
-export function createRspamdEngine(options: RspamdOptions): SpamEngineClient {
-  const { clock } = options;
-  const address = parseEngineAddress(options.address);
+/** One rspamd, asked by HTTP (`POST /checkv2`). */
+export function createRspamdEngine(options: RspamdOptions): SpamEngine {
+  const { address, clock } = options;
   const agent = new Agent({ keepAlive: true });
 
   const check = async (mail: MailToJudge, asked: AskOptions): Promise<Checked> => {
     const timeoutMs = Math.min(options.timeoutMs, asked.timeoutMs);
-    const question = {
-      address,
-      path: "/checkv2",
-      headers: requestHeaders(mail),
-      body: mail.raw,
-      agent,
-    };
+    const headers = requestHeaders(mail);
+    const question = { address, path: "/checkv2", headers, body: mail.raw, agent };
     const answer = await exchange(question, { ...options, timeoutMs }, asked.signal);
     if (answer.kind === "failed") return answer;
+    const { status, server } = answer;
     const reading = readReply(answer);
-    if (reading.kind === "reply")
-      return { kind: "checked", reply: reading.reply, server: answer.server };
-    const { status } = answer;
-    return reading.kind === "garbled"
-      ? { kind: "failed", reason: "engine-error", detail: `rspamd's reply: ${reading.detail}` }
-      : {
-          kind: "failed",
-          reason: reasons[status] ?? "engine-error",
-          detail: `rspamd said ${String(status)}: ${reading.detail}`,
-        };
-  };
-  const judge = async (mail: MailToJudge, asked: AskOptions): Promise<Judgement> => {
-    const checked = await check(mail, asked);
-    return checked.kind === "failed" ? unchecked(checked) : findingOf(checked.reply, options);
-  };
-
-  const canary = async (text: string, asked: AskOptions) => {
-    const now = clock.now();
-    const raw = canaryMail(now, text);
-    const checked = await check({ mailId: "canary", raw, smtp: canaryEnvelope }, asked);
-    if (checked.kind === "failed") return { why: checked.detail };
-    const { finding } = findingOf(checked.reply, options);
-    return finding.kind === "unchecked"
-      ? { why: finding.detail }
-      : { finding, server: checked.server };
-  };
-  const putCanariesThrough = async (asked: AskOptions): Promise<CanaryOutcome> => {
-    const unable = (why = "no answer"): CanaryOutcome => ({
-      kind: "unable",
-      reason: `rspamd ${options.address}: ${why}`,
-    });
-    const spam = await canary(gtube(), asked);
-    if (spam.finding === undefined) return unable(spam.why);
-    if (spam.finding.kind !== "spam") return unable(hamText(spam.finding.score));
-    const ham = await canary("All is well.", asked);
-    if (ham.finding === undefined) return unable(ham.why);
-    if (ham.finding.kind !== "ham") {
-      return unable(`a clean mail is spam to it (${String(ham.finding.score)} points)`);
+    switch (reading.kind) {
+      case "reply":
+        return { kind: "checked", reply: reading.reply, server };
+      case "garbled":
+        return failed("engine-error", `rspamd's reply: ${reading.detail}`);
+      case "refused": {
+        const reason = reasons[status] ?? "engine-error";
+        return failed(reason, `rspamd said ${String(status)}: ${reading.detail}`);
+      }
     }
-    return { kind: "able", engine: { name: "rspamd", version: versionOf(ham.server) } };
+  };
+  const askCanary = async (raw: Buffer, asked: AskOptions) => {
+    const checked = await check({ mailId: "canary", raw, smtp: canaryEnvelope }, asked);
+    if (checked.kind === "failed") return checked;
+    const told = askedOf(checked.reply, options);
+    if (told.kind === "failed") return told;
+    const { finding } = told;
+    if (finding.kind === "unchecked") return failed(finding.reason, finding.detail ?? "no answer");
+    const { kind, score } = finding;
+    return { kind: "answer" as const, spam: kind === "spam", score, server: checked.server };
   };
 
   return {
-    engineName: "rspamd",
-    address: options.address,
-    judge,
-    putCanariesThrough,
+    name: "rspamd",
+    address: address.text,
+    async ask(mail, asked) {
+      const checked = await check(mail, asked);
+      return checked.kind === "failed" ? checked : askedOf(checked.reply, options);
+    },
+    async putCanariesThrough(asked) {
+      const ask = (raw: Buffer) => askCanary(raw, asked);
+      const told = await askCanaries(clock, ask, ask);
+      if (told.kind === "unable") return told;
+      return { kind: "able", engine: { name: "rspamd", version: versionOf(told.ham.server) } };
+    },
     close: () => agent.destroy(),
   };
 }
 
-function hamText(score: number): string {
-  return `GTUBE is ham to it (${String(score)} points)`;
+function failed(reason: EngineFailure["reason"], detail: string): EngineFailure {
+  return { kind: "failed", reason, detail };
 }
 
 /** From `Server: rspamd/3.4`, which a proxy in front may drop. */

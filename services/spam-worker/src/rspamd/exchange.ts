@@ -1,6 +1,6 @@
 import { request, type Agent, type ClientRequest, type IncomingMessage } from "node:http";
-import type { EngineAddress } from "../engine-address.ts";
-import type { EngineFailure } from "../engine-client.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import type { EngineFailure } from "@rs-agent/shared/engines/engine-client.ts";
 import type { RequestHeaders } from "./request.ts";
 
 export interface ExchangeLimits {

@@ -1,5 +1,6 @@
+import { unchecked, type UncheckedFinding } from "@rs-agent/shared/checks/finding.ts";
 import type { SpamFinding, SpamRule } from "@rs-agent/shared/checks/spam.ts";
-import type { Judgement } from "../engine-client.ts";
+import type { Asked } from "@rs-agent/shared/engines/engine-client.ts";
 import { proposedFields, type Action, type CheckReply } from "./reply.ts";
 
 /** Actions by which rspamd says that the mail is spam, the mildest first. */
@@ -28,19 +29,16 @@ export interface RspamdPoints {
  * 3. A mail that was skipped, or put off, or on which rspamd ran out of time was not judged: its points
  *    are a part of the true ones.
  */
-export function findingOf(reply: CheckReply, known: RspamdPoints): Judgement {
+export function askedOf(reply: CheckReply, known: RspamdPoints): Asked<SpamFinding> {
   const required = requiredOf(reply, known);
   if ((reply.time_real ?? 0) * 1_000 >= known.taskTimeoutMs) {
     const detail = `rspamd ran out of time at ${points(reply.score)} of ${points(required)} points`;
-    return { finding: notJudged("time-out", detail) };
+    return { kind: "failed", reason: "time-out", detail };
   }
   const forced = isSpamAction(reply.action) ? pointsOf(reply.action, reply, required) : -Infinity;
   const score = Math.max(reply.score, forced);
-  if (score < required) {
-    const why = whyNotJudged(reply);
-    if (why !== undefined) return { finding: why, isEnginesWord: true };
-  }
-  return { finding: judged(reply, score, required) };
+  const why = score < required ? whyNotJudged(reply) : undefined;
+  return { kind: "answered", finding: why ?? judged(reply, score, required) };
 }
 
 function judged(reply: CheckReply, score: number, required: number): SpamFinding {
@@ -59,19 +57,15 @@ function judged(reply: CheckReply, score: number, required: number): SpamFinding
   };
 }
 
-/** Why no rule, or not every one, had its say. */
-function whyNotJudged(reply: CheckReply): SpamFinding | undefined {
+/** Why no rule, or not every one, had its say: rspamd's own word on this mail, and no reason to doubt it. */
+function whyNotJudged(reply: CheckReply): UncheckedFinding | undefined {
   const said = reply.messages?.smtp_message;
   const words = said === undefined ? "" : `: ${said.slice(0, 300)}`;
-  if (reply.action === "soft reject") return notJudged("busy", `rspamd puts it off${words}`);
+  if (reply.action === "soft reject") return unchecked("busy", `rspamd puts it off${words}`);
   if (reply.is_skipped) {
-    return notJudged("engine-error", `rspamd skipped the mail, by a setting of its own${words}`);
+    return unchecked("engine-error", `rspamd skipped the mail, by a setting of its own${words}`);
   }
   return undefined;
-}
-
-function notJudged(reason: "engine-error" | "time-out" | "busy", detail: string): SpamFinding {
-  return { kind: "unchecked", reason, detail };
 }
 
 /** The points from which rspamd takes any of its spam actions. */

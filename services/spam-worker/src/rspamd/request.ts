@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import type { MailToJudge } from "../engine-client.ts";
+import type { MailToJudge } from "../spam-engine.ts";
 
 /** Of rspamd's 80 KB for the whole head: recipients beyond it are not named. */
 const maxRcptBytes = 32_000;

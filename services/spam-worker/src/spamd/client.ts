@@ -1,14 +1,13 @@
 import type { SpamRule } from "@rs-agent/shared/checks/spam.ts";
-import { parseEngineAddress } from "../engine-address.ts";
-import type { EngineFailure } from "../engine-client.ts";
+import type { EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import type { EngineFailure } from "@rs-agent/shared/engines/engine-client.ts";
 import { exchange, type ExchangeLimits } from "./exchange.ts";
 import type { SpamdReply } from "./reply.ts";
 import type { Lesson, RequestOptions } from "./request.ts";
 import { parseReport, parseScore, parseSymbols, type Score } from "./score.ts";
 
 export interface SpamdClientOptions extends ExchangeLimits {
-  /** `host:port`, `[v6]:port`, or the path of a unix socket. */
-  address: string;
+  address: EngineAddress;
 }
 
 export interface AskOptions {
@@ -59,9 +58,8 @@ export interface Told {
   didRemove: string[];
 }
 
-/** @throws TerminalError CFG_INVALID for an address of no known form */
 export function createSpamdClient(options: SpamdClientOptions): SpamdClient {
-  const address = parseEngineAddress(options.address);
+  const { address } = options;
   const ask = async <T>(
     request: RequestOptions,
     asked: AskOptions,
@@ -75,7 +73,7 @@ export function createSpamdClient(options: SpamdClientOptions): SpamdClient {
     return answer === undefined ? unreadable(outcome.reply) : { kind: "answer", ...answer };
   };
   return {
-    address: options.address,
+    address: address.text,
     ping: (asked) => ask({ method: "PING" }, asked, readPong),
     check: (mail, asked) => ask({ method: "CHECK", mail }, asked, readScore),
     symbols: (mail, asked) => ask({ method: "SYMBOLS", mail }, asked, readSymbols),

@@ -1,6 +1,6 @@
-import { connect, type Socket } from "node:net";
-import type { EngineAddress } from "../engine-address.ts";
-import type { EngineFailure } from "../engine-client.ts";
+import type { Socket } from "node:net";
+import { connectTo, type EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
+import type { EngineFailure } from "@rs-agent/shared/engines/engine-client.ts";
 import { failureOf } from "./exit-codes.ts";
 import { ReplyReader, type Reading, type SpamdReply } from "./reply.ts";
 import { encodeRequest, type RequestOptions } from "./request.ts";
@@ -29,10 +29,7 @@ export async function exchange(
 ): Promise<Outcome> {
   signal.throwIfAborted();
   const pieces = encodeRequest(request);
-  const socket =
-    address.kind === "tcp"
-      ? connect({ host: address.host, port: address.port, noDelay: true })
-      : connect({ path: address.path });
+  const socket = connectTo(address);
   try {
     const reader = new ReplyReader(request.method, limits.maxReplyBytes);
     return await converse(socket, pieces, reader, limits, signal);

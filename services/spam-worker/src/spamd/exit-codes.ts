@@ -1,5 +1,5 @@
 import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
-import type { EngineFailure } from "../engine-client.ts";
+import type { EngineFailure } from "@rs-agent/shared/engines/engine-client.ts";
 
 /** The status codes of a reply: sysexits.h, and 79 of spamd's own. */
 const names: Readonly<Record<number, string>> = {

@@ -1,6 +1,6 @@
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { SpamFinding, SpamRule } from "@rs-agent/shared/checks/spam.ts";
-import { unchecked, type Judgement } from "../engine-client.ts";
+import type { Asked } from "@rs-agent/shared/engines/engine-client.ts";
 import type { Answer, AskOptions, Rules, SpamdClient } from "./client.ts";
 import type { Score } from "./score.ts";
 
@@ -20,31 +20,23 @@ export async function judge(
   mail: readonly Buffer[],
   detail: RuleDetail,
   options: AskOptions & { timeoutMs: number; clock: Clock },
-): Promise<Judgement> {
+): Promise<Asked<SpamFinding>> {
   const startedAt = options.clock.monotonicMs();
   if (detail === "report") {
     const answer = await client.report(mail, options);
-    if (answer.kind === "failed") return unchecked(answer);
-    if (answer.rules !== undefined) return { finding: findingOf(answer, answer.rules) };
+    if (answer.kind === "failed") return answer;
+    if (answer.rules !== undefined) return askedOf(answer, answer.rules);
   }
   const timeoutMs = options.timeoutMs - (options.clock.monotonicMs() - startedAt);
   const answer: Answer<Score & Rules> = await client.symbols(mail, { ...options, timeoutMs });
-  if (answer.kind === "failed") return unchecked(answer);
-  return { finding: findingOf(answer, answer.rules) };
+  return answer.kind === "failed" ? answer : askedOf(answer, answer.rules);
 }
 
-function findingOf(score: Score, rules: readonly SpamRule[]): SpamFinding {
+function askedOf({ spam, score, required }: Score, rules: readonly SpamRule[]): Asked<SpamFinding> {
   if (rules.some((rule) => rule.name === outOfTime)) {
-    return {
-      kind: "unchecked",
-      reason: "time-out",
-      detail: `SpamAssassin ran out of time at ${score.score} of ${score.required} points`,
-    };
+    const detail = `SpamAssassin ran out of time at ${score} of ${required} points`;
+    return { kind: "failed", reason: "time-out", detail };
   }
-  return {
-    kind: score.spam ? "spam" : "ham",
-    score: score.score,
-    required: score.required,
-    rules: rules.slice(0, maxRules),
-  };
+  const finding = { score, required, rules: rules.slice(0, maxRules) };
+  return { kind: "answered", finding: { kind: spam ? "spam" : "ham", ...finding } };
 }
