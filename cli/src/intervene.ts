@@ -48,12 +48,10 @@ export async function interveneAll(
   make: (mail: MailRecord, actor: Actor, session: Session) => Intervention | Promise<Intervention>,
 ): Promise<void> {
   await withDatabase(deps, async (opened) => {
-    const policyRevision = await opened.database.policies.revision();
-    const session = { ...opened, actor: () => ({ ...opened.actor(), policyRevision }) };
-    const makeOf = (mail: MailRecord, actor: Actor) => make(mail, actor, session);
+    const makeOf = (mail: MailRecord, actor: Actor) => make(mail, actor, opened);
     for (const id of ids) {
       try {
-        deps.output.tell(`${printable(id)}: ${await intervene(session, id, makeOf)}`);
+        deps.output.tell(`${printable(id)}: ${await intervene(opened, id, makeOf)}`);
       } catch (error) {
         if (!(error instanceof RsError) || !error.code.startsWith("CLI_")) throw error;
         deps.output.complain(`${error.code}: ${printable(error.message)}`);

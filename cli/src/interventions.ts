@@ -29,8 +29,8 @@ export interface Intervention {
 export interface Actor extends Moment {
   /** The person's name, for the record. */
   by: string;
-  /** Of the policy that is stored now. */
-  policyRevision?: number | undefined;
+  /** The policies that are stored now would give the mail the plan that it has. */
+  isSamePolicy?: boolean | undefined;
 }
 
 /** A finding that keeps a mail back, under the name by which a release overrides it. */

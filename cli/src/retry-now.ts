@@ -31,12 +31,11 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
  * What would be held again immediately, for the same reason, is not taken up.
  * @throws TerminalError CLI_REFUSED
  */
-function demandUse(mail: MailRecord, { now, policyRevision }: Actor): void {
+function demandUse(mail: MailRecord, { now, isSamePolicy = false }: Actor): void {
   const { plan, heldUntil, reason = "", unknown, _id } = mail;
   const cause = holdCause(mail);
   if (plan === undefined || cause === "person" || cause === "time-over") return;
   const step = nextStep({ ...mail, plan, rawSha256: mail.body.sha256, now });
-  const isSamePolicy = policyRevision === plan.revision;
   if (step.kind === "hold" && isSamePolicy) {
     const named = blockingFindings(mail, now).map(({ finding }) => `--override ${quoted(finding)}`);
     const way = `${rsAgent} quarantine release ${_id} ${named.join(" ")}`;

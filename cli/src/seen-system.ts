@@ -9,7 +9,7 @@ import {
   type WorkerStatus,
 } from "@rs-agent/shared/bus/actor-status.ts";
 import type { OwnCheck } from "@rs-agent/shared/checks/own-check.ts";
-import { ownChecksOf } from "@rs-agent/shared/policy/effective.ts";
+import { ownChecksOf } from "@rs-agent/shared/policy/policy-index.ts";
 import { builtInTasks, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { kindOf, serves, type Lane } from "@rs-agent/shared/mail/lane.ts";
 import type { ActorReport } from "@rs-agent/shared/store/actors.ts";

@@ -17,7 +17,7 @@ function stepOf(mail: MailRecord) {
 test("retry-now takes up what the next hop did not take in time, whatever its policy is", () => {
   const reason = "its time in the queue is over: b@t.example: 451 4.3.2 not now";
   const mail = mailWith({ state: "held", reason, route: plan.route });
-  const { change } = retryNow(mail, { ...actor, policyRevision: plan.revision });
+  const { change } = retryNow(mail, { ...actor, isSamePolicy: true });
   expect(change.set).toMatchObject({ state: "processing", queuedAt: now });
 });
 
@@ -143,8 +143,8 @@ describe("retry-now", () => {
   });
 
   describe("of mail that would be held again immediately, as long as the policy is the same", () => {
-    const same = { ...actor, policyRevision: plan.revision };
-    const other = { ...actor, policyRevision: plan.revision + 1 };
+    const same = { ...actor, isSamePolicy: true };
+    const other = { ...actor, isSamePolicy: false };
     const entry = { at: now, event: "held", by: "dispatcher-1", cause: "unable" } as const;
 
     test("is refused where what was found holds it, with the release that names it", () => {

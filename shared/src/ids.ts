@@ -1,4 +1,4 @@
-import { createHash, randomFillSync } from "node:crypto";
+import { hash, randomFillSync } from "node:crypto";
 import { customAlphabet } from "nanoid";
 
 const mailAlphabet = customAlphabet("0123456789abcdefghijklmnopqrstuvwxyz", 20);
@@ -38,7 +38,7 @@ export function newToken(): string {
 }
 
 export function sha256Hex(data: Uint8Array | string): string {
-  return createHash("sha256").update(data).digest("hex");
+  return hash("sha256", data);
 }
 
 function digest(text: string): string {

@@ -3,6 +3,7 @@ import { durationMs, durationSchema } from "@rs-agent/shared/duration.ts";
 import { cancel, hold } from "../interventions.ts";
 import { interveneAll } from "../intervene.ts";
 import { retryNow } from "../retry-now.ts";
+import { createPolicyComparison } from "../same-policy.ts";
 import type { CliDeps } from "../session.ts";
 
 /** What may be done to any mail that has met no end yet. */
@@ -11,7 +12,12 @@ export function addRetryNow(program: Command, deps: CliDeps): void {
   program
     .command("retry-now")
     .argument("<id...>")
-    .action((ids: string[]) => interveneAll(deps, ids, retryNow));
+    .action((ids: string[]) => {
+      const isSamePolicy = createPolicyComparison();
+      return interveneAll(deps, ids, async (mail, actor, { database }) =>
+        retryNow(mail, { ...actor, isSamePolicy: await isSamePolicy(mail, database.policies) }),
+      );
+    });
 }
 
 export function addCancel(program: Command, deps: CliDeps): void {

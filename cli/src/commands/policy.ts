@@ -16,6 +16,7 @@ import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { withDatabase, type CliDeps } from "../session.ts";
 import { differenceLines, listed, lostTenants, policyDifference } from "../policy-difference.ts";
+import { createProgress } from "../progress.ts";
 import { counted, field } from "../terminal.ts";
 import { withoutKeys } from "../without-keys.ts";
 
@@ -73,7 +74,11 @@ async function apply(deps: CliDeps, file: string, { dryRun, yes }: ApplyOptions)
       const text = `${which} of the stored policy would be removed; --yes applies it`;
       throw new TerminalError("CLI_REFUSED", [text, ...lines].join("\n"));
     }
-    const revision = await policies.replace(documents);
+    const tellProgress = createProgress((text) => deps.output.complain(text));
+    const revision = await policies.replace(documents, {
+      onProgress: ({ done, total }) =>
+        tellProgress(`${String(done)} of ${counted(total, "document")} written`),
+    });
     const stored = `${names} stored as revision ${String(revision)}`;
     deps.output.tell([stored, ...lines].join("\n"));
   });

@@ -1,9 +1,5 @@
-import {
-  contains,
-  parseAddress,
-  parseNetwork,
-  type Network,
-} from "@rs-agent/shared/policy/networks.ts";
+import { NetworkMap } from "@rs-agent/shared/policy/network-map.ts";
+import { parseAddress, parseNetwork } from "@rs-agent/shared/policy/networks.ts";
 
 /** A list of networks that a client may belong to. */
 export interface ClientNetworks {
@@ -12,11 +8,12 @@ export interface ClientNetworks {
 
 /** @throws RangeError for an entry that is no network */
 export function createClientNetworks(texts: readonly string[]): ClientNetworks {
-  const networks: Network[] = texts.map(parseNetwork);
+  const networks = new NetworkMap<true>();
+  for (const text of texts) networks.set(parseNetwork(text), true);
   return {
     include: (text) => {
       const address = parseAddress(text);
-      return address !== undefined && networks.some((network) => contains(network, address));
+      return address !== undefined && networks.find(address) === true;
     },
   };
 }

@@ -4,8 +4,16 @@ import { domainOf } from "./smtp-envelope.ts";
 
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
+/**
+ * What stays as it is: labels as above, none that says of itself what it means (`xn--`), and a last one
+ * that cannot be read as a number, as in an address.
+ */
+const normal =
+  /^(?!.*xn--)(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+
 /** A domain in lower case, in ASCII (IDNA), without a final dot; undefined for what is none. */
 export function normalDomain(text: string): string | undefined {
+  if (normal.test(text)) return text;
   const ascii = domainToASCII(text.replace(/\.$/, "")).toLowerCase();
   if (ascii === "" || ascii.length > 253) return undefined;
   return ascii.split(".").every((part) => label.test(part)) ? ascii : undefined;
@@ -42,6 +50,7 @@ const whole = /^(?:postmaster|mailer-daemon|double-bounce|owner-.*|.*-request)$/
  * a name; undefined if the address has none.
  */
 export function withoutExtension(normal: string, delimiters: string): string | undefined {
+  if (delimiters === "") return undefined;
   const at = normal.lastIndexOf("@");
   const local = normal.slice(0, at);
   if (local.startsWith('"') || whole.test(local)) return undefined;

@@ -2,9 +2,19 @@ import { settingsHashOf, type Change, type ChangeKind } from "../mail/task-setti
 import { sha256Hex } from "../ids.ts";
 import { ownChecksIn, type AskedChecks } from "../checks/asked.ts";
 import { uncheckedOf } from "../checks/consequence.ts";
-import { builtInNames, checkOf, isBuiltIn, type CheckKind } from "../checks/verdict.ts";
+import type { CheckRules } from "../checks/check.ts";
+import type { OwnCheck } from "../checks/own-check.ts";
+import {
+  builtInNames,
+  checkOf,
+  isBuiltIn,
+  ofEach,
+  type AnyCheck,
+  type CheckKind,
+} from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import { durationMs } from "../duration.ts";
+import { remembered } from "../remembered.ts";
 import { parseNextHop } from "./next-hop.ts";
 import type { Direction, Plan } from "../mail/plan.ts";
 import type { Route } from "../mail/route.ts";
@@ -26,12 +36,14 @@ export interface PlanParts {
   purpose: "mail" | "dsn" | "scan-only";
 }
 
-/** Puts a plan together. The rules have passed their checks: nothing here can fail. */
+/**
+ * Puts a plan together. The rules have passed their checks: nothing here can fail. Plans share what
+ * is made from the same rules: never change one.
+ */
 export function compilePlan(parts: PlanParts): Plan {
   const { rules, purpose, direction, tenantId } = parts;
-  const changes = purpose === "scan-only" ? [] : changesOf(parts);
-  const signature = changes.find((change) => change.kind === "sign");
-  const noKey = purpose === "mail" && parts.noKey && rules.changes.sign.enabled;
+  const enrich = enrichOf(parts);
+  const signature = enrich?.settings.changes.find((change) => change.kind === "sign");
   const isChecked = purpose !== "dsn";
   return {
     policyIds: parts.policyIds,
@@ -40,18 +52,12 @@ export function compilePlan(parts: PlanParts): Plan {
     direction,
     order: rules.order,
     ...(isChecked && checksOf(rules)),
-    ...((changes.length > 0 || noKey) && {
-      enrich: enrichPart(changes, rules.spam.threshold, noKey),
-    }),
+    ...(enrich !== undefined && { enrich }),
     ...(signature !== undefined && {
       demandedSignature: { domain: signature.domain, selector: signature.selector },
     }),
     route: routeOf(rules.route),
-    relay: {
-      maxQueueMs: durationMs(rules.relay.maxQueueTime),
-      retryMs: rules.relay.retry.map(durationMs),
-      onUnknown: rules.relay.onUnknown,
-    },
+    relay: relayOf(rules.relay),
     retentionMs: retentionOf(rules.retention),
   };
 }
@@ -66,30 +72,52 @@ function checksOf(rules: CompleteRules): AskedChecks {
 }
 
 function askedOf(name: CheckKind, all: CompleteRules) {
-  const check = checkOf(name);
   const rules = isBuiltIn(name) ? all[name] : all.checks[name];
   if (rules === undefined) throw new Error(`the check ${name} has no rules`);
-  const settings = check.settingsOf(rules);
-  return {
-    settings,
-    settingsHash: settingsHashOf(settings),
-    unchecked: uncheckedOf(rules.unchecked),
-    ...check.consequencesOf(rules),
-  };
+  return (isBuiltIn(name) ? askedOfBuiltIn[name] : askedOfOwn)(rules);
 }
 
-function enrichPart(
-  changes: Change[],
-  spamThreshold: number,
-  noKey: boolean,
-): NonNullable<Plan["enrich"]> {
+/** One function a check, since another check might make something else of the same rules. */
+const askedBy = (check: AnyCheck) =>
+  remembered((rules: CheckRules) => {
+    const settings = check.settingsOf(rules);
+    return {
+      settings,
+      settingsHash: settingsHashOf(settings),
+      unchecked: uncheckedOf(rules.unchecked),
+      ...check.consequencesOf(rules),
+    };
+  });
+const askedOfBuiltIn = ofEach(askedBy);
+/** Its name makes no difference. */
+const askedOfOwn = askedBy(checkOf("own" as OwnCheck));
+
+type Enrich = Plan["enrich"];
+
+/** What nobody's key is in is the same for all whose changes are. */
+function enrichOf(parts: PlanParts): Enrich {
+  const { rules, key, purpose } = parts;
+  if (purpose === "scan-only") return undefined;
+  if (purpose === "dsn") return key && enrichPart([signWith(key)], rules.spam.threshold, false);
+  if (key !== undefined) return enrichPart(changesOf(rules, key), rules.spam.threshold, false);
+  const noKey = parts.noKey && rules.changes.sign.enabled;
+  const known = unsigned(rules.changes);
+  const name = JSON.stringify([rules.steps, rules.spam.threshold, noKey]);
+  if (!known.has(name)) {
+    known.set(name, enrichPart(changesOf(rules, undefined), rules.spam.threshold, noKey));
+  }
+  return known.get(name);
+}
+
+const unsigned = remembered<CompleteRules["changes"], Map<string, Enrich>>(() => new Map());
+
+function enrichPart(changes: Change[], spamThreshold: number, noKey: boolean): Enrich {
+  if (changes.length === 0 && !noKey) return undefined;
   const settings = { changes, spamThreshold, ...(noKey && { noKey }) };
   return { settings, settingsHash: settingsHashOf(settings) };
 }
 
-/** Our own report carries nothing but our signature. */
-function changesOf({ rules, key, purpose }: PlanParts): Change[] {
-  if (purpose === "dsn") return key === undefined ? [] : [signWith(key)];
+function changesOf(rules: CompleteRules, key: SigningKey | undefined): Change[] {
   return changesInOrder(rules).flatMap((kind) => changeOf(kind, rules.changes, key) ?? []);
 }
 
@@ -124,7 +152,7 @@ function signWith({ domain, selector, privateKey }: SigningKey) {
   return { kind: "sign", domain, selector, privateKey } as const;
 }
 
-function routeOf(rules: CompleteRules["route"]): Route {
+const routeOf = remembered((rules: CompleteRules["route"]): Route => {
   const hop = parseNextHop(rules.nextHop);
   if (hop === undefined) throw new Error(`next hop ${rules.nextHop} has passed no check`);
   const { protocol, sourceAddress, helo, tls, credential } = rules;
@@ -137,7 +165,7 @@ function routeOf(rules: CompleteRules["route"]): Route {
     tls,
     ...(credential !== undefined && { credential }),
   };
-}
+});
 
 /**
  * `host:port|source`, and if more than that is set a hash of it: one key never names two ways
@@ -158,7 +186,15 @@ function routeKey({
   return `${plain.slice(0, 110)}|${sha256Hex(`${plain}|${more}`).slice(0, 12)}`;
 }
 
-function retentionOf(rules: CompleteRules["retention"]): Plan["retentionMs"] {
+const relayOf = remembered(
+  ({ maxQueueTime, retry, onUnknown }: CompleteRules["relay"]): Plan["relay"] => ({
+    maxQueueMs: durationMs(maxQueueTime),
+    retryMs: retry.map(durationMs),
+    onUnknown,
+  }),
+);
+
+const retentionOf = remembered((rules: CompleteRules["retention"]): Plan["retentionMs"] => {
   const kept = Object.entries(rules).filter(([, keep]) => keep !== "never");
   return Object.fromEntries(kept.map(([state, keep]) => [state, durationMs(keep)]));
-}
+});

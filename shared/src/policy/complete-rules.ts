@@ -1,13 +1,14 @@
 import { ownCheckOf, type OwnCheck } from "../checks/own-check.ts";
 import type { BuiltInCheck, EntryOf } from "../checks/verdict.ts";
 import type { FinalOutcome } from "../life/outcomes.ts";
-import type { DirectionRules, PolicyRules, StepName } from "./rules.ts";
+import { remembered } from "../remembered.ts";
+import type { PolicyRules, StepName } from "./rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
 /** Of the checks that are built in. */
 export type BuiltInRules = { [N in BuiltInCheck]: EntryOf<N>["builtIn"] };
 
-/** Rules after everything was merged over the built-in ones: nothing that a plan needs is absent. */
+/** Rules after everything was laid over the built-in ones: nothing that a plan needs is absent. */
 export interface CompleteRules extends BuiltInRules {
   /** Checks that the policies bring. */
   checks: { [N in OwnCheck]?: EntryOf<OwnCheck>["builtIn"] };
@@ -35,36 +36,47 @@ export interface CompleteRules extends BuiltInRules {
   retention: Record<FinalOutcome, string>;
 }
 
+/** The built-in rules with documents laid over them. A check of its own has what documents say, no more. */
+export type LayeredRules = Omit<CompleteRules, "checks"> & Required<Pick<PolicyRules, "checks">>;
+
 /**
- * The built-in rules with the documents' rules laid over them, most general first. In each document
- * the rules for one direction lie over those for both. Objects are merged key by key; lists and
- * single values are replaced.
+ * One more document's rules over those of the documents before it, those for one direction over those
+ * for both. Objects are merged key by key; lists and single values are replaced. What the document does
+ * not touch stays the same object.
  */
-export function mergedRules(
-  builtIn: CompleteRules,
-  documents: readonly PolicyRules[],
+export function laidOver(
+  under: LayeredRules,
+  { incoming, outgoing, ...both }: PolicyRules,
   direction: Direction,
-): CompleteRules {
-  const layers = documents.flatMap((rules) => {
-    const { incoming, outgoing, ...both } = rules;
-    const own: DirectionRules | undefined = direction === "incoming" ? incoming : outgoing;
-    return own === undefined ? [both] : [both, own];
-  });
-  // The schema of the layers allows only what CompleteRules has, and the first one is complete.
-  const merged = layers.reduce<unknown>(merge, builtIn) as CompleteRules;
-  const own = Object.entries(merged.checks).map(([name, rules]) => [
-    name,
-    merge(ownCheckOf(name as OwnCheck).builtIn, rules),
-  ]);
-  return { ...merged, checks: Object.fromEntries(own) as CompleteRules["checks"] };
+): LayeredRules {
+  // The schema of the layers allows only what LayeredRules has, and the lowest one is complete.
+  return merge(merge(under, both), direction === "incoming" ? incoming : outgoing) as LayeredRules;
 }
+
+/** With what is built in for checks of their own. */
+export function completed(rules: LayeredRules): CompleteRules {
+  return { ...rules, checks: ownCompleted(rules.checks ?? {}) };
+}
+
+const ownCompleted = remembered(
+  (checks: NonNullable<PolicyRules["checks"]>) =>
+    Object.fromEntries(
+      Object.entries(checks).map(([name, rules]) => [
+        name,
+        merge(ownCheckOf(name as OwnCheck).builtIn, rules),
+      ]),
+    ) as CompleteRules["checks"],
+);
 
 function merge(under: unknown, over: unknown): unknown {
   if (over === undefined) return under;
   if (!isObject(under) || !isObject(over)) return over;
-  const merged = new Map(Object.entries(under));
-  for (const [key, value] of Object.entries(over)) merged.set(key, merge(merged.get(key), value));
-  return Object.fromEntries(merged);
+  const keys = Object.keys(over);
+  if (keys.length === 0) return under;
+  // A spread, since to assign to a key that is called __proto__ is something else.
+  const merged = { ...under, ...over };
+  for (const key of keys) if (key !== "__proto__") merged[key] = merge(under[key], over[key]);
+  return merged;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

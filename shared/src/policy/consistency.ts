@@ -1,23 +1,20 @@
 import { builtInNames, checkOf } from "../checks/verdict.ts";
-import { builtInNextHop, builtInRules } from "./built-in.ts";
-import { mergedRules, type CompleteRules } from "./complete-rules.ts";
+import { BoundedMap } from "../bounded-map.ts";
+import type { Steps } from "../slices.ts";
+import { builtInNextHop } from "./built-in.ts";
+import { completed, type CompleteRules, type LayeredRules } from "./complete-rules.ts";
 import { nameOf, tenantIdSchema, type PolicyDocument, type TenantDocument } from "./document.ts";
+import type { Direction } from "../mail/plan.ts";
 import {
   domainOfAddress,
   normalAddress,
   normalDomain,
   withoutExtension,
 } from "../mail/mail-domain.ts";
-import { networkKey, parseNetwork } from "./networks.ts";
+import { createLayers } from "./layers.ts";
 import { isLoopbackHost, parseNextHop } from "./next-hop.ts";
+import { documentsFor, type PolicyIndex, type PolicyProblem } from "./policy-index.ts";
 import { stepsProblem } from "./steps.ts";
-
-/** One wrong thing: in which document, where in it, and what would be right. */
-export interface PolicyProblem {
-  documentId: string;
-  path: (string | number)[];
-  message: string;
-}
 
 /**
  * What is wrong with documents that are each well-formed: ids that do not fit, things that two
@@ -25,41 +22,25 @@ export interface PolicyProblem {
  * Without `tenantsComplete` (some tenants could not be read) nothing is said of who owns a domain;
  * with `inForce` nothing of what an earlier release let pass and the services see to themselves.
  */
-export function policyProblems(
-  documents: readonly PolicyDocument[],
+export function* problemSteps(
+  index: PolicyIndex,
+  documents: Iterable<PolicyDocument>,
   options: { tenantsComplete?: boolean; inForce?: boolean } = {},
-): PolicyProblem[] {
+): Steps<PolicyProblem[]> {
   const { tenantsComplete = true, inForce = false } = options;
-  const judge = inForce ? ruleProblems : newRuleProblems;
-  const tenants = documents.filter((document) => document.scope === "tenant");
-  const owners = ownersOf(tenants);
-  const byId = new Map(documents.map((document) => [document._id as string, document]));
-  return [
-    ...doubledIds(documents),
-    ...documents.flatMap((document) => idProblems(document)),
-    ...claimedTwice(tenants),
-    ...tenants.flatMap(keyProblems),
-    ...(tenantsComplete ? documents.flatMap((document) => ownerProblems(document, owners)) : []),
-    ...documents.flatMap((document) =>
-      planProblems(document, documentsUnder(document, byId, owners), judge),
-    ),
-  ];
-}
-
-/** The tenant that owns each domain. */
-export function ownersOf(tenants: readonly TenantDocument[]): Map<string, TenantDocument> {
-  return new Map(
-    tenants.flatMap((tenant) => (tenant.domains ?? []).map((domain) => [domain, tenant] as const)),
-  );
-}
-
-function doubledIds(documents: readonly PolicyDocument[]): PolicyProblem[] {
-  const seen = new Set<string>();
-  return documents.flatMap(({ _id }) => {
-    const isDouble = seen.has(_id);
-    seen.add(_id);
-    return isDouble ? [{ documentId: _id, path: [], message: "is there twice" }] : [];
-  });
+  const judge = createJudge(inForce ? ruleProblems : newRuleProblems);
+  const ofIds: PolicyProblem[] = [];
+  const ofKeys: PolicyProblem[] = [];
+  const ofOwners: PolicyProblem[] = [];
+  const ofPlans: PolicyProblem[] = [];
+  for (const document of documents) {
+    ofIds.push(...idProblems(document));
+    if (document.scope === "tenant") ofKeys.push(...keyProblems(document));
+    if (tenantsComplete) ofOwners.push(...ownerProblems(document, index));
+    ofPlans.push(...planProblems(document, documentsUnder(document, index), judge));
+    yield;
+  }
+  return [...index.doubledIds, ...ofIds, ...index.claimedTwice, ...ofKeys, ...ofOwners, ...ofPlans];
 }
 
 function idProblems(document: PolicyDocument): PolicyProblem[] {
@@ -88,36 +69,20 @@ function prefixed(scope: string, name: string | undefined): string | undefined {
   return name === undefined ? undefined : `${scope}:${name}`;
 }
 
-function claimedTwice(tenants: readonly TenantDocument[]): PolicyProblem[] {
-  const owners = new Map<string, string>();
-  const claim = (tenant: TenantDocument, list: "networks" | "domains") =>
-    (tenant[list] ?? []).flatMap((entry, at) => {
-      const key = list === "networks" ? networkKey(parseNetwork(entry)) : entry;
-      const owner = owners.get(`${list} ${key}`);
-      owners.set(`${list} ${key}`, tenant._id);
-      if (owner === undefined) return [];
-      const whose = owner === tenant._id ? "listed twice" : `already ${owner}'s`;
-      return [{ documentId: tenant._id, path: [list, at], message: `${entry} is ${whose}` }];
-    });
-  return tenants.flatMap((tenant) => [...claim(tenant, "networks"), ...claim(tenant, "domains")]);
-}
-
 function keyProblems(tenant: TenantDocument): PolicyProblem[] {
+  const own = new Set(tenant.domains);
   const seen = new Set<string>();
   return (tenant.keys ?? []).flatMap(({ domain }, at) => {
     const message = seen.has(domain)
       ? `${domain} has a key already; a domain is signed with one`
       : `${domain} is not among this tenant's domains`;
-    const isWrong = seen.has(domain) || !(tenant.domains ?? []).includes(domain);
+    const isWrong = seen.has(domain) || !own.has(domain);
     seen.add(domain);
     return isWrong ? [{ documentId: tenant._id, path: ["keys", at, "domain"], message }] : [];
   });
 }
 
-function ownerProblems(
-  document: PolicyDocument,
-  owners: ReadonlyMap<string, TenantDocument>,
-): PolicyProblem[] {
+function ownerProblems(document: PolicyDocument, { owners }: PolicyIndex): PolicyProblem[] {
   if (document.scope === "default" || document.scope === "tenant") return [];
   const domain = ownDomain(document);
   if (domain === undefined || owners.has(domain)) return [];
@@ -131,41 +96,42 @@ function ownDomain(document: PolicyDocument): string | undefined {
 }
 
 /** The documents under this one, most general first. */
-function documentsUnder(
-  document: PolicyDocument,
-  byId: ReadonlyMap<string, PolicyDocument>,
-  owners: ReadonlyMap<string, TenantDocument>,
-): PolicyDocument[] {
+function documentsUnder(document: PolicyDocument, index: PolicyIndex): PolicyDocument[] {
   if (document.scope === "default") return [];
-  const domain = document.scope === "tenant" ? undefined : (ownDomain(document) ?? "");
-  const ids = [
-    "default",
-    ...(domain === undefined ? [] : [owners.get(domain)?._id ?? ""]),
-    ...(document.scope === "address" ? [`domain:${domain ?? ""}`] : []),
-    ...addressUnder(document, owners.get(domain ?? "")),
-  ];
-  return ids.flatMap((id) => byId.get(id) ?? []);
+  if (document.scope === "tenant") return documentsFor(index, undefined);
+  const domain = ownDomain(document) ?? "";
+  const owner = index.owners.get(domain);
+  if (document.scope === "domain") return documentsFor(index, owner);
+  const base = withoutExtension(nameOf(document), owner?.recipientDelimiter ?? "");
+  return documentsFor(index, owner, { domain, addresses: base === undefined ? [] : [base] });
 }
 
-/** The id of the address without its extension, if this is one with. */
-function addressUnder(document: PolicyDocument, owner: TenantDocument | undefined): string[] {
-  if (document.scope !== "address") return [];
-  const base = withoutExtension(nameOf(document), owner?.recipientDelimiter ?? "");
-  return base === undefined ? [] : [`address:${base}`];
+/** What is wrong with the rules of these documents over one another. */
+type Judge = (documents: readonly PolicyDocument[], direction: Direction) => RuleProblem[];
+
+function createJudge(problemsOf: (rules: CompleteRules) => RuleProblem[]): Judge {
+  const layers = createLayers(builtInNextHop);
+  const known = new BoundedMap<LayeredRules, RuleProblem[]>(100);
+  return (documents, direction) => {
+    const rules = layers(documents, direction);
+    const before = known.get(rules);
+    if (before !== undefined) return before;
+    const problems = problemsOf(completed(rules));
+    known.set(rules, problems);
+    return problems;
+  };
 }
 
 /** What this document makes wrong in the plans that it leads to; inherited faults are not its own. */
 function planProblems(
   document: PolicyDocument,
   under: readonly PolicyDocument[],
-  judge: (rules: CompleteRules) => RuleProblem[],
+  judge: Judge,
 ): PolicyProblem[] {
   const { _id: documentId, rules } = document;
-  const inherited = under.map((one) => one.rules);
   const problems = (["incoming", "outgoing"] as const).flatMap((direction) => {
-    const start = builtInRules(direction, builtInNextHop);
-    const before = judge(mergedRules(start, inherited, direction));
-    const after = judge(mergedRules(start, [...inherited, rules], direction));
+    const before = judge(under, direction);
+    const after = judge([...under, document], direction);
     const isNew = (one: RuleProblem) => !before.some(({ message }) => message === one.message);
     return after.filter(isNew).map(({ path, message }) => ({
       documentId,

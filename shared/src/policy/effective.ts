@@ -1,15 +1,16 @@
-import { LRUCache } from "lru-cache";
-import { ownChecksIn } from "../checks/asked.ts";
+import { BoundedMap } from "../bounded-map.ts";
 import type { OwnCheck } from "../checks/own-check.ts";
 import { TerminalError } from "../errors.ts";
 import { settingsHashOf } from "../mail/task-settings.ts";
 import { routesElsewhere } from "../mail/local-part.ts";
 import { senderLookup } from "../mail/sender-map.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
-import { builtInNextHop, builtInRules } from "./built-in.ts";
+import { remembered } from "../remembered.ts";
+import { atOnce, type Steps } from "../slices.ts";
+import { builtInNextHop } from "./built-in.ts";
 import { compilePlan, type PlanParts } from "./compile.ts";
-import { mergedRules, type CompleteRules } from "./complete-rules.ts";
-import { ownersOf, policyProblems } from "./consistency.ts";
+import { completed, type CompleteRules } from "./complete-rules.ts";
+import { problemSteps } from "./consistency.ts";
 import type { PolicyDocument, TenantDocument } from "./document.ts";
 import {
   domainOfAddress,
@@ -18,8 +19,11 @@ import {
   onlyDomainOf,
   withoutExtension,
 } from "../mail/mail-domain.ts";
-import { contains, parseAddress, parseNetwork, type Network } from "./networks.ts";
+import { createLayers, type Layers } from "./layers.ts";
+import { parseAddress } from "./networks.ts";
 import { parseNextHop } from "./next-hop.ts";
+import { documentsFor, indexSteps, type PolicyIndex } from "./policy-index.ts";
+import type { SigningKey } from "./signing-key.ts";
 import type { Direction, Plan } from "../mail/plan.ts";
 
 export type { Direction } from "../mail/plan.ts";
@@ -99,43 +103,42 @@ export function createPolicyBook(
   documents: readonly PolicyDocument[],
   options: BookOptions = {},
 ): PolicyBook {
-  const nextHop = options.nextHop ?? builtInNextHop;
-  const problems = policyProblems(documents, { inForce: true }).map(
+  return atOnce(bookSteps(documents, options));
+}
+
+/** The same in steps, for who has other things to do than to read tens of thousands of documents. */
+export function* bookSteps(
+  documents: readonly PolicyDocument[],
+  { nextHop = builtInNextHop }: BookOptions,
+): Steps<PolicyBook> {
+  const index = yield* indexSteps(documents);
+  const problems = (yield* problemSteps(index, documents, { inForce: true })).map(
     ({ documentId, path, message }) => `${[documentId, ...path].join(" ")}: ${message}`,
   );
   if (parseNextHop(nextHop) === undefined) problems.push(`next hop ${nextHop}: must be host:port`);
   if (problems.length > 0) throw new TerminalError("CFG_POLICY_INVALID", problems.join("\n"));
-  return new Book(documents, nextHop);
+  return new Book(index, nextHop);
 }
 
-/** Distinct plans kept at hand; each is a few kilobytes. */
-const maxPlans = 2_000;
+/** Distinct plans kept at hand; each is a kilobyte or two, and shares the rest with others. */
+const maxPlans = 10_000;
 
 class Book implements PolicyBook {
-  readonly revision: number;
-  readonly ownChecks: readonly OwnCheck[];
-  readonly #nextHop: string;
-  readonly #documents: ReadonlyMap<string, PolicyDocument>;
-  readonly #owners: ReadonlyMap<string, TenantDocument>;
-  readonly #tenants: ReadonlyMap<string, TenantDocument>;
-  /** Narrowest first: in overlapping networks the more special one decides. */
-  readonly #networks: readonly { network: Network; tenantId: string }[];
-  readonly #plans = new LRUCache<string, { plan: Plan; effect: string }>({ max: maxPlans });
-  readonly #rules = new LRUCache<string, CompleteRules>({ max: maxPlans });
+  readonly #index: PolicyIndex;
+  readonly #layers: Layers;
+  readonly #plans = new BoundedMap<string, Plan>(maxPlans);
 
-  constructor(documents: readonly PolicyDocument[], nextHop: string) {
-    const tenants = documents.filter((document) => document.scope === "tenant");
-    this.#nextHop = nextHop;
-    this.revision = newest(documents);
-    this.ownChecks = ownChecksOf(documents);
-    this.#documents = new Map(documents.map((document) => [document._id, document]));
-    this.#tenants = new Map(tenants.map((tenant) => [tenant.tenantId, tenant]));
-    this.#owners = ownersOf(tenants);
-    this.#networks = tenants
-      .flatMap(({ tenantId, networks = [] }) =>
-        networks.map((text) => ({ network: parseNetwork(text), tenantId })),
-      )
-      .sort((a, b) => b.network.bits - a.network.bits);
+  constructor(index: PolicyIndex, nextHop: string) {
+    this.#index = index;
+    this.#layers = createLayers(nextHop);
+  }
+
+  get revision() {
+    return this.#index.revision;
+  }
+
+  get ownChecks() {
+    return this.#index.ownChecks;
   }
 
   directionOf(clientAddress: string, listenerOutgoing: boolean, listenerTenant?: string) {
@@ -143,13 +146,13 @@ class Book implements PolicyBook {
       return { direction: "outgoing" as const, tenantId: listenerTenant };
     }
     const address = parseAddress(clientAddress);
-    const home = address && this.#networks.find(({ network }) => contains(network, address));
+    const home = address && this.#index.networks.find(address);
     if (home !== undefined) return { direction: "outgoing" as const, tenantId: home.tenantId };
     return { direction: listenerOutgoing ? ("outgoing" as const) : ("incoming" as const) };
   }
 
   hasTenant(tenantId: string): boolean {
-    return this.#tenants.has(tenantId);
+    return this.#index.tenants.has(tenantId);
   }
 
   acceptsRecipient(address: string, direction: Direction): boolean {
@@ -160,18 +163,19 @@ class Book implements PolicyBook {
     // A next hop that trusts us would route it on.
     if (routesElsewhere(local)) return false;
     const domain = domainOfAddress(address);
-    return domain !== undefined && local !== "" && this.#owners.has(domain);
-  }
-
-  planFor(query: PlanQuery): Plan {
-    return this.#plan(query).plan;
+    return domain !== undefined && local !== "" && this.#index.owners.has(domain);
   }
 
   groups(mail: MailForPolicy): PolicyGroup[] {
-    const groups = new Map<string, PolicyGroup>();
     const isOpen = ({ outcome = "open" }: { outcome?: string | undefined }) => outcome === "open";
-    for (const { address } of mail.recipients.filter(isOpen)) {
-      const { plan, effect } = this.#plan(this.#queryFor(mail, address));
+    const planFor = this.#plansFor(mail);
+    const planned = mail.recipients.filter(isOpen).map(({ address }) => {
+      return { address, plan: planFor(address) };
+    });
+    const isOnePlan = new Set(planned.map(({ plan }) => plan)).size === 1;
+    const groups = new Map<string, PolicyGroup>();
+    for (const { address, plan } of planned) {
+      const effect = isOnePlan ? "the same" : effectOf(plan);
       const group = groups.get(effect) ?? { plan, recipients: [] };
       group.recipients.push(address);
       groups.set(effect, group);
@@ -183,109 +187,101 @@ class Book implements PolicyBook {
     return [{ plan: first.plan, recipients }, ...others];
   }
 
-  #queryFor(mail: MailForPolicy, recipient: string): PlanQuery {
+  /** All that does not depend on the recipient is looked up once. */
+  #plansFor(mail: MailForPolicy): (recipient: string) => Plan {
     const { origin, smtp } = mail;
-    const common = { mailFrom: smtp.mailFrom, ...headerFromOf(mail), recipient };
-    if (origin.via === "dsn") return { ...common, ...this.#dsnWay(common), purpose: "dsn" };
+    const { mailFrom, client } = smtp;
+    if (origin.via === "dsn") {
+      const common = { mailFrom, ...headerFromOf(mail), purpose: "dsn" as const };
+      return (recipient) =>
+        this.planFor({ ...common, ...this.#dsnWay(common, recipient), recipient });
+    }
+    const purpose = origin.scanOnly === true ? "scan-only" : "mail";
     const way =
       origin.incoming === true
         ? { direction: "incoming" as const }
-        : this.directionOf(smtp.client.address, origin.outgoing === true, origin.tenantId);
-    return { ...common, ...way, purpose: origin.scanOnly === true ? "scan-only" : "mail" };
+        : this.directionOf(client.address, origin.outgoing === true, origin.tenantId);
+    if (way.direction === "incoming")
+      return (recipient) => this.planFor({ ...way, mailFrom, recipient, purpose });
+    const plan = this.planFor({ ...way, mailFrom, ...headerFromOf(mail), recipient: "", purpose });
+    return () => plan;
   }
 
   /** Our own report came in by no network: it goes to a tenant's user, or out to a stranger. */
-  #dsnWay({ recipient, headerFromDomain }: Pick<PlanQuery, "recipient" | "headerFromDomain">) {
-    const isOurs = this.#owners.has(domainOfAddress(recipient) ?? "");
-    const tenantId = this.#owners.get(headerFromDomain ?? "")?.tenantId;
+  #dsnWay({ headerFromDomain }: HeaderFrom, recipient: string) {
+    const { owners } = this.#index;
+    const isOurs = owners.has(domainOfAddress(recipient) ?? "");
+    const tenantId = owners.get(headerFromDomain ?? "")?.tenantId;
     return { direction: isOurs ? ("incoming" as const) : ("outgoing" as const), tenantId };
   }
 
-  /** The plan and a hash of all that it does: ids and revisions of the documents do not matter. */
-  #plan(query: PlanQuery): { plan: Plan; effect: string } {
+  planFor(query: PlanQuery): Plan {
     const { direction, purpose = "mail" } = query;
     const { tenant, documents } = this.#chain(query);
     const ids = documents.map(({ _id }) => _id);
-    const rules = this.#rulesOf(documents, direction);
-    const key = this.#keyFor(query, tenant, rules);
+    const key = this.#keyFor(query, tenant, documents);
     const noKey = key === undefined && direction === "outgoing" && (tenant?.keys ?? []).length > 0;
     const name = JSON.stringify([direction, purpose, tenant?._id, key?.domain, ids]);
     const known = this.#plans.get(name);
     if (known !== undefined) return known;
     const plan = compilePlan({
       policyIds: ids.length === 0 ? ["built-in"] : [...ids].reverse(),
-      revision: newest(documents),
+      revision: documents.reduce((newest, { revision }) => Math.max(newest, revision), 0),
       tenantId: tenant?.tenantId,
       direction,
-      rules,
+      rules: completed(this.#layers(documents, direction)),
       key,
       noKey,
       purpose,
     });
-    const made = { plan, effect: settingsHashOf({ ...plan, policyIds: [], revision: 0 }) };
-    this.#plans.set(name, made);
-    return made;
-  }
-
-  #rulesOf(documents: readonly PolicyDocument[], direction: Direction): CompleteRules {
-    const name = JSON.stringify([direction, ...documents.map(({ _id }) => _id)]);
-    const known = this.#rules.get(name);
-    if (known !== undefined) return known;
-    const layers = documents.map(({ rules }) => rules);
-    const rules = mergedRules(builtInRules(direction, this.#nextHop), layers, direction);
-    this.#rules.set(name, rules);
-    return rules;
+    this.#plans.set(name, plan);
+    return plan;
   }
 
   /** The documents that apply, most general first, and the tenant whose mail it is. */
   #chain(query: PlanQuery) {
+    const { owners, tenants } = this.#index;
     const subject = query.direction === "incoming" ? query.recipient : query.mailFrom;
     const domain = domainOfAddress(subject) ?? "";
-    const owner = this.#owners.get(domain);
-    const tenant = query.direction === "incoming" ? owner : this.#tenants.get(query.tenantId ?? "");
+    const owner = owners.get(domain);
+    const tenant = query.direction === "incoming" ? owner : tenants.get(query.tenantId ?? "");
     // An outgoing sender's own rules apply only if the sender's domain is the tenant's.
     const isOwn = tenant !== undefined && owner === tenant;
-    const ids = [
-      "default",
-      ...(tenant === undefined ? [] : [tenant._id]),
-      ...(isOwn ? [`domain:${domain}`, ...addressIds(subject, tenant)] : []),
-    ];
-    return { tenant, documents: ids.flatMap((id) => this.#documents.get(id) ?? []) };
+    const own = isOwn ? { domain, addresses: namesOf(subject, tenant) } : undefined;
+    return { tenant, documents: documentsFor(this.#index, tenant, own) };
   }
 
   /**
    * Our signature: only on outgoing mail of the tenant that owns the domain of the From that leaves,
    * and on reports.
    */
-  #keyFor(query: PlanQuery, tenant: TenantDocument | undefined, rules: CompleteRules) {
-    const domain = leavingFromDomain(query, rules);
-    const owner = this.#owners.get(domain ?? "");
-    const isOurs = query.purpose === "dsn" || (query.direction === "outgoing" && owner === tenant);
-    if (!isOurs) return undefined;
-    return owner?.keys?.find((key) => key.domain === domain);
+  #keyFor(
+    query: PlanQuery,
+    tenant: TenantDocument | undefined,
+    documents: readonly PolicyDocument[],
+  ): SigningKey | undefined {
+    const { direction, purpose } = query;
+    if (purpose !== "dsn" && direction !== "outgoing") return undefined;
+    const domain = leavingFromDomain(query, this.#layers(documents, direction)) ?? "";
+    const { owners, keys } = this.#index;
+    return purpose === "dsn" || owners.get(domain) === tenant ? keys.get(domain) : undefined;
   }
 }
 
+/** A plan's hash of all that it does: ids and revisions of the documents do not matter. */
+const effectOf = remembered((plan: Plan) =>
+  settingsHashOf({ ...plan, policyIds: [], revision: 0 }),
+);
+
 /** Under the rules of an address with its extension are those of the address without it. */
-function addressIds(address: string, { recipientDelimiter }: TenantDocument): string[] {
+function namesOf(address: string, { recipientDelimiter = "" }: TenantDocument): string[] {
   const normal = normalAddress(address);
   if (normal === undefined) return [];
-  const base = withoutExtension(normal, recipientDelimiter ?? "");
-  return [...(base === undefined ? [] : [`address:${base}`]), `address:${normal}`];
+  const base = withoutExtension(normal, recipientDelimiter);
+  return base === undefined ? [normal] : [base, normal];
 }
 
-/** The checks of their own that these documents bring and do not merely switch off. */
-export function ownChecksOf(documents: readonly PolicyDocument[]): OwnCheck[] {
-  const parts = documents.flatMap(({ rules }) => [rules, rules.incoming, rules.outgoing]);
-  const names = parts.flatMap((part) =>
-    ownChecksIn(part).filter((name) => part?.checks?.[name]?.enabled !== false),
-  );
-  return [...new Set(names)].sort();
-}
-
-function newest(documents: readonly PolicyDocument[]): number {
-  return documents.reduce((highest, { revision }) => Math.max(highest, revision), 0);
-}
+const lookupOf = remembered(senderLookup);
 
 type HeaderFrom = Pick<PlanQuery, "headerFromDomain" | "headerFromAddresses">;
 
@@ -311,10 +307,13 @@ function headerFromOf({ header, headerFrom }: MailForPolicy): HeaderFrom {
  * will be made. A record of before has no addresses; its domain alone finds what the map says for
  * `@domain`, and the enricher holds what would leave under another one.
  */
-function leavingFromDomain(query: PlanQuery, { changes }: CompleteRules): string | undefined {
+function leavingFromDomain(
+  query: PlanQuery,
+  { changes }: Pick<CompleteRules, "changes">,
+): string | undefined {
   const { headerFromDomain = "", headerFromAddresses = [`@${headerFromDomain}`], purpose } = query;
   const { enabled, map } = changes["sender-rewrite"];
   if (!enabled || (purpose ?? "mail") !== "mail") return normalDomain(headerFromDomain);
-  const newAddress = senderLookup(map);
+  const newAddress = lookupOf(map);
   return onlyDomainOf(headerFromAddresses.map((address) => newAddress(address) ?? address));
 }

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 import { z } from "zod";
 
-type Address = ipaddr.IPv4 | ipaddr.IPv6;
+export type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
 /** An address and the number of its bits that count. */
 export interface Network {
@@ -31,12 +31,9 @@ export function parseNetwork(text: string): Network {
 
 /** An address in text form; `::ffff:192.0.2.1` is 192.0.2.1. Undefined for what is none. */
 export function parseAddress(text: string): Address | undefined {
-  return isIP(text) === 0 ? undefined : ipaddr.process(text);
-}
-
-export function contains(network: Network, address: Address): boolean {
-  if (network.address.kind() !== address.kind()) return false;
-  return address.match(network.address, network.bits);
+  const kind = isIP(text);
+  if (kind === 0) return undefined;
+  return kind === 4 ? new ipaddr.IPv4(text.split(".").map(Number)) : ipaddr.process(text);
 }
 
 /** Whether an address, as text, is in one of these networks, which fit {@link networkSchema}. */
@@ -47,9 +44,9 @@ export function isWithin(networks: readonly string[], text: string): boolean {
   );
 }
 
-/** One text for each network, however it was written. */
-export function networkKey(network: Network): string {
-  return `${network.address.toNormalizedString()}/${String(network.bits)}`;
+function contains(network: Network, address: Address): boolean {
+  if (network.address.kind() !== address.kind()) return false;
+  return address.match(network.address, network.bits);
 }
 
 function readNetwork(text: string): Network | undefined {

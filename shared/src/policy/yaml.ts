@@ -2,10 +2,18 @@ import { stringify } from "yaml";
 import type { z } from "zod";
 import { TerminalError } from "../errors.ts";
 import { maxWrongs, readYaml, type Wrong } from "../yaml-source.ts";
-import { policyProblems } from "./consistency.ts";
-import { nameOf, policyDocumentSchema, type PolicyDocument } from "./document.ts";
+import { atOnce } from "../slices.ts";
+import { problemSteps } from "./consistency.ts";
+import {
+  nameOf,
+  policyDocumentSchema,
+  type PolicyDocument,
+  type PolicyScope,
+  type TenantDocument,
+} from "./document.ts";
 import { normalAddress, normalDomain } from "../mail/mail-domain.ts";
 import { policyFileSchema } from "./policy-file.ts";
+import { indexSteps } from "./policy-index.ts";
 import { positionOf, type YamlPath } from "./yaml-position.ts";
 
 /** A document as it is in the file, before it is known to be right. */
@@ -50,29 +58,28 @@ export function formatPolicyYaml(
   documents: readonly PolicyDocument[],
   options: { maskKeys?: boolean } = {},
 ): string {
-  const file: Record<string, unknown> = {};
-  const add = (list: string, name: string, value: unknown) => {
-    file[list] = { ...(file[list] as Record<string, unknown> | undefined), [name]: value };
+  const sorted = [...documents].sort((a, b) => (a._id < b._id ? -1 : 1));
+  const ofScope = <S extends PolicyScope>(
+    scope: S,
+    shown: (document: DocumentOf<S>) => unknown,
+  ) => {
+    const its = sorted.filter((document): document is DocumentOf<S> => document.scope === scope);
+    const entries = its.map((document) => [nameOf(document), shown(document)] as const);
+    return entries.length === 0 ? undefined : Object.fromEntries(entries);
   };
-  for (const document of [...documents].sort((a, b) => (a._id < b._id ? -1 : 1))) {
-    const name = nameOf(document);
-    if (document.scope === "default") file.default = document.rules;
-    if (document.scope === "tenant") add("tenants", name, tenantIn(document, options));
-    if (document.scope === "domain") add("domains", name, document.rules);
-    if (document.scope === "address") add("addresses", name, document.rules);
-  }
-  const { default: fallback, tenants, domains, addresses } = file;
-  return stringify({ default: fallback, tenants, domains, addresses }, { lineWidth: 80 });
+  const file = {
+    ...ofScope("default", ({ rules }) => rules),
+    tenants: ofScope("tenant", (tenant) => tenantIn(tenant, options)),
+    domains: ofScope("domain", ({ rules }) => rules),
+    addresses: ofScope("address", ({ rules }) => rules),
+  };
+  return stringify(file, { lineWidth: 80 });
 }
 
+type DocumentOf<S extends PolicyScope> = Extract<PolicyDocument, { scope: S }>;
+
 function tenantIn(
-  {
-    networks,
-    domains,
-    recipientDelimiter,
-    keys,
-    rules,
-  }: Extract<PolicyDocument, { scope: "tenant" }>,
+  { networks, domains, recipientDelimiter, keys, rules }: TenantDocument,
   { maskKeys = false }: { maskKeys?: boolean },
 ) {
   const shown = keys?.map(({ privateKey, ...key }) => {
@@ -135,9 +142,10 @@ function crossFindings(documents: PolicyDocument[], candidates: Candidate[]): Fi
   const tenantsIn = (list: readonly { scope: string }[]) =>
     list.filter(({ scope }) => scope === "tenant").length;
   const tenantsComplete = tenantsIn(documents) === tenantsIn(candidates.map(({ value }) => value));
-  return policyProblems(documents, { tenantsComplete }).flatMap(({ documentId, path, message }) => {
-    const named = candidates.filter(({ value }) => value._id === documentId);
-    const candidate = named.at(-1);
+  const named = new Map(candidates.map((candidate) => [candidate.value._id, candidate]));
+  const problems = problemSteps(atOnce(indexSteps(documents)), documents, { tenantsComplete });
+  return atOnce(problems).flatMap(({ documentId, path, message }) => {
+    const candidate = named.get(documentId);
     if (candidate === undefined) return [];
     return [{ path: pathIn(candidate, path), atKey: path.length === 0, message }];
   });

@@ -57,9 +57,13 @@ export async function upserting<Result>(upsert: () => Promise<Result>): Promise<
   try {
     return await upsert();
   } catch (error) {
-    if (!(error instanceof MongoServerError) || error.code !== duplicateKey) throw error;
+    if (!isDuplicate(error)) throw error;
     return upsert();
   }
+}
+
+export function isDuplicate(error: unknown): boolean {
+  return error instanceof MongoServerError && error.code === duplicateKey;
 }
 
 export function writeErrorsOf(error: unknown): { index: number; code: number; errmsg?: string }[] {

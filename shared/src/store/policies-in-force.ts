@@ -1,7 +1,8 @@
 import type { OwnCheck } from "../checks/own-check.ts";
 import { messageOf, RetryableError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import { createPolicyBook, type PolicyBook } from "../policy/effective.ts";
+import { bookSteps, type PolicyBook } from "../policy/effective.ts";
+import { inSlices } from "../slices.ts";
 import type { PolicyStore } from "./policies.ts";
 
 export interface PoliciesDeps {
@@ -13,7 +14,10 @@ export interface PoliciesDeps {
   log: Logger;
 }
 
-/** The policies in force. What does not hold together leaves the old ones so. */
+/**
+ * The policies in force. What does not hold together leaves the old ones so. New ones are read and
+ * made ready in slices, beside the work by the old ones.
+ */
 export interface PoliciesInForce {
   book(): PolicyBook;
   /**
@@ -29,14 +33,14 @@ export async function openPolicies(deps: PoliciesDeps): Promise<PoliciesInForce>
   const options = nextHop === undefined ? {} : { nextHop };
   // The version first: what is stored between the two is read once more.
   let version = await store.version();
-  let book = createPolicyBook(await store.all(), options);
+  let book = await inSlices(bookSteps(await store.all(), options));
   await onOwnChecks?.(book.ownChecks);
   const refresh = async () => {
     const newest = await store.version();
     if (newest === version) return;
     try {
       const documents = await store.all();
-      const next = createPolicyBook(documents, options);
+      const next = await inSlices(bookSteps(documents, options));
       await onOwnChecks?.(next.ownChecks);
       book = next;
       log.info({ documents: documents.length }, "policies changed");

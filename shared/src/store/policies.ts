@@ -1,14 +1,26 @@
-import { ReadConcern, type ClientSession, type Db, type MongoClient } from "mongodb";
+import { BSON, ReadConcern, type ClientSession, type Db, type MongoClient } from "mongodb";
 import { z } from "zod";
 import { TerminalError } from "../errors.ts";
-import { newToken } from "../ids.ts";
+import { newToken, sha256Hex } from "../ids.ts";
 import { policyDocumentSchema, type PolicyDocument } from "../policy/document.ts";
+import { createSlice } from "../slices.ts";
 import { collectionOf, durable, reach } from "./connection.ts";
 import { upserting } from "./inserts.ts";
+import {
+  batchSize,
+  demandRoom,
+  differencesOf,
+  writeDifferences,
+  type WriteProgress,
+} from "./policy-writes.ts";
 
 /** The collection `policies`. All methods throw RetryableError STORE_UNREACHABLE while the database is away. */
 export interface PolicyStore {
-  /** All documents. @throws TerminalError CFG_POLICY_INVALID naming what does not fit the schema */
+  /**
+   * All documents. One whose bytes are as they were last time is not parsed again: it is the same
+   * object, so never change one. Others have their turn on the event loop between them.
+   * @throws TerminalError CFG_POLICY_INVALID naming what does not fit the schema
+   */
   all(): Promise<PolicyDocument[]>;
   /** Rises with each `replace`. 0: nothing was ever stored. */
   revision(): Promise<number>;
@@ -18,25 +30,35 @@ export interface PolicyStore {
    */
   version(): Promise<string>;
   /**
-   * Stores these documents in one step under a new revision, which it returns. Documents that are not
-   * named are removed, unless `keepOthers`.
+   * Stores these documents, and no others, in one transaction under a new revision, which it returns.
+   * Who reads sees all of it or nothing; if it is interrupted, nothing is changed. Documents that are
+   * stored already as they are given keep their revision.
+   * @throws TerminalError CFG_POLICY_INVALID naming documents that are too large
    */
   replace(
     documents: readonly PolicyDocument[],
-    options?: { keepOthers?: boolean },
+    options?: { onProgress?: (progress: WriteProgress) => void },
   ): Promise<number>;
 }
 
 const counterId = "policy-revision";
 const projection = { _id: 0, revision: 1 };
+const everything = { _id: { $gte: "" } };
 
 export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
   const policies = collectionOf(db, "policies");
   const controls = collectionOf(db, "controls");
+  /** What was last read, by the hash of its bytes. */
+  let known: ReadonlyMap<string, PolicyDocument> = new Map();
 
   async function revision(session?: ClientSession): Promise<number> {
     const counter = await controls.findOne({ _id: counterId }, session ? { session } : {});
     return typeof counter?.revision === "number" ? counter.revision : 0;
+  }
+
+  async function* stored(session?: ClientSession): AsyncGenerator<Uint8Array> {
+    const options = { raw: true, batchSize, ...(session && { session }) };
+    for await (const raw of policies.find(everything, options)) yield raw as unknown as Uint8Array;
   }
 
   return {
@@ -58,14 +80,18 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
         // Read again if a `replace` came between: half of one revision is no policy.
         for (;;) {
           const before = await revision();
-          const documents = await policies.find({ _id: { $gte: "" } }).toArray();
-          if ((await revision()) === before) return documents.map(parsePolicy);
+          const read = await readAll(stored(), known);
+          if ((await revision()) !== before) continue;
+          known = read.documents;
+          if (read.wrong !== undefined) throw read.wrong;
+          return [...known.values()];
         }
       }),
 
-    replace: (documents, { keepOthers = false } = {}) =>
+    replace: (documents, { onProgress = () => undefined } = {}) =>
       reach(async () => {
-        let stored = 0;
+        demandRoom(documents);
+        let revisionStored = 0;
         const store = async (session: ClientSession) => {
           await controls.updateOne(
             { _id: counterId },
@@ -73,15 +99,13 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
             { $inc: { revision: 1 }, $set: { mark: newToken() } },
             { upsert: true, session },
           );
-          stored = await revision(session);
-          const ids = documents.map(({ _id }) => _id);
-          if (!keepOthers) await policies.deleteMany({ _id: { $gte: "", $nin: ids } }, { session });
-          for (const { _id, ...fields } of documents)
-            await policies.replaceOne(
-              { _id },
-              { ...fields, revision: stored },
-              { upsert: true, session },
-            );
+          revisionStored = await revision(session);
+          const differences = await differencesOf(stored(session), documents);
+          await writeDifferences(policies, differences, {
+            revision: revisionStored,
+            session,
+            onProgress,
+          });
         };
         const concerns = {
           writeConcern: durable.writeConcern,
@@ -91,15 +115,33 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
         await upserting(() =>
           client.withSession((session) => session.withTransaction(() => store(session), concerns)),
         );
-        return stored;
+        return revisionStored;
       }),
   };
 }
 
-function parsePolicy(document: { _id: unknown }): PolicyDocument {
+/** What is wrong is told only once it is known that nothing has changed meanwhile. */
+async function readAll(
+  stored: AsyncIterable<Uint8Array>,
+  known: ReadonlyMap<string, PolicyDocument>,
+): Promise<{ documents: Map<string, PolicyDocument>; wrong: TerminalError | undefined }> {
+  const documents = new Map<string, PolicyDocument>();
+  let wrong: TerminalError | undefined;
+  const slice = createSlice();
+  for await (const raw of stored) {
+    const hash = sha256Hex(raw);
+    const document = known.get(hash) ?? parsePolicy(BSON.deserialize(raw));
+    if (document instanceof TerminalError) wrong ??= document;
+    else documents.set(hash, document);
+    if (slice.isOver()) await slice.next();
+  }
+  return { documents, wrong };
+}
+
+function parsePolicy(document: { _id?: unknown }): PolicyDocument | TerminalError {
   const parsed = policyDocumentSchema.safeParse(document);
   if (parsed.success) return parsed.data;
-  throw new TerminalError(
+  return new TerminalError(
     "CFG_POLICY_INVALID",
     `policy ${String(document._id)} in the database is wrong:\n${z.prettifyError(parsed.error)}`,
   );

@@ -1,5 +1,9 @@
+import { MongoClient } from "mongodb";
 import { describe, expect, it } from "vitest";
+import { sha256Hex } from "../../src/ids.ts";
 import type { PolicyDocument } from "../../src/policy/document.ts";
+import { createPolicyStore } from "../../src/store/policies.ts";
+import type { WriteProgress } from "../../src/store/policy-writes.ts";
 import { openStore, useDatabase } from "./test-database.ts";
 
 const database = useDatabase();
@@ -28,20 +32,6 @@ describe("policies", () => {
     expect((await policies.all()).map(({ _id }) => _id)).toEqual(["domain:b.example"]);
   });
 
-  it("stay beside the new ones where the others are to be kept", async () => {
-    const { policies } = database().store;
-    const first = await policies.replace([standard, domain("a.example")]);
-    const second = await policies.replace([domain("a.example"), domain("c.example")], {
-      keepOthers: true,
-    });
-    const revisions = (await policies.all()).map(({ _id, revision }) => [_id, revision]);
-    expect(revisions).toEqual([
-      ["default", first],
-      ["domain:a.example", second],
-      ["domain:c.example", second],
-    ]);
-  });
-
   it("written by two at once get two revisions, and are never a mixture", async () => {
     const { store, uri, name } = database();
     const other = await openStore(uri, name);
@@ -57,6 +47,50 @@ describe("policies", () => {
     await other.close();
   });
 
+  it("keep their revision where they are stored already as they are given", async () => {
+    const { policies } = database().store;
+    const headers = (...names: string[]): PolicyDocument => ({
+      ...domain("h.example"),
+      rules: {
+        changes: { "extra-headers": { headers: Object.fromEntries(names.map((n) => [n, "x"])) } },
+      },
+    });
+    await policies.replace([]);
+    const first = await policies.replace([standard, domain("a.example"), headers("X-A", "X-B")]);
+    const changed = { ...standard, rules: { order: "parallel" as const } };
+    // The header fields come in the order in which they are written.
+    const second = await policies.replace([
+      ...[changed, domain("a.example"), domain("c.example")],
+      headers("X-B", "X-A"),
+    ]);
+    expect((await policies.all()).map(({ _id, revision }) => [_id, revision])).toEqual([
+      ["default", second],
+      ["domain:a.example", first],
+      ["domain:c.example", second],
+      ["domain:h.example", second],
+    ]);
+  });
+
+  it("are parsed once: what has not changed is the same object, whatever came between", async () => {
+    const { store, db } = database();
+    const { policies } = store;
+    await policies.replace([standard, domain("a.example"), domain("b.example")]);
+    const before = await policies.all();
+    await policies.replace([standard, domain("b.example"), domain("c.example")]);
+    // By hand, and its revision stays.
+    const rules = { order: "parallel" };
+    const raw = db.collection<{ _id: string }>("policies");
+    await raw.updateOne({ _id: "domain:b.example" }, { $set: { rules } });
+    const after = await policies.all();
+    expect(after.map(({ _id }) => _id)).toEqual([
+      "default",
+      "domain:b.example",
+      "domain:c.example",
+    ]);
+    expect(after[0]).toBe(before[0]);
+    expect(after[1]?.rules).toEqual(rules);
+  });
+
   it("that somebody broke in the database are named", async () => {
     const { store, db } = database();
     await store.policies.replace([standard]);
@@ -66,6 +100,93 @@ describe("policies", () => {
       message: expect.stringContaining("default") as string,
     });
     await store.policies.replace([standard]);
+  });
+});
+
+describe("many policies", () => {
+  const many = (count: number, first = 0) =>
+    Array.from({ length: count }, (_, n) =>
+      domain(`d${String(first + n).padStart(5, "0")}.example`),
+    );
+  const idsOf = (documents: readonly PolicyDocument[]) => documents.map(({ _id }) => _id);
+  /** As good as all of their ids. */
+  const setOf = (documents: readonly PolicyDocument[]) => sha256Hex(idsOf(documents).join());
+
+  it("are written by at most a thousand in a command, which is told as it goes", async () => {
+    const { uri, name } = database();
+    const client = new MongoClient(uri, { monitorCommands: true });
+    const sizes: [string, number][] = [];
+    client.on("commandStarted", ({ commandName, command }) => {
+      const { documents, updates, deletes } = command as Record<string, unknown[] | undefined>;
+      const removed = deletes?.flatMap((one) => (one as { q: { _id: { $in: [] } } }).q._id.$in);
+      const written = documents ?? updates ?? removed;
+      const isOfPolicies = (command as Record<string, unknown>)[commandName] === "policies";
+      if (written !== undefined && isOfPolicies) sizes.push([commandName, written.length]);
+    });
+    const policies = createPolicyStore(client, client.db(name));
+    await policies.replace([]);
+    sizes.length = 0;
+    const told: WriteProgress[] = [];
+    const onProgress = (progress: WriteProgress) => told.push(progress);
+    await policies.replace(many(2_500), { onProgress });
+    expect(told).toEqual([1_000, 2_000, 2_500].map((done) => ({ done, total: 2_500 })));
+    const others = many(1_500, 1_500).map((one) => ({
+      ...one,
+      rules: { order: "parallel" as const },
+    }));
+    await policies.replace(others, { onProgress });
+    expect(told.slice(3).map(({ done, total }) => [done, total])).toEqual(
+      [1_000, 1_500, 2_000, 3_000].map((done) => [done, 3_000]),
+    );
+    expect(sizes).toEqual([
+      ...[1_000, 1_000, 500].map((size) => ["insert", size]),
+      ...[1_000, 500].map((size) => ["delete", size]),
+      ["insert", 500],
+      ["update", 1_000],
+    ]);
+    expect(setOf(await policies.all())).toBe(setOf(others));
+    await client.close();
+  });
+
+  it("are the old ones or the new ones, whole, for who reads while they are replaced", async () => {
+    const { uri, name, store } = database();
+    const other = await openStore(uri, name);
+    const [old, next] = [many(1_500), many(2_500, 1_000)];
+    await store.policies.replace(old);
+    const readSet = async () => setOf(await other.policies.all());
+    const reads = [await readSet()];
+    const reading: Promise<string>[] = [];
+    await store.policies.replace(next, { onProgress: () => reading.push(readSet()) });
+    reads.push(...(await Promise.all(reading)), await readSet());
+    expect(new Set(reads)).toEqual(new Set([setOf(old), setOf(next)]));
+    expect([reads[0], reads.at(-1)]).toEqual([setOf(old), setOf(next)]);
+    await other.close();
+  });
+
+  it("stay as they were, revision and all, where the replacement is broken off in the middle", async () => {
+    const { policies } = database().store;
+    await policies.replace(many(1_500));
+    const before = [await policies.version(), setOf(await policies.all())];
+    const breakOff = () => {
+      throw new Error("broken off");
+    };
+    await expect(policies.replace(many(2_500, 500), { onProgress: breakOff })).rejects.toThrow(
+      "broken off",
+    );
+    expect([await policies.version(), setOf(await policies.all())]).toEqual(before);
+    await policies.replace([]);
+  });
+
+  it("of which one is larger than a document may be are refused by its name", async () => {
+    const { policies } = database().store;
+    const labels = ["a", "b", "c"].map((letter) => letter.repeat(60)).join(".");
+    const domains = Array.from({ length: 90_000 }, (_, n) => `d${n}.${labels}.example`);
+    const large = { _id: "tenant:large", scope: "tenant", revision: 0, tenantId: "large" } as const;
+    const before = await policies.revision();
+    await expect(policies.replace([standard, { ...large, domains, rules: {} }])).rejects.toThrow(
+      /^policy tenant:large is larger than the 16 MB/,
+    );
+    expect(await policies.revision()).toBe(before);
   });
 });
 

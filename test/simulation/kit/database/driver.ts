@@ -1,4 +1,4 @@
-import type { MongoClient } from "mongodb";
+import { BSON, type MongoClient } from "mongodb";
 import type { VirtualProcess } from "../virtual-time.ts";
 import { Connection, type DriverDeps, type Write } from "./connection.ts";
 import { Refusal, type Doc } from "./document.ts";
@@ -43,14 +43,17 @@ class VirtualCollection {
   find(given: Fields, query: Query = {}) {
     const filter = this.#filter(given);
     const isHasty = this.#isHasty(filter);
-    return {
-      toArray: () =>
-        this.#connection.ask(`find ${this.#name}`, (isDeposed) => {
-          if (isHasty) return this.#set.findLocal(this.#name, filter, query);
-          if (isDeposed) return this.#set.findDeposed(this.#name, filter, query);
-          return this.#set.find(this.#name, filter, query);
-        }),
-    };
+    const toArray = () =>
+      this.#connection.ask(`find ${this.#name}`, (isDeposed) => {
+        if (isHasty) return this.#set.findLocal(this.#name, filter, query);
+        if (isDeposed) return this.#set.findDeposed(this.#name, filter, query);
+        return this.#set.find(this.#name, filter, query);
+      });
+    /** One by one; `raw` as bytes. */
+    async function* each() {
+      for (const doc of await toArray()) yield query.raw === true ? BSON.serialize(doc) : doc;
+    }
+    return { toArray, [Symbol.asyncIterator]: each };
   }
 
   /** Counts, and finds the least `dueAt`: the one pipeline that a service of the simulation runs. */

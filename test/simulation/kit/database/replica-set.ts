@@ -24,6 +24,7 @@ export interface Watcher {
 export interface Query {
   sort?: Record<string, 1 | -1>;
   limit?: number;
+  raw?: boolean;
 }
 
 type Collections = Map<string, Map<string, Doc>>;
