@@ -76,7 +76,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     },
     onWorkerGone: (kind, reason) => activity.onWorkerGone(kind, reason),
     onCreditChange: (kind) => {
-      desk.placement.poke(kind);
+      desk.poke(kind);
       intake.onCredit(kind);
       adoption.onCredit();
     },
@@ -196,7 +196,7 @@ async function refresh(
   await policies.refresh();
   kinds.learn(await database.controls.ownChecks());
   desk.pause(new Set(await database.controls.paused()));
-  for (const kind of kinds.all) desk.placement.poke(kind);
+  for (const kind of kinds.all) desk.poke(kind);
 }
 
 /** Any number of dispatchers may do this at once: each removal is guarded. */

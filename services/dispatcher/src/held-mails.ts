@@ -141,13 +141,8 @@ export class HeldMails {
     return false;
   }
 
-  /** Writes what is pending, which gives up the lease, and lets go of the mail. */
-  async finish(held: HeldMail): Promise<void> {
-    await this.end(held);
-  }
-
-  /** The same; false: the lease was lost before. */
-  async end(held: HeldMail): Promise<boolean> {
+  /** Writes what is pending, which gives up the lease, and lets go of the mail. False: it was lost before. */
+  async finish(held: HeldMail): Promise<boolean> {
     if (held.over) return false;
     held.finishing();
     try {

@@ -75,7 +75,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       log,
     });
 
-  const credit = () => kinds.all.reduce((sum, kind) => sum + desk.placement.room(kind), 0);
+  const credit = () => kinds.all.reduce((sum, kind) => sum + desk.room(kind), 0);
   /** Who has had its trickle since the last tick. */
   const trickled = new Set<string>();
   const trickleOf = (asker: string) => {
@@ -124,7 +124,7 @@ export function createIntake(deps: IntakeDeps): Intake {
   };
   // Also what no worker is able to do: the policy's `wait` must run out for suspects too.
   const isWorkable = (lane: Lane) =>
-    !desk.isPaused(kindOf(lane)) && (desk.placement.room(lane) > 0 || !desk.isAble(lane));
+    !desk.isPaused(kindOf(lane)) && (desk.room(lane) > 0 || !desk.isAble(lane));
   const lane = new AloneLane({
     mails: database.mails,
     clock,

@@ -13,6 +13,7 @@ import { askedIn, checksIn } from "@rs-agent/shared/checks/asked.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { mayBounce } from "@rs-agent/shared/mail/dsn.ts";
 import type { Effect, Knowledge } from "./effects.ts";
+import { isOwnSender } from "./bounce.ts";
 import { isNewTo, laneFor, type HeldMail } from "./held-mail.ts";
 
 /** Milliseconds between two tries of a check that could not be made: less often the longer it lasts. */
@@ -52,6 +53,19 @@ function ask(held: HeldMail, step: Step & { kind: "check" | "enrich" }): Effect[
     .map((task) => ({ kind: "ask", task }));
 }
 
+/** Where older mail waits for this task in the database, a mail that was not claimed for it joins that. */
+export function askAlone(know: Knowledge, held: HeldMail, task: TaskKind): Effect[] {
+  held.asked.delete(task);
+  const arrival: Effect[] = isNewTo(held, task) ? [{ kind: "count arrival", task }] : [];
+  const isBusy = held.tasks.size > 0 || held.asked.size > 0;
+  const lane = laneFor(held, task);
+  if (know.hasBacklog(lane) && held.mail.next !== lane && !isBusy) {
+    return [...arrival, { kind: "give back", step: task }];
+  }
+  held.asked.add(task);
+  return [...arrival, { kind: "place", lane }];
+}
+
 type Conclusion = Exclude<Step, { kind: "check" | "enrich" }>;
 
 function conclude(know: Knowledge, held: HeldMail, plan: Plan, step: Conclusion): Effect[] {
@@ -83,7 +97,7 @@ const finish: Effect = { kind: "finish" };
 function reject(know: Knowledge, held: HeldMail, step: Judged): Effect[] {
   const { mail } = held;
   const { reason } = step;
-  if (isFromStrangers(mail) || (mail.smtp.mailFrom !== "" && !know.isOwnSender(held))) {
+  if (isFromStrangers(mail) || (mail.smtp.mailFrom !== "" && !isOwnSender(know.book, held))) {
     return end(know, held, "quarantined", step);
   }
   if (!mayBounce(mail)) return die(know, held, "double-bounce", `double-bounce: ${reason}`);

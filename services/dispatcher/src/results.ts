@@ -123,7 +123,7 @@ export function onLost(know: Knowledge, held: HeldMail, lost: LostTask): Effect[
   const unbegun = unbegunAfter(lost, held.mail.unbegun);
   const how = whyStrike(lost, unbegun);
   noteUnbegun(held, unbegun < unbegunBeforeStrike ? unbegun : 0);
-  const back: Effect = { kind: "give back", task: kind, reason: `${kind} worker lost: ${reason}` };
+  const back: Effect = { kind: "give back", step: kind, reason: `${kind} worker lost: ${reason}` };
   if (how === undefined) return [back];
   const facts = { task: kind, count: 1, by: workerId, begun: lost.started, how };
   const struckOnce = strike(know, held, facts);

@@ -1,18 +1,13 @@
 import { taskIn } from "@rs-agent/shared/checks/asked.ts";
 import { isTransient } from "@rs-agent/shared/checks/finding.ts";
 import type { CheckKind, Verdict } from "@rs-agent/shared/checks/verdict.ts";
+import type { Decision, Effect } from "./effects.ts";
 import { laneFor, type HeldMail } from "./held-mail.ts";
 
 export interface SiblingChecksDeps {
   monotonicMs: () => number;
   /** How long a mail waits for its sibling's verdict, in milliseconds. */
-  patienceMs: (held: HeldMail, kind: CheckKind) => number;
-  /** The sibling has left without a verdict: the mail is to ask, or wait for another one. */
-  askAgain: (held: HeldMail, kind: CheckKind) => void;
-  /** Nobody is waited for any longer. */
-  askForItself: (held: HeldMail, kind: CheckKind) => void;
-  /** The verdict that the sibling got is the mail's too. */
-  adopt: (held: HeldMail, kind: CheckKind, verdict: Verdict) => void;
+  patienceMs: (held: HeldMail) => number;
 }
 
 interface Check {
@@ -37,72 +32,78 @@ export class SiblingChecks {
   readonly #deps: SiblingChecksDeps;
   /** In the order in which they were begun. */
   readonly #checks = new Map<string, Check>();
+  /** The keys under which a mail asks. */
+  readonly #keys = new Map<HeldMail, string[]>();
 
   constructor(deps: SiblingChecksDeps) {
     this.#deps = deps;
   }
 
-  /** True: the mail need not ask, `adopt` or `ask…` follows. */
-  join(held: HeldMail, kind: CheckKind): boolean {
+  /** A mail needs this check: it asks, has the answer of a sibling, or waits for that. */
+  join(held: HeldMail, kind: CheckKind): Effect[] {
+    const alone: Effect[] = [{ kind: "ask alone", task: kind }];
     const key = keyOf(held, kind);
-    if (key === undefined) return false;
+    if (key === undefined) return alone;
     const check = this.#checks.get(key);
     if (check === undefined) {
       this.#begin(key, held, kind);
-      return false;
+      return alone;
     }
     const { asker, answer, waiting } = check;
     // What it was told in an earlier claim does not count in this one (I4).
-    if (asker.mail._id === held.mail._id) return false;
-    if (answer !== undefined) {
-      queueMicrotask(() => this.#deps.adopt(held, kind, answer.verdict));
-      return true;
-    }
-    if (asker.over) return false;
-    waiting.set(held, this.#deps.monotonicMs() + this.#deps.patienceMs(held, kind));
-    return true;
+    if (asker.mail._id === held.mail._id || (answer === undefined && asker.over)) return alone;
+    held.asked.add(kind);
+    if (answer !== undefined) return [{ kind: "adopt", check: kind, verdict: answer.verdict }];
+    waiting.set(held, this.#deps.monotonicMs() + this.#deps.patienceMs(held));
+    return [];
   }
 
   /** A check that this mail asked for has ended. One that could not be made says nothing to others. */
-  onVerdict(held: HeldMail, kind: CheckKind, verdict: Verdict): void {
+  onVerdict(held: HeldMail, kind: CheckKind, verdict: Verdict): Decision[] {
     const { finding } = verdict;
-    if (finding.kind === "unchecked" && isTransient(finding.reason)) return;
+    if (finding.kind === "unchecked" && isTransient(finding.reason)) return [];
     const check = this.#checks.get(keyOf(held, kind) ?? "");
-    if (check?.asker !== held) return;
+    if (check?.asker !== held) return [];
     const shared = { ...verdict, askedFor: held.mail._id };
     check.answer = { verdict: shared, keptUntilMs: this.#deps.monotonicMs() + keptMs };
-    for (const sibling of take(check.waiting)) this.#deps.adopt(sibling, kind, shared);
+    return all(take(check.waiting), { kind: "adopt", check: kind, verdict: shared });
   }
 
   /** Called by a timer: nobody waits longer than it would for an answer of its own. */
-  expire(): void {
+  expire(): Decision[] {
     const now = this.#deps.monotonicMs();
+    const decided: Decision[] = [];
     for (const [key, { kind, waiting, answer }] of this.#checks) {
       if (answer !== undefined && answer.keptUntilMs <= now) this.#checks.delete(key);
-      for (const [held, untilMs] of waiting) {
-        if (untilMs > now) continue;
-        waiting.delete(held);
-        if (!held.over) this.#deps.askForItself(held, kind);
-      }
+      const late = [...waiting].flatMap(([held, untilMs]) => (untilMs > now ? [] : [held]));
+      for (const held of late) waiting.delete(held);
+      decided.push(...all(late, { kind: "ask alone", task: kind }));
     }
+    return decided;
+  }
+
+  /** A mail has left. Where it asked without an answer, another one is to ask. */
+  onLeft(asker: HeldMail): Decision[] {
+    const keys = this.#keys.get(asker) ?? [];
+    this.#keys.delete(asker);
+    return keys.flatMap((key) => {
+      const check = this.#checks.get(key);
+      if (check?.asker !== asker || check.answer !== undefined) return [];
+      this.#checks.delete(key);
+      return all(take(check.waiting), { kind: "ask", task: check.kind });
+    });
   }
 
   #begin(key: string, asker: HeldMail, kind: CheckKind): void {
     const check: Check = { kind, asker, waiting: new Map(), answer: undefined };
     this.#checks.set(key, check);
-    void asker.left.then(() => this.#onLeft(key, check));
+    this.#keys.set(asker, [...(this.#keys.get(asker) ?? []), key]);
     if (this.#checks.size <= maxChecks) return;
     for (const [oldest, { answer }] of this.#checks) {
       if (answer === undefined) continue;
       this.#checks.delete(oldest);
       return;
     }
-  }
-
-  #onLeft(key: string, check: Check): void {
-    if (check.answer !== undefined || this.#checks.get(key) !== check) return;
-    this.#checks.delete(key);
-    for (const sibling of take(check.waiting)) this.#deps.askAgain(sibling, check.kind);
   }
 }
 
@@ -112,6 +113,10 @@ function keyOf(held: HeldMail, kind: CheckKind): string | undefined {
   const asked = taskIn(held.plan, kind);
   if (parentId === undefined || asked === undefined || strikes > 0) return undefined;
   return [parentId, laneFor(held, kind), asked.settingsHash, body.sha256].join(" ");
+}
+
+function all(mails: readonly HeldMail[], effect: Effect): Decision[] {
+  return mails.map((held) => ({ held, effects: [effect] }));
 }
 
 function take(waiting: Map<HeldMail, number>): HeldMail[] {

@@ -44,6 +44,14 @@ export async function toSpool(
   }
 }
 
+/** Nobody reads it any more. */
+export async function fromSpool(spool: Spool, mail: HeldMail, log: Logger): Promise<void> {
+  if (mail.spoolPath === undefined) return;
+  await spool.remove(mail.spoolPath).catch((error: unknown) => {
+    log.warn({ mailId: mail.mail._id, err: error }, "spool not cleared, the timer does it");
+  });
+}
+
 /** Removes the files of mail that nobody holds any more. */
 export async function sweepSpool(
   spool: Spool,

@@ -41,7 +41,7 @@ export function describe({
   return {
     heldMails: desk.held.size,
     heldBytes: desk.held.bytes,
-    waiting: Object.fromEntries(kinds.all.map((kind) => [kind, desk.placement.waiting(kind)])),
+    waiting: Object.fromEntries(kinds.all.map((kind) => [kind, desk.waiting(kind)])),
     workers: pool.workers(),
     timerOnlyMails: catches.count,
     load: meter.load(),

@@ -11,7 +11,7 @@ import type { Sources } from "./sources.ts";
 export interface StubDeps {
   sources: Pick<Sources, "open">;
   store: Pick<SourceStore, "read" | "mark" | "unread">;
-  held: Pick<HeldMails, "untilAnswered" | "write" | "end">;
+  held: Pick<HeldMails, "untilAnswered" | "write" | "finish">;
   rules: AdoptionRules;
   /** The database's clock. */
   clock: Pick<Clock, "now">;
@@ -25,8 +25,8 @@ const closedMs = 10_000;
 
 /** The first step of a mail out of a source: its record is read, under the lease of its stub. */
 export interface Stubs {
-  /** `adopted`: the held mail is one by now, durably. `over`: it has left our hands. */
-  read(held: HeldMail): Promise<"adopted" | "over">;
+  /** The held mail is one by then, durably, or has left our hands. */
+  read(held: HeldMail): Promise<void>;
   /** Ends a stub whose record must not be read. */
   bury(held: HeldMail, cause: DeathCause, why: string): Promise<void>;
 }
@@ -41,29 +41,28 @@ export function createStubs({ sources, store, held, rules, clock, log }: StubDep
       if ("closed" in source) {
         const retryAt = new Date(clock.now().getTime() + closedMs);
         stub.note(unreadYet(mail, { reason: source.closed, retryAt }));
-        await held.end(stub);
-        return "over";
+        await held.finish(stub);
+        return;
       }
       const { kind, change } = await among(() =>
         held.untilAnswered(stub, () => store.read(source, mail, rules)),
       );
-      if (stub.over) return "over";
+      if (stub.over) return;
       stub.note(change);
       const isAdopted = kind === "adopted";
-      const isWritten = await (isAdopted ? held.write(stub) : held.end(stub));
-      if (!isWritten || kind === "pending" || kind === "gone") return "over";
+      const isWritten = await (isAdopted ? held.write(stub) : held.finish(stub));
+      if (!isWritten || kind === "pending" || kind === "gone") return;
       // With the mark its owner may remove the record: the mail is durable before.
       await store.mark(source, stub.mail).catch((error: unknown) => {
         log.warn({ err: error, mailId: mail._id, source: name }, "a record is not marked yet");
       });
       if (isAdopted) log.info({ mailId: mail._id, source: name }, "mail adopted");
-      return isAdopted ? "adopted" : "over";
     },
     async bury(stub, cause, why) {
       const change = await held.untilAnswered(stub, () => store.unread(stub.mail, why, cause));
       if (stub.over) return;
       stub.note(change);
-      await held.end(stub);
+      await held.finish(stub);
     },
   };
 }

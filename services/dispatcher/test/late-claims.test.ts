@@ -43,10 +43,8 @@ it("I3, I8: gives a mail to no worker once its lease is over, though no timer ha
     monotonicMs: () => time.ms,
     placeMs: 10_000,
     isOurs: (each) => held.isOurs(each),
-    load: () => Promise.resolve(true),
     send: (each) => sent.push(each.mail._id) > 0,
-    giveBack: () => expect.fail("it is not ours to give back"),
-    onError: (_, error) => expect.fail(String(error)),
+    backlogs: { begin: () => expect.fail("it is not ours to give back") },
     isPaused: () => false,
   });
   placement.enqueue(mail, "virus");

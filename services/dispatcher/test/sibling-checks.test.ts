@@ -2,6 +2,7 @@ import { newMailId, sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { CheckKind, VerdictOf } from "@rs-agent/shared/checks/verdict.ts";
 import { describe, expect, it, vi } from "vitest";
+import type { Decision } from "../src/effects.ts";
 import { HeldMail } from "../src/held-mail.ts";
 import { SiblingChecks } from "../src/sibling-checks.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
@@ -97,63 +98,61 @@ function verdict(finding: VerdictOf<"virus">["finding"]): VerdictOf<"virus"> {
 }
 
 function openChecks() {
-  const told: [string, string, (string | undefined)?][] = [];
   const clock = { ms: 0 };
-  const checks = new SiblingChecks({
-    monotonicMs: () => clock.ms,
-    patienceMs: () => 1_000,
-    askAgain: ({ mail }) => told.push(["again", mail._id]),
-    askForItself: ({ mail }) => told.push(["itself", mail._id]),
-    adopt: ({ mail }, _kind, { askedFor }) => told.push(["adopt", mail._id, askedFor]),
-  });
-  return { checks, clock, told };
+  const checks = new SiblingChecks({ monotonicMs: () => clock.ms, patienceMs: () => 1_000 });
+  return { checks, clock };
+}
+
+const asks = [{ kind: "ask alone", task: "virus" }];
+
+function adopts(askedFor: HeldMail) {
+  const shared: unknown = expect.objectContaining({ askedFor: askedFor.mail._id });
+  return [{ kind: "adopt", check: "virus", verdict: shared }];
+}
+
+/** Without the mails' contents. */
+function told(decisions: readonly Decision[]) {
+  return decisions.map(({ held, effects }) => [held.mail._id, effects]);
 }
 
 describe("a sibling's check", () => {
-  it("is taken by those that wait and by those that come later, for a while", async () => {
-    const { checks, clock, told } = openChecks();
+  it("is taken by those that wait and by those that come later, for a while", () => {
+    const { checks, clock } = openChecks();
     const [asker, waits, late, tooLate] = [part(), part(), part(), part()];
-    expect(checks.join(asker, "virus")).toBe(false);
-    expect(checks.join(waits, "virus")).toBe(true);
-    checks.onVerdict(asker, "virus", verdict({ kind: "clean" }));
-    expect(checks.join(late, "virus")).toBe(true);
-    await Promise.resolve();
-    const from = asker.mail._id;
-    expect(told).toEqual([
-      ["adopt", waits.mail._id, from],
-      ["adopt", late.mail._id, from],
-    ]);
+    expect(checks.join(asker, "virus")).toEqual(asks);
+    expect(checks.join(waits, "virus")).toEqual([]);
+    const decided = checks.onVerdict(asker, "virus", verdict({ kind: "clean" }));
+    expect(told(decided)).toEqual([[waits.mail._id, adopts(asker)]]);
+    expect(checks.join(late, "virus")).toEqual(adopts(asker));
     clock.ms += 61_000;
-    checks.expire();
-    expect(checks.join(tooLate, "virus")).toBe(false);
+    expect(checks.expire()).toEqual([]);
+    expect(checks.join(tooLate, "virus")).toEqual(asks);
   });
 
   it("is not waited for longer than for an answer of its own", () => {
-    const { checks, clock, told } = openChecks();
+    const { checks, clock } = openChecks();
     const waits = part();
     checks.join(part(), "virus");
     checks.join(waits, "virus");
     clock.ms += 999;
-    checks.expire();
-    expect(told).toEqual([]);
+    expect(checks.expire()).toEqual([]);
     clock.ms += 1;
-    checks.expire();
-    expect(told).toEqual([["itself", waits.mail._id]]);
+    expect(told(checks.expire())).toEqual([[waits.mail._id, asks]]);
   });
 
-  it("that could not be made, or whose mail has left, is asked for again", async () => {
-    const { checks, told } = openChecks();
+  it("that could not be made, or whose mail has left, is asked for again", () => {
+    const { checks } = openChecks();
     const [asker, waits, gone] = [part(), part(), part()];
     checks.join(asker, "virus");
     checks.join(waits, "virus");
     checks.join(gone, "virus");
     gone.leave();
-    checks.onVerdict(asker, "virus", verdict({ kind: "unchecked", reason: "time-out" }));
-    expect(told).toEqual([]);
+    const failed = verdict({ kind: "unchecked", reason: "time-out" });
+    expect(checks.onVerdict(asker, "virus", failed)).toEqual([]);
     asker.leave();
-    await Promise.resolve();
-    expect(told).toEqual([["again", waits.mail._id]]);
-    expect(checks.join(waits, "virus")).toBe(false);
+    const again = [{ kind: "ask", task: "virus" }];
+    expect(told(checks.onLeft(asker))).toEqual([[waits.mail._id, again]]);
+    expect(checks.join(waits, "virus")).toEqual(asks);
   });
 
   it.each<[string, Partial<MailRecord>]>([
@@ -164,6 +163,6 @@ describe("a sibling's check", () => {
   ])("is not shared with a mail that has %s", (_, differs) => {
     const { checks } = openChecks();
     checks.join(part(), "virus");
-    expect(checks.join(part(differs), "virus")).toBe(false);
+    expect(checks.join(part(differs), "virus")).toEqual(asks);
   });
 });
