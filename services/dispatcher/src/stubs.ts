@@ -1,3 +1,4 @@
+import { Budget } from "@rs-agent/shared/budget.ts";
 import { unreadYet } from "@rs-agent/shared/life/adoption.ts";
 import type { DeathCause } from "@rs-agent/shared/life/events.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
@@ -32,7 +33,7 @@ export interface Stubs {
 }
 
 export function createStubs({ sources, store, held, rules, clock, log }: StubDeps): Stubs {
-  const among = createGate(atOnce);
+  const turns = new Budget(atOnce);
   return {
     async read(stub) {
       const { mail } = stub;
@@ -44,9 +45,9 @@ export function createStubs({ sources, store, held, rules, clock, log }: StubDep
         await held.finish(stub);
         return;
       }
-      const { kind, change } = await among(() =>
-        held.untilAnswered(stub, () => store.read(source, mail, rules)),
-      );
+      const giveTurn = await turns.take(1);
+      const read = held.untilAnswered(stub, () => store.read(source, mail, rules));
+      const { kind, change } = await read.finally(giveTurn);
       if (stub.over) return;
       stub.note(change);
       const isAdopted = kind === "adopted";
@@ -64,22 +65,5 @@ export function createStubs({ sources, store, held, rules, clock, log }: StubDep
       stub.note(change);
       await held.finish(stub);
     },
-  };
-}
-
-/** Lets so many works run at once, the others in their order. */
-function createGate(limit: number) {
-  const waiting: (() => void)[] = [];
-  let running = 0;
-  return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (running >= limit) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running += 1;
-    try {
-      return await work();
-    } finally {
-      const next = waiting.shift();
-      if (next === undefined) running -= 1;
-      else next();
-    }
   };
 }

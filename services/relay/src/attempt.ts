@@ -1,3 +1,4 @@
+import type { Budget } from "@rs-agent/shared/budget.ts";
 import { isOpen } from "@rs-agent/shared/life/outcomes.ts";
 import { unsent } from "@rs-agent/shared/life/relaying.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
@@ -6,7 +7,6 @@ import type { AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import type { Budget } from "./budget.ts";
 import type { RelayCounts } from "./counts.ts";
 import type { SessionFailure } from "./hop-session.ts";
 import type { Lease } from "./leases.ts";

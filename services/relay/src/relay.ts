@@ -1,3 +1,4 @@
+import { Budget } from "@rs-agent/shared/budget.ts";
 import type { RelayReport } from "@rs-agent/shared/bus/actor-status.ts";
 import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf } from "@rs-agent/shared/errors.ts";
@@ -7,7 +8,6 @@ import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { createDns, type AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
-import { Budget } from "./budget.ts";
 import { longestTimeoutMs, type RelayConfig } from "./config.ts";
 import { createCounts, type RelayCounts } from "./counts.ts";
 import { LeaseKeeper } from "./leases.ts";

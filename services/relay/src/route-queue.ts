@@ -1,11 +1,11 @@
 import { setTimeout as pause } from "node:timers/promises";
+import { Budget } from "@rs-agent/shared/budget.ts";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { DeliveryDeps, Way } from "./attempt.ts";
-import { Budget } from "./budget.ts";
 import { deliver } from "./delivery.ts";
 import type { SessionFailure } from "./hop-session.ts";
 import type { LeaseKeeper } from "./leases.ts";

@@ -1,7 +1,6 @@
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { Budget } from "../src/budget.ts";
 import { logOutcomes } from "@rs-agent/shared/mail/outcome-log.ts";
 import { settle } from "../src/outcomes.ts";
 import { ReplyParser, statusOf } from "../src/reply.ts";
@@ -144,39 +143,6 @@ describe("a claimed mail with a mark", () => {
       kind: "wait",
       change: { set: { state: "held", unknown: { resolveAt } } },
     });
-  });
-});
-
-describe("a budget", () => {
-  const forEver = new AbortController().signal;
-
-  it("is first come, first served, and what is larger than it waits until all is there", async () => {
-    const budget = new Budget(10);
-    const order: string[] = [];
-    const give = await budget.take(6, forEver);
-    const large = budget.take(50, forEver).then((giveBack) => {
-      order.push("large");
-      return giveBack;
-    });
-    const small = budget.take(1, forEver).then(() => order.push("small"));
-    give?.();
-    give?.();
-    const giveLarge = await large;
-    expect(order).toEqual(["large"]);
-    giveLarge?.();
-    await small;
-    expect(order).toEqual(["large", "small"]);
-  });
-
-  it("lets go who does not wait any longer, and those behind", async () => {
-    const budget = new Budget(10);
-    await budget.take(6, forEver);
-    const impatient = new AbortController();
-    const first = budget.take(8, impatient.signal);
-    const second = budget.take(4, forEver);
-    impatient.abort();
-    expect(await first).toBeUndefined();
-    expect(await second).toBeTypeOf("function");
   });
 });
 

@@ -1,5 +1,5 @@
 /**
- * A bounded amount of something (bytes, transactions) that many share (I7): first come, first
+ * A bounded amount of something (bytes, transactions, turns) that many share (I7): first come, first
  * served. A request for more than there is at all is met when nobody else has any.
  */
 export class Budget {
@@ -15,8 +15,8 @@ export class Budget {
    * Waits until `amount` is there and returns the function that gives it back (once; further calls
    * do nothing), or undefined if `signal` aborted first.
    */
-  async take(amount: number, signal: AbortSignal): Promise<(() => void) | undefined> {
-    if (signal.aborted) return undefined;
+  async take(amount: number, signal?: AbortSignal): Promise<(() => void) | undefined> {
+    if (signal?.aborted === true) return undefined;
     if (this.#waiting.length > 0 || !this.#fits(amount)) {
       if (!(await this.#turn(amount, signal))) return undefined;
     } else {
@@ -31,12 +31,12 @@ export class Budget {
     };
   }
 
-  #turn(amount: number, signal: AbortSignal): Promise<boolean> {
+  #turn(amount: number, signal?: AbortSignal): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const waiter = {
       amount,
       grant: () => {
-        signal.removeEventListener("abort", onAbort);
+        signal?.removeEventListener("abort", onAbort);
         this.#taken += amount;
         resolve(true);
       },
@@ -46,7 +46,7 @@ export class Budget {
       resolve(false);
       this.#grantNext();
     };
-    signal.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", onAbort, { once: true });
     this.#waiting.push(waiter);
     return promise;
   }
