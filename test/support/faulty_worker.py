@@ -5,6 +5,7 @@ faults = {
     "answers twice": ('        self.send(kind="result"', '        for _ in range(2): self.send(kind="result"'),
     "says nothing of beginning": ('self.send(kind="started"', 'dict(kind="started"'),
     "echoes another id": ("key: head[key] for", 'key: head[key] if key != "mailId" else "other" for'),
+    "cannot check a plain mail": ('output = find(mail, head["settings"])', 'raise ValueError("no engine")'),
     "grants while another is alone": ("sole not in (None, self)", "False"),
 }
 path = pathlib.Path(__file__).parents[2] / "examples/python-worker/worker.py"

@@ -1,4 +1,4 @@
-import type { TaskKind } from "../../checks/verdict.ts";
+import { checkOf, type TaskKind } from "../../checks/verdict.ts";
 import { newToken, sha256Hex } from "../../ids.ts";
 import { settingsHashOf } from "../../mail/task-settings.ts";
 import { encodeMessages } from "../codec.ts";
@@ -41,9 +41,12 @@ export function buildTask(
   return { taskId, sequence, head, frames };
 }
 
-function plainSettings(task: TaskKind | undefined): Record<string, unknown> {
-  if (task === "spam") return { maxBytes: 512_000, oversize: "unchecked" };
-  return task === "enrich" ? { changes: [], spamThreshold: 5 } : {};
+/** What a task of this kind says at least, or by default. */
+function plainSettings(task: TaskKind | undefined): object {
+  if (task === undefined) return {};
+  if (task === "enrich") return { changes: [], spamThreshold: 5 };
+  const check = checkOf(task);
+  return check.settingsOf(check.builtIn);
 }
 
 /** The newest heartbeat, where it grants something. */

@@ -140,7 +140,7 @@ class Contract {
     });
     const answered = said.findIndex(({ head }) => head["taskId"] === sent.taskId);
     if (begun === -1 || begun > answered) return "no `started` came before the result";
-    return result.output.kind === "failed" ? `it failed: ${result.output.detail}` : undefined;
+    return whyNoAnswer(result.output);
   }
 
   async #ignoresDuplicate(): Promise<string | undefined> {
@@ -319,5 +319,19 @@ class Contract {
     }
     const parsed = resultHeadSchema.safeParse(head);
     return parsed.success ? parsed.data : "its result does not fit the schema";
+  }
+}
+
+/** A plain mail is nothing that a worker may be unable to judge. */
+function whyNoAnswer(output: ResultHead["output"]): string | undefined {
+  switch (output.kind) {
+    case "failed":
+      return `it failed: ${output.detail}`;
+    case "unchecked":
+      return `it is \`unchecked: ${output.reason}\`: ${output.detail ?? ""}`;
+    case "unable":
+      return `it is unable: ${output.reason}`;
+    default:
+      return undefined;
   }
 }
