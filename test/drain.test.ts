@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { serviceNames, type ServiceName } from "@rs-agent/kit/system/system.ts";
+import { serviceNames, type ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
 import { describe, expect, it, vi } from "vitest";
 import { people } from "../start/samples/samples.ts";

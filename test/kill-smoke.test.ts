@@ -9,7 +9,8 @@ import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase } from "@rs-agent/shared/store/database.ts";
 import { expect, inject, it, onTestFinished, vi } from "vitest";
 import { startMaildirServer } from "@rs-agent/kit/smtp/maildir-server.ts";
-import { startSystem, type RunningSystem, type ServiceName } from "@rs-agent/kit/system/system.ts";
+import type { ServiceName } from "@rs-agent/kit/system/service-names.ts";
+import { startSystem, type RunningSystem } from "@rs-agent/kit/system/system.ts";
 import { mongodbUri } from "./support/test-mongodb.ts";
 import { machineMs } from "./support/machine.ts";
 

@@ -7,7 +7,8 @@ import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts"
 import type { RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import type { RunningRspamd } from "@rs-agent/kit/engines/rspamd.ts";
 import type { RunningSpamd } from "@rs-agent/kit/engines/spamd.ts";
-import { serviceNames, startSystem, type RunningSystem } from "@rs-agent/kit/system/system.ts";
+import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
+import { startSystem, type RunningSystem } from "@rs-agent/kit/system/system.ts";
 import type { MailServer } from "./mail-server.ts";
 import { recipientDomain } from "./sample-mails.ts";
 import type { SmtpSink } from "./smtp-sink.ts";

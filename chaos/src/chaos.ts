@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { parseMail, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
-import { serviceNames } from "@rs-agent/kit/system/system.ts";
+import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
 import { wreakHavoc, type DoneFault } from "./faults/havoc.ts";
 import { mayLeaveUnknown, scheduleOf } from "./faults/schedule.ts";
 import { layTripwires, type PoisonDeath } from "./faults/tripwires.ts";

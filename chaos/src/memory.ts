@@ -1,5 +1,6 @@
 import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
-import { serviceNames, type RunningSystem, type ServiceName } from "@rs-agent/kit/system/system.ts";
+import { serviceNames, type ServiceName } from "@rs-agent/kit/system/service-names.ts";
+import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 
 /** The memory of a run's processes, looked at again and again. */
 export interface MemoryWatch {

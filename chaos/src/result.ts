@@ -1,7 +1,7 @@
 import { exitCodes } from "@rs-agent/shared/lifecycle.ts";
 import type { Conservation } from "@rs-agent/shared/store/mails.ts";
 import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
-import type { ServiceName } from "@rs-agent/kit/system/system.ts";
+import type { ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import type { DoneFault } from "./faults/havoc.ts";
 import type { PoisonDeath } from "./faults/tripwires.ts";
 import { findingKinds, type Findings, type Seen } from "./judgement/findings.ts";

@@ -5,6 +5,7 @@ import { createServer, type AddressInfo, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
+import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
 import { programs } from "../agent/programs.ts";
 
 const root = dirname(dirname(import.meta.dirname));
@@ -27,6 +28,7 @@ describe("the image's entry point", () => {
   it("knows each program's file", () => {
     const files = Object.values(programs).map(({ file }) => file);
     expect(files.filter((file) => !existsSync(join(root, file)))).toEqual([]);
+    expect(Object.keys(programs)).toEqual(expect.arrayContaining([...serviceNames]));
   });
 
   it("runs a command of ours with its arguments and its exit code", async () => {

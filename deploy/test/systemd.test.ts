@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
 import { freePort } from "@rs-agent/kit/free-port.ts";
 import { allocatorEnv, nodeOptions } from "@rs-agent/kit/processes/service-process.ts";
-import { serviceNames } from "@rs-agent/kit/system/system.ts";
+import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
 import { initKeyFolder } from "../../cli/src/key-folder.ts";
 import { mongodbUri } from "../../test/support/test-mongodb.ts";
 import { schemas } from "./manifests.ts";

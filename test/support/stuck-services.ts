@@ -18,7 +18,7 @@ import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { workerConfigSchema } from "@rs-agent/shared/worker/config.ts";
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
-import type { ServiceName } from "@rs-agent/kit/system/system.ts";
+import type { ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import { expect, onTestFinished, vi } from "vitest";
 import { startFakeClamd } from "../../services/av-worker/test/fake-clamd.ts";
 import { SmtpDialogue } from "../../services/ingest/test/smtp-dialogue.ts";

@@ -12,11 +12,11 @@ import { formatPolicyYaml, parsePolicyYaml } from "@rs-agent/shared/policy/yaml.
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { startMaildirServer, type DeliveredMail } from "@rs-agent/kit/smtp/maildir-server.ts";
 import { samplePolicy } from "@rs-agent/start/sample-policy.ts";
+import type { ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import {
   startSystem,
   type Env,
   type RunningSystem,
-  type ServiceName,
   type SystemOptions,
 } from "@rs-agent/kit/system/system.ts";
 import { inject, vi } from "vitest";
@@ -59,6 +59,8 @@ export interface WholeSystem {
   record(mailId: string): Promise<MailRecord>;
   /** What the nth process of a service has logged. */
   log(name: ServiceName, nth?: number): LogLine[];
+  /** Where each process of a service serves health and metrics, if its HEALTH_HTTP says so. */
+  healthOf(name: ServiceName): Promise<string[]>;
   close(): Promise<void>;
 }
 
@@ -193,6 +195,14 @@ function wholeSystem(system: RunningSystem, parts: Parts): WholeSystem {
       }),
     record,
     log,
+    healthOf: (name) =>
+      vi.waitFor(() =>
+        system.processes(name).map((_, nth) => {
+          const line = log(name, nth).findLast(({ msg }) => msg === "health is served");
+          if (line === undefined) throw new Error(`${name} serves no health`);
+          return String(line["http"]);
+        }),
+      ),
     async close() {
       await system.stop();
       await parts.close();

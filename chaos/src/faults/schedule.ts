@@ -1,4 +1,4 @@
-import { serviceNames, type ServiceName } from "@rs-agent/kit/system/system.ts";
+import { serviceNames, type ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import { cuttableLinks, partNames, type LinkName, type PartName } from "../parts/chaos-system.ts";
 import { dealt, randomOf, type Random } from "@rs-agent/kit/random.ts";
 
@@ -25,14 +25,9 @@ const shares: Readonly<Record<FaultKind, number>> = {
   "half-close": 3,
 };
 /** Those that hold leases and connections die most often. */
-const services: Readonly<Record<ServiceName, number>> = {
-  ingest: 2,
-  dispatcher: 3,
-  "av-worker": 2,
-  "spam-worker": 2,
-  enricher: 2,
-  relay: 3,
-};
+const services = Object.fromEntries(
+  serviceNames.map((name) => [name, name === "dispatcher" || name === "relay" ? 3 : 2]),
+) as Record<ServiceName, number>;
 const parts: Readonly<Record<PartName, number>> = {
   database: 4,
   clamd: 2,

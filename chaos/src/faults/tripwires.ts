@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { ServiceName } from "@rs-agent/kit/system/system.ts";
+import type { ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import { poisonField } from "../mails/mail-bytes.ts";
 import { victims, type Victim } from "../mails/planned-mail.ts";
 import type { ChaosSystem, LinkName, PartName } from "../parts/chaos-system.ts";

@@ -11,6 +11,7 @@ import { freePort } from "@rs-agent/kit/free-port.ts";
 import { takeOver } from "@rs-agent/kit/processes/leftovers.ts";
 import { startMongoDb } from "@rs-agent/kit/mongodb/mongodb.ts";
 import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
+import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
 import {
   startSystem,
   type RunningSystem,
@@ -152,10 +153,7 @@ async function start(
   const { report, onEnd, onTrouble } = options;
   const services = await startSystem({
     runDir,
-    counts: {
-      ...{ ingest: two, dispatcher: two, relay: two },
-      ...{ "av-worker": two, "spam-worker": two, enricher: two },
-    },
+    counts: Object.fromEntries(serviceNames.map((name) => [name, two])),
     mongodb: uriOf(links["observer-database"]),
     db: dbName,
     clamd: links.clamd.address,

@@ -1,4 +1,5 @@
-import { builtInNames, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import { builtInNames } from "@rs-agent/shared/checks/built-in-checks.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { SeenRecord } from "../database.ts";
 import { Latencies, type Latency } from "./latency.ts";
 

@@ -6,18 +6,8 @@ import { freePort } from "../free-port.ts";
 import { takeOver } from "../processes/leftovers.ts";
 import { cacheFolderOf } from "../mongodb/config.ts";
 import { startParts, type Parts } from "./parts.ts";
+import { serviceNames, type ServiceName } from "./service-names.ts";
 import { ServiceProcess, type ProcessEnd } from "../processes/service-process.ts";
-
-/** In the order in which they are drained: nothing new comes in, then what is in flight ends. */
-export const serviceNames = [
-  "ingest",
-  "dispatcher",
-  "av-worker",
-  "spam-worker",
-  "enricher",
-  "relay",
-] as const;
-export type ServiceName = (typeof serviceNames)[number];
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -277,10 +267,10 @@ class System implements RunningSystem {
           SPAM_RSPAMD: rspamd,
           ...spamdChildren(this.#parts),
         };
-      case "enricher":
-        return worker;
       case "relay":
         return database;
+      default:
+        return worker;
     }
   }
 }

@@ -1,12 +1,8 @@
 import type { LostReason, LostTask, TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import type { Count, Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
-import {
-  builtInNames,
-  builtInTasks,
-  type CheckKind,
-  type TaskKind,
-} from "@rs-agent/shared/checks/verdict.ts";
+import { builtInNames } from "@rs-agent/shared/checks/built-in-checks.ts";
+import { builtInTasks, type CheckKind, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { LoadMeter } from "./load-meter.ts";
 
 /** Seconds: a clamd takes a few milliseconds, a spamd some, a huge archive minutes. */

@@ -1,5 +1,6 @@
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
-import type { BuiltInCheck, TaskKind } from "@rs-agent/shared/checks/verdict.ts";
+import type { BuiltInCheck } from "@rs-agent/shared/checks/built-in-checks.ts";
+import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { TaskMail, TaskOutput } from "@rs-agent/shared/worker/handler.ts";
 
 export const answers: Record<BuiltInCheck | "enrich", TaskOutput> = {

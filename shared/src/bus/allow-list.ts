@@ -1,15 +1,12 @@
 import { z } from "zod";
+import { workerServices } from "../checks/built-in-checks.ts";
 import { ownCheckSchema } from "../checks/own-check.ts";
-import { builtInNames, checkOf, type TaskKind } from "../checks/verdict.ts";
+import { checkOf, type TaskKind } from "../checks/verdict.ts";
 import { readYaml } from "../yaml-source.ts";
 import { isCurveKey, keyError } from "./curve-key.ts";
 
 /** What a key of the bus may act as, beside the workers of checks that a policy brings. */
-export const busKinds = [
-  "dispatcher",
-  ...builtInNames.map((name) => checkOf(name).service),
-  "enricher",
-];
+export const busKinds = ["dispatcher", ...workerServices];
 export type BusKind = string;
 
 /** The part that answers tasks of a kind: a service of ours, or a check's own workers by its name. */

@@ -1,15 +1,14 @@
 import { z } from "zod";
 import { uncheckedRulesSchema, type UncheckedRules } from "./consequence.ts";
 import { ownCheckOf, ownCheckSchema, type OwnCheck } from "./own-check.ts";
+import { builtInNames, type BuiltInCheck } from "./built-in-checks.ts";
 import {
   answeredIn,
   answerIn,
-  builtInNames,
   checkOf,
   isBuiltIn,
   ofEach,
   type AnyCheck,
-  type BuiltInCheck,
   type CheckKind,
   type EntryOf,
   type Finding,

@@ -22,12 +22,18 @@ export interface CheckRules {
  * One check, all of it: what is asked, what may be found, what policy can make of that, and the words for
  * it. Everybody else (wire, record, policy, dispatcher, enricher, CLI) goes through the entries.
  * F is what may be found (`unchecked` is told by everybody alike), S the settings of its task, R its
- * rules in a policy, C what follows from a finding, as a plan has it.
+ * rules in a policy, C what follows from a finding, as a plan has it, W its service.
  */
-export interface Check<F extends object, S extends object, R extends object, C extends object> {
+export interface Check<
+  F extends object,
+  S extends object,
+  R extends object,
+  C extends object,
+  W extends string = string,
+> {
   readonly name: string;
   /** The service that answers it, which is also what its key on the bus may play. */
-  readonly service: string;
+  readonly service: W;
   /** What a task of it is told; it travels whole, its hash comes back (I4). */
   readonly settings: z.ZodType<S>;
   readonly finding: z.ZodType<F | UncheckedFinding>;

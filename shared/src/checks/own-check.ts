@@ -1,13 +1,14 @@
 import { z } from "zod";
+import { builtInNames, workerServices } from "./built-in-checks.ts";
 import { headerName, type Check } from "./check.ts";
 import { builtInUnchecked, dispositionSchema, type Disposition } from "./consequence.ts";
 import { maxNameLength, uncheckedFindingSchema } from "./finding.ts";
 
 /** Words that mean something else where the name of a check may stand. */
 const reservedNames: ReadonlySet<string> = new Set([
-  ...["virus", "spam", "auth", "content", "enrich"],
+  ...[...builtInNames, "auth", "content", "enrich"],
   ...["plan", "retry", "adopt", "relay", "ingest", "dispatcher", "console"],
-  ...["av-worker", "spam-worker", "enricher", "clamd", "spamd", "rspamd"],
+  ...[...workerServices, "clamd", "spamd", "rspamd"],
   ...["strip", "verdict-headers", "extra-headers", "geoip", "subject-tag", "sender-rewrite"],
   ...["disclaimer", "sign"],
   // What each object of JavaScript has already.

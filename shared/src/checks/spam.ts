@@ -76,7 +76,7 @@ const sizeSchema = z.union([z.number().int().positive(), z.string().regex(/^[1-9
   error: "must be a size in bytes, or one such as 500k or 20M",
 });
 
-export const spam: Check<Scored, SpamSettings, SpamRules, Consequences> = {
+export const spam: Check<Scored, SpamSettings, SpamRules, Consequences, "spam-worker"> = {
   name: "spam",
   service: "spam-worker",
   settings: spamSettingsSchema,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { builtInChecks, builtInNames, type BuiltInCheck } from "./built-in-checks.ts";
 import type { Check } from "./check.ts";
 import { engineSchema, type UncheckedFinding } from "./finding.ts";
 import {
@@ -8,14 +9,6 @@ import {
   type OwnCheck,
   type OwnCheckEntry,
 } from "./own-check.ts";
-import { spam } from "./spam.ts";
-import { virus } from "./virus.ts";
-
-/** The checks that are there without a policy's bringing them, in the order in which they are asked. */
-export const builtInChecks = { virus, spam } as const;
-type BuiltInChecks = typeof builtInChecks;
-export type BuiltInCheck = keyof BuiltInChecks;
-export const builtInNames = Object.keys(builtInChecks) as BuiltInCheck[];
 
 /** What can be asked about a mail and answered by a verdict. */
 export type CheckKind = BuiltInCheck | OwnCheck;
@@ -27,7 +20,7 @@ export const builtInTasks = [...builtInNames, "enrich"] as const;
 export const taskKindSchema = z.union([z.enum(builtInTasks), ownCheckSchema]);
 
 export type EntryOf<N extends CheckKind> = N extends BuiltInCheck
-  ? BuiltInChecks[N]
+  ? (typeof builtInChecks)[N]
   : OwnCheckEntry;
 export type FindingOf<N extends CheckKind> = z.output<EntryOf<N>["finding"]>;
 export type SettingsOf<N extends CheckKind> = z.output<EntryOf<N>["settings"]>;

@@ -24,7 +24,7 @@ interface Consequences {
   onInfected: Disposition;
 }
 
-export const virus: Check<Found, VirusSettings, Consequences, Consequences> = {
+export const virus: Check<Found, VirusSettings, Consequences, Consequences, "av-worker"> = {
   name: "virus",
   service: "av-worker",
   settings: virusSettingsSchema,

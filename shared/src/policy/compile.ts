@@ -2,16 +2,10 @@ import { settingsHashOf, type Change, type ChangeKind } from "../mail/task-setti
 import { sha256Hex } from "../ids.ts";
 import { ownChecksIn, type AskedChecks } from "../checks/asked.ts";
 import { uncheckedOf } from "../checks/consequence.ts";
+import { builtInNames } from "../checks/built-in-checks.ts";
 import type { CheckRules } from "../checks/check.ts";
 import type { OwnCheck } from "../checks/own-check.ts";
-import {
-  builtInNames,
-  checkOf,
-  isBuiltIn,
-  ofEach,
-  type AnyCheck,
-  type CheckKind,
-} from "../checks/verdict.ts";
+import { checkOf, isBuiltIn, ofEach, type AnyCheck, type CheckKind } from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import { durationMs } from "../duration.ts";
 import { remembered } from "../remembered.ts";

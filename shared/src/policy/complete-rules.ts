@@ -1,5 +1,6 @@
 import { ownCheckOf, type OwnCheck } from "../checks/own-check.ts";
-import type { BuiltInCheck, EntryOf } from "../checks/verdict.ts";
+import type { BuiltInCheck } from "../checks/built-in-checks.ts";
+import type { EntryOf } from "../checks/verdict.ts";
 import type { FinalOutcome } from "../life/outcomes.ts";
 import { remembered } from "../remembered.ts";
 import type { PolicyRules, StepName } from "./rules.ts";

@@ -1,4 +1,5 @@
-import { builtInNames, checkOf } from "../checks/verdict.ts";
+import { builtInNames } from "../checks/built-in-checks.ts";
+import { checkOf } from "../checks/verdict.ts";
 import { BoundedMap } from "../bounded-map.ts";
 import type { Steps } from "../slices.ts";
 import { builtInNextHop } from "./built-in.ts";

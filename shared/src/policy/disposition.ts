@@ -3,10 +3,10 @@ import type { Enriched, Override } from "../mail/record.ts";
 import { askedIn, checksIn } from "../checks/asked.ts";
 import type { Disposition, UncheckedRules } from "../checks/consequence.ts";
 import type { UncheckedFinding, UncheckedReason } from "../checks/finding.ts";
+import { builtInNames } from "../checks/built-in-checks.ts";
 import {
   answeredIn,
   answerIn,
-  builtInNames,
   checkOf,
   findingText,
   isBuiltIn,

@@ -7,14 +7,8 @@ import {
 } from "../mail/task-settings.ts";
 import { uncheckedReasonSchema, permanentReasons, transientReasons } from "../checks/finding.ts";
 import { ownCheckOf, ownCheckSchema, type OwnCheck } from "../checks/own-check.ts";
-import {
-  builtInNames,
-  ofEach,
-  type AnyCheck,
-  type BuiltInCheck,
-  type CheckKind,
-  type EntryOf,
-} from "../checks/verdict.ts";
+import { builtInNames, type BuiltInCheck } from "../checks/built-in-checks.ts";
+import { ofEach, type AnyCheck, type CheckKind, type EntryOf } from "../checks/verdict.ts";
 import { durationSchema } from "../duration.ts";
 import { forEachEnd } from "../life/outcomes.ts";
 import { nextHopSchema } from "./next-hop.ts";

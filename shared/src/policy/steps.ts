@@ -1,6 +1,7 @@
 import { changeKinds, type ChangeKind } from "../mail/task-settings.ts";
 import { ownChecksIn } from "../checks/asked.ts";
-import { builtInNames, isBuiltIn } from "../checks/verdict.ts";
+import { builtInNames } from "../checks/built-in-checks.ts";
+import { isBuiltIn } from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import type { StepName } from "./rules.ts";
 
