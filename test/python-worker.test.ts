@@ -7,6 +7,7 @@ import { ownCheckSchema } from "@rs-agent/shared/checks/own-check.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { pythonWithZmq } from "./support/python-with-zmq.ts";
 import { runCli } from "../cli/test/run-cli.ts";
+import { valueAt } from "./support/read-metrics.ts";
 import { mongodbUri } from "./support/test-mongodb.ts";
 import { acceptedAll, textMail } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";
@@ -29,7 +30,11 @@ it("the example in Python has at most 120 lines and takes nothing of ours", () =
 });
 
 describe("a check that policy alone brings, with workers in Python", () => {
-  const whole = useWholeSystem({ policy, counts: { dispatcher: 2 } });
+  const whole = useWholeSystem({
+    policy,
+    counts: { dispatcher: 2 },
+    serviceEnv: { dispatcher: { HEALTH_HTTP: "127.0.0.1:0" } },
+  });
   const workers: ChildProcess[] = [];
   let python = "";
   beforeAll(async () => void (python = await pythonWithZmq()));
@@ -91,6 +96,28 @@ describe("a check that policy alone brings, with workers in Python", () => {
     await vi.waitFor(async () => {
       expect(await cli("status")).toMatch(/dlp-1 +dlp +open/);
       expect(await cli("doctor")).toMatch(/check dlp.*dlp-1 \(words 1\)/s);
+    });
+  });
+
+  it("metrics of every dispatcher have the check's name as their label", async () => {
+    const addresses = await whole().healthOf("dispatcher");
+    const values = (series: string) =>
+      Promise.all(addresses.map((address) => valueAt(address, series)));
+    const sum = async (series: string) =>
+      (await values(series)).reduce<number>((all, value) => all + (value ?? 0), 0);
+    expect(await sum('rs_agent_tasks_total{kind="dlp",result="passed"}')).toBe(2);
+    expect(await sum('rs_agent_tasks_total{kind="dlp",result="found"}')).toBe(1);
+    expect(await sum('rs_agent_task_service_seconds_count{kind="dlp"}')).toBe(3);
+    expect(await sum('rs_agent_task_arrivals_total{kind="dlp"}')).toBeGreaterThanOrEqual(3);
+    expect(await sum('rs_agent_mails_claimed_total{task="dlp"}')).toBeGreaterThanOrEqual(1);
+    expect(await values('rs_agent_workers{kind="dlp",state="able"}')).toEqual([1, 1]);
+    expect(await values('rs_agent_credit_busy_tasks{kind="dlp"}')).toEqual([0, 0]);
+    expect(await sum('rs_agent_credit_granted_tasks{kind="dlp"}')).toBeGreaterThan(0);
+    expect(await values('rs_agent_placing_mails{kind="dlp"}')).toEqual([0, 0]);
+    await vi.waitFor(async () => {
+      expect(await values('rs_agent_waiting_mails{task="dlp"}')).toEqual([0, 0]);
+      expect(await values('rs_agent_waiting_oldest_seconds{task="dlp"}')).toEqual([0, 0]);
+      expect(await values('rs_agent_workers_wanted{kind="dlp"}')).toEqual([1, 1]);
     });
   });
 

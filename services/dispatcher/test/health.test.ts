@@ -11,6 +11,7 @@ import {
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
 import { openBench, type Bench } from "./in-process.ts";
+import { valueAt } from "../../../test/support/read-metrics.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 let bench: Bench;
@@ -33,12 +34,7 @@ async function dispatcher(env: Record<string, string> = {}, uri = mongodbUri()) 
   const address = handle.health ?? "";
   return {
     get: (path: string) => fetch(`http://${address}${path}`),
-    /** The value of a series; undefined: there is none. */
-    value: async (series: string): Promise<number | undefined> => {
-      const text = await (await fetch(`http://${address}/metrics`)).text();
-      const line = text.split("\n").find((each) => each.startsWith(`${series} `));
-      return line === undefined ? undefined : Number(line.slice(series.length + 1));
-    },
+    value: (series: string) => valueAt(address, series),
   };
 }
 
