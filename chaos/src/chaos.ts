@@ -119,7 +119,7 @@ async function observe(options: ChaosOptions): Promise<Observed> {
     };
   } finally {
     await system?.stop();
-    await sink.close();
+    await sink.stop();
   }
 }
 

@@ -1,9 +1,9 @@
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import type { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import { setTimeout as wait } from "node:timers/promises";
-import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
-import { numberIn } from "./mails/planned-mail.ts";
+import { startSmtpSink, type Answer, type SinkSession } from "@rs-agent/kit/smtp/smtp-sink.ts";
 import { randomOf } from "@rs-agent/kit/random.ts";
+import { numberIn } from "./mails/planned-mail.ts";
 
 /** A mail that the next hop has taken, or may be thought to have. */
 export interface Copy {
@@ -33,7 +33,7 @@ export interface Sink {
   /** Final replies given, by kind of trouble. */
   readonly troubles: ReadonlyMap<string, number>;
   readonly openSessions: number;
-  close(): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /** What the next hop does to a mail, as next hops do. */
@@ -54,86 +54,75 @@ type Trouble = (typeof troubles)[number];
 const troubleShare = 0.15;
 
 /**
- * The next hop of a run: a real SMTP server that counts copies and errs by seed and mail, so that the
- * same mail meets the same trouble in each run of a seed. 5yz comes by the recipient's name.
+ * The next hop of a run: it counts copies and errs by seed and mail, so that the same mail meets the same
+ * trouble in each run of a seed. 5yz comes by the recipient's name.
  */
 export async function startSink(options: SinkOptions): Promise<Sink> {
-  const sink = new ErringSink(options);
-  await sink.start();
-  return sink;
+  const hop = new ErringHop(options);
+  const sink = await startSmtpSink({
+    onRecipient: (address, session) => hop.onRecipient(address, session),
+    onMail: (mail, session) => hop.onMail(mail, session),
+    onClose: (id, isUnfinished) => hop.onClose(id, isUnfinished),
+  });
+  return {
+    address: `${sink.host}:${sink.port}`,
+    copies: hop.copies,
+    troubles: hop.troubles,
+    get unfinished() {
+      return hop.unfinished;
+    },
+    get openSessions() {
+      return sink.openSessions;
+    },
+    stop: () => sink.stop(),
+  };
 }
 
-class ErringSink implements Sink {
+class ErringHop {
   readonly copies: Copy[] = [];
   readonly troubles = new Map<string, number>();
   unfinished = 0;
   readonly #options: SinkOptions;
-  readonly #server: SMTPServer;
   /** Transactions begun for a mail so far. */
   readonly #tries = new Map<number, number>();
+  /** By session: of the mail that it is about. */
   readonly #trouble = new Map<string, Trouble | undefined>();
 
   constructor(options: SinkOptions) {
     this.#options = options;
-    this.#server = new SMTPServer({
-      disabledCommands: ["STARTTLS", "AUTH"],
-      authOptional: true,
-      disableReverseLookup: true,
-      closeTimeout: 1_000,
-      onMailFrom: (_address, _session, callback) => callback(),
-      onRcptTo: ({ address }, session, callback) => this.#onRecipient(address, session, callback),
-      onData: (stream, session, callback) => {
-        this.#onData(stream, session).then(
-          (reply) => (reply instanceof Error ? callback(reply) : callback(null, reply)),
-          (error: unknown) => callback(error as Error),
-        );
-      },
-      onClose: (session) => this.#onClose(session),
-    });
-    // A client that goes away is part of the game.
-    this.#server.on("error", () => undefined);
   }
 
-  get address(): string {
-    return `127.0.0.1:${(this.#server.server.address() as AddressInfo).port}`;
+  onRecipient(address: string, { id, rcptTo }: SinkSession): Answer {
+    if (address.startsWith("refused.")) return "550 5.1.1 no such user";
+    if (rcptTo.length > 0) return undefined;
+    const trouble = this.#troubleOf(address);
+    this.#trouble.set(id, trouble);
+    if (trouble !== "defer-recipient" && trouble !== "busy") return undefined;
+    this.#count(trouble);
+    return trouble === "busy" ? "421 4.3.2 too busy, bye" : "450 4.2.1 mailbox busy";
   }
 
-  get openSessions(): number {
-    return this.#server.connections.size;
-  }
-
-  async start(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server.server, "listening");
-  }
-
-  async close(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#server.close(() => resolve(undefined));
-    for (const connection of this.#server.connections) connection._socket.destroy();
-    await promise;
-  }
-
-  #onRecipient(
-    address: string,
-    session: SMTPServerSession,
-    callback: (error?: Error | null) => void,
-  ): void {
-    if (address.startsWith("refused.")) return callback(reply("550 5.1.1 no such user"));
-    const first = session.envelope.rcptTo.length === 0;
-    if (first) this.#trouble.set(session.id, this.#troubleOf(address));
+  async onMail(mail: Readable, session: SinkSession): Promise<Answer> {
     const trouble = this.#trouble.get(session.id);
-    if (first && trouble === "defer-recipient") {
-      this.#count(trouble);
-      return callback(reply("450 4.2.1 mailbox busy"));
-    }
-    if (first && trouble === "busy") {
-      this.#count(trouble);
-      callback(reply("421 4.3.2 too busy, bye"));
-      this.#hangUp(session);
-      return;
-    }
-    callback();
+    this.#trouble.delete(session.id);
+    if (trouble === "drop-in-body") mail.once("data", () => session.hangUp());
+    const raw = await buffer(mail);
+    const rejected = session.rcptTo.some((address) => address.startsWith("rejected."));
+    if (rejected) return "554 5.7.1 this mail is not wanted";
+    if (trouble !== undefined) this.#count(trouble);
+    if (trouble === "defer-mail") return "451 4.3.0 try again";
+    if (trouble === "drop-unkept" || trouble === "drop-in-body") return "drop";
+    await this.#keep(raw, session);
+    if (trouble === "drop-kept") return "drop";
+    if (trouble === "slow")
+      await wait(randomOf(this.#options.seed, "slow", raw.length).between(100, 1_500));
+    if (trouble === "too-late") await wait(this.#options.finalTimeoutMs + 1_000);
+    return "250 2.0.0 kept";
+  }
+
+  onClose(id: string, isUnfinished: boolean): void {
+    this.#trouble.delete(id);
+    if (isUnfinished) this.unfinished += 1;
   }
 
   /** By seed and mail: some mails meet one trouble in their first transaction, some two. */
@@ -146,39 +135,7 @@ class ErringSink implements Sink {
     return tries <= 2 && random.chance(troubleShare) ? random.pick(troubles) : undefined;
   }
 
-  async #onData(stream: SMTPServerDataStream, session: SMTPServerSession): Promise<Error | string> {
-    const trouble = this.#trouble.get(session.id);
-    this.#trouble.delete(session.id);
-    const chunks: Buffer[] = [];
-    const raw = await new Promise<Buffer>((resolve, reject) => {
-      stream.on("data", (chunk: Buffer) => {
-        chunks.push(chunk);
-        if (trouble === "drop-in-body") this.#hangUp(session);
-      });
-      stream.once("end", () => resolve(Buffer.concat(chunks)));
-      stream.once("error", reject);
-    });
-    const rejected = session.envelope.rcptTo.some(({ address }) => address.startsWith("rejected."));
-    if (rejected) return reply("554 5.7.1 this mail is not wanted");
-    if (trouble !== undefined) this.#count(trouble);
-    if (trouble === "defer-mail") return reply("451 4.3.0 try again");
-    if (trouble === "drop-unkept" || trouble === "drop-in-body") return this.#drop(session);
-    await this.#keep(raw, session);
-    if (trouble === "drop-kept") return this.#drop(session);
-    if (trouble === "slow")
-      await wait(randomOf(this.#options.seed, "slow", raw.length).between(100, 1_500));
-    if (trouble === "too-late") await wait(this.#options.finalTimeoutMs + 1_000);
-    return "2.0.0 kept";
-  }
-
-  #drop(session: SMTPServerSession): Promise<never> {
-    this.#hangUp(session);
-    // No reply: the connection is gone.
-    return new Promise(() => undefined);
-  }
-
-  async #keep(raw: Buffer, { envelope }: SMTPServerSession): Promise<void> {
-    const rcptTo = envelope.rcptTo.map(({ address }) => address);
+  async #keep(raw: Buffer, { mailFrom, rcptTo }: SinkSession): Promise<void> {
     const header = raw.toString("latin1", 0, Math.max(0, raw.indexOf("\r\n\r\n")));
     const ownId = /\(rs-agent\) with \S+ id ([0-9a-z]+)/.exec(header)?.[1];
     const reportId = /^Message-ID: <(d[0-9a-f]{24})@/m.exec(header)?.[1];
@@ -186,7 +143,7 @@ class ErringSink implements Sink {
       mailId: ownId ?? reportId ?? "",
       isReport: ownId === undefined && reportId !== undefined,
       number: numberIn(rcptTo[0] ?? ""),
-      mailFrom: envelope.mailFrom === false ? "" : envelope.mailFrom.address,
+      mailFrom,
       rcptTo,
       at: new Date(),
     };
@@ -194,26 +151,7 @@ class ErringSink implements Sink {
     this.copies.push(copy);
   }
 
-  #onClose(session: SMTPServerSession): void {
-    this.#trouble.delete(session.id);
-    // smtp-server forgets the transaction once it has ended.
-    const { envelope } = session as Partial<SMTPServerSession>;
-    if (envelope !== undefined && envelope.mailFrom !== false) this.unfinished += 1;
-  }
-
-  #hangUp({ id }: SMTPServerSession): void {
-    for (const connection of this.#server.connections) {
-      if (connection.id === id) connection._socket.destroySoon();
-    }
-  }
-
   #count(trouble: string): void {
     this.troubles.set(trouble, (this.troubles.get(trouble) ?? 0) + 1);
   }
-}
-
-/** smtp-server takes the code apart from the text. */
-function reply(text: `${number} ${string}`): Error {
-  const [code = "451", ...words] = text.split(" ");
-  return Object.assign(new Error(words.join(" ")), { responseCode: Number(code) });
 }

@@ -14,7 +14,7 @@ async function start() {
       return Promise.resolve();
     },
   });
-  onTestFinished(() => sink.close());
+  onTestFinished(() => sink.stop());
   return { sink, inspected };
 }
 

@@ -65,7 +65,7 @@ export async function openParts(options: FloodOptions, run: string): Promise<Par
     const tally = new Tally({ ledger, mail, hasSink: listen !== undefined });
     const onCopy = (number: number, address: string) => tally.copy(number, address);
     const sink = listen === undefined ? undefined : await startSink({ ...listen, run, onCopy });
-    if (sink !== undefined) opened.push(() => sink.close());
+    if (sink !== undefined) opened.push(() => sink.stop());
     const system = database === undefined ? undefined : await watchSystem(database.database);
     if (system !== undefined) opened.push(() => system.stop());
     const sender = senderOf(smtp, database, options);

@@ -1,7 +1,6 @@
-import { once } from "node:events";
-import type { Socket } from "node:net";
-import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
+import type { Readable } from "node:stream";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
+import { startSmtpSink, type SmtpSink } from "@rs-agent/kit/smtp/smtp-sink.ts";
 import { numberInHeader } from "./mails/numbering.ts";
 
 export interface SinkOptions {
@@ -12,11 +11,9 @@ export interface SinkOptions {
   onCopy: (number: number, address: string) => void;
 }
 
-export interface Sink {
-  readonly port: number;
+export interface Sink extends SmtpSink {
   /** Mails that are none of this run: reports on undelivered mail, or somebody else's. */
   readonly strangers: number;
-  close(): Promise<void>;
 }
 
 /** The number is in the first field that we wrote; what relays put before it is short. */
@@ -26,67 +23,32 @@ const headLimit = 65_536;
  * A next hop that takes every mail immediately, and keeps nothing of it but its number.
  * @throws TerminalError CFG_INVALID if it cannot listen
  */
-export async function startSink(options: SinkOptions): Promise<Sink> {
-  const { host, port, run, onCopy } = options;
-  const counts = { strangers: 0 };
-  const server = new SMTPServer({
-    disabledCommands: ["STARTTLS", "AUTH"],
-    authOptional: true,
-    disableReverseLookup: true,
-    closeTimeout: 1_000,
-    onData(stream, session, callback) {
-      void headOf(stream).then((head) => {
-        if (head !== undefined) take(head, session);
-        callback(null, "2.0.0 taken");
-      });
+export async function startSink({ host, port, run, onCopy }: SinkOptions): Promise<Sink> {
+  const sink = await startSmtpSink({
+    host,
+    port,
+    async onMail(mail, { rcptTo }) {
+      const number = numberInHeader(await headOf(mail), run);
+      if (number === undefined) server.strangers += 1;
+      else for (const address of rcptTo) onCopy(number, address);
+      return undefined;
     },
-  });
-  const take = (head: string, { envelope }: SMTPServerSession) => {
-    const number = numberInHeader(head, run);
-    if (number === undefined) counts.strangers += 1;
-    else for (const { address } of envelope.rcptTo) onCopy(number, address);
-  };
-  // The last reply must not wait for company (Nagle): the relay would wait with it.
-  server.server.on("connection", (socket: Socket) => socket.setNoDelay(true));
-  server.listen(port, host);
-  try {
-    await once(server.server, "listening");
-  } catch (error) {
+  }).catch((error: unknown) => {
     throw new TerminalError("CFG_INVALID", `--sink: ${messageOf(error)}`, { cause: error });
-  }
-  // A client that goes away is nothing to us.
-  server.on("error", () => undefined);
-  return {
-    port: (server.server.address() as { port: number }).port,
-    get strangers() {
-      return counts.strangers;
-    },
-    close: () => closeServer(server),
-  };
+  });
+  const server = Object.assign(sink, { strangers: 0 });
+  return server;
 }
 
-/** Reads the mail to its end; its header, or undefined if the client went away in the middle. */
-function headOf(stream: SMTPServerDataStream): Promise<string | undefined> {
-  const { promise, resolve } = Promise.withResolvers<string | undefined>();
+/** Reads the mail to its end; its header. */
+async function headOf(mail: Readable): Promise<string> {
   const chunks: Buffer[] = [];
   let kept = 0;
-  stream.on("data", (chunk: Buffer) => {
-    if (kept >= headLimit) return;
-    chunks.push(chunk);
+  for await (const chunk of mail as AsyncIterable<Buffer>) {
+    if (kept < headLimit) chunks.push(chunk);
     kept += chunk.length;
-  });
-  stream.once("error", () => resolve(undefined));
-  stream.once("end", () => {
-    const head = Buffer.concat(chunks).subarray(0, headLimit);
-    const end = head.indexOf("\r\n\r\n");
-    resolve(head.toString("latin1", 0, end < 0 ? head.length : end + 2));
-  });
-  return promise;
-}
-
-async function closeServer(server: SMTPServer): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  server.close(() => resolve(undefined));
-  for (const connection of server.connections) connection._socket.destroy();
-  await promise;
+  }
+  const head = Buffer.concat(chunks).subarray(0, headLimit);
+  const end = head.indexOf("\r\n\r\n");
+  return head.toString("latin1", 0, end < 0 ? head.length : end + 2);
 }

@@ -13,7 +13,7 @@ export interface SessionOptions {
 const wholeReply = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\r?\n/;
 
 /**
- * A bare SMTP session (RFC 5321) for measurements: commands are written as they are, replies come
+ * A bare SMTP session (RFC 5321) for measurements and tests: commands are written as they are, replies come
  * one after the other, and "" is the reply of a server that has gone or stays silent for too long.
  */
 export class SmtpSession {
@@ -24,7 +24,8 @@ export class SmtpSession {
   #wake: (() => void) | undefined;
   #extensions = new Set<string>();
 
-  private constructor(socket: Socket, replyWithinMs: number) {
+  /** Over a socket that is connected; owns it. */
+  constructor(socket: Socket, replyWithinMs = 0) {
     this.#socket = socket;
     this.#replyWithinMs = replyWithinMs;
     socket.on("data", (chunk: Buffer) => {

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import { SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 
 /** One SMTP reply: its code, and its lines without code and line end. */
 export interface Reply {
@@ -11,13 +12,11 @@ export interface Reply {
 /** A client that says exactly what a test wants said, byte by byte. */
 export class SmtpDialogue {
   #socket: Socket | TLSSocket;
-  #input = "";
-  #ended = false;
-  #wake: (() => void) | undefined;
+  #session: SmtpSession;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    this.#listen(socket);
+    this.#session = new SmtpSession(socket);
   }
 
   /** Connects without waiting for the greeting. `from` is the local address to connect from. */
@@ -44,21 +43,15 @@ export class SmtpDialogue {
   }
 
   send(data: string | Buffer): void {
-    this.#socket.write(typeof data === "string" ? Buffer.from(data, "latin1") : data);
+    this.#session.send(typeof data === "string" ? Buffer.from(data, "latin1") : data);
   }
 
   /** The next whole reply, or code 0 if the server closed instead. */
   async reply(): Promise<Reply> {
-    for (;;) {
-      const whole = /^(?:\d{3}-[^\n]*\n)*\d{3} [^\n]*\n/.exec(this.#input)?.[0];
-      if (whole !== undefined) {
-        this.#input = this.#input.slice(whole.length);
-        const lines = whole.trimEnd().split("\r\n");
-        return { code: Number(whole.slice(0, 3)), lines: lines.map((line) => line.slice(4)) };
-      }
-      if (this.#ended) return { code: 0, lines: [] };
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
+    const whole = await this.#session.reply();
+    if (whole === "") return { code: 0, lines: [] };
+    const lines = whole.trimEnd().split("\r\n");
+    return { code: Number(whole.slice(0, 3)), lines: lines.map((line) => line.slice(4)) };
   }
 
   /** MAIL, RCPT for each, DATA; the reply to DATA is 354 or whatever stopped it. */
@@ -87,7 +80,7 @@ export class SmtpDialogue {
     const secure = connectTls({ socket: this.#socket, rejectUnauthorized: false });
     await once(secure, "secureConnect");
     this.#socket = secure;
-    this.#listen(secure);
+    this.#session = new SmtpSession(secure);
     return reply;
   }
 
@@ -99,22 +92,10 @@ export class SmtpDialogue {
 
   /** Settles when the server has closed the connection. */
   async closed(): Promise<void> {
-    while (!this.#ended) await new Promise<void>((resolve) => (this.#wake = resolve));
+    if (!this.#socket.closed) await new Promise((resolve) => this.#socket.once("close", resolve));
   }
 
   close(): void {
-    this.#socket.destroy();
-  }
-
-  #listen(socket: Socket): void {
-    socket.on("data", (chunk: Buffer) => {
-      this.#input += chunk.toString("latin1");
-      this.#wake?.();
-    });
-    const end = () => {
-      this.#ended = true;
-      this.#wake?.();
-    };
-    socket.on("end", end).on("close", end).on("error", end);
+    this.#session.close();
   }
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, it, vi } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
-import type { Answer, Moment } from "@rs-agent/kit/smtp/maildir-server.ts";
+import type { Moment } from "@rs-agent/kit/smtp/maildir-server.ts";
+import type { Answer } from "@rs-agent/kit/smtp/smtp-sink.ts";
 import { leftOver, resultsOf, type Transcript } from "../src/transcript.ts";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { shortTimeouts } from "./relay-process.ts";

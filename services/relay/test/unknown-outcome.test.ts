@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { randomUUID } from "node:crypto";
 import { expect, it, vi } from "vitest";
-import type { Answer, Moment } from "@rs-agent/kit/smtp/maildir-server.ts";
+import type { Moment } from "@rs-agent/kit/smtp/maildir-server.ts";
+import type { Answer } from "@rs-agent/kit/smtp/smtp-sink.ts";
 import { mailIn, readyMail, routeTo } from "./ready-mail.ts";
 import { relayProcess, shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
