@@ -10,6 +10,7 @@ import { formatStatus, readStatus } from "../cli/src/commands/status.ts";
 import { people } from "../start/samples/samples.ts";
 import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { startSpamd, type RunningSpamd } from "@rs-agent/kit/engines/spamd.ts";
+import { newMail } from "./support/new-mail.ts";
 import { acceptedAll, textMail } from "./support/smtp-client.ts";
 import { useWholeSystem } from "./support/use-system.ts";
 import { type WholeSystem } from "./support/whole-system.ts";
@@ -170,23 +171,15 @@ function expectToSayWhy(mail: MailRecord, now: Date): void {
 }
 
 function incoming(body: BodyRef, recipient: string, now: Date): MailRecord {
-  return {
-    _id: newMailId(),
-    v: 1,
-    state: "incoming",
-    next: "plan",
+  return newMail({
     dueAt: now,
-    origin: { via: "smtp", name: "e2e" },
     smtp: {
       mailFrom: people.jonas,
       rcptTo: [recipient],
       client: { address: "192.0.2.7", name: "mx.partner.example", helo: "mx.partner.example" },
     },
-    recipients: [{ address: recipient, outcome: "open", attempts: 0 }],
     receivedAt: now,
     body,
     header: { from: people.jonas, fromDomain: "partner.example" },
-    verdicts: {},
-    history: [],
-  };
+  });
 }

@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { MongoClient } from "mongodb";
 import { afterAll, beforeAll, expect } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import { newMailId } from "@rs-agent/shared/ids.ts";
 import { RsError } from "@rs-agent/shared/errors.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
@@ -12,6 +11,7 @@ import { parsePolicyYaml } from "@rs-agent/shared/policy/yaml.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
 import { runProgram } from "../src/program.ts";
 import { createOutput, width } from "../src/terminal.ts";
+import { newMail } from "../../test/support/new-mail.ts";
 import { mongodbUri } from "../../test/support/test-mongodb.ts";
 
 export interface Ran {
@@ -141,9 +141,7 @@ export const spam = {
 /** A mail as it stands after planning, unless a test says otherwise. */
 export function mailWith(given: Partial<MailRecord> = {}): MailRecord {
   const now = new Date(Date.now() - 60_000);
-  return {
-    _id: newMailId(),
-    v: 1,
+  return newMail({
     state: "processing",
     next: "virus",
     dueAt: now,
@@ -153,16 +151,14 @@ export function mailWith(given: Partial<MailRecord> = {}): MailRecord {
       rcptTo: ["b@t.example"],
       client: { address: "203.0.113.5", name: "mx.x.example", helo: "mx" },
     },
-    recipients: [{ address: "b@t.example", outcome: "open", attempts: 0 }],
     receivedAt: now,
     body: { id: "none", form: "document", size: 1234, sha256 },
     header: { messageId: "<m@x.example>", from: "A <a@x.example>" },
     direction: "incoming",
     plan,
-    verdicts: {},
     history: [{ at: now, event: "accepted", by: "ingest" }],
     ...given,
-  };
+  });
 }
 
 /** A mail that waits for nothing. */

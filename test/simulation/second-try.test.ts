@@ -1,13 +1,12 @@
 import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { newMailId } from "@rs-agent/shared/ids.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { createStores } from "@rs-agent/shared/store/database.ts";
 import { connectDriver } from "./kit/database/driver.ts";
 import { ReplicaSet } from "./kit/database/replica-set.ts";
 import { Random } from "./kit/random.ts";
 import { VirtualProcess, VirtualTime } from "./kit/virtual-time.ts";
+import { newMail } from "../support/new-mail.ts";
 
 /** The stores on a virtual driver whose every write is tried twice: the first try does its part beside the second. */
 function storesWith(firstTakes: number) {
@@ -25,25 +24,6 @@ function storesWith(firstTakes: number) {
 }
 
 const now = new Date(Date.UTC(2026, 0, 1));
-
-function newMail(body: BodyRef, given: Partial<MailRecord> = {}): MailRecord {
-  const client = { address: "192.0.2.1", name: "", helo: "" };
-  return {
-    _id: newMailId(),
-    v: recordVersion,
-    state: "incoming",
-    next: "plan",
-    dueAt: now,
-    origin: { via: "smtp", name: "test" },
-    smtp: { mailFrom: "ann@example.org", rcptTo: ["bob@example.net"], client },
-    recipients: [{ address: "bob@example.net", outcome: "open", attempts: 0 }],
-    receivedAt: now,
-    body,
-    verdicts: {},
-    history: [],
-    ...given,
-  };
-}
 
 describe.each([0.5, 1])("a write whose first try does %d of it beside the second", (part) => {
   let stores: ReturnType<typeof storesWith>;
@@ -70,7 +50,9 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
   const put = () => stores.bodies.put(Buffer.from("Subject: x\r\n\r\n"));
 
   it("I1: new mails are ours, and so are their bodies", async () => {
-    const mails = (await Promise.all(Array.from({ length: 6 }, put))).map((body) => newMail(body));
+    const mails = (await Promise.all(Array.from({ length: 6 }, put))).map((body) =>
+      newMail({ body, dueAt: now }),
+    );
     const found = await Promise.all(mails.map((mail) => stores.mails.insert(mail)));
     expect(new Set(found)).toEqual(new Set(["inserted"]));
     expect(stores.set.majority("mails").size).toBe(6);
@@ -78,14 +60,14 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
   });
 
   it("a mail that another has stored under this id is present, and stays", async () => {
-    const mail = newMail(await put());
+    const mail = newMail({ body: await put(), dueAt: now });
     await stores.mails.insert(mail);
     expect(await stores.mails.insert({ ...mail, body: await put() })).toBe("present");
     expect((await stores.mails.get(mail._id))?.body).toEqual(mail.body);
   });
 
   it("progress is written once, and counts as written", async () => {
-    const mail = newMail(await put());
+    const mail = newMail({ body: await put(), dueAt: now });
     await stores.mails.insert(mail);
     const states = ["incoming"] as const;
     const claim = { states, next: "plan", limit: 1, owner: "me", leaseMs: 5_000 };
@@ -97,7 +79,7 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
   });
 
   it("a person's change is written, not refused", async () => {
-    const mail = newMail(await put());
+    const mail = newMail({ body: await put(), dueAt: now });
     await stores.mails.insert(mail);
     const change = { set: { state: "held" } } as const;
     const guard = { states: ["incoming"], unleased: false } as const;
@@ -105,7 +87,7 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
   });
 
   it("a suspect that is claimed is in hand", async () => {
-    const mail = newMail(await put(), { unended: 3 });
+    const mail = newMail({ body: await put(), dueAt: now, unended: 3 });
     await stores.mails.insert(mail);
     const claim = { states: ["incoming"], owner: "me", leaseMs: 5_000, without: [] } as const;
     const claimed = await stores.mails.claimSuspect({ ...claim, token: "t".repeat(32) });

@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { systemClock } from "@rs-agent/shared/clock.ts";
-import { newMailId } from "@rs-agent/shared/ids.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import { createSilentLogger, type Logger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
@@ -14,6 +13,7 @@ import { onTestFinished } from "vitest";
 import { answerOf } from "./answers.ts";
 import { dispatcherConfigSchema } from "../src/config.ts";
 import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 /** Dispatcher and workers in this process, on a database of their own, over the real bus. */
@@ -121,28 +121,20 @@ export async function openBench(): Promise<Bench> {
       const { recipients = ["bob@acme.example"], client = "192.0.2.7" } = options;
       const raw = options.raw ?? plainMail();
       const body = await database.bodies.put(raw);
-      const id = newMailId();
       const now = database.clock.now();
-      await database.mails.insert({
-        _id: id,
-        v: 1,
-        state: "incoming",
-        next: "plan",
+      const mail = newMail({
         dueAt: now,
-        origin: { via: "smtp", name: "test" },
         smtp: {
           mailFrom: options.mailFrom ?? "sender@stranger.example",
           rcptTo: recipients,
           client: { address: client, name: "", helo: "stranger.example" },
         },
-        recipients: recipients.map((address) => ({ address, outcome: "open", attempts: 0 })),
         receivedAt: now,
         body,
         header: { from: "sender@stranger.example", fromDomain: "stranger.example" },
-        verdicts: {},
-        history: [],
       });
-      return id;
+      await database.mails.insert(mail);
+      return mail._id;
     },
     async get(id) {
       const mail = await database.mails.get(id);

@@ -1,8 +1,8 @@
-import { newMailId } from "@rs-agent/shared/ids.ts";
-import { recordVersion, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { Route } from "@rs-agent/shared/mail/route.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 export const rawMail = Buffer.from(
   "Received: from client.example by relay.example; Mon, 1 Jun 2026 10:00:00 +0000\r\n" +
@@ -28,18 +28,12 @@ export interface ReadyMailOptions {
 export function readyRecord(options: ReadyMailOptions): MailRecord {
   const { from = "a@sender.example", to = ["b@rcpt.example"], route } = options;
   const now = new Date();
-  return {
-    _id: newMailId(),
-    v: recordVersion,
+  return newMail({
     state: "ready",
     next: route.key,
     dueAt: now,
-    origin: { via: "smtp", name: "test" },
     smtp: { mailFrom: from, rcptTo: to, client: { address: "", name: "", helo: "" } },
-    recipients: to.map((address) => ({ address, outcome: "open", attempts: 0 })),
     receivedAt: now,
-    body: { id: "none", form: "document", size: 0, sha256: "0".repeat(64) },
-    verdicts: {},
     history: [{ at: now, event: "ready" }],
     route,
     plan: {
@@ -53,7 +47,7 @@ export function readyRecord(options: ReadyMailOptions): MailRecord {
       ...options.plan,
     },
     ...options.record,
-  };
+  });
 }
 
 /** Stores a mail that waits for the relay and returns its id. */

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RetryableError } from "../../src/errors.ts";
 import { createSilentLogger } from "../../src/logger.ts";
 import { AloneLane, laneTiming } from "../../src/store/alone-lane.ts";
-import { newMail } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());

@@ -5,7 +5,8 @@ import { followChanges, hintOf } from "../../src/store/change-stream.ts";
 import type { MailHint } from "../../src/store/mails.ts";
 import type { CommandError } from "../../../test/support/mongodb-proxy/server-errors.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { newMail, openStore, useDatabase } from "./test-database.ts";
+import { openStore, useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 

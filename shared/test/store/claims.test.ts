@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import type { MailRecord } from "../../src/mail/record.ts";
-import { openStore, newMail, useDatabase } from "./test-database.ts";
+import { openStore, useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 

@@ -6,7 +6,8 @@ import { createSilentLogger } from "../../src/logger.ts";
 import { hostsOf } from "../../src/store/connection.ts";
 import { createStores, openDatabase } from "../../src/store/database.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 const log = createSilentLogger();

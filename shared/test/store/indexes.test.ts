@@ -6,7 +6,8 @@ import { createStores } from "../../src/store/database.ts";
 import { createIndexes, indexes } from "../../src/store/indexes.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
 import { adopt, rules, taking } from "./source-bench.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 

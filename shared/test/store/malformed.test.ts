@@ -3,7 +3,8 @@ import { Code, Long, ObjectId } from "mongodb";
 import { afterEach, describe, expect, it } from "vitest";
 import { isNewer, mailSchema } from "../../src/mail/record.ts";
 import { anyValue } from "./any-value.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 

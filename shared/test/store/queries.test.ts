@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { MailRecord } from "../../src/mail/record.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 const ids = (mails: MailRecord[]) => mails.map(({ _id }) => _id);

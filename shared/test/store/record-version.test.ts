@@ -3,7 +3,8 @@ import { recordVersion } from "../../src/mail/record.ts";
 import { agreedVersion, NewerRecords } from "../../src/store/record-version.ts";
 import { createMemoryLog } from "../bus/pool-and-worker.ts";
 import { documentOf } from "../../src/store/mail-document.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 const newer = recordVersion + 1;

@@ -6,7 +6,8 @@ import { createSilentLogger } from "../../src/logger.ts";
 import { collectionOf } from "../../src/store/connection.ts";
 import { createBodyRemoval, underWayMs } from "../../src/store/body-removal.ts";
 import { createOrphanSweep, orphanAgeMs } from "../../src/store/orphans.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 const twoChunks = Buffer.alloc(9_000_000);

@@ -8,7 +8,8 @@ import { startMongoDb, type PrivateMongoDb } from "@rs-agent/kit/mongodb/mongodb
 import { createSilentLogger } from "../../src/logger.ts";
 import { createClient } from "../../src/store/connection.ts";
 import { createStores, type Database } from "../../src/store/database.ts";
-import { newMail, openStore } from "./test-database.ts";
+import { openStore } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 /*
  * The driver gives a connection up that is silent for `socketTimeoutMS`, and sends the write again on

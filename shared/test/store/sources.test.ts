@@ -10,7 +10,8 @@ import {
   rawMail,
   useSources,
 } from "./source-bench.ts";
-import { newMail, openStore, useDatabase } from "./test-database.ts";
+import { openStore, useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 const { newSource, putFile, mongoMailServerRecord, collectionOf, adoptAll, mailOf } =

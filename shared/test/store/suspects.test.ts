@@ -2,7 +2,8 @@ import { Long } from "mongodb";
 import { describe, expect, it, vi } from "vitest";
 import { newToken } from "../../src/ids.ts";
 import { whyPoison } from "../../src/store/poison.ts";
-import { newMail, useDatabase } from "./test-database.ts";
+import { useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 const states = ["incoming"] as const;

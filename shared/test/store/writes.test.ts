@@ -13,7 +13,8 @@ import {
   startMongoDbProxy,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { newMail, openStore, useDatabase } from "./test-database.ts";
+import { openStore, useDatabase } from "./test-database.ts";
+import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 

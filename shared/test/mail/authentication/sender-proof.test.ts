@@ -11,7 +11,7 @@ import { checkDkim } from "../../../src/mail/authentication/dkim.ts";
 import { createDns } from "../../../src/mail/authentication/dns.ts";
 import { proveSender } from "../../../src/mail/authentication/sender-proof.ts";
 import { checkSpf } from "../../../src/mail/authentication/spf.ts";
-import { newMail } from "../../store/test-database.ts";
+import { newMail } from "../../../../test/support/new-mail.ts";
 
 const client = "192.0.2.7";
 const plain =
