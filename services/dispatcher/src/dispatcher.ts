@@ -116,7 +116,6 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const watching = config.CHANGE_STREAM
     ? database.mails.watch({
         whose: "checks",
-        own: () => kinds.own,
         onHint: (hint) => {
           if (hint.next === "plan") catches.onHint(hint);
           if (hint.next === undefined) intake.tick();

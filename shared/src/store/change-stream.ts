@@ -8,9 +8,7 @@ import {
 } from "mongodb";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../logger.ts";
-import type { OwnCheck } from "../checks/own-check.ts";
-import { builtInTasks } from "../checks/verdict.ts";
-import { lanesOf } from "../mail/lane.ts";
+import { adoptStep } from "../mail/stub.ts";
 import { mailStateSchema } from "../life/states.ts";
 import { isPassing, type StoredDocument } from "./connection.ts";
 import type { MailHint, WatchOptions } from "./mails.ts";
@@ -103,25 +101,28 @@ function mayResume(error: unknown): boolean {
 
 const inserted = "fullDocument";
 const updated = "updateDescription.updatedFields";
-const ofRelay = { $in: ["ready", "relaying"] };
+const ofRelay = ["ready", "relaying"];
 
 /** Only changes that bring mail to the watcher: new records, and a new `next`. */
 const matches = {
-  all: () => nextIs({ $exists: true }),
-  checks: (own: readonly OwnCheck[]) =>
-    nextIs({ $in: ["plan", "retry", ...[...builtInTasks, ...own].flatMap(lanesOf)] }),
-  relay: () => [
-    { [`${inserted}.state`]: ofRelay },
-    { [`${updated}.state`]: ofRelay, [`${updated}.next`]: { $exists: true } },
-  ],
+  all: changesWith({ next: { $exists: true } }),
+  // Whatever it is called: policies bring checks while the stream is open. Stubs come with their holder.
+  checks: changesWith({
+    next: { $exists: true, $ne: adoptStep },
+    state: { $nin: ofRelay },
+  }),
+  relay: changesWith({ next: { $exists: true }, state: { $in: ofRelay } }),
 } as const;
 
-function nextIs(wanted: Document): Document[] {
-  return [{ [`${inserted}.next`]: wanted }, { [`${updated}.next`]: wanted }];
+/** An update tells only what it has changed: the state is undefined if it stayed. */
+function changesWith(fields: Record<string, Document>): Document[] {
+  return [inserted, updated].map((at) =>
+    Object.fromEntries(Object.entries(fields).map(([field, is]) => [`${at}.${field}`, is])),
+  );
 }
 
-const pipelineOf = (whose: keyof typeof matches, own: readonly OwnCheck[]) => [
-  { $match: { $or: [...matches[whose](own)] } },
+const pipelineOf = (whose: keyof typeof matches) => [
+  { $match: { $or: matches[whose] } },
   {
     $project: {
       "documentKey._id": 1,
@@ -136,7 +137,7 @@ const pipelineOf = (whose: keyof typeof matches, own: readonly OwnCheck[]) => [
 /** The change stream on `mails` as hints. */
 export function watchMails(
   mails: Collection<StoredDocument>,
-  { whose = "all", own = () => [], onHint, onLost = () => onHint({}), signal }: WatchOptions,
+  { whose = "all", onHint, onLost = () => onHint({}), signal }: WatchOptions,
   log: Logger,
 ): Promise<void> {
   return followChanges({
@@ -144,7 +145,7 @@ export function watchMails(
     log,
     onLost,
     name: "mails",
-    open: (at) => mails.watch(pipelineOf(whose, own()), at),
+    open: (at) => mails.watch(pipelineOf(whose), at),
     onChange: (change) => {
       const hint = hintOf(change);
       if (hint !== undefined) onHint(hint);

@@ -47,8 +47,6 @@ export interface MailHint {
 export interface WatchOptions {
   /** Only what may bring mail to a dispatcher (`checks`) or to a relay. Default: to anybody. */
   whose?: "all" | "checks" | "relay";
-  /** With `checks`: those that policies have brought, asked each time that the stream is opened. */
-  own?: () => readonly OwnCheck[];
   onHint: (hint: MailHint) => void;
   /** Changes were missed (I6). Default: a hint about nothing in particular. */
   onLost?: () => void;

@@ -76,6 +76,8 @@ describe("the change stream of mails", () => {
     const token = claimed.find((each) => each.mail._id === mail._id)?.token ?? "";
     const write = (set: Record<string, unknown>) => mails.write(mail._id, token, { set });
     await write({ state: "processing", next: "spam:rspamd" });
+    // A check that no policy had named when the streams were opened.
+    await write({ next: "dlp" });
     await write({ state: "ready", next: "hop" });
     await write({ state: "relaying" });
     await write({ state: "held", next: "retry" });
@@ -86,6 +88,7 @@ describe("the change stream of mails", () => {
       .toEqual([
         { mailId, state: "incoming", next: "plan" },
         { mailId, state: "processing", next: "spam:rspamd" },
+        { mailId, next: "dlp" },
         { mailId, state: "held", next: "retry" },
       ]);
     await expect.poll(() => ofMail(told.relay)).toEqual([{ mailId, state: "ready", next: "hop" }]);
