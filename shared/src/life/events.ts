@@ -27,6 +27,8 @@ export type DeathCause =
   | "workers-ended"
   /** It is refused, and nobody may be told. */
   | "double-bounce"
+  /** A record of a source whose recipients, or which itself, our SMTP door would have refused. */
+  | "refused"
   /** It lacks what every mail needs: a body, a route, an open recipient. */
   | "incomplete"
   /** It was never a record. */

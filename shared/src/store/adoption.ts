@@ -105,7 +105,7 @@ async function adoptReadable(reading: Reading, rules: AdoptionRules): Promise<Re
   if (body.kind === "absent") return withoutFile(reading, record);
   if (body.kind === "wrong") return dead(reading, body.reason);
   const { way, accepted, refused } = judgeSourceRecord(source, record, rules.book());
-  if (accepted.length === 0) return dead(reading, refusalsOf(refused));
+  if (accepted.length === 0) return dead(reading, refusalsOf(refused), "refused");
   const mail = acceptMail(
     {
       mailId: stub._id,
@@ -125,7 +125,7 @@ async function adoptReadable(reading: Reading, rules: AdoptionRules): Promise<Re
   );
   if ("objection" in mail) {
     const { status, text } = mail.objection;
-    return dead(reading, `${status} ${text}`);
+    return dead(reading, `${status} ${text}`, "refused");
   }
   const change = await mail.kept;
   // The letter first: with the mail the record is adopted.
@@ -150,8 +150,13 @@ function refusalsOf(refused: Refused): string {
   return refused.map(({ address, why }) => `${address}: ${why}`).join("; ");
 }
 
-async function dead({ deps, stub, document }: Reading, why: string): Promise<Read> {
-  return { kind: "dead", change: unadopted(stub, await letterOf(deps, stub, document, why)) };
+async function dead(
+  { deps, stub, document }: Reading,
+  why: string,
+  cause?: DeathCause,
+): Promise<Read> {
+  const letter = await letterOf(deps, stub, document, why, cause === undefined ? {} : { cause });
+  return { kind: "dead", change: unadopted(stub, letter) };
 }
 
 /** Recipients whose mail is not taken end in a letter of their own (I1); the others have their mail. */
@@ -159,6 +164,7 @@ async function keepRefused({ deps, stub, document }: Reading, refused: Refused):
   const letter = await letterOf(deps, stub, document, refusalsOf(refused), {
     mailId: `${stub._id}-refused`,
     rcptTo: refused.map(({ address }) => address),
+    cause: "refused",
   });
   await deps.mails.insert(letter);
 }

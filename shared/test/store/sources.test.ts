@@ -227,6 +227,7 @@ describe("recipients of a record", () => {
       refused.map((address) => [address, "dead"]),
     );
     expect(letter?.reason).toContain("ann@elsewhere.example: 5.7.1 relaying denied");
+    expect(letter?.history).toMatchObject([{ event: "dead", cause: "refused" }]);
     expect(letter?.reason).toContain("müller@example.net: 5.6.7");
     expect(letter?.reason).toContain("nobody: 5.1.3");
     const kept = letter && (await database().store.bodies.get(letter.body)).toString();

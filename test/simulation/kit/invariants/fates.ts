@@ -6,6 +6,7 @@ import { checksIn, hasFinding as isFound } from "@rs-agent/shared/checks/asked.t
 import { answeredIn } from "@rs-agent/shared/checks/verdict.ts";
 import type { World } from "../world.ts";
 import type { Deliveries } from "./deliveries.ts";
+import { mailIdOfRecord } from "../records.ts";
 import { mailsIn, timesSentAgain } from "./records.ts";
 import type { Works } from "./works.ts";
 
@@ -92,8 +93,7 @@ export class Fates {
       // The last of them may be an accident: then an innocent is the worker's only mail (docs/reliability.md).
       return this.#lostOn(mail) >= deadlyLosses ? undefined : "nothing died on it";
     }
-    if (/relaying denied/.test(mail.reason ?? "") && mail._id.endsWith("-refused"))
-      return undefined;
+    if (cause === "refused" && this.#isRefusedLetter(mail)) return undefined;
     const isUnreported = mail.smtp.mailFrom === "" || mail.origin.via === "dsn";
     const isInfected = mail.verdicts.virus?.finding.kind === "infected";
     const isOfOwn = answeredIn(mail.verdicts).some(
@@ -102,6 +102,12 @@ export class Fates {
     if ((isRefused || isInfected || isOfOwn) && isUnreported) return undefined;
     if (isRefused && isFound(mail)) return undefined;
     return `there is no reason for it: ${mail.reason ?? ""}`;
+  }
+
+  /** The letter of a record's recipients whom it must not be sent to, and of nobody else. */
+  #isRefusedLetter({ _id, recipients }: MailRecord): boolean {
+    const record = this.#world.records.find((truth) => `${mailIdOfRecord(truth)}-refused` === _id);
+    return recipients.every(({ address }) => record?.refused.includes(address));
   }
 
   #broken(invariant: string, mailId: string, text: string): void {
