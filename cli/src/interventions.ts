@@ -12,6 +12,7 @@ import { mayTake, transitions, type TransitionName } from "@rs-agent/shared/life
 import { isFinding } from "@rs-agent/shared/checks/asked.ts";
 import { answeredIn, findingText, type CheckKind } from "@rs-agent/shared/checks/verdict.ts";
 import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
+import { isUnread } from "@rs-agent/shared/mail/stub.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { printable } from "./terminal.ts";
 
@@ -147,7 +148,7 @@ export function retryDead(mail: MailRecord, actor: Actor): Intervention {
   return {
     states: [mail.state],
     change: deadTakenUp(mail, actor),
-    told: "tried again, due now",
+    told: isUnread(mail) ? "its record is read again, due now" : "tried again, due now",
   };
 }
 

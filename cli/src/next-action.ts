@@ -14,7 +14,7 @@ import { nextStep } from "@rs-agent/shared/policy/disposition.ts";
 import { isFromStrangers } from "@rs-agent/shared/mail/direction.ts";
 import { holdCause, isTimeOver } from "@rs-agent/shared/life/endings.ts";
 import { isUnreported } from "@rs-agent/shared/life/outcomes.ts";
-import { adoptStep, isStub } from "@rs-agent/shared/mail/stub.ts";
+import { adoptStep, isStub, isUnread } from "@rs-agent/shared/mail/stub.ts";
 import type { PausableStep } from "@rs-agent/shared/store/controls.ts";
 import { blockingFindings, quoted } from "./interventions.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
@@ -145,8 +145,9 @@ function finalAction(mail: MailRecord, now: Date): Action {
   }
   if (state !== "dead") return { text: `nothing, ${kept}` };
   if (isNoMail(mail)) return { text: `nothing by itself, ${kept}; ${wayOutOf(mail)}` };
+  const again = isUnread(mail) ? "have its record read again" : "try it again";
   return {
-    text: `nothing by itself, ${kept}; to try it again`,
+    text: `nothing by itself, ${kept}; to ${again}`,
     command: `  ${rsAgent} dead retry ${_id}`,
   };
 }

@@ -1,4 +1,5 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { isUnread } from "@rs-agent/shared/mail/stub.ts";
 import { rsAgent } from "./called-as.ts";
 
 /**
@@ -9,11 +10,13 @@ export function isNoMail(mail: MailRecord): boolean {
   return mail.malformed !== undefined || isSourceRecord(mail);
 }
 
-/** One that was adopted has a header, and says so in its history; its body is a mail. */
-function isSourceRecord({ origin, state, header, plan, history }: MailRecord): boolean {
+/** One that was adopted has a header, and says so in its history; its body is a mail. One never read is read again. */
+function isSourceRecord(mail: MailRecord): boolean {
+  const { origin, state, header, plan, history } = mail;
   return (
     origin.via === "source" &&
     state === "dead" &&
+    !isUnread(mail) &&
     header === undefined &&
     plan === undefined &&
     !history.some(({ event }) => event === "adopted")

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { explain } from "../src/explain.ts";
 import { takenUp } from "@rs-agent/shared/life/interventions.ts";
+import { retryDead } from "../src/interventions.ts";
 import { mailList } from "../src/mail-list.ts";
 import type { SeenSystem } from "../src/seen-system.ts";
 import { width } from "../src/terminal.ts";
@@ -261,6 +262,20 @@ describe("a source record that nobody has read", () => {
     expect(text).toContain("discarded: record gone");
     expect(text).toContain("of source portal _id");
     expect(text).not.toContain("dead show");
+  });
+
+  test("is read again by `dead retry` where services ended over it, and the letter says so", () => {
+    const { next, dueAt, ...dead } = stub;
+    expect([next, dueAt]).toBeDefined();
+    const history = [{ at: now, event: "dead", cause: "services-ended" }] as const;
+    const letter: MailRecord = { ...dead, state: "dead", finalAt: now, history: [...history] };
+    const text = story(letter);
+    expect(text).toContain("of source portal _id");
+    expect(text).not.toContain("dead show");
+    expect(text).toContain(`to have its record read again: ${rsAgent} dead retry ${mail._id}`);
+    const { change, told } = retryDead(letter, { by: "ann", now });
+    expect(change.set).toMatchObject({ state: "incoming", next: "adopt", dueAt: now });
+    expect(told).toBe("its record is read again, due now");
   });
 
   test("is read, not planned, where a person has it tried at once", () => {

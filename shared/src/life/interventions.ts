@@ -47,7 +47,10 @@ export const unreportedTakenUp = transition("unreportedTakenUp", (mail, facts: M
   });
 });
 
-/** A dead letter from the start again, with what is known of it; its strikes are forgiven. */
+/**
+ * A dead letter from the start again, with what is known of it; its strikes are forgiven. That of a record which nobody
+ * has read is a stub again.
+ */
 export const deadTakenUp = transition("deadTakenUp", (mail, facts: Moment) =>
   takenUpAgain(mail, facts, {
     isMeant: ({ outcome }) => outcome === "dead",

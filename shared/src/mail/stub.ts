@@ -1,3 +1,4 @@
+import { lastOf } from "../life/events.ts";
 import type { MailRecord } from "./record.ts";
 
 /** What a stub waits for, as its `next` says it: that its record in a source is read. */
@@ -11,11 +12,16 @@ export function isStub({ state, next }: Pick<MailRecord, "state" | "next">): boo
   return state === "incoming" && next === adoptStep;
 }
 
-/** Nobody has read its record: it is a stub, or was one when it came to its end or was held. */
+/**
+ * Nobody has read its record: it is a stub, or was one when it came to its end or was held. A dead letter of it is
+ * that of a record over which services ended, and knows no more than where the record is.
+ */
 export function isUnread({
   origin,
   state,
   recipients,
-}: Pick<MailRecord, "origin" | "state" | "recipients">): boolean {
-  return origin.via === "source" && state !== "dead" && recipients.length === 0;
+  history,
+}: Pick<MailRecord, "origin" | "state" | "recipients" | "history">): boolean {
+  if (origin.via !== "source" || recipients.length > 0) return false;
+  return state !== "dead" || lastOf(history, "dead")?.cause === "services-ended";
 }

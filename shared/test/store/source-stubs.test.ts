@@ -3,7 +3,8 @@ import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { newToken } from "../../src/ids.ts";
 import { createSilentLogger } from "../../src/logger.ts";
-import { adoptStep } from "../../src/mail/stub.ts";
+import { deadTakenUp } from "../../src/life/interventions.ts";
+import { adoptStep, isStub } from "../../src/mail/stub.ts";
 import { mailIdOf } from "../../src/store/adoption.ts";
 import { createStores } from "../../src/store/database.ts";
 import { whyPoison } from "../../src/store/poison.ts";
@@ -124,6 +125,22 @@ describe.each([true, false])("a record that was taken on (marked: %s)", (mark) =
     if (mark) expect(inSource).toMatchObject({ state: "adopted", adopted: { reason } });
     else expect(inSource).toEqual(poison);
     expect((await mails().countOutcomes()).holds).toBe(true);
+    const guard = { states: ["dead"], unleased: true } as const;
+    const again = deadTakenUp(dead, { now: new Date(), by: "ann" });
+    expect(await mails().writeAs(dead._id, guard, again)).toBe("written");
+    expect(isStub(await mailOf(source, poison))).toBe(true);
+    const [stub] = await mails().claim({ ...stubsDue, limit: 9 });
+    if (stub === undefined) throw new Error("not claimed");
+    expect(await readStub(database().store, source, stub)).toBe("adopted");
+    const back = await mailOf(source, poison);
+    expect(back).toMatchObject({ state: "incoming", next: "plan" });
+    expect(back.history.map(({ event }) => event)).toEqual([
+      "dead",
+      "dead letter tried again",
+      "adopted",
+    ]);
+    for (const left of ["reason", "finalAt", "expireAt"]) expect(back).not.toHaveProperty(left);
+    expect(await mails().countOutcomes()).toMatchObject({ accepted: 1, open: 1, holds: true });
   });
 
   it.each<[string, (source: SourceConfig) => Promise<unknown>]>([
