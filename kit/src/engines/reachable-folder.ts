@@ -1,13 +1,7 @@
 import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-
-/** Who an engine runs as. */
-export interface User {
-  name: string;
-  uid: number;
-  gid: number;
-}
+import type { User } from "../processes/system-user.ts";
 
 /**
  * A folder that the user can reach: `dir`, or if that lies below one closed to others (a clone under

@@ -1,6 +1,7 @@
 import { chmod, chown, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { reachableFolder, type User } from "./reachable-folder.ts";
+import { reachableFolder } from "./reachable-folder.ts";
+import type { User } from "../processes/system-user.ts";
 import type { RspamdOptions } from "./rspamd.ts";
 
 /** Modules that ask the network or a Redis, or put mail off. */

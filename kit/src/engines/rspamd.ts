@@ -4,9 +4,8 @@ import { freePort } from "../free-port.ts";
 import { findProgram } from "../processes/find-program.ts";
 import { untilAnswers, type Child } from "../processes/child.ts";
 import { startSpamEngine } from "./spam-engine.ts";
-import type { User } from "./reachable-folder.ts";
 import { groupName, prepareRspamdFolders, type RspamdFolders } from "./rspamd-folders.ts";
-import { unprivilegedUser } from "../processes/system-user.ts";
+import { unprivilegedUser, type User } from "../processes/system-user.ts";
 
 /** bin is on every user's PATH, sbin is not. */
 const programDirs = ["/usr/bin", "/usr/sbin", "/usr/local/sbin"];

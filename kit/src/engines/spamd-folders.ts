@@ -2,9 +2,9 @@ import { chmod, chown, mkdir, readFile, readdir, writeFile } from "node:fs/promi
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { reachableFolder, type User } from "./reachable-folder.ts";
+import { reachableFolder } from "./reachable-folder.ts";
 import type { SpamdOptions } from "./spamd.ts";
-import { unprivilegedUser } from "../processes/system-user.ts";
+import { unprivilegedUser, type User } from "../processes/system-user.ts";
 
 /** Where Debian keeps the plugin lists. */
 const debianConfigDir = "/etc/spamassassin";

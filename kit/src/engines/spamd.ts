@@ -4,8 +4,8 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../processes/find-program.ts";
 import { untilAnswers, type Child } from "../processes/child.ts";
+import type { User } from "../processes/system-user.ts";
 import { startSpamEngine } from "./spam-engine.ts";
-import type { User } from "./reachable-folder.ts";
 import { prepareFolders, userForSpamd, type Folders } from "./spamd-folders.ts";
 
 /** sbin is not on every user's PATH. */

@@ -1,6 +1,12 @@
 import { readFile } from "node:fs/promises";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import type { User } from "../engines/reachable-folder.ts";
+
+/** Who an engine runs as. */
+export interface User {
+  name: string;
+  uid: number;
+  gid: number;
+}
 
 /**
  * Numeric ids of a user of this machine, from /etc/passwd (passwd(5)).
