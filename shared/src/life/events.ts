@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { TaskKind } from "../checks/verdict.ts";
-import type { AttemptStatus, FinalOutcome } from "./outcomes.ts";
+import { finalOutcomes, type AttemptStatus, type FinalOutcome } from "./outcomes.ts";
 
 /** Why a mail is held. */
 export type HoldCause =
@@ -59,10 +59,8 @@ export const eventNames = [
   "split",
   "strike",
   "ready",
-  "quarantined",
-  "discarded",
-  "bounced",
-  "dead",
+  // Each end that is not an attempt of the relay.
+  ...finalOutcomes.filter((end) => end !== "sent"),
   "held",
   "relay attempt",
   "sent again",
