@@ -53,15 +53,19 @@ interface ApplyOptions {
 }
 
 async function apply(deps: CliDeps, file: string, { dryRun, yes }: ApplyOptions): Promise<void> {
+  const tellProgress = createProgress((text) => deps.output.complain(text));
   const documents = await readPolicyFile(deps, file);
   const names = counted(documents.length, "document");
+  tellProgress(`${file} is right: ${names}`);
   const { MONGODB_URI: uri = "", MONGODB_URI_FILE: uriFile = "" } = deps.env;
   if (dryRun === true && uri + uriFile === "") {
     deps.output.tell(`${file} is right: ${names}, not stored`);
     return;
   }
   await withDatabase(deps, async ({ database: { policies } }) => {
-    const difference = policyDifference(await policies.all(), documents);
+    const stored = await policies.all();
+    tellProgress(`${counted(stored.length, "document")} stored so far`);
+    const difference = policyDifference(stored, documents);
     const lines = differenceLines(difference);
     const tenants = lostTenants(difference);
     if (dryRun === true) {
@@ -74,13 +78,11 @@ async function apply(deps: CliDeps, file: string, { dryRun, yes }: ApplyOptions)
       const text = `${which} of the stored policy would be removed; --yes applies it`;
       throw new TerminalError("CLI_REFUSED", [text, ...lines].join("\n"));
     }
-    const tellProgress = createProgress((text) => deps.output.complain(text));
     const revision = await policies.replace(documents, {
       onProgress: ({ done, total }) =>
         tellProgress(`${String(done)} of ${counted(total, "document")} written`),
     });
-    const stored = `${names} stored as revision ${String(revision)}`;
-    deps.output.tell([stored, ...lines].join("\n"));
+    deps.output.tell([`${names} stored as revision ${String(revision)}`, ...lines].join("\n"));
   });
 }
 
