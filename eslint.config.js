@@ -84,6 +84,7 @@ export default tseslint.config(
       "import-x/resolver-next": [createNodeResolver({ extensions: [".ts", ".js", ".json"] })],
     },
     rules: {
+      "@typescript-eslint/no-unused-vars": ["error", { ignoreUsingDeclarations: true }],
       ...restrict(zeromq, msgpackr, mongodb, pino, promClient),
       ...declared([root]),
       "import-x/no-cycle": ["error", { ignoreExternal: true }],

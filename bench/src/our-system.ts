@@ -117,12 +117,9 @@ export async function withDatabase<T>(
   { uri, db }: Pick<RunningSystem["mongodb"], "uri" | "db">,
   use: (database: Database) => Promise<T>,
 ): Promise<T> {
-  const database = await openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
-  try {
-    return await use(database);
-  } finally {
-    await database.close();
-  }
+  const log = createSilentLogger();
+  await using database = await openDatabase({ uri, db, clock: systemClock, log });
+  return await use(database);
 }
 
 /** All processes of a system by service, and its database's. */

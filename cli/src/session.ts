@@ -34,15 +34,11 @@ export async function withDatabase<T>(
   const { loadCliConfig } = await import("./config.ts");
   const config = loadCliConfig(env);
   const { openSilently } = await import("./open-database.ts");
-  const database = await openSilently(config).catch((error: unknown) => {
+  await using database = await openSilently(config).catch((error: unknown) => {
     throw settingsFile === undefined ? error : asLeftBehind(error, settingsFile);
   });
-  try {
-    const actor = () => ({ by: config.by, now: database.clock.now() });
-    return await run({ database, config, actor });
-  } finally {
-    await database.close();
-  }
+  const actor = () => ({ by: config.by, now: database.clock.now() });
+  return await run({ database, config, actor });
 }
 
 /** A start that was killed could not take its settings away. */

@@ -22,6 +22,6 @@ await runService(async () => {
     await server.stop();
     resolve();
   };
-  const handle = { ready: Promise.resolve(), done, drain: close, close };
-  return { handle, log, drainMs: 5_000 };
+  const ends = { drain: close, close, [Symbol.asyncDispose]: close };
+  return { handle: { ready: Promise.resolve(), done, ...ends }, log, drainMs: 5_000 };
 });

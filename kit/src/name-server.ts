@@ -20,7 +20,7 @@ export interface NameServerOptions {
   trouble?: (question: string) => "SERVFAIL" | "REFUSED" | "silent" | undefined;
 }
 
-export interface NameServer {
+export interface NameServer extends AsyncDisposable {
   /** As DNS_SERVERS takes it. */
   readonly address: string;
   /** Every question so far, as `TYPE name`. */
@@ -47,14 +47,9 @@ export async function startNameServer(
   });
   socket.bind(0, "127.0.0.1");
   await once(socket, "listening");
-  return {
-    address: `127.0.0.1:${socket.address().port}`,
-    asked,
-    close: async () => {
-      socket.close();
-      await once(socket, "close");
-    },
-  };
+  const close = () => socket[Symbol.asyncDispose]();
+  const { port } = socket.address();
+  return { address: `127.0.0.1:${port}`, asked, close, [Symbol.asyncDispose]: close };
 }
 
 function codeFor(records: Records, question: string): keyof typeof responseCodes {

@@ -1,18 +1,20 @@
-/** A signal that aborts after `ms` or with `parent`; `end` frees its timer and listener. */
+/** A signal that aborts after `ms` or with `parent`; to be disposed of, which frees its timer and listener. */
 export function createDeadline(
   ms: number,
   parent?: AbortSignal,
-): { signal: AbortSignal; end: () => void } {
+): { signal: AbortSignal } & Disposable {
   const controller = new AbortController();
   const abort = () => controller.abort();
   const timer = setTimeout(abort, ms);
   parent?.addEventListener("abort", abort, { once: true });
   if (parent?.aborted === true) abort();
-  const end = () => {
-    clearTimeout(timer);
-    parent?.removeEventListener("abort", abort);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      parent?.removeEventListener("abort", abort);
+    },
   };
-  return { signal: controller.signal, end };
 }
 
 /** Settles with the promise, or at the signal's abort if that comes first. */

@@ -3,8 +3,8 @@ import { RsError, messageOf } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import { columnsOf, wrapAtWords } from "./wrap-at-words.ts";
 
-/** What every `start…` returns. */
-export interface ServiceHandle {
+/** What every `start…` returns; disposed of, it closes. */
+export interface ServiceHandle extends AsyncDisposable {
   /** Settles once the service does its work; rejects if it never will. */
   readonly ready: Promise<void>;
   /** Settles when the service has ended; rejects with what ended it, if that was a bug. */

@@ -167,9 +167,8 @@ describe("the system", () => {
         "mongodb ended by itself and is started again; mail waits",
         "mongodb runs again",
       ]);
-      const client = new MongoClient(system.mongodb.uri);
+      await using client = new MongoClient(system.mongodb.uri);
       expect(await client.db("admin").command({ ping: 1 })).toMatchObject({ ok: 1 });
-      await client.close();
     } finally {
       await system.stop();
     }

@@ -95,12 +95,8 @@ export async function startComposedSystem(engine: Engine, copy: string): Promise
       const { stdout } = await engine.docker(["inspect", "-f", format, container]);
       const uri = `mongodb://${stdout.trim()}:27017/?directConnection=true`;
       const log = createSilentLogger();
-      const database = await openDatabase({ uri, db: "rs_agent", clock: systemClock, log });
-      try {
-        return await use(database);
-      } finally {
-        await database.close();
-      }
+      await using database = await openDatabase({ uri, db: "rs_agent", clock: systemClock, log });
+      return await use(database);
     },
     relayed: async () => {
       const [container = ""] = await system.containersOf("sink");

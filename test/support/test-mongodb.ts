@@ -16,12 +16,8 @@ export function mongodbUri(): string {
 export async function dropDatabases(): Promise<void> {
   if (!isUsed || inject("mongodbUris").length === 1) return;
   const { MongoClient } = await import("mongodb");
-  const client = new MongoClient(mongodbUri());
-  try {
-    const { databases } = await client.db("admin").admin().listDatabases({ nameOnly: true });
-    const left = databases.filter(({ name }) => !["admin", "config", "local"].includes(name));
-    for (const { name } of left) await client.db(name).dropDatabase();
-  } finally {
-    await client.close();
-  }
+  await using client = new MongoClient(mongodbUri());
+  const { databases } = await client.db("admin").admin().listDatabases({ nameOnly: true });
+  const left = databases.filter(({ name }) => !["admin", "config", "local"].includes(name));
+  for (const { name } of left) await client.db(name).dropDatabase();
 }

@@ -118,13 +118,9 @@ function addQuestions(program: Command, streams: Streams, usual: EngineAddress):
     const command = program.command(name).description(description);
     command.action(async () => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const deadline = createDeadline(1000 * (options.timeout ?? commandTimeoutSeconds));
-      try {
-        const { text, json } = await ask(addressOf(options, usual), deadline.signal);
-        streams.stdout.write(`${options.json ? JSON.stringify(json) : text}\n`);
-      } finally {
-        deadline.end();
-      }
+      using deadline = createDeadline(1000 * (options.timeout ?? commandTimeoutSeconds));
+      const { text, json } = await ask(addressOf(options, usual), deadline.signal);
+      streams.stdout.write(`${options.json ? JSON.stringify(json) : text}\n`);
     });
   };
   question("ping", "is clamd there?", async (address, signal) => {

@@ -36,33 +36,23 @@ export async function scanAll(
   streams: Streams,
 ): Promise<number> {
   const engine = await askEngine(settings);
-  const pool = createPool(settings, engine);
-  try {
-    const start = createDeadline(settings.timeoutMs);
-    await pool.check(start.signal);
-    start.end();
-    const entries = await findEntries(paths);
-    const report = createReport(settings, entries, streams, { address: settings.address, engine });
-    const scanner = { pool, settings, stdin: streams.stdin };
-    const rest = entries.values();
-    const work = async () => {
-      for (const entry of rest)
-        for (const file of await scanEntry(entry, scanner)) report.add(file);
-    };
-    await Promise.all(Array.from({ length: settings.jobs }, work));
-    return report.end();
-  } finally {
-    pool.close();
-  }
+  using pool = createPool(settings, engine);
+  using start = createDeadline(settings.timeoutMs);
+  await pool.check(start.signal);
+  const entries = await findEntries(paths);
+  const report = createReport(settings, entries, streams, { address: settings.address, engine });
+  const scanner = { pool, settings, stdin: streams.stdin };
+  const rest = entries.values();
+  const work = async () => {
+    for (const entry of rest) for (const file of await scanEntry(entry, scanner)) report.add(file);
+  };
+  await Promise.all(Array.from({ length: settings.jobs }, work));
+  return report.end();
 }
 
 async function askEngine({ address, timeoutMs }: ScanSettings): Promise<Engine> {
-  const deadline = createDeadline(Math.min(timeoutMs, 10_000));
-  try {
-    return (await version(address, deadline.signal)).engine;
-  } finally {
-    deadline.end();
-  }
+  using deadline = createDeadline(Math.min(timeoutMs, 10_000));
+  return (await version(address, deadline.signal)).engine;
 }
 
 /** A person asks this one clamd: that it answers VERSION is enough to be asked. */
@@ -93,32 +83,28 @@ interface Scanner {
 
 async function scanEntry(entry: Entry, scanner: Scanner): Promise<ScannedFile[]> {
   const startedAt = performance.now();
-  const deadline = createDeadline(scanner.settings.timeoutMs);
+  using deadline = createDeadline(scanner.settings.timeoutMs);
   const done = (path: string, outcome: FileOutcome, size?: number): ScannedFile => {
     const ms = Math.round(performance.now() - startedAt);
     return { path, outcome, ms, ...(size === undefined ? {} : { size }) };
   };
-  try {
-    switch (entry.kind) {
-      case "decided":
-        return [done(entry.path, entry.outcome)];
-      case "unknown": {
-        if (scanner.settings.disk) return await scanRemote(entry.path, scanner, deadline.signal);
-        const detail = "No such file or directory";
-        return [done(entry.path, { result: "error", detail })];
-      }
-      case "stdin": {
-        const bytes = await readAll(scanner.stdin, scanner.settings.maxBytes + 1, deadline.signal);
-        const outcome = await scanInput({ kind: "bytes", bytes }, scanner, deadline.signal);
-        return [done("stdin", outcome, bytes.length)];
-      }
-      case "file": {
-        const outcome = await scanFile(entry, scanner, deadline.signal);
-        return [done(entry.path, outcome, entry.size)];
-      }
+  switch (entry.kind) {
+    case "decided":
+      return [done(entry.path, entry.outcome)];
+    case "unknown": {
+      if (scanner.settings.disk) return await scanRemote(entry.path, scanner, deadline.signal);
+      const detail = "No such file or directory";
+      return [done(entry.path, { result: "error", detail })];
     }
-  } finally {
-    deadline.end();
+    case "stdin": {
+      const bytes = await readAll(scanner.stdin, scanner.settings.maxBytes + 1, deadline.signal);
+      const outcome = await scanInput({ kind: "bytes", bytes }, scanner, deadline.signal);
+      return [done("stdin", outcome, bytes.length)];
+    }
+    case "file": {
+      const outcome = await scanFile(entry, scanner, deadline.signal);
+      return [done(entry.path, outcome, entry.size)];
+    }
   }
 }
 

@@ -29,7 +29,7 @@ export interface ClamdOptions {
   signal?: AbortSignal;
 }
 
-export interface RunningClamd {
+export interface RunningClamd extends AsyncDisposable {
   /** `127.0.0.1:port` */
   address: string;
   port: number;
@@ -74,7 +74,8 @@ export async function startClamd(options: ClamdOptions): Promise<RunningClamd> {
     throw new RetryableError("SETUP_FAILED", text, { cause: error });
   }
   const { pid, ended, stop } = child;
-  return { address: `127.0.0.1:${port}`, port, ...files, pid, ended, stop };
+  const address = `127.0.0.1:${port}`;
+  return { address, port, ...files, pid, ended, stop, [Symbol.asyncDispose]: stop };
 }
 
 async function findClamd(given: string | undefined): Promise<string> {

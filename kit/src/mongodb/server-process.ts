@@ -81,21 +81,19 @@ async function untilPrimary(
   signal: AbortSignal,
 ): Promise<string> {
   for (;;) {
-    // A new one each time: whose first connection fails is of no use later (`Topology is closed`).
-    const client = new MongoClient(uri, {
-      serverSelectionTimeoutMS: 2_000,
-      minHeartbeatFrequencyMS: 50,
-      heartbeatFrequencyMS: 500,
-    });
     try {
+      // A new one each time: whose first connection fails is of no use later (`Topology is closed`).
+      await using client = new MongoClient(uri, {
+        serverSelectionTimeoutMS: 2_000,
+        minHeartbeatFrequencyMS: 50,
+        heartbeatFrequencyMS: 500,
+      });
       const admin = client.db("admin");
       const hello = await admin.command({ hello: 1 });
       if (hello.isWritablePrimary === true) return versionOf(await admin.command({ buildInfo: 1 }));
       if (kind === "mongod") await makeReplicaSet(client, hello, port);
     } catch {
       // Not yet.
-    } finally {
-      await client.close();
     }
     await delay(50, undefined, { signal });
   }
@@ -107,17 +105,13 @@ async function untilPrimary(
  * there is when a whole system asks at the same time. One question to each, before anybody knows the port.
  */
 async function askOnce(uri: string): Promise<void> {
-  const client = new MongoClient(uri);
-  try {
-    const { databases } = await client.db("admin").admin().listDatabases({ nameOnly: true });
-    for (const { name } of databases.filter((each) => !ownDatabases.includes(each.name))) {
-      const db = client.db(name);
-      for (const collection of await db.listCollections({}, { nameOnly: true }).toArray()) {
-        await db.collection(collection.name).findOne({ _id: new ObjectId() });
-      }
+  await using client = new MongoClient(uri);
+  const { databases } = await client.db("admin").admin().listDatabases({ nameOnly: true });
+  for (const { name } of databases.filter((each) => !ownDatabases.includes(each.name))) {
+    const db = client.db(name);
+    for (const collection of await db.listCollections({}, { nameOnly: true }).toArray()) {
+      await db.collection(collection.name).findOne({ _id: new ObjectId() });
     }
-  } finally {
-    await client.close();
   }
 }
 

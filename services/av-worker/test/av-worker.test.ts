@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { afterEach, describe, expect, inject, it, vi } from "vitest";
+import { describe, expect, inject, it, onTestFinished, vi } from "vitest";
 import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import {
   startWorkerPool,
@@ -17,28 +17,25 @@ import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
 import { canaryMail, type CanaryKind } from "../src/canary-mails.ts";
 import { startFakeClamd } from "./fake-clamd.ts";
 import { matching } from "./matching.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-const closers: (() => Promise<void> | void)[] = [];
-
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
 
 /** A dispatcher's end of the bus, with what came back. */
 async function openPool() {
   const results = new Map<string, TaskResult>();
   const lost: LostTask[] = [];
-  const pool = await startWorkerPool({
-    bind: "tcp://127.0.0.1:*",
-    actorId: "dispatcher-test",
-    protection: createBusProtection(undefined),
-    clock: systemClock,
-    log: createSilentLogger(),
-    onResult: (result) => results.set(result.head.mailId, result),
-    onLost: (task) => lost.push(task),
-  });
-  closers.push(() => pool.close());
+  const pool = untilTestEnds(
+    await startWorkerPool({
+      bind: "tcp://127.0.0.1:*",
+      actorId: "dispatcher-test",
+      protection: createBusProtection(undefined),
+      clock: systemClock,
+      log: createSilentLogger(),
+      onResult: (result) => results.set(result.head.mailId, result),
+      onLost: (task) => lost.push(task),
+    }),
+  );
   return { pool, results, lost };
 }
 
@@ -47,7 +44,7 @@ function startProcess(env: Record<string, string>) {
     env: { PATH: process.env["PATH"], ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
-  closers.push(() => void child.kill("SIGKILL"));
+  onTestFinished(() => void child.kill("SIGKILL"));
   const lines: Record<string, unknown>[] = [];
   const raw: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => {
@@ -109,8 +106,7 @@ describe("the av-worker as a process", () => {
 
   it("grants zero by itself while its clamd stands still, says why, and loses no task over it", async () => {
     const { pool, results, lost } = await openPool();
-    const clamd = await startFakeClamd();
-    closers.push(() => clamd.close());
+    const clamd = untilTestEnds(await startFakeClamd());
     startProcess({ BUS_DISPATCHERS: pool.endpoint, AV_CLAMD: clamd.address });
     await vi.waitFor(() => expect(pool.free("virus").tasks).toBeGreaterThan(0));
     clamd.freeze();

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, inject, it } from "vitest";
+import { describe, expect, inject, it, onTestFinished } from "vitest";
 import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import { startClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { demandedLines, judgeCanaries, type CanaryRules } from "../src/canaries.ts";
@@ -9,29 +9,22 @@ import { canaryKinds, canaryMail, type CanaryKind } from "../src/canary-mails.ts
 import { createPool } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
 import { startFakeClamd } from "./fake-clamd.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const never = new AbortController().signal;
-const closers: (() => Promise<void> | void)[] = [];
-
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
 
 async function stateWith(settings: Record<string, string>, rules: Partial<CanaryRules> = {}) {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-av-"));
-  closers.push(() => rm(dir, { recursive: true, force: true }));
-  const clamd = await startClamd({ dir, settings });
-  closers.push(() => clamd.stop());
-  const pool = createPool([clamd.address], {}, rules);
-  closers.push(() => pool.close());
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const clamd = untilTestEnds(await startClamd({ dir, settings }));
+  const pool = untilTestEnds(createPool([clamd.address], {}, rules));
   const [state] = await pool.check(never);
   return state;
 }
 
 describe("the canaries", () => {
   it("pass at a clamd that is set up rightly", async () => {
-    const pool = createPool([inject("clamd")]);
-    closers.push(() => pool.close());
+    const pool = untilTestEnds(createPool([inject("clamd")]));
     const [state] = await pool.check(never);
     expect(state).toMatchObject({ kind: "able", engine: { name: "clamd" }, blind: [] });
   });
@@ -104,12 +97,12 @@ describe("the canaries", () => {
 
   it("notice a clamd that calls everything clean, or everything a virus", async () => {
     const ids = (text: string) => async () => {
-      const fake = await startFakeClamd({
-        fault: ({ id }) => ({ raw: `${id}: stream: ${text}\0` }),
-      });
-      closers.push(() => fake.close());
-      const pool = createPool([fake.address]);
-      closers.push(() => pool.close());
+      const fake = untilTestEnds(
+        await startFakeClamd({
+          fault: ({ id }) => ({ raw: `${id}: stream: ${text}\0` }),
+        }),
+      );
+      const pool = untilTestEnds(createPool([fake.address]));
       return (await pool.check(never))[0];
     };
     expect(await ids("OK")()).toMatchObject({ kind: "unable", reason: matching(/EICAR/) });
@@ -120,10 +113,8 @@ describe("the canaries", () => {
   });
 
   it("end in time where clamd is silent", async () => {
-    const fake = await startFakeClamd({ fault: () => ({ silence: true }) });
-    closers.push(() => fake.close());
-    const pool = createPool([fake.address], { canaryTimeoutMs: 100 });
-    closers.push(() => pool.close());
+    const fake = untilTestEnds(await startFakeClamd({ fault: () => ({ silence: true }) }));
+    const pool = untilTestEnds(createPool([fake.address], { canaryTimeoutMs: 100 }));
     expect(await pool.check(never)).toMatchObject([
       { kind: "unable", reason: matching(/time-out/) },
     ]);

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { canaryMail } from "../src/canary-mails.ts";
 import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import { parseClamdAddress } from "../src/clamd/address.ts";
@@ -8,22 +8,17 @@ import { ClamdSession } from "../src/clamd/session.ts";
 import { createPool, scan } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
 import { startFakeClamd, type AskedScan, type Fault, type FakeClamd } from "./fake-clamd.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const never = new AbortController().signal;
-const closers: (() => Promise<void> | void)[] = [];
 const mail = (text: string) => Buffer.from(`Subject: ${text}\r\n\r\n${text}\r\n`);
 const victim = mail("victim");
 const isVictim = (scan: AskedScan) => scan.content.equals(victim);
 
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
-
 async function fakeWith(
   fault: (scan: AskedScan) => Fault | undefined,
 ): Promise<{ fake: FakeClamd; address: string }> {
-  const fake = await startFakeClamd({ fault });
-  closers.push(() => fake.close());
+  const fake = untilTestEnds(await startFakeClamd({ fault }));
   return { fake, address: fake.address };
 }
 
@@ -31,8 +26,7 @@ async function checkedPool(
   addresses: string[],
   options: ClamdPoolOptions = {},
 ): Promise<ClamdPool> {
-  const pool = createPool(addresses, options);
-  closers.push(() => pool.close());
+  const pool = untilTestEnds(createPool(addresses, options));
   await pool.check(never);
   return pool;
 }
@@ -94,8 +88,9 @@ describe("a clamd that misbehaves on one mail", () => {
   });
 
   it("takes a verdict before the whole mail was sent for no verdict", async () => {
-    const fake = await startFakeClamd({ faultAtBegin: (id) => ({ raw: `${id}: stream: OK\0` }) });
-    closers.push(() => fake.close());
+    const fake = untilTestEnds(
+      await startFakeClamd({ faultAtBegin: (id) => ({ raw: `${id}: stream: OK\0` }) }),
+    );
     const session = new ClamdSession(parseClamdAddress(fake.address));
     const bytes = Buffer.alloc(64 * 1024 * 1024);
     const outcome = await session.scan({ kind: "bytes", bytes }, never);
@@ -158,10 +153,9 @@ describe("a clamd that is silent", () => {
   });
 
   it("stops writing to a clamd that does not read, and keeps the deadline", async () => {
-    const fake = await startFakeClamd({ deaf: true });
-    closers.push(() => fake.close());
+    const fake = untilTestEnds(await startFakeClamd({ deaf: true }));
     const session = new ClamdSession(parseClamdAddress(fake.address));
-    const deadline = createDeadline(200, undefined);
+    using deadline = createDeadline(200);
     const bytes = Buffer.alloc(64 * 1024 * 1024);
     const scans = [1, 2, 3].map(() => session.scan({ kind: "bytes", bytes }, deadline.signal));
     await vi.waitFor(() => expect(fake.connections).toBe(1));
@@ -169,7 +163,6 @@ describe("a clamd that is silent", () => {
     expect(session.unsentBytes).toBe(3 * bytes.length);
     expect(session.bufferedBytes).toBeLessThan(1024 * 1024);
     expect((await Promise.all(scans)).map(({ kind }) => kind)).toContain("aborted");
-    deadline.end();
     expect((await session.ended).kind).toBe("torn-down");
   });
 });

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { startClamd, type RunningClamd } from "@rs-agent/kit/engines/clamd.ts";
 import { canaryMail } from "../src/canary-mails.ts";
 import { reload } from "../src/clamd/command.ts";
@@ -12,26 +12,20 @@ import type { ClamdPool, ClamdPoolOptions } from "../src/clamd/engine.ts";
 import { createPool, scan } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
 import { startFakeClamd } from "./fake-clamd.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const never = new AbortController().signal;
-const closers: (() => Promise<unknown> | void)[] = [];
 const quick: ClamdPoolOptions = { quietMs: 100, pongMs: 400 };
 
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
-
 async function checkedPool(addresses: string[], options = quick): Promise<ClamdPool> {
-  const pool = createPool(addresses, options);
-  closers.push(() => pool.close());
+  const pool = untilTestEnds(createPool(addresses, options));
   await pool.check(never);
   expect(pool.grant()).toBe(8 * addresses.length);
   return pool;
 }
 
 async function fakeClamd(options: Parameters<typeof startFakeClamd>[0] = {}) {
-  const fake = await startFakeClamd(options);
-  closers.push(() => fake.close());
+  const fake = untilTestEnds(await startFakeClamd(options));
   return fake;
 }
 
@@ -39,9 +33,8 @@ async function realClamd(
   settings: Record<string, string>,
 ): Promise<RunningClamd & { dir: string }> {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-clamd-"));
-  closers.push(() => rm(dir, { recursive: true, force: true }));
-  const clamd = await startClamd({ dir, settings });
-  closers.push(() => clamd.stop());
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const clamd = untilTestEnds(await startClamd({ dir, settings }));
   return { ...clamd, dir };
 }
 
@@ -128,7 +121,7 @@ describe("a real clamd", () => {
     const clamd = await realClamd({});
     const pool = await checkedPool([clamd.address], {});
     process.kill(clamd.pid, "SIGSTOP");
-    closers.push(() => void process.kill(clamd.pid, "SIGCONT"));
+    onTestFinished(() => void process.kill(clamd.pid, "SIGCONT"));
     const stoppedAtMs = performance.now();
     const scans = scansUnderWay(pool);
     await vi.waitFor(() => expect(pool.grant()).toBe(0));
@@ -169,7 +162,7 @@ describe("a real clamd", () => {
     const clamd = await realClamd({ MaxQueue: "3", MaxThreads: "1" });
     const pool = await checkedPool([clamd.address]);
     const others = Array.from({ length: 12 }, () => createConnection(clamd.port, "127.0.0.1"));
-    closers.push(() => others.forEach((other) => other.destroy()));
+    onTestFinished(() => others.forEach((other) => other.destroy()));
     await Promise.all(others.map((other) => once(other, "connect")));
     const scans = scansUnderWay(pool);
     await vi.waitFor(() => expect(pool.grant()).toBe(0));

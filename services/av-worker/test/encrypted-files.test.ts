@@ -72,11 +72,10 @@ describe("the signature in docs/clamd.md", () => {
   });
 
   it("finds an encrypted Office document, and nothing else that is encrypted", async () => {
-    const pool = createPool([clamd.address]);
+    using pool = createPool([clamd.address]);
     expect(await pool.check(never)).toMatchObject([{ kind: "able" }]);
     const names = ["Encrypted.Office.UNOFFICIAL"];
     expect(await findingOn(pool, "password.docx")).toEqual({ kind: "infected", names });
     expect(await findingOn(pool, "owner-password-only.pdf")).toEqual({ kind: "clean" });
-    pool.close();
   });
 });

@@ -28,7 +28,7 @@ export interface FakeOptions {
 }
 
 /** The real protocol of clamd(8) on a real socket, with faults that a real clamd does not show. */
-export interface FakeClamd {
+export interface FakeClamd extends AsyncDisposable {
   address: string;
   port: number;
   scans: AskedScan[];
@@ -65,6 +65,7 @@ export async function startFakeClamd(options: FakeOptions = {}): Promise<FakeCla
       server.close();
       await once(server, "close");
     },
+    [Symbol.asyncDispose]: () => fake.close(),
   };
   server.on("connection", (socket) => {
     fake.connections++;

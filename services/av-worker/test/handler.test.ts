@@ -1,7 +1,7 @@
 import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, inject, it, vi } from "vitest";
+import { beforeEach, describe, expect, inject, it, onTestFinished, vi } from "vitest";
 import type { CheckTask } from "@rs-agent/shared/bus/wire.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskHandler, TaskMail } from "@rs-agent/shared/worker/handler.ts";
@@ -10,21 +10,17 @@ import { createVirusHandler } from "../src/handler.ts";
 import { createPool } from "./clamd-pool.ts";
 import { matching } from "./matching.ts";
 import { startFakeClamd } from "./fake-clamd.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const never = new AbortController().signal;
 const context = { signal: never, log: createSilentLogger() };
 const clean = canaryMail("clean", "handler");
 const eicar = canaryMail("eicar", "handler");
 let dir: string;
-const closers: (() => Promise<void> | void)[] = [];
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "rs-agent-av-"));
-});
-
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-  await rm(dir, { recursive: true, force: true });
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
 });
 
 /** The handler looks at nothing else in the head: what it scans comes beside it. */
@@ -33,7 +29,7 @@ const task = { kind: "task", task: "virus", deadlineMs: 30_000 } as CheckTask<"v
 async function handlerAt(addresses: string[], timeoutMs = 5_000): Promise<TaskHandler> {
   const pool = createPool(addresses, { recoveryWaitMs: 50 });
   const handler = createVirusHandler({ pool, timeoutMs });
-  closers.push(() => handler.close());
+  onTestFinished(() => handler.close());
   await handler.canary(never);
   return handler;
 }
@@ -56,8 +52,7 @@ describe("the virus handler", () => {
   });
 
   it("scans a spooled mail by its path", async () => {
-    const fake = await startFakeClamd();
-    closers.push(() => fake.close());
+    const fake = untilTestEnds(await startFakeClamd());
     const handler = await handlerAt([fake.address]);
     const mail = await file("by-path", clean);
     await handler.handle(task, mail, context);
@@ -69,8 +64,7 @@ describe("the virus handler", () => {
   });
 
   it("streams a spooled mail to a clamd that does not see its path", async () => {
-    const fake = await startFakeClamd();
-    closers.push(() => fake.close());
+    const fake = untilTestEnds(await startFakeClamd());
     const handler = await handlerAt([fake.address]);
     const answer = await handler.handle(task, await file("missing", eicar), context);
     expect(answer.output).toMatchObject({ kind: "infected" });
@@ -87,10 +81,11 @@ describe("the virus handler", () => {
   });
 
   it("gives up at its own deadline and at the task's", async () => {
-    const fake = await startFakeClamd({
-      fault: ({ content }) => (content.equals(clean) ? { silence: true } : undefined),
-    });
-    closers.push(() => fake.close());
+    const fake = untilTestEnds(
+      await startFakeClamd({
+        fault: ({ content }) => (content.equals(clean) ? { silence: true } : undefined),
+      }),
+    );
     const mail: TaskMail = { kind: "bytes", bytes: clean };
     const own = await (await handlerAt([fake.address], 60)).handle(task, mail, context);
     expect(own.output).toMatchObject({ kind: "unchecked", reason: "time-out" });
@@ -115,16 +110,14 @@ describe("the virus handler", () => {
   });
 
   it("asks for work a little longer than its last clamd is there, then for none", async () => {
-    const fake = await startFakeClamd();
-    closers.push(() => fake.close());
+    const fake = untilTestEnds(await startFakeClamd());
     const handler = await handlerAt([fake.address]);
     expect(handler.concurrency()).toBe(8);
     await fake.close();
     const answer = handler.handle(task, { kind: "bytes", bytes: clean }, context);
     await vi.waitFor(() => expect(handler.concurrency()).toBe(0));
     expect((await answer).output).toMatchObject({ kind: "unchecked", reason: "engine-away" });
-    const back = await startFakeClamd({ listen: fake.port });
-    closers.push(() => back.close());
+    untilTestEnds(await startFakeClamd({ listen: fake.port }));
     await vi.waitFor(() => expect(handler.concurrency()).toBe(8));
   });
 
@@ -133,8 +126,7 @@ describe("the virus handler", () => {
     const { path } = await file("canary", clean);
     expect(await handler.seesFile?.(path, never)).toBe(true);
     expect(await handler.seesFile?.(join(dir, "nothing"), never)).toBe(false);
-    const elsewhere = await startFakeClamd();
-    closers.push(() => elsewhere.close());
+    const elsewhere = untilTestEnds(await startFakeClamd());
     const apart = await handlerAt([inject("clamd"), elsewhere.address]);
     expect(await apart.seesFile?.((await file("missing", clean)).path, never)).toBe(false);
   });

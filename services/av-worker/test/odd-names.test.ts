@@ -87,32 +87,28 @@ describe("a clamd that says what a real one cannot be made to say", () => {
     ["no name", "", "unnamed"],
     ["the hash and size behind the name", `Odd one(${"ab".repeat(16)}:68)`, "Odd one"],
   ])("I2: with %s has found something", async (_, said, kept) => {
-    const fake = await startFakeClamd({
+    await using fake = await startFakeClamd({
       fault: ({ id, content }) =>
         content.includes("odd") ? { raw: `${id}: stream: ${said} FOUND\0` } : undefined,
     });
-    const pool = createPool([fake.address]);
+    using pool = createPool([fake.address]);
     await pool.check(never);
     const bytes = Buffer.from("Subject: odd\r\n\r\n");
     const { finding } = await scan(pool, bytes);
     expect(finding).toEqual({ kind: "infected", names: [kept] });
     expect(pool.reasons()).toBe("");
-    pool.close();
-    await fake.close();
   });
 
   it("I2: has found something also where it says so before it has the whole mail", async () => {
     let armed = false;
-    const fake = await startFakeClamd({
+    await using fake = await startFakeClamd({
       faultAtBegin: (id) => (armed ? { raw: `${id}: stream: Early bird FOUND\0` } : undefined),
     });
-    const pool = createPool([fake.address]);
+    using pool = createPool([fake.address]);
     await pool.check(never);
     armed = true;
     const bytes = Buffer.alloc(16 * 1024 * 1024);
     const { finding } = await scan(pool, bytes);
     expect(finding).toEqual({ kind: "infected", names: ["Early bird"] });
-    pool.close();
-    await fake.close();
   });
 });

@@ -160,6 +160,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     ready: Promise.resolve(),
     done,
     close,
+    [Symbol.asyncDispose]: close,
     async drain(signal) {
       stop.abort();
       signal?.addEventListener("abort", () => closing.abort(), { once: true });

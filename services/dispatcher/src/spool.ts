@@ -27,17 +27,7 @@ export async function openSpool(dir: string): Promise<Spool> {
     async put(held, raw) {
       const path = join(dir, `${held.mail._id}.${held.token}.eml`);
       const temporary = `${path}.tmp`;
-      const file = await open(temporary, "w", 0o644);
-      try {
-        await file.writeFile(raw);
-        await file.sync();
-        const { size } = await file.stat();
-        if (size !== raw.length) {
-          throw new Error(`spool file has ${String(size)} of ${String(raw.length)} bytes`);
-        }
-      } finally {
-        await file.close();
-      }
+      await writeWhole(temporary, raw);
       await rename(temporary, path);
       return path;
     },
@@ -76,4 +66,13 @@ async function removeIfThere(path: string): Promise<void> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
+}
+
+async function writeWhole(path: string, raw: Buffer): Promise<void> {
+  await using file = await open(path, "w", 0o644);
+  await file.writeFile(raw);
+  await file.sync();
+  const { size } = await file.stat();
+  if (size === raw.length) return;
+  throw new Error(`spool file has ${String(size)} of ${String(raw.length)} bytes`);
 }

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { createBusProtection } from "@rs-agent/shared/bus/protection.ts";
 import { startWorkerPool, type TaskResult } from "@rs-agent/shared/bus/worker-pool.ts";
 import { systemClock } from "@rs-agent/shared/clock.ts";
@@ -7,31 +7,27 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { enricherConfigSchema } from "../src/config.ts";
 import { startEnricher } from "../src/enricher.ts";
 import { plainMail, taskFor } from "./mail-to-enrich.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const log = createSilentLogger();
-const close: (() => Promise<void>)[] = [];
-
-afterEach(async () => {
-  for (const one of close.splice(0).reverse()) await one();
-});
 
 describe("startEnricher", () => {
   it("takes a task from the bus and sends the new header block back", async () => {
     const results: TaskResult[] = [];
-    const pool = await startWorkerPool({
-      bind: "tcp://127.0.0.1:*",
-      actorId: "dispatcher",
-      protection: createBusProtection(undefined),
-      clock: systemClock,
-      log,
-      onResult: (result) => results.push(result),
-      onLost: () => undefined,
-    });
-    close.push(() => pool.close());
+    const pool = untilTestEnds(
+      await startWorkerPool({
+        bind: "tcp://127.0.0.1:*",
+        actorId: "dispatcher",
+        protection: createBusProtection(undefined),
+        clock: systemClock,
+        log,
+        onResult: (result) => results.push(result),
+        onLost: () => undefined,
+      }),
+    );
     const env = { BUS_DISPATCHERS: pool.endpoint, ACTOR_ID: "enricher", ENRICH_AUTHSERV_ID: "mx" };
     const config = loadConfig(enricherConfigSchema, env);
-    const enricher = await startEnricher({ config, clock: systemClock, log });
-    close.push(() => enricher.close());
+    const enricher = untilTestEnds(await startEnricher({ config, clock: systemClock, log }));
     await enricher.ready;
     await vi.waitFor(() => expect(pool.free("enrich").tasks).toBeGreaterThan(0));
 

@@ -140,6 +140,7 @@ function createHandle(running: Running, snapshot: () => object): IngestHandle {
     ready: Promise.resolve(),
     done: done.promise,
     close,
+    [Symbol.asyncDispose]: close,
     drain: async (signal) => {
       signal?.addEventListener("abort", () => void close(), { once: true });
       await Promise.all(listeners.map((listener) => listener.drain()));

@@ -33,7 +33,7 @@ function dotStuffed(content: Buffer): Buffer {
 
 describe("a mail that is accepted", () => {
   it("is durable with body and record when its 250 comes (I1)", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const reply = await client.deliver(stranger, [anna, ben], mail);
     const { mail: record, raw } = await running.stored(reply);
     expect(record).toMatchObject({
@@ -60,11 +60,10 @@ describe("a mail that is accepted", () => {
       history: [{ event: "accepted" }],
     });
     expect(record.dueAt).toEqual(record.receivedAt);
-    client.close();
   });
 
   it("begins with our Received field and is otherwise as it came", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const { mail: record, raw } = await running.stored(
       await client.deliver(stranger, [anna], mail),
     );
@@ -74,26 +73,23 @@ describe("a mail that is accepted", () => {
         `\tby ${hostname} (rs-agent) with ESMTP id ${record._id}\r\n` +
         `\tfor <${anna}>;\r\n\t${date}\r\n${mail}`,
     );
-    client.close();
   });
 
   it("names no recipient in Received where there are several", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const { raw } = await running.stored(await client.deliver(stranger, [anna, ben], mail));
     expect(raw.toString()).not.toMatch(/^\tfor </m);
-    client.close();
   });
 
   it("may have the null sender, no body and no header at all", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const { mail: record, raw } = await running.stored(await client.deliver("", [anna], ""));
     expect(record.smtp.mailFrom).toBe("");
     expect(withoutReceived(raw)).toBe("\r\n");
-    client.close();
   });
 
   it("keeps every byte, whatever the content and however TCP cuts it", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const content = fc
       .array(
         fc.oneof(
@@ -122,32 +118,29 @@ describe("a mail that is accepted", () => {
       }),
       { numRuns: 60 },
     );
-    client.close();
   });
 
   it("has each lone CR and LF made CRLF, and a lone LF around a dot ends nothing", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const content = "A: 1\n\nbare\rcr\n.\nMAIL FROM:<x@y.example>\n.\r\nstill the mail\r.\r\nend\n";
     const { raw } = await running.stored(await client.deliver(stranger, [anna], `${content}\r\n`));
     const expected = canonicalize(Buffer.from(`${content}\r\n`)).toString();
     expect(withoutReceived(raw)).toBe(expected);
     expect(raw.toString().replace(/\r\n/g, "")).not.toMatch(/[\r\n]/);
-    client.close();
   });
 
   it("keeps the dots behind a lone LF or CR, which begins no line", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const { raw } = await running.stored(
       await client.deliver(stranger, [anna], "A: 1\r\n\r\na\n..b\r..c\r\n...d\r\n"),
     );
     expect(withoutReceived(raw)).toBe("A: 1\r\n\r\na\r\n..b\r\n..c\r\n..d\r\n");
-    client.close();
   });
 
   it.each([" by evil.example (rs-agent)", "\tid 1", " ", "\t\t"])(
     "that begins with the blank line part %j has no header, and our Received ends before it",
     async (first) => {
-      const client = await SmtpDialogue.open(running.smtp);
+      using client = await SmtpDialogue.open(running.smtp);
       const content = `${first}\r\nFrom: a@b.example\r\n\r\nbody\r\n`;
       const { mail: record, raw } = await running.stored(
         await client.deliver(stranger, [anna], content),
@@ -157,18 +150,16 @@ describe("a mail that is accepted", () => {
       expect(others).toEqual([]);
       expect(raw.toString("latin1", 0, received?.end)).toMatch(/ \+0000\r\n$/);
       expect(record.header?.from).toBeUndefined();
-      client.close();
     },
   );
 
   it("has its NUL characters taken out where INGEST_NUL=remove says so", async () => {
     const removing = await startTestIngest({ env: { INGEST_NUL: "remove" } });
-    const client = await SmtpDialogue.open(removing.smtp);
+    using client = await SmtpDialogue.open(removing.smtp);
     const { raw } = await removing.stored(
       await client.deliver(stranger, [anna], "A\0: 1\r\0\n\0\r\n\0.\r\nx\0\0y\r\n"),
     );
     expect(withoutReceived(raw)).toBe("A: 1\r\n\r\n.\r\nxy\r\n");
-    client.close();
   });
 
   it.each([
@@ -178,7 +169,7 @@ describe("a mail that is accepted", () => {
     ['@mx.example:"odd user"@northwind.example', '"odd user"@northwind.example'],
     ['""@northwind.example', '""@northwind.example'],
   ])("for the quoted recipient %s keeps %s", async (given, kept) => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     expect(await client.say('MAIL FROM:<"sender x"@sender.example> SIZE=100')).toMatch(/^250 /);
     expect(await client.say(`RCPT TO:<${given}>`)).toMatch(/^250 /);
     await client.say("DATA");
@@ -189,11 +180,10 @@ describe("a mail that is accepted", () => {
     expect(raw.toString("latin1")).toContain(`for <${kept.replace(/[<>]/g, "?")}>;\r\n`);
     const found = await running.database.mails.find({ to: kept, limit: 10 });
     expect(found.map(({ _id }) => _id)).toContain(record._id);
-    client.close();
   });
 
   it("is found by its recipient, quoted or not where that is the same", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const { mail: record } = await running.stored(
       await client.deliver(stranger, ['"V\\ip"@northwind.example'], mail),
     );
@@ -201,7 +191,6 @@ describe("a mail that is accepted", () => {
     for (const to of ["vip@northwind.example", '"vip"@northwind.example']) {
       expect((await running.database.mails.find({ to, limit: 1 }))[0]?._id).toBe(record._id);
     }
-    client.close();
   });
 
   it("takes a mail of 4 MB from nodemailer byte by byte", async () => {
@@ -218,7 +207,7 @@ describe("a mail that is accepted", () => {
   });
 
   it("is marked 8BITMIME where it was declared, and where its bytes say so", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const eightBit = Buffer.from("A: 1\r\n\r\n\xe4\r\n", "latin1");
     const { mail: found } = await running.stored(await client.deliver(stranger, [anna], eightBit));
     expect(found.smtp.params).toEqual({ body: "8BITMIME" });
@@ -228,60 +217,53 @@ describe("a mail that is accepted", () => {
     client.send(mail);
     const { mail: declared } = await running.stored(await client.say("."));
     expect(declared.smtp.params).toEqual({ body: "8BITMIME" });
-    client.close();
   });
 
   it("may come pipelined, several in one packet", async () => {
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     const envelope = `MAIL FROM:<${stranger}>\r\nRCPT TO:<${anna}>\r\nDATA\r\n`;
     client.send(`${envelope}${mail}.\r\n${envelope}${mail}.\r\nQUIT\r\n`);
     const codes: number[] = [];
     for (let count = 0; count < 9; count += 1) codes.push((await client.reply()).code);
     expect(codes).toEqual([250, 250, 354, 250, 250, 250, 354, 250, 221]);
     await client.closed();
-    client.close();
   });
 
   it("is outgoing by the client's network, whoever its sender claims to be", async () => {
-    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     const outgoing = await running.stored(await inside.deliver(anna, [stranger], mail));
     expect(outgoing.mail.direction).toBe("outgoing");
-    const outside = await SmtpDialogue.open(running.smtp);
+    using outside = await SmtpDialogue.open(running.smtp);
     const forged = await running.stored(await outside.deliver(anna, [ben], mail));
     expect(forged.mail.direction).toBe("incoming");
-    inside.close();
-    outside.close();
   });
 
   it("is outgoing on a submission listener, and its record says so", async () => {
-    const client = await SmtpDialogue.open(running.submission);
+    using client = await SmtpDialogue.open(running.submission);
     const { mail: record } = await running.stored(await client.deliver(anna, [stranger], mail));
     expect(record).toMatchObject({
       direction: "outgoing",
       origin: { via: "smtp", name: "submission:127.0.0.1:0", outgoing: true },
     });
-    client.close();
   });
 
   it("is its listener's tenant's where that names one, whatever network the client is in", async () => {
     const env = { INGEST_SUBMISSION: "northwind@127.0.0.1:0" };
     const own = await startTestIngest({ env });
-    const client = await SmtpDialogue.open(own.submission);
+    using client = await SmtpDialogue.open(own.submission);
     const { mail: record } = await own.stored(await client.deliver(anna, [stranger], mail));
     expect(record).toMatchObject({
       direction: "outgoing",
       origin: { name: "submission:northwind@127.0.0.1:0", outgoing: true, tenantId: "northwind" },
     });
-    client.close();
   });
 
   it("has the domain of its addresses in lower case and ASCII", async () => {
-    const client = await SmtpDialogue.open(running.smtp, tenantClient);
+    using client = await SmtpDialogue.open(running.smtp, tenantClient);
     const { mail: record } = await running.stored(
       await client.deliver("Big.Local@xn--mnchen-3ya.Example", ["Jonas@PARTNER.example"], mail),
     );
     expect(record.smtp.mailFrom).toBe("Big.Local@xn--mnchen-3ya.example");
     expect(record.smtp.rcptTo).toEqual(["Jonas@partner.example"]);
-    client.close();
   });
 });

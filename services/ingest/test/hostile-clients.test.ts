@@ -32,7 +32,7 @@ describe("a client that trickles", () => {
     "%s is let go when its time for one command is over",
     async (when) => {
       const running = await startTestIngest({ env: { INGEST_IDLE_TIMEOUT_MS: "1000" } });
-      const slow = await SmtpDialogue.connect(running.smtp);
+      using slow = await SmtpDialogue.connect(running.smtp);
       await slow.reply();
       if (when !== "in its first command") {
         await slow.say("EHLO slow.test");
@@ -45,7 +45,6 @@ describe("a client that trickles", () => {
       });
       await slow.closed();
       dripping.stop();
-      slow.close();
     },
   );
 
@@ -68,13 +67,12 @@ describe("a client that trickles", () => {
 
   it("through command after command for longer than one may take is served", async () => {
     const running = await startTestIngest({ env: { INGEST_IDLE_TIMEOUT_MS: "1000" } });
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     for (let turn = 0; turn < 8; turn += 1) {
       expect(await client.say("NOOP")).toMatch(/^250 /);
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
     expect(await client.deliver(stranger, [anna], mail)).toMatch(/^250 /);
-    client.close();
   });
 });
 

@@ -77,17 +77,16 @@ describe("a hostile mail", () => {
   };
   /** The next mail, on a session of its own and on the one that was abused. */
   const othersAreUnharmed = async (used: SmtpDialogue) => {
-    const other = await SmtpDialogue.open(ingest.smtp);
+    using other = await SmtpDialogue.open(ingest.smtp);
     for (const client of [used, other]) {
       const raw = await storedBytes(await client.deliver(stranger, [anna], good));
       expect(raw.subarray(-good.length).toString()).toBe(good);
     }
-    other.close();
   };
 
   it.each(hostile)("of %s is stored whole, in bounded time and memory", async (name, make) => {
     const content = Buffer.from(make(), "latin1");
-    const client = await SmtpDialogue.open(ingest.smtp);
+    using client = await SmtpDialogue.open(ingest.smtp);
     const wire = dotStuffed(content);
     const begun = performance.now();
     const { result: reply, slowestMs } = await besideGoodMails(
@@ -106,7 +105,6 @@ describe("a hostile mail", () => {
     // Room for several copies of 20 MB and what V8 has not collected yet; a leak of each mail shows.
     expect(ingest.rssMb() - startedMb).toBeLessThan(500);
     await othersAreUnharmed(client);
-    client.close();
   });
 
   it.each<[string, string, RegExp]>([
@@ -123,7 +121,7 @@ describe("a hostile mail", () => {
     ["more than MAX_MAIL_BYTES", "x".repeat(60 * megabytes), /^552 5\.3\.4 /],
     ["so many lone LF that it becomes more", "\n".repeat(30 * megabytes), /^552 5\.3\.4 /],
   ])("of %s is refused whole", async (name, content, refusal) => {
-    const client = await SmtpDialogue.open(ingest.smtp);
+    using client = await SmtpDialogue.open(ingest.smtp);
     const before = (await ingest.database.mails.countOutcomes()).accepted;
     const begun = performance.now();
     expect(await client.deliver(stranger, [anna], `${content}\r\n`)).toMatch(refusal);
@@ -132,7 +130,6 @@ describe("a hostile mail", () => {
     expect(ms).toBeLessThan(20_000);
     expect((await ingest.database.mails.countOutcomes()).accepted).toBe(before);
     await othersAreUnharmed(client);
-    client.close();
   });
 
   it("of commands without end is ended with 421, and costs no memory", async () => {
@@ -155,7 +152,7 @@ describe("a hostile mail", () => {
   });
 
   it("for 10,000 recipients has those beyond the limit put off, one by one", async () => {
-    const client = await SmtpDialogue.open(ingest.smtp);
+    using client = await SmtpDialogue.open(ingest.smtp);
     await client.say(`MAIL FROM:<${stranger}>`);
     client.send(lines(10_000, (at) => `RCPT TO:<r${at}@northwind.example>\r\n`));
     const codes: number[] = [];
@@ -166,7 +163,6 @@ describe("a hostile mail", () => {
     client.send(good);
     const id = (await client.say(".")).split(" ").at(-1) ?? "";
     expect((await ingest.database.mails.get(id))?.recipients).toHaveLength(1_000);
-    client.close();
   });
 });
 

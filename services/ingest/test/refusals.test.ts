@@ -109,9 +109,8 @@ describe("an SMTP session", () => {
   });
 
   it("lets a tenant's client send anywhere", async () => {
-    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     expect(await inside.deliver(anna, [stranger], mail)).toMatch(/^250 2\.0\.0 queued as /);
-    inside.close();
   });
 
   it("takes mail for postmaster without a domain", async () => {
@@ -191,7 +190,7 @@ describe("an SMTP session", () => {
   });
 
   it("takes a mail that another tenant's server forwards through us, its third time", async () => {
-    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     const first = await running.stored(await inside.deliver(anna, [stranger], mail));
     const second = await running.stored(
       await client.deliver(anna, [ben], first.raw.toString("latin1")),
@@ -210,7 +209,6 @@ describe("an SMTP session", () => {
     expect(trace.ownIds).toEqual([third.mail._id, second.mail._id, first.mail._id]);
     expect(trace.receivedCount).toBe(4);
     expect(third.mail.direction).toBe("outgoing");
-    inside.close();
   });
 
   it("refuses a mail with NUL characters", async () => {
@@ -239,10 +237,9 @@ describe("an SMTP session", () => {
     await client.begin(stranger, [anna]);
     client.send(mail);
     client.close();
-    const next = await SmtpDialogue.open(running.smtp);
+    using next = await SmtpDialogue.open(running.smtp);
     await running.stored(await next.deliver(stranger, [ben], mail));
     expect(await accepted()).toBe(before + 1);
-    next.close();
   });
 
   it("takes a new domain as soon as the policies have it", async () => {
@@ -291,9 +288,8 @@ describe("a header that no step could process", () => {
     ["that a first line with a blank makes empty", ` ${"x\r\n".repeat(5_001)}`, stored],
   ])("%s is taken or refused at the door", async (_, header, reply) => {
     const running = await startTestIngest();
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     expect(await client.deliver(stranger, [anna], `${header}\r\n`)).toContain(reply);
-    client.close();
   });
 });
 
@@ -329,8 +325,8 @@ describe("limits over all sessions", () => {
   it("dismisses connections over their limit, and takes new ones when others have gone", async () => {
     const running = await startTestIngest({ env: { INGEST_MAX_CONNECTIONS: "2" } });
     const first = await SmtpDialogue.open(running.smtp);
-    const second = await SmtpDialogue.open(running.lmtp, undefined, "LHLO");
-    const third = await SmtpDialogue.connect(running.smtp);
+    using second = await SmtpDialogue.open(running.lmtp, undefined, "LHLO");
+    using third = await SmtpDialogue.connect(running.smtp);
     expect(await third.reply()).toEqual({
       code: 421,
       lines: ["4.3.2 too many connections, try again later"],
@@ -338,20 +334,17 @@ describe("limits over all sessions", () => {
     await third.closed();
     first.close();
     await vi.waitFor(async () => {
-      const fourth = await SmtpDialogue.connect(running.smtp);
+      using fourth = await SmtpDialogue.connect(running.smtp);
       expect((await fourth.reply()).code).toBe(220);
-      fourth.close();
     });
-    second.close();
-    third.close();
   });
 
   it("ends a session that says nothing, and one whose mail does not end", async () => {
     const running = await startTestIngest({
       env: { INGEST_IDLE_TIMEOUT_MS: "300", INGEST_DATA_TIMEOUT_MS: "600" },
     });
-    const silent = await SmtpDialogue.open(running.smtp);
-    const dripping = await SmtpDialogue.open(running.smtp);
+    using silent = await SmtpDialogue.open(running.smtp);
+    using dripping = await SmtpDialogue.open(running.smtp);
     await dripping.begin(stranger, [anna]);
     const drip = setInterval(() => dripping.send("x\r\n"), 50);
     expect(await silent.reply()).toMatchObject({ code: 421 });
@@ -361,39 +354,33 @@ describe("limits over all sessions", () => {
     });
     clearInterval(drip);
     expect((await running.database.mails.countOutcomes()).accepted).toBe(0);
-    silent.close();
-    dripping.close();
   });
 
   it("dismisses a stranger who talks before the greeting", async () => {
     const running = await startTestIngest({ env: { INGEST_GREET_DELAY_MS: "2000" } });
-    const hasty = await SmtpDialogue.connect(running.smtp);
+    using hasty = await SmtpDialogue.connect(running.smtp);
     expect(await hasty.say("EHLO hasty.test")).toMatch(/^421 /);
-    hasty.close();
   });
 
   it("puts mail off while no policy has the listener's tenant, and takes it as soon as one has", async () => {
     const env = { INGEST_SUBMISSION: "acme@127.0.0.1:0" };
     const running = await startTestIngest({ env });
-    const client = await SmtpDialogue.open(running.submission);
+    using client = await SmtpDialogue.open(running.submission);
     expect(await client.say(`MAIL FROM:<${anna}>`)).toMatch(/^451 4\.3\.5 .*tenant acme/);
     const acme = { _id: "tenant:acme", tenantId: "acme", domains: ["acme.example"], networks: [] };
     await running.database.policies.replace([northwind(), northwind(acme)]);
     await vi.waitFor(async () => {
       expect(await client.say(`MAIL FROM:<${anna}>`)).toMatch(/^250 /);
     });
-    client.close();
   });
 
   it("lets only listed clients use a submission listener", async () => {
     const running = await startTestIngest({
       env: { INGEST_SUBMISSION_CLIENTS: "127.0.0.9" },
     });
-    const stray = await SmtpDialogue.connect(running.submission);
+    using stray = await SmtpDialogue.connect(running.submission);
     expect(await stray.reply()).toMatchObject({ code: 554 });
-    const listed = await SmtpDialogue.open(running.submission, "127.0.0.9");
+    using listed = await SmtpDialogue.open(running.submission, "127.0.0.9");
     expect(await listed.deliver(anna, [stranger], mail)).toMatch(/^250 2\.0\.0 /);
-    stray.close();
-    listed.close();
   });
 });

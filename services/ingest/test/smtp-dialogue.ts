@@ -98,4 +98,8 @@ export class SmtpDialogue {
   close(): void {
     this.#session.close();
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }

@@ -53,9 +53,8 @@ describe("one body is one mail (SMTP smuggling)", () => {
   const eachIn = (forms: string[], deliveries: (form: string) => string[][]) =>
     Promise.all(
       forms.map(async (form) => {
-        const client = await SmtpDialogue.open(running.smtp);
+        using client = await SmtpDialogue.open(running.smtp);
         for (const pieces of deliveries(form)) await isOneMail(client, pieces);
-        client.close();
       }),
     );
 

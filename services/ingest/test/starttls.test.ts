@@ -51,14 +51,13 @@ describe("STARTTLS (RFC 3207)", () => {
 
   it("forgets what was said before it, and what was sent behind it in the clear", async () => {
     const running = await startTestIngest({ env });
-    const client = await SmtpDialogue.open(running.smtp);
+    using client = await SmtpDialogue.open(running.smtp);
     await client.say(`MAIL FROM:<${stranger}>`);
     expect(await client.startTls()).toMatch(/^220 2\.0\.0 /);
     expect(await client.say(`RCPT TO:<${anna}>`)).toMatch(/^503 5\.5\.1 /);
     await client.say("EHLO client.test");
     expect(await client.say("STARTTLS")).toMatch(/^503 5\.5\.1 /);
     expect(await client.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
-    client.close();
   });
 
   it("has commands and mails read as without it: by our own input", async () => {
@@ -77,14 +76,12 @@ describe("STARTTLS (RFC 3207)", () => {
     const running = await startTestIngest({ env: { ...env, INGEST_MAX_CONNECTIONS: "1" } });
     for (let count = 0; count < 3; count += 1) {
       await vi.waitFor(async () => {
-        const client = await SmtpDialogue.open(running.smtp);
-        onTestFinished(() => client.close());
+        using client = await SmtpDialogue.open(running.smtp);
         expect(await client.startTls()).toMatch(/^220 /);
         const second = await SmtpDialogue.connect(running.smtp);
         expect(await second.reply()).toMatchObject({ code: 421 });
         second.close();
         expect(await client.say("QUIT")).toMatch(/^221 /);
-        client.close();
       });
     }
   });
@@ -97,14 +94,11 @@ describe("STARTTLS (RFC 3207)", () => {
     const { log, lines } = recordLog();
     const running = await startTestIngest({ env: files, log });
     const shown = async () => {
-      const client = await SmtpDialogue.open(running.smtp);
+      using client = await SmtpDialogue.open(running.smtp);
       expect(await client.startTls()).toMatch(/^220 /);
-      const name = client.peerName;
-      client.close();
-      return name;
+      return client.peerName;
     };
-    const early = await SmtpDialogue.open(running.smtp);
-    onTestFinished(() => early.close());
+    using early = await SmtpDialogue.open(running.smtp);
     await early.startTls();
     expect(await shown()).toBe("old.ingest.test");
 

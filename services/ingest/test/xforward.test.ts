@@ -54,10 +54,9 @@ describe("XFORWARD from a listed peer", () => {
   });
 
   it("makes mail of a stranger incoming although its peer is in a tenant's network", async () => {
-    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     await inside.say("XFORWARD ADDR=192.0.2.9");
     expect(await inside.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
-    inside.close();
   });
 
   it("holds for one transaction: the next mail is the peer's own", async () => {
@@ -86,7 +85,7 @@ describe("XFORWARD from a listed peer", () => {
   });
 
   it("takes for the peer's own what the peer calls local", async () => {
-    const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+    using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     await inside.say(
       `XFORWARD NAME=localhost ADDR=${unavailable} HELO=${unavailable} SOURCE=LOCAL`,
     );
@@ -95,7 +94,6 @@ describe("XFORWARD from a listed peer", () => {
       direction: "outgoing",
       smtp: { client: { address: tenantClient, helo: "client.test" } },
     });
-    inside.close();
   });
 
   it("leaves a record that can be read, however long the names are (I9)", async () => {
@@ -124,11 +122,10 @@ describe("XFORWARD from a listed peer", () => {
     const putOff = /^451 4\.5\.4 XFORWARD was refused/;
 
     it("has the mail put off: it is not the peer's own, not even on a second try", async () => {
-      const inside = await SmtpDialogue.open(running.smtp, tenantClient);
+      using inside = await SmtpDialogue.open(running.smtp, tenantClient);
       await inside.say(bad);
       expect(await inside.deliver(anna, [stranger], mail)).toMatch(putOff);
       expect(await inside.deliver(anna, [stranger], mail)).toMatch(putOff);
-      inside.close();
     });
 
     it("is not healed by another command of the same transaction", async () => {

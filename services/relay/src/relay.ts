@@ -147,6 +147,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     ready,
     done,
     close,
+    [Symbol.asyncDispose]: close,
     async drain(signal) {
       draining.abort();
       signal?.addEventListener("abort", () => void close(), { once: true });

@@ -30,17 +30,13 @@ export function cutAtLineEnd(bytes: Buffer): Buffer {
 
 async function firstBytes(mail: TaskMail, length: number): Promise<Buffer> {
   if (mail.kind === "bytes") return mail.bytes.subarray(0, length);
-  const file = await open(mail.path, "r");
-  try {
-    const bytes = Buffer.alloc(length);
-    let read = 0;
-    while (read < length) {
-      const { bytesRead } = await file.read(bytes, read, length - read, read);
-      if (bytesRead === 0) throw new Error(`the spooled mail ends after ${read} bytes`);
-      read += bytesRead;
-    }
-    return bytes;
-  } finally {
-    await file.close();
+  await using file = await open(mail.path, "r");
+  const bytes = Buffer.alloc(length);
+  let read = 0;
+  while (read < length) {
+    const { bytesRead } = await file.read(bytes, read, length - read, read);
+    if (bytesRead === 0) throw new Error(`the spooled mail ends after ${read} bytes`);
+    read += bytesRead;
   }
+  return bytes;
 }

@@ -1,8 +1,9 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { EnginePool } from "@rs-agent/shared/engines/engine-pool.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { SpamEnginePool } from "../src/spam-engine.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 import { engineKits, mailToJudge, type EngineKit } from "./engine-kit.ts";
 import type { FakeEngine, FakeRequest, Fault, Script } from "./fake-engine.ts";
 
@@ -10,19 +11,16 @@ const signal = new AbortController().signal;
 const mail = mailToJudge("Subject: x\r\n\r\nx\r\n");
 const ask = { signal, timeoutMs: 2_000, accountMs: 5_000 };
 
-const fakes: FakeEngine[] = [];
-const pools: SpamEnginePool[] = [];
-afterEach(async () => {
-  for (const pool of pools.splice(0)) pool.close();
-  await Promise.all(fakes.splice(0).map(async (fake) => fake.close()));
-});
+/** Those of the last pool. */
+let fakes: FakeEngine[];
 
 async function poolWith(
   kit: EngineKit,
   placesEach: number,
   scripts: readonly Script[],
 ): Promise<SpamEnginePool> {
-  for (const script of scripts) fakes.push(await kit.startFake(script));
+  fakes = await Promise.all(scripts.map(async (script) => kit.startFake(script)));
+  fakes.forEach(untilTestEnds);
   const clients = fakes.map(({ address }) =>
     kit.connect(address, { timeoutMs: 2_000, connectTimeoutMs: 500, maxReplyBytes: 20_000 }),
   );
@@ -31,8 +29,7 @@ async function poolWith(
     { placesEach, canaryTimeoutMs: 1_000, recoveryWaitMs: 500 },
     { clock: systemClock, log: createSilentLogger() },
   );
-  pools.push(pool);
-  return pool;
+  return untilTestEnds(pool);
 }
 
 const isCanary = (request: FakeRequest) => request.body.includes("Health check of the spam filter");

@@ -16,7 +16,7 @@ export interface Fault {
   then: "close" | "hang" | "reset" | "drip";
 }
 
-export interface FakeEngine {
+export interface FakeEngine extends AsyncDisposable {
   address: string;
   requests: FakeRequest[];
   /** Connections that are open now, and the most there ever were at once. */
@@ -63,16 +63,19 @@ export async function startFakeEngine(
   });
   server.listen(port, "127.0.0.1");
   await once(server, "listening");
+  const close = async () => {
+    for (const socket of sockets) socket.destroy();
+    if (!server.listening) return;
+    server.close();
+    await once(server, "close");
+  };
   return {
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     open: () => sockets.size,
     mostOpen: () => mostOpen,
-    close: async () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, "close");
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createRspamdEngine } from "../src/rspamd/engine.ts";
@@ -8,28 +8,23 @@ import type { SpamEngine } from "../src/spam-engine.ts";
 import { findingOf, mailToJudge, rspamdKnown } from "./engine-kit.ts";
 import type { FakeEngine, Fault } from "./fake-engine.ts";
 import { http, reply, startFakeRspamd, startKeepingRspamd } from "./fake-rspamd.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const signal = new AbortController().signal;
 const mail = mailToJudge("Subject: x\r\n\r\nx\r\n");
 const limits = { timeoutMs: 5_000, connectTimeoutMs: 1_000, maxReplyBytes: 20_000 };
 
 let fake: FakeEngine | undefined;
-const engines: SpamEngine[] = [];
-afterEach(async () => {
-  for (const engine of engines.splice(0)) engine.close();
-  await fake?.close();
-  fake = undefined;
-});
 
 function engineAt(text: string): SpamEngine {
   const address = parseEngineAddress(text);
   const engine = createRspamdEngine({ address, clock: systemClock, ...limits, ...rspamdKnown });
-  engines.push(engine);
+  onTestFinished(() => engine.close());
   return engine;
 }
 
 async function rspamdThat(fault: Fault): Promise<SpamEngine> {
-  fake = await startFakeRspamd(() => fault);
+  fake = untilTestEnds(await startFakeRspamd(() => fault));
   return engineAt(fake.address);
 }
 
@@ -161,7 +156,7 @@ describe("an rspamd that does not answer as it should", () => {
 
 describe("an rspamd behind a proxy that keeps connections", () => {
   it("is asked again and again on one", async () => {
-    fake = await startKeepingRspamd();
+    fake = untilTestEnds(await startKeepingRspamd());
     const engine = engineAt(fake.address);
     for (let n = 0; n < 5; n += 1) expect(findingOf(await judged(engine)).kind).toBe("ham");
     expect(fake.mostOpen()).toBe(1);
@@ -169,11 +164,13 @@ describe("an rspamd behind a proxy that keeps connections", () => {
 
   it("has a mail again that met a connection which it was just closing", async () => {
     let broken = 0;
-    fake = await startKeepingRspamd((request) => {
-      if (fake?.requests.indexOf(request) !== 1) return undefined;
-      broken += 1;
-      return { chunks: [], then: "close" };
-    });
+    fake = untilTestEnds(
+      await startKeepingRspamd((request) => {
+        if (fake?.requests.indexOf(request) !== 1) return undefined;
+        broken += 1;
+        return { chunks: [], then: "close" };
+      }),
+    );
     const engine = engineAt(fake.address);
     expect(findingOf(await judged(engine)).kind).toBe("ham");
     expect(findingOf(await judged(engine)).kind).toBe("ham");
@@ -181,8 +178,10 @@ describe("an rspamd behind a proxy that keeps connections", () => {
   });
 
   it("is lost over a mail for which it closes a new connection too", async () => {
-    fake = await startKeepingRspamd((request) =>
-      fake?.requests.indexOf(request) === 0 ? undefined : { chunks: [], then: "close" },
+    fake = untilTestEnds(
+      await startKeepingRspamd((request) =>
+        fake?.requests.indexOf(request) === 0 ? undefined : { chunks: [], then: "close" },
+      ),
     );
     const engine = engineAt(fake.address);
     expect(findingOf(await judged(engine)).kind).toBe("ham");

@@ -1,11 +1,10 @@
 import fc from "fast-check";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createRspamdEngine } from "../src/rspamd/engine.ts";
 import { requestHeaders } from "../src/rspamd/request.ts";
 import { mailToJudge, rspamdKnown } from "./engine-kit.ts";
-import type { FakeEngine } from "./fake-engine.ts";
 import { startFakeRspamd } from "./fake-rspamd.ts";
 
 const signal = new AbortController().signal;
@@ -13,14 +12,8 @@ const limits = { timeoutMs: 5_000, connectTimeoutMs: 1_000, maxReplyBytes: 20_00
 const raw = "Subject: x\r\n\r\nx\r\n";
 const client = { address: "198.51.100.7", name: "mail.example.net", helo: "client.example.net" };
 
-let fake: FakeEngine | undefined;
-afterEach(async () => {
-  await fake?.close();
-  fake = undefined;
-});
-
 it("tells rspamd of the SMTP transaction and whose mail it is, and gives the mail as it is", async () => {
-  fake = await startFakeRspamd();
+  await using fake = await startFakeRspamd();
   const engine = createRspamdEngine({
     address: parseEngineAddress(fake.address),
     clock: systemClock,

@@ -1,6 +1,6 @@
 import { createServer, type AddressInfo } from "node:net";
 import { once } from "node:events";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { parseEngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 import { createSpamdClient, type SpamdClient } from "../src/spamd/client.ts";
@@ -8,19 +8,16 @@ import { judge } from "../src/spamd/judge.ts";
 import { findingOf } from "./engine-kit.ts";
 import type { FakeEngine, Fault } from "./fake-engine.ts";
 import { startFakeSpamd } from "./fake-spamd.ts";
+import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 
 const signal = new AbortController().signal;
 const mail = [Buffer.from("Subject: x\r\n\r\nx\r\n")];
 const limits = { timeoutMs: 5_000, connectTimeoutMs: 1_000, maxReplyBytes: 20_000 };
 
 let fake: FakeEngine | undefined;
-afterEach(async () => {
-  await fake?.close();
-  fake = undefined;
-});
 
 async function spamdThat(fault: Fault, more: Partial<typeof limits> = {}): Promise<SpamdClient> {
-  fake = await startFakeSpamd(() => fault);
+  fake = untilTestEnds(await startFakeSpamd(() => fault));
   return createSpamdClient({ address: parseEngineAddress(fake.address), ...limits, ...more });
 }
 
@@ -150,7 +147,7 @@ describe("a spamd that ran out of time", () => {
   });
 
   it("is found by SYMBOLS where the site's report has no table", async () => {
-    fake = await startFakeSpamd(({ method }) => ({
+    await using fake = await startFakeSpamd(({ method }) => ({
       chunks: [ok(method === "REPORT" ? "All is well.\n" : "TIME_LIMIT_EXCEEDED")],
       then: "close",
     }));

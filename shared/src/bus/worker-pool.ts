@@ -45,7 +45,7 @@ export interface WorkerPoolDeps {
 }
 
 /** All workers that have said `ready` to this dispatcher. */
-export interface WorkerPool {
+export interface WorkerPool extends AsyncDisposable {
   /** Where the workers send to. */
   readonly endpoint: string;
   /** Settles when the pool is closed; rejects with what ended it (a callback that threw). */
@@ -228,6 +228,10 @@ class Pool implements WorkerPool {
       this.#mailbox.close();
     }
     await this.done.catch(() => undefined);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #endSessions(): Promise<void> {

@@ -170,6 +170,10 @@ export class EnginePool<Q, F> {
     this.#serve();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** A place at the able engine with the least to do; at one that was not tried, if there is one. */
   #place(tried: Tried<Q, F>): PooledEngine<Q, F> | undefined {
     const free = this.#engines.filter((engine) => engine.free > 0);
@@ -193,12 +197,11 @@ export class EnginePool<Q, F> {
       waiting.isPatient = false;
       this.#serve();
     }, this.#options.recoveryWaitMs);
-    const deadline = createDeadline(leftMs, signal);
+    using deadline = createDeadline(leftMs, signal);
     deadline.signal.addEventListener("abort", () => this.#end(waiting, undefined), { once: true });
     this.#waiting.add(waiting);
     const engine = await promise;
     clearTimeout(patience);
-    deadline.end();
     return engine;
   }
 

@@ -100,9 +100,8 @@ export class PooledEngine<Q, F> {
   /** Whether it says in this time how it is: so does one that is well or gone, not one that is slow. */
   async givesAccount(withinMs: number, signal: AbortSignal): Promise<boolean> {
     if (withinMs < 1) return false;
-    const deadline = createDeadline(withinMs, signal);
+    using deadline = createDeadline(withinMs, signal);
     await settledOrAborted(this.look(), deadline.signal);
-    deadline.end();
     const isSilent = this.#state.kind === "unable" && this.#state.silent === true;
     return !deadline.signal.aborted && !this.#closing.signal.aborted && !isSilent;
   }

@@ -53,6 +53,10 @@ export async function serveHealth(
     });
   }
   service.done.then(end, end);
+  const close = async () => {
+    isDraining = true;
+    await service.close().finally(end);
+  };
   return {
     health: server?.address,
     ready: service.ready,
@@ -61,10 +65,8 @@ export async function serveHealth(
       isDraining = true;
       await service.drain(signal).finally(end);
     },
-    async close() {
-      isDraining = true;
-      await service.close().finally(end);
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

@@ -17,7 +17,7 @@ import { createSourceStore, type SourceStore } from "./sources.ts";
 import { checkTlsFiles } from "./tls-files.ts";
 
 /** The database with everything that we keep in it. The caller closes it. */
-export interface Database {
+export interface Database extends AsyncDisposable {
   readonly mails: MailStore;
   readonly bodies: BodyStore;
   readonly policies: PolicyStore;
@@ -69,6 +69,10 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     const admin = client.db("admin", durable);
     const { clock, close: closeClock } = await openDatabaseClock(admin, options.clock, log);
     await reach(() => createIndexes(client.db(options.db, durable)));
+    const close = async () => {
+      closeClock();
+      await client.close();
+    };
     return {
       ...createStores({ client, name: options.db, clock, log, lingerMs }),
       clock,
@@ -78,10 +82,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
         reach(async () => {
           await admin.command({ ping: 1 });
         }),
-      close: async () => {
-        closeClock();
-        await client.close();
-      },
+      close,
+      [Symbol.asyncDispose]: close,
     };
   } catch (error) {
     await client.close();

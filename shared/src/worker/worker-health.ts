@@ -1,5 +1,5 @@
 import type { HealthPart } from "../health/health-part.ts";
-import type { WorkerHandle, WorkerState } from "./worker.ts";
+import type { WorkerHandle, WorkerState } from "./worker-handle.ts";
 
 /** A worker's engine, as its canaries found it last, and its dispatchers. */
 export function workerParts(worker: Pick<WorkerHandle, "state">): HealthPart[] {

@@ -9,7 +9,6 @@ import type { Clock } from "../clock.ts";
 import { newToken } from "../ids.ts";
 import { RetryableError } from "../errors.ts";
 import { Metrics } from "../health/metrics.ts";
-import type { ServiceHandle } from "../lifecycle.ts";
 import type { Logger } from "../logger.ts";
 import { watchAbility } from "./ability-watch.ts";
 import { Conditions } from "./conditions.ts";
@@ -19,13 +18,15 @@ import { watchDispatchers } from "./dispatcher-directory.ts";
 import { DispatcherLinks } from "./dispatcher-links.ts";
 import type { Ability, TaskHandler } from "./handler.ts";
 import type { HeldTask } from "./held-task.ts";
-import type { LinkMode } from "./link-mode.ts";
 import { buildResult } from "./result.ts";
 import { openSpooled } from "./spool.ts";
 import { TaskRunner, type Answer } from "./task-runner.ts";
 import { WorkerInbox } from "./worker-inbox.ts";
 import { openWorkerMailbox } from "./worker-mailbox.ts";
+import type { WorkerHandle, WorkerState } from "./worker-handle.ts";
 import { createWorkerMetrics } from "./worker-metrics.ts";
+
+export type { WorkerHandle } from "./worker-handle.ts";
 
 export interface WorkerDeps {
   config: WorkerConfig;
@@ -36,25 +37,6 @@ export interface WorkerDeps {
   timing?: BusTiming;
   lookup?: Lookup;
   metrics?: Metrics;
-}
-
-/** What `/readyz` and a log line tell of a worker. */
-export interface WorkerState {
-  /** Undefined: the first canaries are not back yet. */
-  ability: Ability | undefined;
-  /** Why it takes no tasks, were it not for a drain; undefined: it does. */
-  unable: string | undefined;
-  dispatchers: { endpoint: string; mode: LinkMode; mailbox: string; grant: Credit }[];
-}
-
-export interface WorkerHandle extends ServiceHandle {
-  /** The bound mailbox with its real port. */
-  readonly mailbox: string;
-  state(): WorkerState;
-  /** Frames dropped since the start, by cause. */
-  dropped(): DropCounts;
-  /** Peers that the mailbox refused since the start; each attempt counts. */
-  refused(): number;
 }
 
 /**
@@ -174,6 +156,10 @@ class Worker implements WorkerHandle {
       await this.#deps.handler.close();
     }
     await this.done.catch(() => undefined);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #run(): Promise<void> {

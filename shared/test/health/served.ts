@@ -8,6 +8,10 @@ import type { ServiceHandle } from "../../src/lifecycle.ts";
 export function idleService(): ServiceHandle & { drained: PromiseWithResolvers<undefined> } {
   const drained = Promise.withResolvers<undefined>();
   const done = Promise.withResolvers<void>();
+  const close = () => {
+    done.resolve();
+    return Promise.resolve();
+  };
   return {
     drained,
     ready: Promise.resolve(),
@@ -16,10 +20,8 @@ export function idleService(): ServiceHandle & { drained: PromiseWithResolvers<u
       await drained.promise;
       done.resolve();
     },
-    close: () => {
-      done.resolve();
-      return Promise.resolve();
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

@@ -97,8 +97,8 @@ describe("the change stream of mails", () => {
   });
 
   it("goes on after its connection broke, and misses nothing (I6)", async () => {
-    const proxy = await startMongoDbProxy(database().uri);
-    const store = await openStore(proxy.uri, database().name);
+    await using proxy = await startMongoDbProxy(database().uri);
+    await using store = await openStore(proxy.uri, database().name);
     const hints: MailHint[] = [];
     const abort = new AbortController();
     let lost = 0;
@@ -115,8 +115,6 @@ describe("the change stream of mails", () => {
     expect(lost).toBe(0);
     abort.abort();
     await ended;
-    await store.close();
-    await proxy.close();
   });
 
   it("ends when its signal aborts, though nothing ever comes", async () => {

@@ -135,12 +135,11 @@ describe("the database's clock", () => {
     const { uri, name } = database();
     let monotonic = 5_000;
     const wrong: Clock = { now: () => new Date(0), monotonicMs: () => monotonic };
-    const store = await openDatabase({ uri, db: name, clock: wrong, log });
+    await using store = await openDatabase({ uri, db: name, clock: wrong, log });
     const first = store.clock.now().getTime();
     expect(Math.abs(first - Date.now())).toBeLessThan(2_000);
     monotonic += 3_000;
     expect(store.clock.now().getTime() - first).toBe(3_000);
     expect(store.clock.monotonicMs()).toBe(8_000);
-    await store.close();
   });
 });

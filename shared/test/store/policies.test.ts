@@ -34,7 +34,7 @@ describe("policies", () => {
 
   it("written by two at once get two revisions, and are never a mixture", async () => {
     const { store, uri, name } = database();
-    const other = await openStore(uri, name);
+    await using other = await openStore(uri, name);
     const sets = ["x", "y"].map((set) => [domain(`1.${set}`), domain(`2.${set}`)]);
     const revisions = await Promise.all([
       store.policies.replace(sets[0] ?? []),
@@ -44,7 +44,6 @@ describe("policies", () => {
     const all = await store.policies.all();
     expect(all).toHaveLength(2);
     expect(new Set(all.map(({ revision }) => revision)).size).toBe(1);
-    await other.close();
   });
 
   it("keep their revision where they are stored already as they are given", async () => {
@@ -115,7 +114,7 @@ describe("many policies", () => {
 
   it("are written by at most a thousand in a command, which is told as it goes", async () => {
     const { uri, name } = database();
-    const client = new MongoClient(uri, { monitorCommands: true });
+    await using client = new MongoClient(uri, { monitorCommands: true });
     const sizes: [string, number][] = [];
     client.on("commandStarted", ({ commandName, command }) => {
       const { documents, updates, deletes } = command as Record<string, unknown[] | undefined>;
@@ -146,12 +145,11 @@ describe("many policies", () => {
       ["update", 1_000],
     ]);
     expect(setOf(await policies.all())).toBe(setOf(others));
-    await client.close();
   });
 
   it("are the old ones or the new ones, whole, for who reads while they are replaced", async () => {
     const { uri, name, store } = database();
-    const other = await openStore(uri, name);
+    await using other = await openStore(uri, name);
     const [old, next] = [many(1_500), many(2_500, 1_000)];
     await store.policies.replace(old);
     const readSet = async () => setOf(await other.policies.all());
@@ -161,7 +159,6 @@ describe("many policies", () => {
     reads.push(...(await Promise.all(reading)), await readSet());
     expect(new Set(reads)).toEqual(new Set([setOf(old), setOf(next)]));
     expect([reads[0], reads.at(-1)]).toEqual([setOf(old), setOf(next)]);
-    await other.close();
   });
 
   it("stay as they were, revision and all, where the replacement is broken off in the middle", async () => {

@@ -35,7 +35,7 @@ const struckOnce = { at: new Date(0), event: "strike" } as const;
 describe("inserts", () => {
   it("stores a mail once, however often and by however many it is inserted", async () => {
     const { store, db, uri, name } = database();
-    const other = await openStore(uri, name);
+    await using other = await openStore(uri, name);
     const mail = newMail();
     const results = await Promise.all(
       [store, store, other, other, store].map((each, place) =>
@@ -45,7 +45,6 @@ describe("inserts", () => {
     expect(results.filter((result) => result === "inserted")).toHaveLength(1);
     expect(results.filter((result) => result === "present")).toHaveLength(4);
     expect(await db.collection("mails").countDocuments({ _id: mail._id as never })).toBe(1);
-    await other.close();
   });
 
   it("leaves a mail that is there as it is, and tells by the body whether it is another's", async () => {

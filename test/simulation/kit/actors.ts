@@ -37,17 +37,20 @@ export async function openVirtualDatabase(
 ): Promise<Database> {
   const client = connectDriver(world.driver, process);
   const log = createVirtualLogger(world.trace, process);
-  const { clock, close } = await openDatabaseClock(client.db("admin"), process.clock, log);
+  const opened = await openDatabaseClock(client.db("admin"), process.clock, log);
+  const { clock } = opened;
+  const close = () => {
+    opened.close();
+    return Promise.resolve();
+  };
   return {
     ...createStores({ client, name: databaseName, clock, log, lingerMs: 2 }),
     clock,
     server: "a simulated replica set",
     disk: () => Promise.resolve(undefined),
     ping: () => Promise.resolve(),
-    close: () => {
-      close();
-      return Promise.resolve();
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

@@ -28,7 +28,8 @@ import type { World } from "./world.ts";
 const nothing = () => Promise.resolve();
 
 function untilKilled(): ServiceHandle {
-  return { ready: nothing(), done: new Promise(() => undefined), drain: nothing, close: nothing };
+  const ends = { drain: nothing, close: nothing, [Symbol.asyncDispose]: nothing };
+  return { ready: nothing(), done: new Promise(() => undefined), ...ends };
 }
 
 /** Puts records into the source of the dispatchers. */

@@ -30,7 +30,7 @@ export interface Strike {
  * said. It shows itself as a replica set of its own, so that clients discover it and wait for its
  * primary as they do in production.
  */
-export interface MongoDbProxy {
+export interface MongoDbProxy extends AsyncDisposable {
   /** `127.0.0.1:port` */
   readonly address: string;
   readonly uri: string;
@@ -109,6 +109,11 @@ export async function startMongoDbProxy(uri: string): Promise<MongoDbProxy> {
   const reset = () => {
     for (const line of [...lines]) line.end();
   };
+  const close = async () => {
+    reset();
+    server.close();
+    await once(server, "close");
+  };
   return {
     address,
     uri: `mongodb://${address}/?replicaSet=${await setNameOf(target)}`,
@@ -150,11 +155,8 @@ export async function startMongoDbProxy(uri: string): Promise<MongoDbProxy> {
       state.mode = "open";
       if (wasDown) nextTopology();
     },
-    async close() {
-      reset();
-      server.close();
-      await once(server, "close");
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 
@@ -166,11 +168,7 @@ function fits({ command, collection, when }: Rule, seen: Command): boolean {
 
 /** The name of the replica set behind: a client that discovers one asks for it by name. */
 async function setNameOf(target: string): Promise<string> {
-  const client = new MongoClient(`mongodb://${target}/?directConnection=true`);
-  try {
-    const { setName } = await client.db("admin").command({ hello: 1 });
-    return String(setName);
-  } finally {
-    await client.close();
-  }
+  await using client = new MongoClient(`mongodb://${target}/?directConnection=true`);
+  const { setName } = await client.db("admin").command({ hello: 1 });
+  return String(setName);
 }

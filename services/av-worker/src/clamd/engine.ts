@@ -98,11 +98,10 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
     const refusal = this.#refusal(input);
     if (refusal !== undefined) return { kind: "answered", finding: refusal };
     const session = alone ? this.#open(this.#loneSessions) : this.#leastBusySession();
-    const deadline = createDeadline(timeoutMs, signal);
+    using deadline = createDeadline(timeoutMs, signal);
     this.#quiet.begin();
     const outcome = await session.scan(input, deadline.signal);
     this.#quiet.end(outcome.kind === "answered");
-    deadline.end();
     if (alone) session.destroy();
     switch (outcome.kind) {
       case "answered":
@@ -122,9 +121,8 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
   }
 
   async putCanariesThrough({ signal, timeoutMs }: AskOptions): Promise<EngineState> {
-    const deadline = createDeadline(timeoutMs, signal);
+    using deadline = createDeadline(timeoutMs, signal);
     const state = await this.#check(this.#address, deadline.signal);
-    deadline.end();
     this.#isOut = state.kind === "unable";
     const isSilent = state.kind === "unable" && deadline.signal.aborted;
     return isSilent ? { ...state, silent: true } : state;
@@ -158,7 +156,7 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
   async #demandPong(): Promise<void> {
     if (this.#isOut) return;
     const { pongMs } = this.#options;
-    const deadline = createDeadline(pongMs, this.#closing.signal);
+    using deadline = createDeadline(pongMs, this.#closing.signal);
     try {
       await ping(this.#address, deadline.signal);
     } catch (error) {
@@ -166,8 +164,6 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
       const hint = isSilent ? ` within ${pongMs} ms: it hangs, or loads its signatures` : "";
       const reason = messageOf(error) + hint;
       this.#sayUnwell({ kind: "unable", reason, ...(isSilent && { silent: true }) });
-    } finally {
-      deadline.end();
     }
   }
 

@@ -1,0 +1,10 @@
+import { onTestFinished } from "vitest";
+
+/** Gives back what the test has opened, and closes it after the test: what was opened last, first. */
+export function untilTestEnds<T extends AsyncDisposable | Disposable>(opened: T): T {
+  onTestFinished(async () => {
+    if (Symbol.asyncDispose in opened) await opened[Symbol.asyncDispose]();
+    else opened[Symbol.dispose]();
+  });
+  return opened;
+}
