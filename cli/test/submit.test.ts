@@ -1,35 +1,25 @@
-import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
-import { SMTPServer } from "smtp-server";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { startSmtpSink, type SmtpSink } from "@rs-agent/kit/smtp/smtp-sink.ts";
 import { runCli } from "./run-cli.ts";
 
 /** A real SMTP peer that refuses `no@…`, and every mail that says so. */
-let server: SMTPServer;
+let sink: SmtpSink;
 let address: string;
-let received: { from: string; to: string[]; raw: Buffer }[] = [];
+let received: { from: string; to: readonly string[]; raw: Buffer }[] = [];
 
 beforeAll(async () => {
-  server = new SMTPServer({
-    disabledCommands: ["AUTH"],
-    hideSTARTTLS: true,
-    onRcptTo: ({ address: to }, _session, done) => {
-      if (!to.startsWith("no@")) return done();
-      done(Object.assign(new Error("5.7.1 relaying denied"), { responseCode: 550 }));
-    },
-    onData: (stream, { envelope }, done) => {
-      void buffer(stream).then((raw) => {
-        const from = envelope.mailFrom === false ? "" : envelope.mailFrom.address;
-        received.push({ from, to: envelope.rcptTo.map((one) => one.address), raw });
-        const error = Object.assign(new Error("4.3.0 cannot store"), { responseCode: 451 });
-        done(raw.includes("refuse me") ? error : null);
-      });
+  sink = await startSmtpSink({
+    onRecipient: (to) => (to.startsWith("no@") ? "550 5.7.1 relaying denied" : undefined),
+    async onMail(mail, { mailFrom: from, rcptTo: to }) {
+      const raw = await buffer(mail);
+      received.push({ from, to, raw });
+      return raw.includes("refuse me") ? "451 4.3.0 cannot store" : undefined;
     },
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  address = `127.0.0.1:${String((server.server.address() as AddressInfo).port)}`;
+  address = `${sink.host}:${String(sink.port)}`;
 });
-afterAll(() => new Promise<void>((resolve) => server.close(resolve)));
+afterAll(() => sink.stop());
 beforeEach(() => {
   received = [];
 });
