@@ -15,7 +15,7 @@ export default defineConfig({
     ],
     exclude: ["**/node_modules/**", ".cache/**", ".run/**"],
     // Most of a test's time is spent waiting for others: more of them than cores.
-    maxWorkers: Math.max(3, availableParallelism() + 1),
+    maxWorkers: 2 * availableParallelism() + 1,
     // Each wait inside has patience of its own, which grows with the load (test/set-up/patience.ts).
     testTimeout: 360_000,
     hookTimeout: 360_000,

@@ -1,3 +1,4 @@
+import { globSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { delimiter } from "node:path";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
@@ -6,8 +7,9 @@ import { runCommand, type CommandEnd } from "./processes/run-command.ts";
 
 /** Something of the operating system that we cannot bring as an npm package. */
 export interface Need {
-  /** A program on the PATH (or in an sbin folder), or a module of Perl or Python. */
+  /** A program on the PATH (or in an sbin folder), a file in a folder of libraries, or a module of Perl or Python. */
   program?: string;
+  library?: string;
   perlModule?: string;
   pythonModule?: string;
   /** Debian's packages that bring it; a name that a release does not have is left out. */
@@ -27,6 +29,8 @@ export const needs = {
   rspamd: { program: "rspamd", packages: ["rspamd"], units: ["rspamd.service"] },
   smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
   saslUsers: { program: "saslpasswd2", packages: ["sasl2-bin"], units: ["saslauthd.service"] },
+  // Debian only recommends it to those who let users sign in.
+  saslPlain: { library: "sasl2/libplain.so", packages: ["libsasl2-modules"] },
   systemdAnalyze: { program: "systemd-analyze", packages: ["systemd"] },
   mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
   zip: { program: "zip", packages: ["zip"] },
@@ -113,7 +117,8 @@ async function isThere(need: Need, host: Host): Promise<boolean> {
   if (need.program !== undefined) {
     return (await findProgram(need.program, host.path)) !== undefined;
   }
-  const { perlModule, pythonModule } = need;
+  const { library, perlModule, pythonModule } = need;
+  if (library !== undefined) return globSync(`/usr/lib{,64,/*}/${library}`).length > 0;
   if (perlModule !== undefined) return runs("perl", [`-M${perlModule}`, "-e1"], host);
   if (pythonModule !== undefined) return runs("python3", ["-c", `import ${pythonModule}`], host);
   return true;
@@ -137,8 +142,8 @@ function instruction(missing: readonly Need[], onDebian: boolean): TerminalError
   );
 }
 
-function nameOf({ program, perlModule, pythonModule }: Need): string {
-  return program ?? perlModule ?? `${pythonModule ?? ""} of python3`;
+function nameOf({ program, library, perlModule, pythonModule }: Need): string {
+  return program ?? library ?? perlModule ?? `${pythonModule ?? ""} of python3`;
 }
 
 async function update(aptGet: string, host: Host): Promise<void> {

@@ -16,11 +16,12 @@ await main().catch(exitWithError);
 async function main(): Promise<void> {
   const { PATH: path } = loadStartConfig(process.env);
   const progress = createProgress();
-  const { clamd, spamd, rspamd, smtpSink, saslUsers, systemdAnalyze, mailDkim, zip } = needs;
+  const { clamd, spamd, rspamd, smtpSink, systemdAnalyze, mailDkim, zip } = needs;
+  const sasl = [needs.saslUsers, needs.saslPlain];
   const report = (text: string) => progress.say("apt", text);
   const note = (text: string) => progress.note(text);
   try {
-    const wanted = [clamd, spamd, rspamd, smtpSink, saslUsers, systemdAnalyze, mailDkim, zip];
+    const wanted = [clamd, spamd, rspamd, smtpSink, ...sasl, systemdAnalyze, mailDkim, zip];
     await provideSystemPackages(wanted, thisHost(path, { report, note }));
   } finally {
     progress.stop();

@@ -2,7 +2,9 @@ import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chownSync, readFileSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { idsOfUser } from "@rs-agent/kit/processes/system-user.ts";
 import {
@@ -54,11 +56,22 @@ export async function startFrontPostfix(options: FrontPostfixOptions): Promise<F
     main: [recipe("main.cf"), "smtpd_sasl_auth_enable = yes", options.main, ""].join("\n"),
     master: masterOf(recipe("master.cf"), ports),
   });
+  await untilGreeted(ports.smtp, instance.logFile);
   return {
     ...instance,
     sendmail: (mail) => sendmail(instance.configDir, mail),
     log: () => readFile(instance.logFile, "utf8"),
   };
+}
+
+/** Its processes that talk to clients start, and end, on their own: `master` listens before. */
+async function untilGreeted(port: number, logFile: string): Promise<void> {
+  const socket = connect(port, "127.0.0.1");
+  const line = await Promise.race([once(socket, "data"), once(socket, "close"), delay(60_000)]);
+  socket.destroy();
+  if (String(line).startsWith("220 ")) return;
+  const fatal = /fatal: .*/.exec(readFileSync(logFile, "utf8"))?.[0] ?? "its log does not say why";
+  throw new Error(`postfix greets nobody: ${fatal}`);
 }
 
 function blockOf(page: string, title: string): string {
