@@ -60,8 +60,10 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     populate(world);
     world.nemesis.start();
     const untilMs = world.faults.healMs + settleMs;
-    await time.run(() => world.violation !== undefined || isSettled(world), untilMs);
-    if (world.violation === undefined) conclude(world);
+    const hasSettled = watchSettled(world);
+    let isAtEnd = false;
+    await time.run(() => world.violation !== undefined || (isAtEnd = hasSettled()), untilMs);
+    if (world.violation === undefined) conclude(world, isAtEnd);
   } catch (error) {
     world.violate({ invariant: "bug", mailId: undefined, text: told(error) });
   } finally {
@@ -120,18 +122,26 @@ function populate(world: World): void {
   }
 }
 
-function isSettled(world: World): boolean {
-  if (!world.nemesis.healed) return false;
-  if (world.set.committed !== world.set.logEnd) return false;
-  if ([...world.truths].some(({ atMs }) => atMs > world.time.nowMs)) return false;
-  for (const mail of mailsIn(world.set.majority("mails"))) {
-    if (!isFinal(mail.state)) return false;
-  }
-  return world.invariants.adoption.isSettled;
+/** Asked after each event whether everything has met its end: only a write can have made it so. */
+function watchSettled(world: World): () => boolean {
+  const lastBeginMs = Math.max(...[...world.truths].map(({ atMs }) => atMs));
+  let judged = -1;
+  return () => {
+    const { nemesis, set, time } = world;
+    if (!nemesis.healed || lastBeginMs > time.nowMs) return false;
+    if (set.committed !== set.logEnd || set.committed === judged) return false;
+    judged = set.committed;
+    return isSettled(world);
+  };
 }
 
-function conclude(world: World): void {
-  if (isSettled(world)) {
+function isSettled(world: World): boolean {
+  const mails = mailsIn(world.set.majority("mails"));
+  return mails.every(({ state }) => isFinal(state)) && world.invariants.adoption.isSettled;
+}
+
+function conclude(world: World, isAtEnd: boolean): void {
+  if (isAtEnd) {
     world.invariants.atEnd();
     return;
   }

@@ -61,6 +61,7 @@ export class World {
   /** Some name server was silent: nobody can be blamed for a report that was not made. */
   dnsWasSilent = false;
   readonly #truths = new Map<string, Truth>();
+  readonly #killsUnbegun: Truth[] = [];
   violation: Violation | undefined;
 
   constructor({ seed, bug, isTold }: WorldOptions) {
@@ -127,8 +128,8 @@ export class World {
   /** Poison that kills a worker as soon as it comes in, before the worker has begun it. */
   #diesOf(frames: readonly Buffer[], to: VirtualProcess): boolean {
     if (to.sort !== "worker") return false;
-    for (const { poison, raw, sha256 } of this.truths) {
-      if (poison?.how !== "kills-unbegun" || !to.name.startsWith(`${poison.kind}-`)) continue;
+    for (const { poison, raw, sha256 } of this.#killsUnbegun) {
+      if (!to.name.startsWith(`${poison?.kind}-`)) continue;
       if (!frames.some((frame) => frame.includes(raw))) continue;
       this.invariants.works.onKilledBy(sha256, to);
       this.kill(to, "killed by what it received");
@@ -161,6 +162,7 @@ export class World {
 
   addTruth(truth: Truth): void {
     this.#truths.set(truth.sha256, truth);
+    if (truth.poison?.how === "kills-unbegun") this.#killsUnbegun.push(truth);
   }
 
   /** The bytes of a record's mail as they are stored: our trace stands before them. */
