@@ -90,9 +90,7 @@ async function timedClaim({ mails: store }: Database, pid: number) {
   const databaseCpuMs = (treeCpuMs(pid) - cpuBefore) / batch;
   if (claimed.length !== batch) throw new Error(`${claimed.length} of ${batch} were claimed`);
   await Promise.all(
-    claimed.map(({ mail, token }) =>
-      store.write(mail._id, token, givenBack(mail, { next: "plan" })),
-    ),
+    claimed.map(({ mail, holding }) => store.write(holding, givenBack(mail, { next: "plan" }))),
   );
   return { ms, databaseCpuMs };
 }

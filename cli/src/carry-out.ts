@@ -3,6 +3,7 @@ import { takenInHand } from "@rs-agent/shared/life/interventions.ts";
 import { sendDsn } from "@rs-agent/shared/life/report.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { Actor, Intervention } from "./interventions.ts";
 
 /** Our own right to a mail while its report is made; it ends by itself if we do. */
@@ -35,6 +36,8 @@ export async function carryOut(
     ...{ mail, ...report, reason, original, reportingMta },
     now: actor.now,
   });
-  const written = await mails.write(mail._id, token, { ...change, releaseLease: true });
+  // The person's own write was one more.
+  const holding = new Holding(mail._id, token, (mail.rev ?? 0) + 1);
+  const written = await mails.write(holding, { ...change, releaseLease: true });
   return written === "written" ? "written" : "refused";
 }

@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { createStores } from "@rs-agent/shared/store/database.ts";
+import { Holding } from "@rs-agent/shared/store/holding.ts";
 import { connectDriver } from "./kit/database/driver.ts";
 import { ReplicaSet } from "./kit/database/replica-set.ts";
 import { Random } from "./kit/random.ts";
@@ -74,7 +75,9 @@ describe.each([0.5, 1])("a write whose first try does %d of it beside the second
     const [claimed] = await stores.mails.claim(claim);
     const set = { state: "processing" } as const;
     const change = { set, history: [{ at: now, event: "planned" as const }] };
-    expect(await stores.mails.write(mail._id, claimed?.token ?? "", change)).toBe("written");
+    expect(await stores.mails.write(claimed?.holding ?? new Holding("", ""), change)).toBe(
+      "written",
+    );
     expect((await stores.mails.get(mail._id))?.history).toHaveLength(1);
   });
 

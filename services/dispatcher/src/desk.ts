@@ -83,7 +83,7 @@ export class Desk {
   /** Takes in a suspect, or gives it up; settles when it is no longer in hand. */
   async takeAlone(claimed: ClaimedMail): Promise<void> {
     const mail = new HeldMail(claimed);
-    const reason = whyPoison(claimed.mail, claimed.token);
+    const reason = whyPoison(claimed.mail, claimed.holding.token);
     if (reason === undefined) await this.#begin(mail);
     else await this.#begin(mail, [{ kind: "bury", cause: "services-ended", reason }]);
     await mail.left;

@@ -4,6 +4,7 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { Deliverable } from "@rs-agent/shared/policy/disposition.ts";
 import type { Plan } from "@rs-agent/shared/mail/plan.ts";
+import type { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
 import { recordAfter } from "@rs-agent/shared/store/mail-change.ts";
@@ -23,7 +24,7 @@ const modes = {
 
 /** A mail that this dispatcher holds by a lease, with what is known but not yet written. */
 export class HeldMail {
-  readonly token: string;
+  readonly holding: Holding;
   /** The record as claimed, with every later change of ours. */
   mail: MailRecord;
   plan: Plan | undefined;
@@ -51,9 +52,9 @@ export class HeldMail {
   readonly #left = Promise.withResolvers<undefined>();
   readonly #mode: Mode<HeldMode>;
 
-  constructor({ mail, token, validUntilMs }: ClaimedMail) {
+  constructor({ mail, holding, validUntilMs }: ClaimedMail) {
     this.mail = mail;
-    this.token = token;
+    this.holding = holding;
     this.validUntilMs = validUntilMs;
     this.#mode = new Mode(`held mail ${mail._id}`, modes, "working");
   }

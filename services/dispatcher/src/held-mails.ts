@@ -129,7 +129,7 @@ export class HeldMails {
     if (change === undefined) return !held.over;
     try {
       const written = await this.untilAnswered(held, () =>
-        this.#deps.mails.write(held.mail._id, held.token, change),
+        this.#deps.mails.write(held.holding, change),
       );
       if (written === "written") return true;
     } catch (error) {
@@ -213,7 +213,7 @@ export class HeldMails {
     const live = this.all().filter((each) => this.isOurs(each));
     if (live.length === 0) return;
     const { validUntilMs, stale } = await this.#deps.mails.renew(
-      live.map(({ mail, token }) => ({ mailId: mail._id, token })),
+      live.map(({ holding }) => holding),
       this.#deps.leaseMs,
     );
     this.#heard(true);

@@ -25,7 +25,7 @@ export async function openSpool(dir: string): Promise<Spool> {
   return {
     id,
     async put(held, raw) {
-      const path = join(dir, `${held.mail._id}.${held.token}.eml`);
+      const path = join(dir, `${held.mail._id}.${held.holding.token}.eml`);
       const temporary = `${path}.tmp`;
       await writeWhole(temporary, raw);
       await rename(temporary, path);

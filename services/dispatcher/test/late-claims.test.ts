@@ -4,6 +4,7 @@ import { expect, it } from "vitest";
 import { HeldMail } from "../src/held-mail.ts";
 import { HeldMails } from "../src/held-mails.ts";
 import { createPlacement } from "../src/placement.ts";
+import { Holding } from "@rs-agent/shared/store/holding.ts";
 
 /** What is held is `{ mail }` of a lease that is valid for a second; time is the test's. */
 function openDesk() {
@@ -26,7 +27,7 @@ function openDesk() {
   });
   const mail = new HeldMail({
     mail: { _id: "m1", body: { size: 1 } } as MailRecord,
-    token: "t",
+    holding: new Holding("m1", "t"),
     validUntilMs: 1_000,
   });
   mail.raw = Buffer.from("x");

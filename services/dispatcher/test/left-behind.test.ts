@@ -41,8 +41,8 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     const bench = await openBench();
     await bench.policy(virusOnly);
     const id = await bench.mail();
-    const { token, mail } = await claimed(bench, "incoming", "plan");
-    await bench.database.mails.write(id, token, planned(mail, { plan, ...moment() }));
+    const { holding, mail } = await claimed(bench, "incoming", "plan");
+    await bench.database.mails.write(holding, planned(mail, { plan, ...moment() }));
     await ready(bench, id);
   });
 
@@ -52,9 +52,9 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     const id = await bench.mail();
     const first = await claimed(bench, "incoming", "plan");
     const hold = { cause: "unable", reason: "no key", retryAt: new Date(), ...moment() } as const;
-    await bench.database.mails.write(id, first.token, held(first.mail, hold));
-    const { token, mail } = await claimed(bench, "held", "retry");
-    await bench.database.mails.write(id, token, planned(mail, { plan, ...moment() }));
+    await bench.database.mails.write(first.holding, held(first.mail, hold));
+    const { holding, mail } = await claimed(bench, "held", "retry");
+    await bench.database.mails.write(holding, planned(mail, { plan, ...moment() }));
     await ready(bench, id);
   });
 
@@ -63,9 +63,9 @@ describe("I1: mail whose dispatcher was killed after a write of its own", () => 
     await bench.policy(virusOnly);
     const recipients = ["one@acme.example", "two@acme.example"];
     const id = await bench.mail({ recipients });
-    const { token, mail } = await claimed(bench, "incoming", "plan");
+    const { holding, mail } = await claimed(bench, "incoming", "plan");
     const groups = recipients.map((recipient) => [recipient]);
-    await bench.database.mails.write(id, token, groupsFrozen(mail, { groups, ...moment() }));
+    await bench.database.mails.write(holding, groupsFrozen(mail, { groups, ...moment() }));
     await bench.dispatcher();
     await vi.waitFor(async () => expect((await bench.get(id)).state).toBe("split"));
     expect(await bench.database.mails.children(id)).toHaveLength(2);

@@ -6,6 +6,7 @@ import type { Decision } from "../src/effects.ts";
 import { HeldMail } from "../src/held-mail.ts";
 import { SiblingChecks } from "../src/sibling-checks.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
+import { Holding } from "@rs-agent/shared/store/holding.ts";
 
 const recipients = ["a@acme.example", "b@other.acme.example"];
 
@@ -87,7 +88,7 @@ function part(overrides: Partial<MailRecord> = {}): HeldMail {
     body: { id: "body", form: "document", size: 1, sha256: sha256Hex("x") },
     ...overrides,
   } as MailRecord;
-  const held = new HeldMail({ mail, token: "", validUntilMs: Infinity });
+  const held = new HeldMail({ mail, holding: new Holding(mail._id, ""), validUntilMs: Infinity });
   held.plan = { virus: { settings: {}, settingsHash } } as unknown as HeldMail["plan"];
   return held;
 }

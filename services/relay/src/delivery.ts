@@ -56,7 +56,7 @@ function insteadOfSending(
   const { by, longestTimeoutMs } = deps;
   const resolution = resolveMark(mail, now, by, longestTimeoutMs);
   if (resolution.kind === "wait") return resolution.change;
-  const poison = whyPoison(mail, lease.token);
+  const poison = whyPoison(mail, lease.holding.token);
   if (poison !== undefined) {
     const unknown = "; the outcome of its last attempt is unknown";
     const reason = resolution.kind === "resend" ? poison + unknown : poison;

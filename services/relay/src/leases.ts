@@ -2,6 +2,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { Mode } from "@rs-agent/shared/mode.ts";
+import type { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { ClaimedMail, MailStore } from "@rs-agent/shared/store/mails.ts";
 
 /**
@@ -17,8 +18,7 @@ const modes = {
 
 /** Our right to one mail, by a monotonic deadline that was counted from before the claim was sent. */
 export class Lease {
-  readonly mailId: string;
-  readonly token: string;
+  readonly holding: Holding;
   validUntilMs: number;
   readonly #mode: Mode<keyof typeof modes>;
   readonly #abort = new AbortController();
@@ -26,14 +26,13 @@ export class Lease {
   readonly #onEnd: (lease: Lease) => void;
 
   constructor(
-    { mail, token, validUntilMs }: ClaimedMail,
+    { holding, validUntilMs }: ClaimedMail,
     nowMs: () => number,
     onEnd: (lease: Lease) => void,
   ) {
-    this.mailId = mail._id;
-    this.token = token;
+    this.holding = holding;
     this.validUntilMs = validUntilMs;
-    this.#mode = new Mode(`the lease of ${mail._id}`, modes, "working");
+    this.#mode = new Mode(`the lease of ${holding.mailId}`, modes, "working");
     this.#nowMs = nowMs;
     this.#onEnd = onEnd;
   }
@@ -111,8 +110,8 @@ export class LeaseKeeper {
   hold(claimed: ClaimedMail): Lease {
     const nowMs = () => this.#deps.clock.monotonicMs();
     const lease = new Lease(claimed, nowMs, (ended) => this.#forget(ended));
-    this.#held.get(lease.mailId)?.lose();
-    this.#held.set(lease.mailId, lease);
+    this.#held.get(lease.holding.mailId)?.lose();
+    this.#held.set(lease.holding.mailId, lease);
     return lease;
   }
 
@@ -131,11 +130,13 @@ export class LeaseKeeper {
     this.#renewing = true;
     const held = [...this.#held.values()].filter((lease) => lease.isValid());
     try {
-      const { validUntilMs, stale } = await this.#deps.mails.renew(held, this.#deps.leaseMs);
+      const { mails, leaseMs } = this.#deps;
+      const holdings = held.map(({ holding }) => holding);
+      const { validUntilMs, stale } = await mails.renew(holdings, leaseMs);
       this.#failing = false;
       const lost = new Set(stale);
       for (const lease of held) {
-        if (lost.has(lease.mailId)) {
+        if (lost.has(lease.holding.mailId)) {
           if (!lease.isSettling) this.#lose(lease, "the lease is another's");
         } else if (lease.isValid()) {
           lease.validUntilMs = validUntilMs;
@@ -170,11 +171,13 @@ export class LeaseKeeper {
   #lose(lease: Lease, why: string): void {
     // One that ended normally meanwhile is nobody's loss.
     if (!this.#forget(lease)) return;
-    this.#deps.log.warn({ mailId: lease.mailId }, why);
+    this.#deps.log.warn({ mailId: lease.holding.mailId }, why);
     lease.lose();
   }
 
   #forget(lease: Lease): boolean {
-    return this.#held.get(lease.mailId) === lease && this.#held.delete(lease.mailId);
+    return (
+      this.#held.get(lease.holding.mailId) === lease && this.#held.delete(lease.holding.mailId)
+    );
   }
 }

@@ -36,11 +36,11 @@ export async function writeAndEnd(
   change: MailChange,
 ): Promise<void> {
   const { mails } = deps.database;
-  const act = () => mails.write(lease.mailId, lease.token, change);
+  const act = () => mails.write(lease.holding, change);
   lease.settle();
   const written = await untilAnswered(act, deps.log, deps.closing);
   lease.end();
   if (written !== "stale") return;
   deps.counts.staleMails += 1;
-  deps.log.warn({ mailId: lease.mailId }, "the lease is another's, nothing written");
+  deps.log.warn({ mailId: lease.holding.mailId }, "the lease is another's, nothing written");
 }

@@ -112,7 +112,7 @@ async function marked(
   const isFirst = attempted.mark === undefined;
   const change = isFirst ? markedBy(mail, { mark }) : goneOn(deps, attempted, mark);
   const written = await untilAnswered(
-    () => deps.database.mails.write(mail._id, lease.token, change),
+    () => deps.database.mails.write(lease.holding, change),
     deps.log,
     deps.closing,
   );

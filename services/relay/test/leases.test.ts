@@ -7,6 +7,7 @@ import { createCounts } from "../src/counts.ts";
 import { LeaseKeeper } from "../src/leases.ts";
 import { writeAndEnd } from "../src/settled-write.ts";
 import { readyRecord, routeTo } from "./ready-mail.ts";
+import { Holding } from "@rs-agent/shared/store/holding.ts";
 
 function keeper(renew: MailStore["renew"], leaseMs = 300) {
   let skewMs = 0;
@@ -25,12 +26,11 @@ function keeper(renew: MailStore["renew"], leaseMs = 300) {
     leases.close();
     expect(bugs).toEqual([]);
   });
-  const hold = () =>
-    leases.hold({
-      mail: readyRecord({ route: routeTo(1) }),
-      token: "t".repeat(32),
-      validUntilMs: clock.monotonicMs() + leaseMs,
-    });
+  const hold = () => {
+    const mail = readyRecord({ route: routeTo(1) });
+    const holding = new Holding(mail._id, "t".repeat(32));
+    return leases.hold({ mail, holding, validUntilMs: clock.monotonicMs() + leaseMs });
+  };
   return { leases, hold, clock, log, logged, jump: (ms: number) => (skewMs += ms) };
 }
 
@@ -87,7 +87,7 @@ it("I3: a lease that is another's by now is lost immediately", async () => {
     Promise.resolve({ validUntilMs: clock.monotonicMs() + leaseMs, stale: [first] }),
   );
   const [lost, kept] = [hold(), hold()];
-  first = lost.mailId;
+  first = lost.holding.mailId;
   await vi.waitFor(() => expect(lost.signal.aborted).toBe(true), 2_000);
   expect(kept.isValid()).toBe(true);
 });
@@ -112,7 +112,7 @@ it("says nothing of a renewal that crosses the write which gives the lease back"
   const closing = new AbortController().signal;
   await writeAndEnd({ database: { mails: { write } }, log, closing, counts }, given, { set: {} });
   expect(given.signal.aborted).toBe(false);
-  expect(logged).toEqual([expect.stringContaining(lost.mailId)]);
+  expect(logged).toEqual([expect.stringContaining(lost.holding.mailId)]);
 });
 
 it("a late renewal brings nothing back that has ended", async () => {

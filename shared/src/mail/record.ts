@@ -169,8 +169,10 @@ export const mailSchema = z.looseObject({
   finalAt: z.date().optional(),
   expireAt: z.date().optional(),
   history: z.array(historyEntrySchema).max(maxHistory).default([]),
-  /** Which write was the last, by the store; a claim or a renewal is none. */
-  writeId: z.string().max(64).optional(),
+  /** How many writes it has had, by the store; a claim or a renewal is none. Absent: 0. */
+  rev: z.number().int().nonnegative().optional(),
+  /** By whose claim the last of them was made: the beginning of its token. */
+  wrote: z.string().max(64).optional(),
   /** Milliseconds that each finished task waited and worked. */
   timings: z
     .partialRecord(

@@ -2,6 +2,7 @@ import type { Document } from "mongodb";
 import type { MailChange } from "../life/change.ts";
 import { maxHistory } from "../life/events.ts";
 import type { MailRecord } from "../mail/record.ts";
+import type { WriteMark } from "./holding.ts";
 import { lookupKeysOf } from "./mail-document.ts";
 
 /**
@@ -10,13 +11,12 @@ import { lookupKeysOf } from "./mail-document.ts";
  */
 
 /**
- * The update of a change. `writeId` marks it as done, so that a write whose answer was lost can be
- * told from one that never arrived. A `holder` that gives the lease up has lived: what the mail was
+ * The update of a change. The mark tells a write whose answer was lost from one that never arrived. A `holder` that gives the lease up has lived: what the mail was
  * suspected of is over, or as it was (poison.ts).
  */
 export function updateOf(
   change: MailChange,
-  writeId: string,
+  { wrote, rev }: WriteMark,
   by: "holder" | "other" = "other",
 ): Document {
   const { history = [], releaseLease, untried } = change;
@@ -26,16 +26,21 @@ export function updateOf(
     ...(releaseLease === true ? ["lease"] : []),
     ...(isGivenUp && untried !== true ? ["unended", "alone"] : []),
   ];
+  const more = {
+    ...(rev === undefined && { rev: 1 }),
+    ...(isGivenUp && untried === true && { unended: -1 }),
+  };
   return {
     $set: {
       ...change.set,
       ...inner("verdicts", change),
       ...inner("timings", change),
       ...lookupOf(change),
-      writeId,
+      wrote,
+      ...(rev !== undefined && { rev }),
     },
     ...(unset.length > 0 && { $unset: Object.fromEntries(unset.map((field) => [field, ""])) }),
-    ...(isGivenUp && untried === true && { $inc: { unended: -1 } }),
+    ...(Object.keys(more).length > 0 && { $inc: more }),
     ...(history.length > 0 && { $push: { history: { $each: history, $slice: -maxHistory } } }),
   };
 }

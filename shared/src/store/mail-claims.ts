@@ -7,6 +7,7 @@ import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connec
 import type { DatabaseClock } from "./database-clock.ts";
 import { idText, sendable } from "./foreign-bson.ts";
 import { upserting } from "./inserts.ts";
+import { Holding } from "./holding.ts";
 import { documentOf, readMail } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 import { unendedBeforeAlone } from "./poison.ts";
@@ -149,8 +150,10 @@ export async function readClaimed(
   const claimed: ClaimedMail[] = [];
   for (const document of documents) {
     const read = readMail(document);
-    if ("mail" in read) claimed.push({ mail: read.mail, token, validUntilMs });
-    else await bury(deps, document, read.reason, { "lease.token": token });
+    if ("mail" in read) {
+      const { mail } = read;
+      claimed.push({ mail, holding: new Holding(mail._id, token, mail.rev), validUntilMs });
+    } else await bury(deps, document, read.reason, { "lease.token": token });
   }
   return claimed;
 }

@@ -1,6 +1,5 @@
 import type { Document } from "mongodb";
 import { TerminalError, messageOf } from "../errors.ts";
-import { newToken } from "../ids.ts";
 import { parseMail, type MailRecord } from "../mail/record.ts";
 import { comparedAddress } from "../mail/local-part.ts";
 import type { StoredDocument } from "./connection.ts";
@@ -28,11 +27,6 @@ export function lookupKeysOf({
 export const toKey = (address: string) => `to:${comparedAddress(address)}`;
 export const fromKey = (address: string) => `from:${comparedAddress(address)}`;
 export const messageIdKey = (messageId: string) => `id:${messageId.replace(/^<|>$/g, "")}`;
-
-/** 64 random bits: enough to tell one write of a mail from another. */
-export function newWriteId(): string {
-  return newToken().slice(0, 16);
-}
 
 /** The record, or in one sentence why it is none. */
 export function readMail(document: Document): { mail: MailRecord } | { reason: string } {

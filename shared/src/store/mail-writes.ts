@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { AnyBulkWriteOperation, Collection } from "mongodb";
 import { RetryableError, messageOf } from "../errors.ts";
-import type { BodyRef, MailRecord } from "../mail/record.ts";
+import { newToken } from "../ids.ts";
+import type { BodyRef, Lease, MailRecord } from "../mail/record.ts";
 import {
   isPassing,
   isPassingCode,
@@ -14,7 +15,8 @@ import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { insertAll, refusalOf, writeErrorsOf, type Mark } from "./inserts.ts";
 import { notBefore, validUntil } from "./mail-claims.ts";
 import { updateOf } from "./mail-change.ts";
-import { documentOf, newWriteId } from "./mail-document.ts";
+import { markOf, type Holding, type WriteMark } from "./holding.ts";
+import { documentOf } from "./mail-document.ts";
 import type { MailChange } from "../life/change.ts";
 import type { MailStore } from "./mails.ts";
 
@@ -25,10 +27,9 @@ export interface WriteDeps {
 }
 
 interface GuardedWrite {
-  mailId: string;
-  token: string;
+  holding: Holding;
   change: MailChange;
-  writeId: string;
+  mark: Required<WriteMark>;
 }
 
 type Written = "written" | "stale";
@@ -55,28 +56,19 @@ export function createInserts({ mails, lingerMs }: WriteDeps) {
 }
 
 /**
- * Guarded writes of progress, many in one bulk (I3). A change has one mark for each claim, however often
- * its write is asked for: who does not know whether it was made may ask again.
+ * Guarded writes of progress, many in one bulk (I3). A change has one mark, however often its write is
+ * asked for: who does not know whether it was made may ask again.
  */
 export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void) {
   const group = createGroupCommit<GuardedWrite, Written>({
     lingerMs,
     maxItems: 500,
     concurrency: 2,
-    keyOf: ({ mailId }) => mailId,
+    keyOf: ({ holding }) => holding.mailId,
     commit: (writes) => reach(() => writeAll(mails, writes)),
   });
-  const marks = new WeakMap<MailChange, { claim: string; writeId: string }>();
-  const markOf = (change: MailChange, claim: string) => {
-    const known = marks.get(change);
-    if (known?.claim === claim) return known.writeId;
-    const writeId = newWriteId();
-    marks.set(change, { claim, writeId });
-    return writeId;
-  };
-  return async (mailId: string, token: string, change: MailChange): Promise<Written> => {
-    const writeId = markOf(change, `${mailId} ${token}`);
-    const written = await group.add({ mailId, token, change, writeId });
+  return async (holding: Holding, change: MailChange): Promise<Written> => {
+    const written = await group.add({ holding, change, mark: holding.markOf(change) });
     if (written === "stale") onStale();
     return written;
   };
@@ -130,11 +122,11 @@ type Tried =
   { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
 
 async function tryBulk(mails: Collection<StoredDocument>, writes: GuardedWrite[]): Promise<Tried> {
-  const operations = writes.map(({ mailId, token, change, writeId }) => {
-    // The mark in the filter keeps a second try, ours or the driver's, from counting and noting twice
-    // what the first did.
-    const filter = { _id: mailId, "lease.token": token, writeId: { $ne: writeId } };
-    return { updateOne: { filter, update: updateOf(change, writeId, "holder") } };
+  const operations = writes.map(({ holding, change, mark }) => {
+    // The revision keeps any further try, ours or the driver's, however late the server does it, from
+    // doing again what one did, or undoing what came after.
+    const filter = { ...heldBy(holding), rev: { $not: { $gte: mark.rev } } };
+    return { updateOne: { filter, update: updateOf(change, mark, "holder") } };
   }) as AnyBulkWriteOperation<StoredDocument>[];
   try {
     const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
@@ -155,23 +147,26 @@ async function readBack(
   mails: Collection<StoredDocument>,
   writes: GuardedWrite[],
 ): Promise<(write: GuardedWrite) => Written | "open"> {
-  const ids = writes.map(({ mailId }) => mailId);
-  const found = await mails
-    .find({ _id: { $in: ids } }, { projection: { writeId: 1, "lease.token": 1 } })
-    .toArray();
+  const ids = writes.map(({ holding }) => holding.mailId);
+  const projection = { rev: 1, wrote: 1, "lease.token": 1 };
+  const found = await mails.find({ _id: { $in: ids } }, { projection }).toArray();
   const byId = new Map(found.map((document) => [document._id, document]));
-  return ({ mailId, token, writeId }) => {
-    const document = byId.get(mailId);
-    if (document?.writeId === writeId) return "written";
-    const lease = document?.lease as { token?: unknown } | undefined;
-    return lease?.token === token ? "open" : "stale";
+  return ({ holding, mark }) => {
+    const document = byId.get(holding.mailId);
+    if (document?.wrote === mark.wrote && Number(document.rev) >= mark.rev) return "written";
+    const lease = document?.lease as Partial<Lease> | undefined;
+    return lease?.token === holding.token ? "open" : "stale";
   };
+}
+
+function heldBy({ mailId, token }: Holding) {
+  return { _id: mailId, "lease.token": token };
 }
 
 /** Prolongs leases: one update for each token, since mails that were claimed together share theirs. */
 export async function renewLeases(
   { mails, clock }: WriteDeps,
-  held: readonly { mailId: string; token: string }[],
+  held: Parameters<MailStore["renew"]>[0],
   leaseMs: number,
 ): ReturnType<MailStore["renew"]> {
   const sentMs = clock.monotonicMs();
@@ -182,7 +177,8 @@ export async function renewLeases(
   const operations = [...byToken].map(([token, mails]) => ({
     updateMany: {
       filter: { _id: { $in: mails.map(({ mailId }) => mailId) }, "lease.token": token },
-      update: { $set: { "lease.until": until, dueAt: until } },
+      // A late try of an older renewal must not shorten the lease.
+      update: { $max: { "lease.until": until, dueAt: until } },
     },
   }));
   return reach(async () => {
@@ -207,18 +203,19 @@ export function writeAsPerson(
   guard: Parameters<MailStore["writeAs"]>[1],
   change: MailChange,
 ): Promise<"written" | "refused"> {
+  const mark = markOf(newToken());
   const filter = {
     _id: mailId,
     state: { $in: [...guard.states] },
+    wrote: { $ne: mark.wrote },
     ...(guard.unleased ? { "lease.until": notBefore(clock, clock.now()) } : {}),
-    ...(guard.seen === undefined ? {} : { writeId: guard.seen.writeId ?? { $exists: false } }),
+    ...(guard.seen === undefined ? {} : { rev: guard.seen.rev ?? { $exists: false } }),
   };
   // A holder whose lease has run out must not write over what the person decided.
   const releaseLease = change.set?.lease === undefined;
-  const writeId = newWriteId();
-  const update = updateOf({ ...change, releaseLease }, writeId);
+  const update = updateOf({ ...change, releaseLease }, mark);
   return reach(async () => {
-    const isDone = async () => (await mails.findOne({ _id: mailId, writeId } as object)) !== null;
+    const isDone = async () => (await mails.findOne({ _id: mailId, ...mark })) !== null;
     try {
       const { matchedCount } = await mails.updateOne(filter, update);
       // What the driver's first try has done does not match its second any more.

@@ -4,12 +4,13 @@ import type { MailChange } from "../life/change.ts";
 import type { Outcome } from "../life/outcomes.ts";
 import type { OwnCheck } from "../checks/own-check.ts";
 import { builtInTasks } from "../checks/verdict.ts";
+import type { Holding } from "./holding.ts";
 
 /** A mail with the right to work on it until `validUntilMs` (I3). */
 export interface ClaimedMail {
   mail: MailRecord;
-  /** Names this claim; every write has to present it. */
-  token: string;
+  /** Of this claim; every write has to present it. */
+  holding: Holding;
   /** `monotonicMs` of our own clock, counted from before the claim was sent (I8). */
   validUntilMs: number;
 }
@@ -138,14 +139,14 @@ export interface MailStore {
   /** The holder by this token lives: its claim says nothing against the mail. May be told again. */
   livedThrough(claim: { token: string; owner: string }): Promise<void>;
   /**
-   * Writes progress, guarded by the lease token, in one bulk with all others that wait.
-   * `stale`: the lease is another's, nothing was written (counted in `staleWrites`). The same change
-   * object given again is the same write: after an error it may be asked for again, and is made once.
+   * Writes progress, guarded by the lease's token and the record's revision, in one bulk with all others
+   * that wait. `stale`: the lease is another's, nothing was written (counted in `staleWrites`). The same
+   * change object given again is the same write: after an error it may be asked for again, and is made once.
    */
-  write(mailId: string, token: string, change: MailChange): Promise<"written" | "stale">;
+  write(holding: Holding, change: MailChange): Promise<"written" | "stale">;
   /** Prolongs leases; the ids that are another's by now come back as `stale`. */
   renew(
-    held: readonly { mailId: string; token: string }[],
+    held: readonly Pick<Holding, "mailId" | "token">[],
     leaseMs: number,
   ): Promise<{ validUntilMs: number; stale: string[] }>;
   /**
@@ -158,7 +159,7 @@ export interface MailStore {
     guard: {
       states: readonly MailState[];
       unleased: boolean;
-      seen?: Pick<MailRecord, "writeId">;
+      seen?: Pick<MailRecord, "rev">;
     },
     change: MailChange,
   ): Promise<"written" | "refused">;

@@ -6,10 +6,10 @@ import { isStub } from "../mail/stub.ts";
 import { formerMailIdOf, letterOf, type AdoptionDeps } from "./adoption.ts";
 import type { StoredDocument } from "./connection.ts";
 import { bytesOf } from "./foreign-bson.ts";
+import { Holding, markOf } from "./holding.ts";
 import { insertAll, type Mark } from "./inserts.ts";
 import { validUntil } from "./mail-claims.ts";
 import { updateOf } from "./mail-change.ts";
-import { newWriteId } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
 import type { SourceConfig } from "./source-config.ts";
 import { isTooLong, maxIdBytes, type SourceRecords, type Waiting } from "./source-records.ts";
@@ -93,7 +93,7 @@ async function onKnown({ mails, records, deps }: Door, { id }: Waiting, mail: Ma
   if (isStub(mail)) return;
   if (!isGone(mail)) return records.mark(id, mail);
   const { _id, state, reason } = mail;
-  const update = updateOf(recordBack(mail, { now: deps.clock.now() }), newWriteId());
+  const update = updateOf(recordBack(mail, { now: deps.clock.now() }), markOf(newToken()));
   await mails.updateOne({ _id, state, reason }, update);
 }
 
@@ -127,7 +127,8 @@ async function insertStubs(
   const held = stubs.flatMap((mail, at) => {
     const outcome = settled[at];
     const isOurs = outcome !== undefined && "value" in outcome && outcome.value === "inserted";
-    return isOurs ? [{ mail, token: lease.token, validUntilMs }] : [];
+    const holding = new Holding(mail._id, lease.token);
+    return isOurs ? [{ mail, holding, validUntilMs }] : [];
   });
   const failure = settled.find((outcome) => "error" in outcome);
   // What an error has left to us is ours all the same: else it would wait for the lease's end.

@@ -1,12 +1,14 @@
 import type { Collection, Document } from "mongodb";
 import type { Clock } from "../clock.ts";
+import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
 import { held } from "../life/endings.ts";
 import { mailStates, workedStates } from "../life/states.ts";
 import type { StoredDocument } from "./connection.ts";
+import { markOf } from "./holding.ts";
 import { bury } from "./mail-claims.ts";
 import { notNewer } from "./record-version.ts";
-import { newWriteId, readMail } from "./mail-document.ts";
+import { readMail } from "./mail-document.ts";
 import { updateOf } from "./mail-change.ts";
 
 interface UnseenDeps {
@@ -35,7 +37,10 @@ export async function mendUnseen(deps: UnseenDeps): Promise<number> {
       } else {
         const reason = "no service could see it: its next step or its time was missing";
         const change = held(read.mail, { cause: "unseen", reason, now: clock.now() });
-        await mails.updateOne({ _id: document._id, ...guard }, updateOf(change, newWriteId()));
+        await mails.updateOne(
+          { _id: document._id, ...guard },
+          updateOf(change, markOf(newToken())),
+        );
         log.error({ mailId: document._id, reason }, "mail held");
       }
       mended += 1;
@@ -52,6 +57,7 @@ export const unseenFilters: readonly Document[] = [
 ];
 
 /** Nobody has written the record since it was read. */
-function guardOf({ writeId }: StoredDocument): Record<string, unknown> {
-  return { writeId: writeId === undefined ? { $exists: false } : (writeId as unknown) };
+function guardOf({ rev, wrote }: StoredDocument): Record<string, unknown> {
+  const as = (value: unknown) => (value === undefined ? { $exists: false } : value);
+  return { rev: as(rev), wrote: as(wrote) };
 }

@@ -62,11 +62,13 @@ const someChange: fc.Arbitrary<MailChange> = fc
   )
   .map((change) => merged({}, change as MailChange));
 
+const mark = { wrote: "w", rev: 1 };
+
 /** The record as the database has it after these writes. */
 function stored(changes: readonly MailChange[]): Record<string, unknown> {
   const doc: Record<string, unknown> = { ...mailIn("processing") };
   return changes.reduce((before, change) => {
-    const { doc: after } = updated(before as never, updateOf(change, "w"));
+    const { doc: after } = updated(before as never, updateOf(change, mark));
     return after;
   }, doc);
 }
@@ -75,8 +77,8 @@ describe("a change", () => {
   it("does to the record in memory what it does in the database", () => {
     fc.assert(
       fc.property(fc.array(someChange, { maxLength: 4 }), (changes) => {
-        const { writeId, ...inDatabase } = stored(changes);
-        expect(changes.length === 0 || writeId === "w").toBe(true);
+        const { wrote, rev, ...inDatabase } = stored(changes);
+        expect(changes.length === 0 || (wrote === "w" && rev === 1)).toBe(true);
         expect(changes.reduce(recordAfter, mailIn("processing"))).toEqual(inDatabase);
       }),
     );
@@ -91,18 +93,20 @@ describe("a change", () => {
   });
 
   it("that gives a lease up ends what the holder was suspected of, unless nothing came of it", () => {
-    expect(updateOf({ releaseLease: true }, "w", "holder")).toEqual({
-      $set: { writeId: "w" },
+    const person = { wrote: "p" };
+    expect(updateOf({ releaseLease: true }, mark, "holder")).toEqual({
+      $set: mark,
       $unset: { lease: "", unended: "", alone: "" },
     });
-    expect(updateOf({ releaseLease: true, untried: true }, "w", "holder")).toEqual({
-      $set: { writeId: "w" },
+    expect(updateOf({ releaseLease: true, untried: true }, mark, "holder")).toEqual({
+      $set: mark,
       $unset: { lease: "" },
       $inc: { unended: -1 },
     });
-    expect(updateOf({ releaseLease: true }, "w")).toEqual({
-      $set: { writeId: "w" },
+    expect(updateOf({ releaseLease: true }, person)).toEqual({
+      $set: person,
       $unset: { lease: "" },
+      $inc: { rev: 1 },
     });
   });
 });

@@ -3,6 +3,7 @@ import { RetryableError } from "../../src/errors.ts";
 import { createSilentLogger } from "../../src/logger.ts";
 import { AloneLane, laneTiming } from "../../src/store/alone-lane.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
+import { Holding } from "../../src/store/holding.ts";
 
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
@@ -28,7 +29,7 @@ function bench(suspects: number, { onClaim }: { onClaim?: () => void } = {}) {
         left -= 1;
         events.push("claim");
         const mail = newMail();
-        return { mail, token, validUntilMs: Infinity };
+        return { mail, holding: new Holding(mail._id, token), validUntilMs: Infinity };
       },
       async livedThrough() {
         await Promise.resolve();

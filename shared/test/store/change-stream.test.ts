@@ -5,7 +5,7 @@ import { followChanges, hintOf } from "../../src/store/change-stream.ts";
 import type { MailHint } from "../../src/store/mails.ts";
 import type { CommandError } from "../../../test/support/mongodb-proxy/server-errors.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { openStore, useDatabase } from "./test-database.ts";
+import { holdingOf, openStore, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
@@ -37,9 +37,9 @@ describe("the change stream of mails", () => {
       owner: "x",
       leaseMs: 9_000,
     });
-    const token = claimed?.token ?? "";
-    await mails.write(mail._id, token, { set: { reason: "nothing new" } });
-    await mails.write(mail._id, token, {
+    const holding = holdingOf(claimed);
+    await mails.write(holding, { set: { reason: "nothing new" } });
+    await mails.write(holding, {
       set: { state: "ready", next: "hop" },
       releaseLease: true,
     });
@@ -73,8 +73,8 @@ describe("the change stream of mails", () => {
     const states = ["incoming"] as const;
     const claim = { states, next: "plan", limit: 100, owner: "x", leaseMs: 9_000 };
     const claimed = await mails.claim(claim);
-    const token = claimed.find((each) => each.mail._id === mail._id)?.token ?? "";
-    const write = (set: Record<string, unknown>) => mails.write(mail._id, token, { set });
+    const holding = holdingOf(claimed.find((each) => each.mail._id === mail._id));
+    const write = (set: Record<string, unknown>) => mails.write(holding, { set });
     await write({ state: "processing", next: "spam:rspamd" });
     // A check that no policy had named when the streams were opened.
     await write({ next: "dlp" });

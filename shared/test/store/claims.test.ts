@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { MailRecord } from "../../src/mail/record.ts";
-import { openStore, useDatabase } from "./test-database.ts";
+import { holdingOf, openStore, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
@@ -25,8 +25,11 @@ describe("claims", () => {
     const [claimed, ...more] = await store.mails.claim(claimOf("c1", 10));
     expect(more).toEqual([]);
     expect(claimed?.mail._id).toBe(due._id);
-    expect(claimed?.token).toMatch(/^[0-9a-f]{32}$/);
-    expect(claimed?.mail.lease).toMatchObject({ owner: "dispatcher-1", token: claimed?.token });
+    expect(claimed?.holding.token).toMatch(/^[0-9a-f]{32}$/);
+    expect(claimed?.mail.lease).toMatchObject({
+      owner: "dispatcher-1",
+      token: claimed?.holding.token,
+    });
     expect(claimed?.mail.claims).toBe(1);
     expect(claimed?.validUntilMs).toBeGreaterThan(before + 50_000);
     expect(claimed?.validUntilMs).toBeLessThanOrEqual(before + 61_000);
@@ -71,13 +74,9 @@ describe("claims", () => {
     });
     const before = store.mails.staleWrites;
     const change = { set: { reason: "late" } };
-    expect(await store.mails.write(first?.mail._id ?? "", first?.token ?? "", change)).toBe(
-      "stale",
-    );
+    expect(await store.mails.write(holdingOf(first), change)).toBe("stale");
     expect(store.mails.staleWrites).toBe(before + 1);
-    expect(await store.mails.write(second?.mail._id ?? "", second?.token ?? "", change)).toBe(
-      "written",
-    );
+    expect(await store.mails.write(holdingOf(second), change)).toBe("written");
     expect((await store.mails.get(second?.mail._id ?? ""))?.claims).toBe(2);
   });
 
@@ -96,7 +95,7 @@ describe("claims", () => {
     const { store, db } = database();
     await insertAll([newMail({ next: "c5" }), newMail({ next: "c5" }), newMail({ next: "c5" })]);
     const claimed = await store.mails.claim(claimOf("c5", 3, "me", 1_000));
-    const held = claimed.map(({ mail, token }) => ({ mailId: mail._id, token }));
+    const held = claimed.map(({ holding }) => holding);
     const lost = held[1]?.mailId ?? "";
     await db
       .collection("mails")

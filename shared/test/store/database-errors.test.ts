@@ -7,7 +7,7 @@ import {
   startMongoDbProxy,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { openStore, useDatabase } from "./test-database.ts";
+import { holdingOf, openStore, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
@@ -132,8 +132,8 @@ describe("a claim, where the database says", () => {
     const all = [...(claimed === "open" ? [] : claimed), ...others];
     expect(new Set(all.map(({ mail }) => mail._id)).size).toBe(5);
     expect(all).toHaveLength(5);
-    for (const { mail, token } of all) {
-      expect((await database().store.mails.get(mail._id))?.lease?.token).toBe(token);
+    for (const { mail, holding } of all) {
+      expect((await database().store.mails.get(mail._id))?.lease?.token).toBe(holding.token);
       expect(mail.claims).toBe(1);
     }
   });
@@ -150,7 +150,7 @@ describe("guarded writes of 100 mails in one bulk, of which one is stale, where 
         .updateOne({ _id: stolen as never }, { $set: { "lease.token": "e".repeat(32) } });
       const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
       const results = await Promise.all(
-        all.map(({ mail, token }) => store.mails.write(mail._id, token, { history: [struckOnce] })),
+        all.map(({ holding }) => store.mails.write(holding, { history: [struckOnce] })),
       );
       expect(struck.hits).toBeGreaterThan(0);
       expect(results).toEqual(all.map((_, index) => (index === 41 ? "stale" : "written")));
@@ -178,7 +178,7 @@ describe("guarded writes of 100 mails in one bulk, of which one is stale, where 
         fault: { kind: "operation error", index: 4, code, errmsg: "of the test" },
       });
       const results = await Promise.allSettled(
-        all.map(({ mail, token }) => store.mails.write(mail._id, token, { history: [struckOnce] })),
+        all.map(({ holding }) => store.mails.write(holding, { history: [struckOnce] })),
       );
       const told = results.map((result) =>
         result.status === "fulfilled" ? result.value : (result.reason as TerminalError).code,
@@ -204,15 +204,13 @@ describe("a write that is asked for again because nobody knows whether it was ma
       ...(releaseLease === undefined ? {} : { releaseLease }),
     };
     proxy.strike({ command: "update", fault: { kind: "lose reply", close: false } });
-    const unanswered = store.mails.write(_id, one?.token ?? "", change);
+    const unanswered = store.mails.write(holdingOf(one), change);
     await expect.poll(async () => (await database().store.mails.get(_id))?.history.length).toBe(1);
     // The driver's own second try finds no server.
     proxy.cut();
     expect(await orRetryable(unanswered)).toBe("open");
     proxy.restore();
-    await expect
-      .poll(() => orRetryable(store.mails.write(_id, one?.token ?? "", change)))
-      .toBe("written");
+    await expect.poll(() => orRetryable(store.mails.write(holdingOf(one), change))).toBe("written");
     const mail = await database().store.mails.get(_id);
     expect(mail?.history).toHaveLength(1);
     expect(store.mails.staleWrites).toBe(0);
@@ -226,7 +224,7 @@ describe("the renewal of leases, where the database says", () => {
       const all = [...(await held(3)), ...(await held(2))];
       const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
       const before = database().store.clock.now().getTime();
-      const held_ = all.map(({ mail, token }) => ({ mailId: mail._id, token }));
+      const held_ = all.map(({ holding }) => holding);
       const renewed = await orRetryable(store.mails.renew(held_, 200_000));
       expect(struck.hits).toBeGreaterThan(0);
       if (renewed === "open") return;

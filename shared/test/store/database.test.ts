@@ -6,7 +6,7 @@ import { createSilentLogger } from "../../src/logger.ts";
 import { hostsOf } from "../../src/store/connection.ts";
 import { createStores, openDatabase } from "../../src/store/database.ts";
 import { startMongoDbProxy } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { useDatabase } from "./test-database.ts";
+import { holdingOf, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
@@ -95,8 +95,8 @@ describe("reads and writes", () => {
     const states = ["incoming"] as const;
     const claim = { states, next: "careless", limit: 1, owner: "x", leaseMs: 5_000 };
     const [claimed] = await mails.claim(claim);
-    await mails.write(mail._id, claimed?.token ?? "", { set: { reason: "x" } });
-    await mails.renew([{ mailId: mail._id, token: claimed?.token ?? "" }], 5_000);
+    await mails.write(holdingOf(claimed), { set: { reason: "x" } });
+    await mails.renew([holdingOf(claimed)], 5_000);
     await mails.writeAs(mail._id, { states, unleased: false }, { set: { state: "held" } });
     await mails.waiting();
     await mails.routesWaiting("ready");

@@ -8,6 +8,7 @@ import type { SourceConfig } from "../../src/store/source-config.ts";
 import { adopt, rules, taking } from "./source-bench.ts";
 import { useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
+import { Holding } from "../../src/store/holding.ts";
 
 const database = useDatabase();
 
@@ -149,15 +150,15 @@ async function exercise(
     leaseMs: 9_000,
   });
   await mails.claim({ states: ["ready"], next: "hop", limit: 9, owner: "me", leaseMs: 9_000 });
-  const held = claimed.map(({ mail, token }) => ({ mailId: mail._id, token }));
+  const held = claimed.map(({ holding }) => holding);
   await mails.renew([...held, { mailId: "none", token: "0" }], 9_000);
   const suspects = { states, next: ["plan"], owner: "me", leaseMs: 9_000 };
   await mails.insert(newMail({ next: "plan", unended: 3 }));
   await mails.suspectWaits(suspects);
   await mails.claimSuspect({ ...suspects, token: "1".repeat(32), without: [] });
   await mails.livedThrough({ token: "1".repeat(32), owner: "me" });
-  for (const { mailId, token } of held) await mails.write(mailId, token, { releaseLease: true });
-  await mails.write("none", "0", { set: { reason: "stale" } });
+  for (const holding of held) await mails.write(holding, { releaseLease: true });
+  await mails.write(new Holding("none", "0"), { set: { reason: "stale" } });
   await mails.writeAs("asked", { states: ["incoming"], unleased: true }, { set: { reason: "x" } });
   await mails.get("asked");
   await mails.routesWaiting("ready");

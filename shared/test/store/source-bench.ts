@@ -37,14 +37,14 @@ export async function adopt({ mails, sources }: Stores, source: SourceConfig, li
 export async function readStub(
   { mails, sources }: Stores,
   source: SourceConfig,
-  { mail, token }: ClaimedMail,
+  { mail, holding }: ClaimedMail,
 ) {
   const { kind, change } = await sources.read(source, mail, rules);
   const released =
     change.releaseLease === true
       ? change
       : { ...change, set: { ...change.set, dueAt: mail.receivedAt }, releaseLease: true };
-  const written = await mails.write(mail._id, token, released);
+  const written = await mails.write(holding, released);
   if (written === "stale") return written;
   const durable = await mails.get(mail._id);
   if ((kind === "adopted" || kind === "dead") && durable !== undefined)

@@ -111,10 +111,11 @@ describe.each([true, false])("a record that was taken on (marked: %s)", (mark) =
     }
     await leave(source, [poison], 5);
     const token = newToken();
-    const { mail } = (await claimSuspect(token)) ?? {};
-    const why = mail === undefined ? undefined : whyPoison(mail, token);
-    if (mail === undefined || why === undefined) throw new Error("no poison");
-    await mails().write(mail._id, token, await sources().unread(mail, why, "services-ended"));
+    const suspect = await claimSuspect(token);
+    const why = suspect === undefined ? undefined : whyPoison(suspect.mail, token);
+    if (suspect === undefined || why === undefined) throw new Error("no poison");
+    const { mail, holding } = suspect;
+    await mails().write(holding, await sources().unread(mail, why, "services-ended"));
     const reason = `record of source ${source.name}: services ended over it: 3 had it among others, then alone dispatcher-2, dispatcher-2`;
     const dead = await mailOf(source, poison);
     expect(dead).toMatchObject({ state: "dead", reason, origin: { name: source.name } });

@@ -2,7 +2,7 @@ import { Long } from "mongodb";
 import { describe, expect, it, vi } from "vitest";
 import { newToken } from "../../src/ids.ts";
 import { whyPoison } from "../../src/store/poison.ts";
-import { useDatabase } from "./test-database.ts";
+import { holdingOf, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
@@ -29,7 +29,7 @@ async function claimAlone(next: string, without: string[] = []) {
     if (found === undefined) throw new Error("no suspect is due yet");
     return found;
   });
-  return { ...claimed, owner: "lane" };
+  return { ...claimed, token, owner: "lane" };
 }
 
 async function suspect(next: string): Promise<string> {
@@ -76,8 +76,8 @@ describe("claims that end without a word", () => {
   it("are forgotten when a holder gives the mail up in peace", async () => {
     const { store } = database();
     const id = await suspect("s2");
-    const { token } = await claimAlone("s2");
-    await store.mails.write(id, token, {
+    const { holding } = await claimAlone("s2");
+    await store.mails.write(holding, {
       set: { next: "s2-on", dueAt: new Date(0) },
       releaseLease: true,
     });
@@ -112,7 +112,7 @@ describe("claims that end without a word", () => {
         expect(found).toHaveLength(1);
         return found;
       });
-      await store.mails.write(mail._id, claimed?.token ?? "", back);
+      await store.mails.write(holdingOf(claimed), back);
     }
     expect(await store.mails.get(mail._id)).toMatchObject({ unended: 1, claims: 6 });
   });
@@ -158,8 +158,8 @@ describe("claims that end without a word", () => {
   it("leave out what was taken already", async () => {
     const { store } = database();
     const id = await suspect("s5");
-    const { token } = await claimAlone("s5");
-    await store.mails.write(id, token, {
+    const { holding } = await claimAlone("s5");
+    await store.mails.write(holding, {
       set: { dueAt: new Date(0) },
       releaseLease: true,
       untried: true,

@@ -4,6 +4,8 @@ import { afterAll, beforeAll } from "vitest";
 import { systemClock } from "../../src/clock.ts";
 import { createSilentLogger } from "../../src/logger.ts";
 import { openDatabase, type Database } from "../../src/store/database.ts";
+import type { Holding } from "../../src/store/holding.ts";
+import type { ClaimedMail } from "../../src/store/mails.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 /** A database of this test file's own, opened as services open it, and a driver beside it. */
@@ -39,4 +41,10 @@ export function useDatabase(): () => TestDatabase {
 
 export function openStore(uri: string, db: string): Promise<Database> {
   return openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
+}
+
+/** Of what must have been claimed. */
+export function holdingOf(claimed: ClaimedMail | undefined): Holding {
+  if (claimed === undefined) throw new Error("nothing was claimed");
+  return claimed.holding;
 }

@@ -13,8 +13,9 @@ import {
   startMongoDbProxy,
   type MongoDbProxy,
 } from "../../../test/support/mongodb-proxy/mongodb-proxy.ts";
-import { openStore, useDatabase } from "./test-database.ts";
+import { holdingOf, openStore, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
+import { Holding } from "../../src/store/holding.ts";
 
 const database = useDatabase();
 
@@ -85,8 +86,8 @@ describe("guarded writes", () => {
       releaseLease: true,
     } as const;
     const earlier = { timings: { virus: { queueMs: 1, workMs: 2 } } };
-    await store.mails.write(id, one?.token ?? "", earlier);
-    expect(await store.mails.write(id, one?.token ?? "", change)).toBe("written");
+    await store.mails.write(holdingOf(one), earlier);
+    expect(await store.mails.write(holdingOf(one), change)).toBe("written");
     const mail = await store.mails.get(id);
     expect(mail).toMatchObject({ state: "processing", strikes: 2, dueAt: new Date(7) });
     expect(mail?.timings).toEqual({ ...earlier.timings, ...change.timings });
@@ -103,7 +104,7 @@ describe("guarded writes", () => {
       event: "strike" as const,
       by: `e${index}`,
     }));
-    await store.mails.write(one?.mail._id ?? "", one?.token ?? "", { history });
+    await store.mails.write(holdingOf(one), { history });
     const mail = await store.mails.get(one?.mail._id ?? "");
     expect(mail?.history).toHaveLength(maxHistory);
     expect(mail?.history.at(-1)?.by).toBe(`e${maxHistory + 4}`);
@@ -118,8 +119,8 @@ describe("guarded writes", () => {
       .collection("mails")
       .updateOne({ _id: stolen as never }, { $set: { "lease.token": "e".repeat(32) } });
     const results = await Promise.all(
-      all.map(({ mail, token }, index) =>
-        store.mails.write(mail._id, token, {
+      all.map(({ mail, holding }, index) =>
+        store.mails.write(holding, {
           set: { reason: `write ${index}` },
           releaseLease: index % 2 === 0,
         }),
@@ -134,10 +135,10 @@ describe("guarded writes", () => {
     const { store } = database();
     const [one] = await claimed("w4", 1);
     const id = one?.mail._id ?? "";
-    const token = one?.token ?? "";
+    const holding = holdingOf(one);
     await Promise.all(
       Array.from({ length: 20 }, (_, index) =>
-        store.mails.write(id, token, {
+        store.mails.write(holding, {
           set: { reason: `write ${index}` },
           history: [{ at: new Date(), event: "strike", by: `w${index}` }],
         }),
@@ -154,8 +155,8 @@ describe("guarded writes", () => {
     const { store } = database();
     const [good, bad] = await claimed("w5", 2);
     const [written, refused] = await Promise.allSettled([
-      store.mails.write(good?.mail._id ?? "", good?.token ?? "", { set: { reason: "ok" } }),
-      store.mails.write(bad?.mail._id ?? "", bad?.token ?? "", {
+      store.mails.write(holdingOf(good), { set: { reason: "ok" } }),
+      store.mails.write(holdingOf(bad), {
         set: { "state.of.things": 1 } as never,
       }),
     ]);
@@ -168,9 +169,9 @@ describe("guarded writes", () => {
 
   it("to a mail that is not there are stale", async () => {
     const { store } = database();
-    expect(await store.mails.write("nobody", "0".repeat(32), { set: { reason: "x" } })).toBe(
-      "stale",
-    );
+    expect(
+      await store.mails.write(new Holding("nobody", "0".repeat(32)), { set: { reason: "x" } }),
+    ).toBe("stale");
   });
 });
 
@@ -182,7 +183,7 @@ describe("a person's writes", () => {
     const change = { set: { state: "held" }, unset: ["next", "dueAt"] } as const;
     const guard = { states: ["incoming"] as const, unleased: true };
     expect(await store.mails.writeAs(id, guard, change)).toBe("refused");
-    await store.mails.write(id, held?.token ?? "", { releaseLease: true });
+    await store.mails.write(holdingOf(held), { releaseLease: true });
     expect(await store.mails.writeAs(id, { ...guard, states: ["dead"] }, change)).toBe("refused");
     expect(await store.mails.writeAs(id, guard, change)).toBe("written");
     expect(await store.mails.get(id)).toMatchObject({ state: "held" });
@@ -195,7 +196,7 @@ describe("a person's writes", () => {
     const guard = { states: ["incoming"] as const, unleased: false };
     expect(await store.mails.writeAs(id, guard, { set: { reason: "mine" } })).toBe("written");
     const late = { set: { reason: "late" } };
-    expect(await store.mails.write(id, held?.token ?? "", late)).toBe("stale");
+    expect(await store.mails.write(holdingOf(held), late)).toBe("stale");
     expect((await store.mails.get(id))?.reason).toBe("mine");
   });
 });
@@ -220,7 +221,7 @@ describe("a broken network", () => {
     const all = await claimed("w8", 10, store);
     const lost = proxy.strike({ command: "update", fault: { kind: "lose reply", close: true } });
     const results = await Promise.all(
-      all.map(({ mail, token }) => store.mails.write(mail._id, token, { history: [struckOnce] })),
+      all.map(({ holding }) => store.mails.write(holding, { history: [struckOnce] })),
     );
     expect(lost.hits).toBe(1);
     expect(results).toEqual(all.map(() => "written"));

@@ -1,4 +1,5 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
+import { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { recordGone } from "@rs-agent/shared/life/adoption.ts";
 import { merged, type MailChange } from "@rs-agent/shared/life/change.ts";
@@ -62,9 +63,9 @@ export const bugs = {
     database: (database, process, { time }) =>
       process.sort !== "relay"
         ? database
-        : withWrite(database, (write) => (mailId, token, change) => {
-            if (!isMark(change)) return write(mailId, token, change);
-            time.after(500, process, () => void write(mailId, token, change).catch(ignored));
+        : withWrite(database, (write) => (holding, change) => {
+            if (!isMark(change)) return write(holding, change);
+            time.after(500, process, () => void write(holding, change).catch(ignored));
             return Promise.resolve("written");
           }),
   },
@@ -129,10 +130,10 @@ export const bugs = {
     database: (database, process) =>
       process.sort !== "relay"
         ? database
-        : withWrite(database, (write) => (mailId, token, change) => {
+        : withWrite(database, (write) => (holding, change) => {
             const { unknown, recipients } = change.set ?? {};
             const isUnknown = unknown?.resolveAt !== undefined && recipients !== undefined;
-            return write(mailId, token, isUnknown ? asSent(change, recipients) : change);
+            return write(holding, isUnknown ? asSent(change, recipients) : change);
           }),
   },
   "split-before-children": {
@@ -209,9 +210,9 @@ export const bugs = {
     database: (database) =>
       withWrite(
         database,
-        (write) => (mailId, token, change) =>
+        (write) => (holding, change) =>
           change.set?.["smtp"] === undefined || change.releaseLease === true
-            ? write(mailId, token, change)
+            ? write(holding, change)
             : Promise.resolve("written"),
       ),
   },
@@ -229,7 +230,8 @@ export const bugs = {
           const found = others.map((doc) => {
             const mail = doc as unknown as MailRecord;
             const validUntilMs = Number.MAX_SAFE_INTEGER;
-            return { mail, token: mail.lease?.token ?? "", validUntilMs };
+            const holding = new Holding(mail._id, mail.lease?.token ?? "", mail.rev);
+            return { mail, holding, validUntilMs };
           });
           return { ...taken, stubs: [...taken.stubs, ...found] };
         },

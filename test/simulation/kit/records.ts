@@ -77,8 +77,8 @@ export function watchedSources(
     ...sources,
     async take(source, by) {
       const taken = await sources.take(source, by);
-      for (const { mail, token, validUntilMs } of taken.stubs)
-        world.invariants.leases.onClaimed(process, mail._id, token, validUntilMs);
+      for (const { holding, validUntilMs } of taken.stubs)
+        world.invariants.leases.onClaimed(process, holding, validUntilMs);
       return taken;
     },
     read(source, stub, rules) {

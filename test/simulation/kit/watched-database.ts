@@ -19,15 +19,14 @@ export function watchedDatabase(
   const watched: Partial<Mails> = {
     async claim(wanted) {
       const claimed = await mails.claim(wanted);
-      for (const { mail, token, validUntilMs } of claimed) {
-        leases.onClaimed(process, mail._id, token, validUntilMs);
-      }
+      for (const { holding, validUntilMs } of claimed)
+        leases.onClaimed(process, holding, validUntilMs);
       return claimed;
     },
     async claimSuspect(wanted) {
       const claimed = await mails.claimSuspect(wanted);
       if (claimed === undefined) return undefined;
-      leases.onClaimed(process, claimed.mail._id, claimed.token, claimed.validUntilMs);
+      leases.onClaimed(process, claimed.holding, claimed.validUntilMs);
       return claimed;
     },
     async renew(held, leaseMs) {
@@ -36,11 +35,11 @@ export function watchedDatabase(
       leases.onRenewed(process, kept, renewed.validUntilMs);
       return renewed;
     },
-    async write(mailId, token, change) {
-      if (isOutcome(change))
-        await beKilledBy(world, process, "written", world.set.local("mails").get(mailId)?.body);
-      if (change.releaseLease === true) leases.onReleasing(mailId, token);
-      return mails.write(mailId, token, change);
+    async write(holding, change) {
+      const body = world.set.local("mails").get(holding.mailId)?.body;
+      if (isOutcome(change)) await beKilledBy(world, process, "written", body);
+      if (change.releaseLease === true) leases.onReleasing(holding);
+      return mails.write(holding, change);
     },
   };
   const { bodies } = given;

@@ -139,7 +139,9 @@ export function updated(doc: Doc, update: Fields, inserting = false): Updated {
     for (const path in changes) {
       const operand = changes[path];
       if (operator === "$unset") unsetAt(next, path);
-      else if (operator === "$inc")
+      else if (operator === "$max") {
+        if (!compares(valueAt(next, path), "$gte", operand)) put(path, operand);
+      } else if (operator === "$inc")
         put(path, ((valueAt(next, path) as number | undefined) ?? 0) + Number(operand));
       else if (operator === "$pull") {
         const list = valueAt(next, path) as unknown[] | undefined;

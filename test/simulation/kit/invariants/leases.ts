@@ -1,4 +1,5 @@
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { Entry } from "../database/replica-set.ts";
 import type { VirtualProcess } from "../virtual-time.ts";
 import type { World } from "../world.ts";
@@ -42,7 +43,11 @@ export class Leases {
   }
 
   /** A claim is answered. */
-  onClaimed(holder: VirtualProcess, mailId: string, token: string, validUntilMs: number): void {
+  onClaimed(
+    holder: VirtualProcess,
+    { mailId, token }: Pick<Holding, "mailId" | "token">,
+    validUntilMs: number,
+  ): void {
     const untilMs = holder.trueMs(validUntilMs);
     const { nowMs } = this.#world.time;
     // The answer came so late that its holder knows the lease to be over.
@@ -70,7 +75,7 @@ export class Leases {
   }
 
   /** The holder gives it up with this write, whatever becomes of that. */
-  onReleasing(mailId: string, token: string): void {
+  onReleasing({ mailId, token }: Holding): void {
     this.#beliefs.set(
       mailId,
       this.live(mailId).filter((belief) => belief.token !== token),

@@ -38,7 +38,7 @@ export function timesSentAgain(mail: MailRecord): number {
 export function shownWrite({ kind, fields, before, after }: Entry): string {
   if (kind === "insert") return `inserts, ${String(after?.state)}`;
   const told = Object.entries(fields)
-    .filter(([name]) => name !== "writeId" && name !== "history" && name !== "plan")
+    .filter(([name]) => name !== "rev" && name !== "wrote" && name !== "history" && name !== "plan")
     .map(([name, value]) => `${name}=${brief(value)}`);
   const gone = Object.keys(before ?? {}).filter((name) => !(name in (after ?? {})));
   return `writes ${told.join(" ")}${gone.length === 0 ? "" : ` without ${gone.join(" ")}`}`;
