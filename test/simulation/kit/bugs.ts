@@ -39,6 +39,11 @@ export const bugs = {
         typeof filter._id === "string" ? without(filter, "lease.token") : filter,
     }),
   },
+  "write-without-revision": {
+    is: "a write by the lease's holder is done whatever was written since it was asked for",
+    breaks: ["I3", "I1", "I8"],
+    driver: () => ({ filterOf: (_process, filter) => without(filter, "rev") }),
+  },
   "result-without-task-id": {
     is: "a result counts for whatever task of its mail and kind is out",
     breaks: ["I2", "I4"],

@@ -20,6 +20,8 @@ export interface FaultProfile {
   partlyDone: number;
   /** The driver's first try of a write is done late, beside its second. */
   doneTwice: number;
+  /** A request hangs, and is done after further tries. */
+  doneLate: number;
   slowDatabase: number;
   /** Processes that die or stand still at one of their requests, messages or replies. */
   killsAtRequest: number;
@@ -63,12 +65,14 @@ export function chooseFaults(random: Random): FaultProfile {
     random.chance(probability) ? random.between(leastMs, 8 * leastMs) : Infinity;
   const isCalm = random.chance(0.03);
   const retries = random.fork("retries");
+  const late = random.fork("late");
   return {
     healMs: isCalm ? 0 : random.between(2_000, 18_000),
     lostRequests: some(0.3, 0.1),
     lostAnswers: some(0.3, 0.15),
     partlyDone: some(0.2, 0.1),
     doneTwice: retries.chance(0.25) ? retries.next() * 0.2 : 0,
+    doneLate: late.chance(0.25) ? late.next() * 0.1 : 0,
     slowDatabase: random.chance(0.15) ? random.between(2, 400) : 1,
     killsAtRequest: some(0.3, 0.03),
     pausesAtRequest: some(0.3, 0.02),
@@ -104,12 +108,14 @@ export class Nemesis {
   readonly #profile: FaultProfile;
   readonly #random: Random;
   readonly #retries: Random;
+  readonly #late: Random;
   #healed: boolean;
 
   constructor(world: World, profile: FaultProfile) {
     this.#world = world;
     this.#profile = profile;
     this.#retries = world.random.fork("retries");
+    this.#late = world.random.fork("late");
     this.#random = world.random.fork("faults");
     this.#healed = profile.healMs === 0;
   }
@@ -260,6 +266,9 @@ export class Nemesis {
     };
     if (fate.kind === "ok" && this.#retries.chance(profile.doneTwice)) {
       Object.assign(fate, { kind: "twice", firstTakes: this.#retries.next() });
+    }
+    if (fate.kind === "ok" && this.#late.chance(profile.doneLate)) {
+      Object.assign(fate, { kind: "late", lateMs: this.#late.between(20, 8_000) });
     }
     if (random.chance(profile.killsAtRequest)) fate.killsAsker = true;
     const { nowMs } = this.#world.time;

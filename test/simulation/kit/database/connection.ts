@@ -21,9 +21,12 @@ export interface Fate {
    * `lost`: it never came there; `unanswered`: done, but the connection broke; `partly`: of a bulk
    * only the first half was done before that. The client hears of a network error each time.
    * `twice`: of a write that the driver repeats, the first try is done late, beside the second, whose
-   * answer it is that the client hears.
+   * answer it is that the client hears. `late`: it hangs there and is done when the client has long
+   * given it up, and may have asked again.
    */
-  kind: "ok" | "lost" | "unanswered" | "partly" | "twice";
+  kind: "ok" | "lost" | "unanswered" | "partly" | "twice" | "late";
+  /** With `late`: for so many milliseconds. */
+  lateMs?: number;
   /** With `twice`: the part of the operations that the first try does before the second comes to them. */
   firstTakes?: number;
   /** A read goes to a primary that has been deposed and does not know. */
@@ -148,6 +151,15 @@ export class Connection {
           return;
         }
         if (fate.kind === "lost") {
+          answer(() => this.#broken(what));
+          return;
+        }
+        if (fate.kind === "late") {
+          const { term } = set;
+          time.after(fate.lateMs ?? 0, undefined, () => {
+            // What a primary that is lost had under way is lost with it.
+            if (set.term === term) serve(() => undefined, fate);
+          });
           answer(() => this.#broken(what));
           return;
         }

@@ -92,6 +92,8 @@ export class Leases {
   onWrite({ id, by, fields }: Entry, before: MailRecord, after: MailRecord): void {
     if (by === undefined || isOwnNote(by, fields, before, after)) return;
     const { lease } = before;
+    if (before.rev !== undefined && Number(after.rev) < before.rev + ("wrote" in fields ? 1 : 0))
+      this.#broken(id, `${by.name} wrote revision ${after.rev} over ${before.rev}`);
     const leftMs = (lease?.until.getTime() ?? 0) - this.#world.set.now().getTime();
     if (by.sort === "person") {
       // One who does several things with a mail leases it first, as a service does.
