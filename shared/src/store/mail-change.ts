@@ -52,7 +52,7 @@ export function recordAfter(mail: MailRecord, change: MailChange): MailRecord {
     ...mail,
     ...change.set,
     ...(verdicts !== undefined && { verdicts: { ...mail.verdicts, ...verdicts } }),
-    ...(timings !== undefined && { timings: { ...mail.timings, ...timings } }),
+    ...(Object.keys(timings ?? {}).length > 0 && { timings: { ...mail.timings, ...timings } }),
     ...(history !== undefined && { history: [...mail.history, ...history].slice(-maxHistory) }),
   };
   for (const field of change.unset ?? []) Reflect.deleteProperty(next, field);

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { AnyBulkWriteOperation, Collection } from "mongodb";
+import type { Collection } from "mongodb";
 import { RetryableError, messageOf } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import type { BodyRef, Lease, MailRecord } from "../mail/record.ts";
@@ -15,21 +15,16 @@ import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { insertAll, refusalOf, writeErrorsOf, type Mark } from "./inserts.ts";
 import { notBefore, validUntil } from "./mail-claims.ts";
 import { updateOf } from "./mail-change.ts";
-import { markOf, type Holding, type WriteMark } from "./holding.ts";
+import { markOf, type Holding } from "./holding.ts";
 import { documentOf } from "./mail-document.ts";
 import type { MailChange } from "../life/change.ts";
 import type { MailStore } from "./mails.ts";
+import { eachAlone, together, type GuardedWrite, type Statement } from "./write-forms.ts";
 
 export interface WriteDeps {
   mails: Collection<StoredDocument>;
   clock: DatabaseClock;
   lingerMs: number;
-}
-
-interface GuardedWrite {
-  holding: Holding;
-  change: MailChange;
-  mark: Required<WriteMark>;
 }
 
 type Written = "written" | "stale";
@@ -65,7 +60,7 @@ export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void
     maxItems: 500,
     concurrency: 2,
     keyOf: ({ holding }) => holding.mailId,
-    commit: (writes) => reach(() => writeAll(mails, writes)),
+    commit: (writes) => reach(() => new GroupOfWrites(mails, writes).settle()),
   });
   return async (holding: Holding, change: MailChange): Promise<Written> => {
     const written = await group.add({ holding, change, mark: holding.markOf(change) });
@@ -78,68 +73,94 @@ export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void
  * One bulk; then, only if not all matched or an error came, the records are read back: a write is
  * done where its mark is, stale where token and mark are gone, and otherwise tried again.
  */
-async function writeAll(
-  mails: Collection<StoredDocument>,
-  writes: GuardedWrite[],
-): Promise<Settled<Written>[]> {
-  const settled = new Map<GuardedWrite, Settled<Written>>();
-  let open = writes;
-  let last: unknown;
-  for (let attempt = 1; open.length > 0 && attempt <= attempts; attempt++) {
-    if (attempt > 1) await delay(retryAfterMs * (attempt - 1));
-    const tried = await tryBulk(mails, open);
-    if (tried.kind === "all") {
-      for (const write of open) settled.set(write, { value: "written" });
-      open = [];
-      break;
-    }
-    last = tried.error;
-    for (const { index, error } of tried.refused) {
-      const write = open[index];
-      if (write !== undefined) settled.set(write, { error });
-    }
-    const unsettled = open.filter((write) => !settled.has(write));
-    const asked = await readBack(mails, unsettled).catch((error: unknown) => {
-      if (!isPassing(error)) throw error;
-      last = error;
-      return undefined;
-    });
-    open = unsettled.filter((write) => {
-      const found = asked?.(write) ?? "open";
-      if (found !== "open") settled.set(write, { value: found });
-      return found === "open";
-    });
+class GroupOfWrites {
+  readonly #mails: Collection<StoredDocument>;
+  readonly #writes: readonly GuardedWrite[];
+  readonly #settled = new Map<GuardedWrite, Settled<Written>>();
+  /** The server refused the statement that they were in. */
+  readonly #apart = new Set<GuardedWrite>();
+  #last: unknown;
+
+  constructor(mails: Collection<StoredDocument>, writes: readonly GuardedWrite[]) {
+    this.#mails = mails;
+    this.#writes = writes;
   }
-  const uncertain = new RetryableError(
-    isPassing(last) ? "STORE_UNREACHABLE" : "STORE_WRITE_UNCERTAIN",
-    messageOf(last),
-    { cause: last },
-  );
-  return writes.map((write) => settled.get(write) ?? { error: uncertain });
-}
 
-type Tried =
-  { kind: "all" } | { kind: "some"; refused: { index: number; error: unknown }[]; error: unknown };
+  async settle(): Promise<Settled<Written>[]> {
+    for (let attempt = 1; attempt <= attempts && this.#open().length > 0; attempt++) {
+      if (attempt > 1) await delay(retryAfterMs * (attempt - 1));
+      while ((await this.#try()) === "refused");
+    }
+    const open = this.#open();
+    if (open.length > 0) {
+      const code = isPassing(this.#last) ? "STORE_UNREACHABLE" : "STORE_WRITE_UNCERTAIN";
+      const error = new RetryableError(code, messageOf(this.#last), { cause: this.#last });
+      for (const write of open) this.#settled.set(write, { error });
+    }
+    return this.#writes.map((write) => this.#settled.get(write) as Settled<Written>);
+  }
 
-async function tryBulk(mails: Collection<StoredDocument>, writes: GuardedWrite[]): Promise<Tried> {
-  const operations = writes.map(({ holding, change, mark }) => {
-    // The revision keeps any further try, ours or the driver's, however late the server does it, from
-    // doing again what one did, or undoing what came after.
-    const filter = { ...heldBy(holding), rev: { $not: { $gte: mark.rev } } };
-    return { updateOne: { filter, update: updateOf(change, mark, "holder") } };
-  }) as AnyBulkWriteOperation<StoredDocument>[];
-  try {
-    const { matchedCount } = await mails.bulkWrite(operations, { ordered: false });
-    if (matchedCount === writes.length) return { kind: "all" };
-    return { kind: "some", refused: [], error: undefined };
-  } catch (error) {
+  #open(): GuardedWrite[] {
+    return this.#writes.filter((write) => !this.#settled.has(write));
+  }
+
+  /** `refused`: what was in one statement is to be tried each alone, immediately. */
+  async #try(): Promise<"refused" | undefined> {
+    const open = this.#open();
+    const [apart, others] = [true, false].map((is) =>
+      open.filter((write) => this.#apart.has(write) === is),
+    ) as [GuardedWrite[], GuardedWrite[]];
+    const statements = [...together(others), ...eachAlone(apart)];
+    try {
+      const operations = statements.map(({ operation }) => operation);
+      const { matchedCount } = await this.#mails.bulkWrite(operations, { ordered: false });
+      if (matchedCount === open.length) {
+        for (const write of open) this.#settled.set(write, { value: "written" });
+        return undefined;
+      }
+    } catch (error) {
+      this.#last = error;
+      if (this.#hear(error, statements)) return "refused";
+    }
+    await this.#readBack();
+    return undefined;
+  }
+
+  /** What an error says of single statements; true: some were of several mails. */
+  #hear(error: unknown, statements: readonly Statement[]): boolean {
     if (isWithoutServer(error)) throw error;
-    const all = writeErrorsOf(error);
-    if (all.length === 0 && !isPassing(error)) throw error;
-    const refused = all
-      .filter(({ code }) => !isPassingCode(code))
-      .map((refusal) => ({ index: refusal.index, error: refusalOf(refusal, error) }));
-    return { kind: "some", refused, error };
+    const said = writeErrorsOf(error);
+    const lasting = said.filter(({ code }) => !isPassingCode(code));
+    // The whole command was refused.
+    const isWhole = said.length === 0 && !isPassing(error);
+    const refused = isWhole ? statements.map((_, index) => ({ index, code: 0 })) : lasting;
+    let isOfSeveral = false;
+    for (const refusal of refused) {
+      const { writes = [] } = statements[refusal.index] ?? {};
+      const [first, second] = writes;
+      if (second !== undefined) {
+        isOfSeveral = true;
+        for (const write of writes) this.#apart.add(write);
+      } else if (first !== undefined && !isWhole) {
+        this.#settled.set(first, { error: refusalOf(refusal, error) });
+      }
+    }
+    if (isWhole && !isOfSeveral) throw error;
+    return isOfSeveral;
+  }
+
+  async #readBack(): Promise<void> {
+    const open = this.#open();
+    try {
+      const found = await readBack(this.#mails, open);
+      for (const write of open) {
+        const value = found(write);
+        if (value !== "open") this.#settled.set(write, { value });
+      }
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      this.#last = error;
+    }
   }
 }
 
@@ -157,10 +178,6 @@ async function readBack(
     const lease = document?.lease as Partial<Lease> | undefined;
     return lease?.token === holding.token ? "open" : "stale";
   };
-}
-
-function heldBy({ mailId, token }: Holding) {
-  return { _id: mailId, "lease.token": token };
 }
 
 /** Prolongs leases: one update for each token, since mails that were claimed together share theirs. */

@@ -4,6 +4,7 @@ import { merged, type MailChange } from "../../src/life/change.ts";
 import { recordAfter, updateOf } from "../../src/store/mail-change.ts";
 import { updated } from "../../../test/simulation/kit/database/document.ts";
 import { mailIn, verdict } from "./mails.ts";
+import { someChange } from "./some-change.ts";
 
 const at = new Date(0);
 
@@ -38,29 +39,6 @@ describe("merged changes", () => {
     expect(merged({ set: {} }, { set: {} }).releaseLease).toBe(false);
   });
 });
-
-const timing = fc.record({ queueMs: fc.nat(), workMs: fc.nat() });
-const someChange: fc.Arbitrary<MailChange> = fc
-  .record(
-    {
-      set: fc.record(
-        { next: fc.string(), reason: fc.string(), strikes: fc.nat(), dueAt: fc.constant(at) },
-        { requiredKeys: [] },
-      ),
-      unset: fc.uniqueArray(fc.constantFrom("next", "reason", "strikes", "unended", "heldUntil")),
-      verdicts: fc.record(
-        { virus: fc.constant(verdict), spam: fc.constant(verdict as never) },
-        { requiredKeys: [] },
-      ),
-      timings: fc.record({ virus: timing, relay: timing }, { requiredKeys: [] }),
-      history: fc.array(
-        fc.record({ at: fc.constant(at), event: fc.constantFrom("strike", "planned") }),
-        { maxLength: 40 },
-      ),
-    },
-    { requiredKeys: [] },
-  )
-  .map((change) => merged({}, change as MailChange));
 
 const mark = { wrote: "w", rev: 1 };
 

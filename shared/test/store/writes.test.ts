@@ -16,6 +16,7 @@ import {
 import { holdingOf, openStore, useDatabase } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 import { Holding } from "../../src/store/holding.ts";
+import { eachAlone } from "../../src/store/write-forms.ts";
 
 const database = useDatabase();
 
@@ -165,6 +166,39 @@ describe("guarded writes", () => {
     expect(refused.status === "rejected" && refused.reason).toMatchObject({
       code: "STORE_WRITE_REFUSED",
     });
+  });
+
+  it("that the server refuses fail alone, also where others of their kind went with them", async () => {
+    const { store, db } = database();
+    const all = await claimed("w6", 20);
+    const broken = all[7]?.mail._id;
+    await db.collection("mails").updateOne({ _id: broken as never }, { $set: { history: "none" } });
+    const settled = await Promise.allSettled(
+      all.map(({ holding }) => store.mails.write(holding, { history: [struckOnce] })),
+    );
+    const failed = settled.flatMap(({ status }, place) => (status === "rejected" ? [place] : []));
+    expect(failed).toEqual([7]);
+    expect(settled[7]).toMatchObject({ reason: { code: "STORE_WRITE_REFUSED" } });
+    for (const [place, { mail }] of all.entries()) {
+      if (place !== 7) expect((await store.mails.get(mail._id))?.history).toHaveLength(1);
+    }
+  });
+
+  it("that the server does late, after further tries and later writes, do nothing (I3)", async () => {
+    const { store, db } = database();
+    const [one] = await claimed("w7", 1);
+    const { mailId, token } = holdingOf(one);
+    // What the first try sent, and what is sent again.
+    const late = new Holding(mailId, token, one?.mail.rev);
+    const change = { set: { reason: "first" }, history: [struckOnce] };
+    expect(await store.mails.write(holdingOf(one), change)).toBe("written");
+    expect(await store.mails.write(holdingOf(one), { set: { reason: "second" } })).toBe("written");
+    const [statement] = eachAlone([{ holding: late, change, mark: late.markOf(change) }]);
+    if (statement === undefined) throw new Error("no statement");
+    const { matchedCount } = await db.collection("mails").bulkWrite([statement.operation as never]);
+    expect(matchedCount).toBe(0);
+    const { reason, history, rev } = (await store.mails.get(mailId)) ?? {};
+    expect({ reason, rev, times: history?.length }).toEqual({ reason: "second", rev: 2, times: 1 });
   });
 
   it("to a mail that is not there are stale", async () => {

@@ -249,8 +249,14 @@ export type BugName = keyof typeof bugs;
 const ignored = () => undefined;
 
 function without(filter: Fields, field: string): Fields {
-  if (!(field in filter)) return filter;
-  return Object.fromEntries(Object.entries(filter).filter(([name]) => name !== field));
+  const left = Object.entries(filter).filter(([name]) => name !== field);
+  return Object.fromEntries(
+    left.map(([name, value]) =>
+      name === "$or"
+        ? [name, (value as Fields[]).map((each) => without(each, field))]
+        : [name, value],
+    ),
+  );
 }
 
 function withMails(

@@ -178,7 +178,7 @@ function conflict(what: string): Refusal {
   return new Refusal(40, `Updating the path would create a conflict: ${what}`);
 }
 
-function setAt(doc: Fields, path: string, value: unknown): void {
+export function setAt(doc: Fields, path: string, value: unknown): void {
   const dot = path.indexOf(".");
   if (dot < 0) {
     doc[path] = value;
@@ -194,7 +194,7 @@ function setAt(doc: Fields, path: string, value: unknown): void {
   doc[top] = copy;
 }
 
-function unsetAt(doc: Fields, path: string): void {
+export function unsetAt(doc: Fields, path: string): void {
   const dot = path.indexOf(".");
   if (dot < 0) {
     Reflect.deleteProperty(doc, path);

@@ -22,9 +22,14 @@ export function connectDriver(deps: DriverDeps, process: VirtualProcess): MongoC
   return { db } as unknown as MongoClient;
 }
 
+interface Statement {
+  filter: Fields;
+  update: Fields | Fields[];
+}
+
 interface BulkOperation {
-  updateOne?: { filter: Fields; update: Fields };
-  updateMany?: { filter: Fields; update: Fields };
+  updateOne?: Statement;
+  updateMany?: Statement;
 }
 
 const duplicate = { code: 11_000, errmsg: "E11000 duplicate key" };
@@ -130,18 +135,23 @@ class VirtualCollection {
   bulkWrite(operations: BulkOperation[]): Promise<{ matchedCount: number }> {
     const by = this.#connection.process;
     const value = { matchedCount: 0 };
-    const steps = operations.map((operation, index) => (write: Write<typeof value>) => {
-      const one = operation.updateOne ?? operation.updateMany;
+    const steps = operations.flatMap(({ updateOne, updateMany }, index) => {
+      const one = updateOne ?? updateMany;
       if (one === undefined) throw new Error("a bulk of ours holds updates only");
-      const many = operation.updateMany !== undefined;
-      const filter = this.#filter(one.filter);
-      try {
-        const matched = this.#set.update(this.#name, filter, one.update, { many, by });
-        write.value.matchedCount += matched;
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        (write.refused ??= []).push({ index, code: error.code, errmsg: error.message });
-      }
+      // Of a statement of many some may be done and others not.
+      const ids = (one.filter._id as { $in?: string[] } | undefined)?.$in;
+      const filters = ids?.map((_id) => ({ ...one.filter, _id })) ?? [one.filter];
+      return filters.map((filter) => (write: Write<typeof value>) => {
+        const many = updateMany !== undefined;
+        if (write.refused?.some((refusal) => refusal.index === index) === true) return;
+        try {
+          const asked = this.#filter(filter);
+          write.value.matchedCount += this.#set.update(this.#name, asked, one.update, { many, by });
+        } catch (error) {
+          if (!(error instanceof Refusal)) throw error;
+          (write.refused ??= []).push({ index, code: error.code, errmsg: error.message });
+        }
+      });
     });
     const once = operations.some(({ updateMany }) => updateMany !== undefined);
     return this.#connection.write(`bulk ${this.#name}`, steps, value, { once });

@@ -1,4 +1,5 @@
 import type { VirtualProcess, VirtualTime } from "../virtual-time.ts";
+import { piped } from "./pipeline.ts";
 import { matches, ordered, stored, updated, valueAt, type Doc } from "./document.ts";
 
 type Fields = Record<string, unknown>;
@@ -133,16 +134,18 @@ export class ReplicaSet {
   update(
     collection: string,
     filter: Fields,
-    update: Fields,
+    update: Fields | Fields[],
     options: { many: boolean; upsert?: boolean; by: VirtualProcess | undefined },
   ): number {
     const found = this.findLocal(collection, filter, options.many ? {} : { limit: 1 });
-    if (found.length === 0 && options.upsert === true) {
+    if (found.length === 0 && options.upsert === true && !Array.isArray(update)) {
       const { doc } = updated({ _id: String(filter._id) }, update, true);
       this.insert(collection, doc, options.by);
     }
     for (const before of found) {
-      const { doc: after, fields } = updated(before, update);
+      const { doc: after, fields } = Array.isArray(update)
+        ? piped(before, update)
+        : updated(before, update);
       this.#append({
         collection,
         id: before._id,

@@ -1,0 +1,144 @@
+import type { AnyBulkWriteOperation, Document } from "mongodb";
+import type { MailChange } from "../life/change.ts";
+import { maxHistory } from "../life/events.ts";
+import type { StoredDocument } from "./connection.ts";
+import type { Holding, WriteMark } from "./holding.ts";
+import { updateOf } from "./mail-change.ts";
+
+/** A change of one mail by the holder of its lease (I3). */
+export interface GuardedWrite {
+  holding: Holding;
+  change: MailChange;
+  mark: Required<WriteMark>;
+}
+
+/** One statement of a bulk, and the mails that it writes. */
+export interface Statement {
+  writes: readonly GuardedWrite[];
+  operation: AnyBulkWriteOperation<StoredDocument>;
+}
+
+/** How guarded writes become statements. All forms do the same to the records. */
+export type WriteForm = (writes: readonly GuardedWrite[]) => Statement[];
+
+/** A statement for each mail. */
+export const eachAlone: WriteForm = (writes) => writes.map(alone);
+
+function alone(write: GuardedWrite): Statement {
+  const { holding, change, mark } = write;
+  const filter = { _id: holding.mailId, ...guardOf(write) };
+  const update = updateOf(change, mark, "holder");
+  return { writes: [write], operation: { updateOne: { filter, update } } };
+}
+
+/**
+ * The revision keeps any further try, ours or the driver's, however late the server does it, from doing
+ * again what one did, or undoing what came after.
+ */
+function guardOf({ holding, mark }: GuardedWrite): Document {
+  return { "lease.token": holding.token, rev: { $not: { $gte: mark.rev } } };
+}
+
+/** Of one statement. */
+const maxWrites = 100;
+const maxBytes = 4 * 1024 * 1024;
+/** What a change takes at most, beside the header block of the enricher. */
+const plainBytes = 16 * 1024;
+
+/**
+ * One statement for all mails to which the same is done with other values, which costs the database a
+ * fraction: a pipeline picks each mail's values by its id.
+ */
+export const together: WriteForm = (writes) => {
+  const updates = new Map(writes.map((write) => [write, definedUpdate(write)]));
+  const alike = Map.groupBy(writes, (write) => shapeOf(updates.get(write) ?? {}));
+  return [...alike.values()]
+    .flatMap(parted)
+    .map((part) => (part.length === 1 ? part.map(alone) : [asOne(part, updates)]))
+    .flat();
+};
+
+/** As the driver leaves out what is undefined. */
+function definedUpdate({ change, mark }: GuardedWrite): Document {
+  const { $set, ...others } = updateOf(change, mark, "holder");
+  const defined = Object.entries($set as object).filter(([, value]) => value !== undefined);
+  return { $set: Object.fromEntries(defined), ...others };
+}
+
+/** Equal for updates of the same operators on the same paths. */
+function shapeOf(update: Document): string {
+  return JSON.stringify(
+    Object.entries(update).map(([operator, paths]) => [operator, Object.keys(paths as object)]),
+  );
+}
+
+function parted(writes: readonly GuardedWrite[]): GuardedWrite[][] {
+  const parts: GuardedWrite[][] = [];
+  let bytes = Infinity;
+  for (const write of writes) {
+    const more = plainBytes + (write.change.set?.enriched?.headerBlock?.length ?? 0);
+    const last = parts.at(-1);
+    if (last === undefined || last.length >= maxWrites || bytes + more > maxBytes) {
+      parts.push([write]);
+      bytes = more;
+    } else {
+      last.push(write);
+      bytes += more;
+    }
+  }
+  return parts;
+}
+
+/** In the record while the pipeline runs; not stored. */
+const scratch = "written";
+
+function asOne(
+  writes: readonly GuardedWrite[],
+  updates: ReadonlyMap<GuardedWrite, Document>,
+): Statement {
+  const all = writes.map((write) => updates.get(write) ?? {});
+  const [{ $set: paths = {}, $unset = {}, $inc = {}, $push } = {}] = all;
+  const names = Object.keys(paths as object);
+  const values = all.map(({ $set, $push: pushed }) => [
+    ...names.map((name) => ($set as Document)[name] as unknown),
+    ...($push === undefined ? [] : [(pushed as { history: { $each: unknown } }).history.$each]),
+  ]);
+  const ids = writes.map(({ holding }) => holding.mailId);
+  const nth = (place: number) => ({ $arrayElemAt: [`$${scratch}`, place] });
+  const added = Object.entries($inc as Record<string, number>).map(([name, more]) => [
+    name,
+    { $add: [{ $ifNull: [`$${name}`, 0] }, more] },
+  ]);
+  const history = { $concatArrays: [{ $ifNull: ["$history", []] }, nth(names.length)] };
+  const pipeline = [
+    // A value is never read as an expression: an address may begin with `$`.
+    { $set: { [scratch]: picked(values, ids) } },
+    {
+      $set: {
+        ...Object.fromEntries(names.map((name, place) => [name, nth(place)])),
+        ...Object.fromEntries(added),
+        ...($push !== undefined && { history: { $slice: [history, -maxHistory] } }),
+      },
+    },
+    { $unset: [scratch, ...Object.keys($unset as object)] },
+  ];
+  const filter = { _id: { $in: ids }, $or: pairs(writes) };
+  return {
+    writes,
+    operation: { updateMany: { filter, update: pipeline, hint: { _id: 1 } } },
+  } as Statement;
+}
+
+/** That of `values` which stands where the record's id stands in `ids`. */
+function picked(values: readonly unknown[], ids: readonly string[]) {
+  return { $arrayElemAt: [{ $literal: values }, { $indexOfArray: [{ $literal: ids }, "$_id"] }] };
+}
+
+/** Each mail with its own token and revision: a branch for all that have both in common. */
+function pairs(writes: readonly GuardedWrite[]): Document[] {
+  const same = Map.groupBy(writes, ({ holding, mark }) => `${holding.token} ${mark.rev}`);
+  return [...same.values()].map((part) => ({
+    _id: { $in: part.map(({ holding }) => holding.mailId) },
+    ...guardOf(part[0] as GuardedWrite),
+  }));
+}
