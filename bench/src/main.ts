@@ -18,6 +18,7 @@ const benches: Record<string, string> = {
   scale: "1, 2, 4 and 8 workers whose engine takes 20 ms, beside the ideal line",
   backlog: "what a claim costs with 1,000, 10,000 and 100,000 mails waiting",
   policies: "50,000 tenants: a look-up, a change taken on, memory, policy apply",
+  writes: "many mails' progress in one statement, and in one for each: time, the database's CPU",
   big: "fifty mails of 40 MB: the memory of each service",
   overload: "arrivals at a multiple of the capacity: memory, replies, order, recovery",
   guard: "bus, clamd and life in short: fails where one is below half of its target",

@@ -122,7 +122,8 @@ function asOne(
     },
     { $unset: [scratch, ...Object.keys($unset as object)] },
   ];
-  const filter = { _id: { $in: ids }, $or: pairs(writes) };
+  // An `$or` that stands at the top makes some servers look at every record, whatever the hint.
+  const filter = { _id: { $in: ids }, $and: [{ $or: pairs(writes) }] };
   return {
     writes,
     operation: { updateMany: { filter, update: pipeline, hint: { _id: 1 } } },

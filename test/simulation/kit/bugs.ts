@@ -252,7 +252,7 @@ function without(filter: Fields, field: string): Fields {
   const left = Object.entries(filter).filter(([name]) => name !== field);
   return Object.fromEntries(
     left.map(([name, value]) =>
-      name === "$or"
+      name === "$or" || name === "$and"
         ? [name, (value as Fields[]).map((each) => without(each, field))]
         : [name, value],
     ),

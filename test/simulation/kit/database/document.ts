@@ -21,6 +21,8 @@ export function matches(doc: Fields, filter: Fields): boolean {
     const wanted = filter[field];
     if (field === "$or") {
       if (!(wanted as Fields[]).some((branch) => matches(doc, branch))) return false;
+    } else if (field === "$and") {
+      if (!(wanted as Fields[]).every((branch) => matches(doc, branch))) return false;
     } else if (!fits(valueAt(doc, field), wanted)) return false;
   }
   return true;
