@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import Table from "cli-table3";
-import { MongoClient } from "mongodb";
+import type { MongoClient } from "mongodb";
 import { newMailId, newToken, sha256Hex } from "@rs-agent/shared/ids.ts";
 import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import {
@@ -125,7 +125,7 @@ function progress(): MailChange {
 
 async function measured(writes: Writes): Promise<Level[]> {
   const cases = sizes.flatMap((bytes) => counts.map((count) => ({ bytes, count })));
-  const seen = new Map(cases.map((one) => [one, { together: [], alone: [] } as Costs]));
+  const seen = new Map(cases.map((one) => [one, noCosts()]));
   for (const one of cases) await writes.cost(together, one.count, one.bytes);
   for (let round = 1; round <= rounds; round += 1) {
     say(`round ${round} of ${rounds}`);
@@ -145,7 +145,9 @@ async function measured(writes: Writes): Promise<Level[]> {
   });
 }
 
-type Costs = Record<FormName, Cost[]>;
+function noCosts(): Record<FormName, Cost[]> {
+  return { together: [], alone: [] };
+}
 
 function shownOf(costs: readonly Cost[]): Level["together"] {
   const cpu = costs.flatMap(({ databaseCpuMs }) => databaseCpuMs ?? []);

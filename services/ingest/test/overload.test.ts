@@ -97,7 +97,7 @@ describe("while too much mail waits", () => {
   const takeAll = async ({ database }: RunningIngest) => {
     const claim = { states: ["incoming"] as const, next: "plan", owner: "me", leaseMs: 60_000 };
     const claimed = await database.mails.claim({ ...claim, limit: 1_000 });
-    for (const { mail: one, holding } of claimed) {
+    for (const { holding } of claimed) {
       await database.mails.write(holding, {
         set: { state: "discarded" },
         unset: ["next", "dueAt"],

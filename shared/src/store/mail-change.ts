@@ -39,7 +39,9 @@ export function updateOf(
       wrote,
       ...(rev !== undefined && { rev }),
     },
-    ...(unset.length > 0 && { $unset: Object.fromEntries(unset.map((field) => [field, ""])) }),
+    ...(unset.length > 0 && {
+      $unset: Object.fromEntries(unset.map((field) => [field, ""] as const)),
+    }),
     ...(Object.keys(more).length > 0 && { $inc: more }),
     ...(history.length > 0 && { $push: { history: { $each: history, $slice: -maxHistory } } }),
   };

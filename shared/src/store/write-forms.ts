@@ -1,6 +1,6 @@
 import type { AnyBulkWriteOperation, Document } from "mongodb";
 import type { MailChange } from "../life/change.ts";
-import { maxHistory } from "../life/events.ts";
+import { maxHistory, type HistoryEntry } from "../life/events.ts";
 import type { StoredDocument } from "./connection.ts";
 import type { Holding, WriteMark } from "./holding.ts";
 import { updateOf } from "./mail-change.ts";
@@ -50,39 +50,52 @@ const plainBytes = 16 * 1024;
  * fraction: a pipeline picks each mail's values by its id.
  */
 export const together: WriteForm = (writes) => {
-  const updates = new Map(writes.map((write) => [write, definedUpdate(write)]));
-  const alike = Map.groupBy(writes, (write) => shapeOf(updates.get(write) ?? {}));
+  const updated = writes.map((write) => ({ write, update: definedUpdate(write) }));
+  const alike = Map.groupBy(updated, ({ update }) => shapeOf(update));
   return [...alike.values()]
     .flatMap(parted)
-    .map((part) => (part.length === 1 ? part.map(alone) : [asOne(part, updates)]))
-    .flat();
+    .map((part) => (part.length === 1 ? alone(part[0].write) : asOne(part)));
 };
 
+/** What `updateOf` gives. */
+interface MailUpdate {
+  $set: Record<string, unknown>;
+  $unset?: Record<string, "">;
+  $inc?: Record<string, number>;
+  $push?: { history: { $each: readonly HistoryEntry[]; $slice: number } };
+}
+
 /** As the driver leaves out what is undefined. */
-function definedUpdate({ change, mark }: GuardedWrite): Document {
-  const { $set, ...others } = updateOf(change, mark, "holder");
-  const defined = Object.entries($set as object).filter(([, value]) => value !== undefined);
+function definedUpdate({ change, mark }: GuardedWrite): MailUpdate {
+  const { $set, ...others } = updateOf(change, mark, "holder") as MailUpdate;
+  const defined = Object.entries($set).filter(([, value]) => value !== undefined);
   return { $set: Object.fromEntries(defined), ...others };
 }
 
 /** Equal for updates of the same operators on the same paths. */
-function shapeOf(update: Document): string {
+function shapeOf(update: MailUpdate): string {
   return JSON.stringify(
     Object.entries(update).map(([operator, paths]) => [operator, Object.keys(paths as object)]),
   );
 }
 
-function parted(writes: readonly GuardedWrite[]): GuardedWrite[][] {
-  const parts: GuardedWrite[][] = [];
+interface Updated {
+  write: GuardedWrite;
+  update: MailUpdate;
+}
+type Part = [Updated, ...Updated[]];
+
+function parted(all: readonly Updated[]): Part[] {
+  const parts: Part[] = [];
   let bytes = Infinity;
-  for (const write of writes) {
-    const more = plainBytes + (write.change.set?.enriched?.headerBlock?.length ?? 0);
+  for (const one of all) {
+    const more = plainBytes + (one.write.change.set?.enriched?.headerBlock?.length ?? 0);
     const last = parts.at(-1);
     if (last === undefined || last.length >= maxWrites || bytes + more > maxBytes) {
-      parts.push([write]);
+      parts.push([one]);
       bytes = more;
     } else {
-      last.push(write);
+      last.push(one);
       bytes += more;
     }
   }
@@ -92,23 +105,20 @@ function parted(writes: readonly GuardedWrite[]): GuardedWrite[][] {
 /** In the record while the pipeline runs; not stored. */
 const scratch = "written";
 
-function asOne(
-  writes: readonly GuardedWrite[],
-  updates: ReadonlyMap<GuardedWrite, Document>,
-): Statement {
-  const all = writes.map((write) => updates.get(write) ?? {});
-  const [{ $set: paths = {}, $unset = {}, $inc = {}, $push } = {}] = all;
-  const names = Object.keys(paths as object);
-  const values = all.map(({ $set, $push: pushed }) => [
-    ...names.map((name) => ($set as Document)[name] as unknown),
-    ...($push === undefined ? [] : [(pushed as { history: { $each: unknown } }).history.$each]),
+function asOne(part: Part): Statement {
+  const [{ update }] = part;
+  const { $set, $unset = {}, $inc = {}, $push } = update;
+  const names = Object.keys($set);
+  const values = part.map(({ update: its }) => [
+    ...names.map((name) => its.$set[name]),
+    ...(its.$push === undefined ? [] : [its.$push.history.$each]),
   ]);
+  const writes = part.map(({ write }) => write);
   const ids = writes.map(({ holding }) => holding.mailId);
   const nth = (place: number) => ({ $arrayElemAt: [`$${scratch}`, place] });
-  const added = Object.entries($inc as Record<string, number>).map(([name, more]) => [
-    name,
-    { $add: [{ $ifNull: [`$${name}`, 0] }, more] },
-  ]);
+  const added = Object.entries($inc).map(
+    ([name, more]) => [name, { $add: [{ $ifNull: [`$${name}`, 0] }, more] }] as const,
+  );
   const history = { $concatArrays: [{ $ifNull: ["$history", []] }, nth(names.length)] };
   const pipeline = [
     // A value is never read as an expression: an address may begin with `$`.
@@ -120,14 +130,14 @@ function asOne(
         ...($push !== undefined && { history: { $slice: [history, -maxHistory] } }),
       },
     },
-    { $unset: [scratch, ...Object.keys($unset as object)] },
+    { $unset: [scratch, ...Object.keys($unset)] },
   ];
   // An `$or` that stands at the top makes some servers look at every record, whatever the hint.
   const filter = { _id: { $in: ids }, $and: [{ $or: pairs(writes) }] };
   return {
     writes,
     operation: { updateMany: { filter, update: pipeline, hint: { _id: 1 } } },
-  } as Statement;
+  };
 }
 
 /** That of `values` which stands where the record's id stands in `ids`. */

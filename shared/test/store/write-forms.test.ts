@@ -46,7 +46,7 @@ async function onServer(form: WriteForm, all: readonly Written[]): Promise<Docum
   const collection = database().db.collection<Document & { _id: string }>("write-forms");
   await collection.deleteMany({});
   await collection.insertMany(all.map(recordOf));
-  await collection.bulkWrite(statementsOf(form, all) as never, { ordered: false });
+  await collection.bulkWrite(statementsOf(form, all), { ordered: false });
   return collection.find().sort({ _id: 1 }).toArray();
 }
 

@@ -120,7 +120,7 @@ describe("guarded writes", () => {
       .collection("mails")
       .updateOne({ _id: stolen as never }, { $set: { "lease.token": "e".repeat(32) } });
     const results = await Promise.all(
-      all.map(({ mail, holding }, index) =>
+      all.map(({ holding }, index) =>
         store.mails.write(holding, {
           set: { reason: `write ${index}` },
           releaseLease: index % 2 === 0,

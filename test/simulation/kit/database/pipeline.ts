@@ -51,7 +51,7 @@ function evaluated(expression: unknown, doc: Fields): unknown {
     return expression;
   }
   if (Array.isArray(expression)) return expression.map((item) => evaluated(item, doc) ?? null);
-  const [[operator = "", operand] = []] = Object.entries(expression);
+  const [operator = "", operand] = Object.entries(expression)[0] ?? [];
   if (operator === "$literal") return operand;
   const [first, second] = [operand].flat().map((each) => evaluated(each, doc));
   switch (operator) {
