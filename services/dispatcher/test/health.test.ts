@@ -155,8 +155,11 @@ describe("after a known number of mails", () => {
       },
     });
     const ids = await Promise.all(Array.from({ length: 12 }, () => bench.mail()));
-    // Twelve arrivals in less than half a minute, three seconds each, are more than one place does.
+    const begun = performance.now();
+    // Twelve arrivals in less than half a minute, three seconds each, are more than one place does; and so is
+    // one each second, should it take longer until it is said.
     await vi.waitFor(async () => {
+      if (ids.length < 12 + (performance.now() - begun) / 1_000) ids.push(await bench.mail());
       for (const { value } of both) {
         expect(await value('rs_agent_workers_wanted{kind="virus"}')).toBeGreaterThan(1);
       }
