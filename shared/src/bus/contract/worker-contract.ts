@@ -223,16 +223,18 @@ class Contract {
     dispatcher.beat();
     const told = await dispatcher.await(() => {
       const sole = soleIn(dispatcher);
-      if (sole === undefined || other === undefined) return sole;
       // What the other one knows by then: that it has no credit.
-      const credit = other.all("heartbeat").at(-1)?.head["credit"] as
-        { tasks?: number } | undefined;
-      return credit?.tasks === 0 ? sole : { early: true };
+      return sole && { sole, isEarly: other !== undefined && granting(other) !== undefined };
     }, patienceMs);
     dispatcher.wantsSole = false;
     if (told === undefined) return "no heartbeat with `sole` came";
-    if ("early" in told) return "it said `sole` while the other dispatcher had credit";
-    if (told["lastSeen"] !== dispatcher.sequence) return "`sole` came with tasks not yet seen";
+    if (told.isEarly && other !== undefined) {
+      // If it took the other one for silent, as it may on a busy machine, that session and its credit are over.
+      const ready = await other.await(() => other.unanswered(), silenceMs);
+      if (ready === undefined) return "it said `sole` while the other dispatcher had credit";
+      other.open(ready);
+    }
+    if (told.sole["lastSeen"] !== dispatcher.sequence) return "`sole` came with tasks not yet seen";
     const sent = this.#send(Buffer.from(textMail), { alone: true });
     const result = await this.#result(sent);
     if (typeof result === "string") return result;
