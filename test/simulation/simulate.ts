@@ -139,6 +139,11 @@ async function runAll(share: Share): Promise<Tally> {
     fingerprint: 0,
     found: [],
   };
+  // A thread of its own costs as much as some ten schedules.
+  if (share.step === 1) {
+    await runShare(share, (tally) => add(sum, tally));
+    return sum;
+  }
   const workers = Array.from({ length: share.step }, (_, place) => {
     const own: Share = { ...share, from: share.from + place, seeds: share.seeds - place };
     const worker = new Worker(new URL("./main.ts", import.meta.url), { workerData: own });

@@ -1,7 +1,9 @@
 import { execFile } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, it, vi } from "vitest";
+import { cacheFolderOf } from "@rs-agent/kit/mongodb/config.ts";
 import { bugs } from "./kit/bugs.ts";
 import type { Tally } from "./simulate.ts";
 
@@ -11,7 +13,9 @@ vi.setConfig({ testTimeout: 1_800_000 });
 const main = fileURLToPath(new URL("main.ts", import.meta.url));
 /** A process of its own, for it replaces timers, sockets and clocks. */
 async function simulate(...args: string[]): Promise<Tally & { clean: boolean }> {
-  const options = { maxBuffer: 100_000_000 };
+  const NODE_COMPILE_CACHE = join(cacheFolderOf(process.env), "node-compile-cache");
+  const env = { ...process.env, NODE_COMPILE_CACHE };
+  const options = { maxBuffer: 100_000_000, env };
   const ended = promisify(execFile)(process.execPath, [main, "--json", ...args], options);
   // It ends with exit code 1 if it has found something.
   const { stdout } = await ended.catch((error: unknown) => error as { stdout: string });
@@ -41,7 +45,7 @@ describe("the decisions of dispatcher, worker, relay and store, run on virtual t
 
 describe("a mistake that is put in on purpose is found", () => {
   it.each(Object.entries(bugs))("%s", async (name, { breaks }) => {
-    const { found } = await simulate("--bug", name, "--seeds", "400");
+    const { found } = await simulate("--bug", name, "--seeds", "400", "--jobs", "1");
     expect(found.length).toBeGreaterThan(0);
     for (const { invariant } of found) expect(breaks).toContain(invariant);
   });
