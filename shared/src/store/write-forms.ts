@@ -42,8 +42,10 @@ function guardOf({ holding, mark }: GuardedWrite): Document {
 /** Of one statement. */
 const maxWrites = 100;
 const maxBytes = 4 * 1024 * 1024;
-/** What a change takes at most, beside the header block of the enricher. */
+/** What a change takes at most, beside the header block of the enricher and its recipients. */
 const plainBytes = 16 * 1024;
+/** With the reply of a next hop. */
+const recipientBytes = 5 * 1024;
 
 /**
  * One statement for all mails to which the same is done with other values, which costs the database a
@@ -89,7 +91,7 @@ function parted(all: readonly Updated[]): Part[] {
   const parts: Part[] = [];
   let bytes = Infinity;
   for (const one of all) {
-    const more = plainBytes + (one.write.change.set?.enriched?.headerBlock?.length ?? 0);
+    const more = bytesOf(one.write.change);
     const last = parts.at(-1);
     if (last === undefined || last.length >= maxWrites || bytes + more > maxBytes) {
       parts.push([one]);
@@ -100,6 +102,11 @@ function parted(all: readonly Updated[]): Part[] {
     }
   }
   return parts;
+}
+
+function bytesOf({ set: { enriched, recipients = [] } = {} }: MailChange): number {
+  const headerBytes = enriched?.headerBlock?.length ?? 0;
+  return plainBytes + headerBytes + recipients.length * recipientBytes;
 }
 
 /** In the record while the pipeline runs; not stored. */

@@ -87,4 +87,8 @@ it("a statement is for mails with the same paths, at most 100 of them and 4 MB",
   expect(sizes(500, 10)).toEqual([100, 100, 50, 100, 100, 50]);
   expect(sizes(8, 2_000_000)).toEqual([2, 2, 2, 2]);
   expect(sizes(1, 10)).toEqual([1]);
+  const holding = new Holding("m", newToken());
+  const change = { set: { recipients: Array.from({ length: 1_000 }, () => ({})) } } as never;
+  const write = { holding, change, mark: holding.markOf(change) };
+  expect(together([write, write]).map(({ writes: its }) => its.length)).toEqual([1, 1]);
 });
