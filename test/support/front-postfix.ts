@@ -4,7 +4,6 @@ import { chownSync, readFileSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { idsOfUser } from "@rs-agent/kit/processes/system-user.ts";
 import {
@@ -67,7 +66,8 @@ export async function startFrontPostfix(options: FrontPostfixOptions): Promise<F
 /** Its processes that talk to clients start, and end, on their own: `master` listens before. */
 async function untilGreeted(port: number, logFile: string): Promise<void> {
   const socket = connect(port, "127.0.0.1");
-  const line = await Promise.race([once(socket, "data"), once(socket, "close"), delay(60_000)]);
+  socket.setTimeout(60_000, () => socket.destroy());
+  const line = await Promise.race([once(socket, "data"), once(socket, "close")]);
   socket.destroy();
   if (String(line).startsWith("220 ")) return;
   const fatal = /fatal: .*/.exec(readFileSync(logFile, "utf8"))?.[0] ?? "its log does not say why";

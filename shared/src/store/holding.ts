@@ -1,3 +1,4 @@
+import { newToken } from "../ids.ts";
 import type { MailChange } from "../life/change.ts";
 
 /** How much of a token tells one writer's claim from another's. */
@@ -11,9 +12,9 @@ export interface WriteMark {
   readonly rev?: number;
 }
 
-/** The mark of whoever writes by this token. */
-export function markOf(token: string): WriteMark {
-  return { wrote: token.slice(0, prefixChars) };
+/** The mark of one write that no lease guards: of a person's, say. */
+export function freshMark(): WriteMark {
+  return { wrote: newToken().slice(0, prefixChars) };
 }
 
 /**
@@ -37,6 +38,6 @@ export class Holding {
   markOf(change: MailChange): Required<WriteMark> {
     if (change !== this.#asked) this.#rev += 1;
     this.#asked = change;
-    return { ...markOf(this.token), rev: this.#rev };
+    return { wrote: this.token.slice(0, prefixChars), rev: this.#rev };
   }
 }

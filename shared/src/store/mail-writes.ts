@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Collection } from "mongodb";
 import { RetryableError, messageOf } from "../errors.ts";
-import { newToken } from "../ids.ts";
 import type { BodyRef, Lease, MailRecord } from "../mail/record.ts";
 import {
   isPassing,
@@ -15,7 +14,7 @@ import { createGroupCommit, type Settled } from "./group-commit.ts";
 import { insertAll, refusalOf, writeErrorsOf, type Mark } from "./inserts.ts";
 import { notBefore, validUntil } from "./mail-claims.ts";
 import { updateOf } from "./mail-change.ts";
-import { markOf, type Holding } from "./holding.ts";
+import { freshMark, type Holding } from "./holding.ts";
 import { documentOf } from "./mail-document.ts";
 import type { MailChange } from "../life/change.ts";
 import type { MailStore } from "./mails.ts";
@@ -107,10 +106,10 @@ class GroupOfWrites {
   /** `refused`: what was in one statement is to be tried each alone, immediately. */
   async #try(): Promise<"refused" | undefined> {
     const open = this.#open();
-    const [apart, others] = [true, false].map((is) =>
-      open.filter((write) => this.#apart.has(write) === is),
-    ) as [GuardedWrite[], GuardedWrite[]];
-    const statements = [...together(others), ...eachAlone(apart)];
+    const statements = [
+      ...together(open.filter((write) => !this.#apart.has(write))),
+      ...eachAlone(open.filter((write) => this.#apart.has(write))),
+    ];
     try {
       const operations = statements.map(({ operation }) => operation);
       const { matchedCount } = await this.#mails.bulkWrite(operations, { ordered: false });
@@ -220,7 +219,7 @@ export function writeAsPerson(
   guard: Parameters<MailStore["writeAs"]>[1],
   change: MailChange,
 ): Promise<"written" | "refused"> {
-  const mark = markOf(newToken());
+  const mark = freshMark();
   const filter = {
     _id: mailId,
     state: { $in: [...guard.states] },

@@ -6,7 +6,7 @@ import { isStub } from "../mail/stub.ts";
 import { formerMailIdOf, letterOf, type AdoptionDeps } from "./adoption.ts";
 import type { StoredDocument } from "./connection.ts";
 import { bytesOf } from "./foreign-bson.ts";
-import { Holding, markOf } from "./holding.ts";
+import { freshMark, Holding } from "./holding.ts";
 import { insertAll, type Mark } from "./inserts.ts";
 import { validUntil } from "./mail-claims.ts";
 import { updateOf } from "./mail-change.ts";
@@ -93,7 +93,7 @@ async function onKnown({ mails, records, deps }: Door, { id }: Waiting, mail: Ma
   if (isStub(mail)) return;
   if (!isGone(mail)) return records.mark(id, mail);
   const { _id, state, reason } = mail;
-  const update = updateOf(recordBack(mail, { now: deps.clock.now() }), markOf(newToken()));
+  const update = updateOf(recordBack(mail, { now: deps.clock.now() }), freshMark());
   await mails.updateOne({ _id, state, reason }, update);
 }
 

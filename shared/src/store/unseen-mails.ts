@@ -1,11 +1,10 @@
 import type { Collection, Document } from "mongodb";
 import type { Clock } from "../clock.ts";
-import { newToken } from "../ids.ts";
 import type { Logger } from "../logger.ts";
 import { held } from "../life/endings.ts";
 import { mailStates, workedStates } from "../life/states.ts";
 import type { StoredDocument } from "./connection.ts";
-import { markOf } from "./holding.ts";
+import { freshMark } from "./holding.ts";
 import { bury } from "./mail-claims.ts";
 import { notNewer } from "./record-version.ts";
 import { readMail } from "./mail-document.ts";
@@ -37,10 +36,7 @@ export async function mendUnseen(deps: UnseenDeps): Promise<number> {
       } else {
         const reason = "no service could see it: its next step or its time was missing";
         const change = held(read.mail, { cause: "unseen", reason, now: clock.now() });
-        await mails.updateOne(
-          { _id: document._id, ...guard },
-          updateOf(change, markOf(newToken())),
-        );
+        await mails.updateOne({ _id: document._id, ...guard }, updateOf(change, freshMark()));
         log.error({ mailId: document._id, reason }, "mail held");
       }
       mended += 1;

@@ -22,13 +22,20 @@ export interface Statement {
 export type WriteForm = (writes: readonly GuardedWrite[]) => Statement[];
 
 /** A statement for each mail. */
-export const eachAlone: WriteForm = (writes) => writes.map(alone);
+export const eachAlone: WriteForm = (writes) => updatesOf(writes).map(alone);
 
-function alone(write: GuardedWrite): Statement {
-  const { holding, change, mark } = write;
-  const filter = { _id: holding.mailId, ...guardOf(write) };
-  const update = updateOf(change, mark, "holder");
-  return { writes: [write], operation: { updateOne: { filter, update } } };
+interface Updated {
+  write: GuardedWrite;
+  update: MailUpdate;
+}
+
+function updatesOf(writes: readonly GuardedWrite[]): Updated[] {
+  return writes.map((write) => ({ write, update: definedUpdate(write) }));
+}
+
+function alone({ write, update }: Updated): Statement {
+  const filter = { _id: write.holding.mailId, ...guardOf(write) };
+  return { writes: [write], operation: { updateOne: { filter, update: update as Document } } };
 }
 
 /**
@@ -52,11 +59,10 @@ const recipientBytes = 5 * 1024;
  * fraction: a pipeline picks each mail's values by its id.
  */
 export const together: WriteForm = (writes) => {
-  const updated = writes.map((write) => ({ write, update: definedUpdate(write) }));
-  const alike = Map.groupBy(updated, ({ update }) => shapeOf(update));
+  const alike = Map.groupBy(updatesOf(writes), ({ update }) => shapeOf(update));
   return [...alike.values()]
     .flatMap(parted)
-    .map((part) => (part.length === 1 ? alone(part[0].write) : asOne(part)));
+    .map((part) => (part.length === 1 ? alone(part[0]) : asOne(part)));
 };
 
 /** What `updateOf` gives. */
@@ -81,10 +87,6 @@ function shapeOf(update: MailUpdate): string {
   );
 }
 
-interface Updated {
-  write: GuardedWrite;
-  update: MailUpdate;
-}
 type Part = [Updated, ...Updated[]];
 
 function parted(all: readonly Updated[]): Part[] {
