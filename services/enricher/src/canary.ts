@@ -20,8 +20,8 @@ const raw = Buffer.from(
 );
 
 /**
- * A small mail that takes the way of every mail, signature and its verification included, with a
- * key of this process. The canary answers what went wrong, or undefined.
+ * A small mail that goes the way of every mail, signed with a key of this process and verified. The
+ * canary resolves to what went wrong, or undefined.
  */
 export function createCanary(
   deps: EnrichDeps,

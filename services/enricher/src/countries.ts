@@ -26,14 +26,14 @@ const privateRanges = new Set([
 ]);
 
 /**
- * Opens the database and watches its file: one put in its place is used from then on, one that
- * cannot be read is logged and the old one stays in use.
+ * Opens the database and watches its file. A new file is used from then on; one that cannot be read
+ * is logged and the old one stays in use.
  * @throws TerminalError ENRICH_GEOIP_UNREADABLE
  */
 export async function openCountries(deps: {
   path: string;
   log: Logger;
-  /** How often the file's time and size are looked at. */
+  /** How often to look at the file's time and size. */
   pollMs?: number;
 }): Promise<Countries> {
   const { path, log, pollMs = 5_000 } = deps;

@@ -13,14 +13,16 @@ import { leavingFrom } from "./changes/leaving-from.ts";
 import { changes } from "./changes/table.ts";
 import { outputOf } from "./output.ts";
 
-/** What enrichment needs beside the task. */
+/** What enrichment needs besides the task. */
 export interface EnrichDeps extends Omit<ChangeContext, "task" | "signal"> {
-  /** Bytes; a mail with a longer header is held. No door takes one, so that none should be here. */
+  /**
+   * In bytes. A mail with a longer header is held; no door accepts one, so none should get here.
+   */
   readonly maxHeaderBytes: number;
 }
 
 /**
- * Makes all changes that the task asks for on a canonical raw mail, in the task's order.
+ * Makes all changes that the task asks for to a canonical raw mail, in the task's order.
  *
  * 1. Nothing follows the signature (I5).
  * 2. A mail whose policy demands a change that cannot be made is `unable`, never enriched without
@@ -63,7 +65,7 @@ function whyNoKey({ header }: MailUnderChange): string {
   return `the tenant has no key for ${from.domain}, the domain of the From that leaves`;
 }
 
-/** A loaded plan has its one signature last; what comes by the bus is looked at again. */
+/** A loaded plan has its one signature last; what comes from the bus is checked again. */
 function wrongOrder(asked: readonly Change[]): Unable | undefined {
   const signAt = asked.findIndex(({ kind }) => kind === "sign");
   if (signAt < 0 || signAt === asked.length - 1) return undefined;
@@ -71,7 +73,7 @@ function wrongOrder(asked: readonly Change[]): Unable | undefined {
   return unable(`the policy asks for ${next.kind} after the signature, which nothing may follow`);
 }
 
-/** The header's size is found before any of its fields is read. */
+/** Finds the header's size before any of its fields is read. */
 function tooLargeHeader(raw: Buffer, maxHeaderBytes: number): Unable | undefined {
   if (raw.length <= maxHeaderBytes) return undefined;
   const start = raw.subarray(0, maxHeaderBytes + 4);

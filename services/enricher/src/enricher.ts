@@ -29,7 +29,7 @@ export async function startEnricher(deps: {
   const worker = startWorker({ ...deps, handler });
   worker.ready.then(
     () => log.info({ bus: worker.mailbox }, "ready"),
-    () => undefined, // the caller hears of it by `ready` itself
+    () => undefined, // the caller learns of it from `ready` itself
   );
   return worker;
 }

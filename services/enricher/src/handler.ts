@@ -15,7 +15,7 @@ export interface EnrichHandlerDeps extends EnrichDeps {
 
 const engine: Engine = { name: "rs-agent enricher", version: "1" };
 
-/** The enricher as a task handler: no engine beside it, so it is its own. Owns `deps.countries`. */
+/** The enricher as a task handler, which has no engine but itself. Owns `deps.countries`. */
 export function createEnrichHandler(deps: EnrichHandlerDeps): TaskHandler {
   const canary = createCanary(deps);
   return {
@@ -42,7 +42,7 @@ function enrichTask(task: TaskHead): EnrichTask {
   return task;
 }
 
-/** The raw mail; a file of the spool must hold the very bytes that the task names. */
+/** The raw mail; a spool file must hold exactly the bytes that the task names. */
 async function bytesOf(mail: TaskMail, task: EnrichTask): Promise<Buffer> {
   if (mail.kind === "bytes") return mail.bytes;
   const bytes = await readFile(mail.path).catch((error: unknown) => {

@@ -7,9 +7,9 @@ const maxNotes = 20;
 const maxNoteLength = 500;
 
 /**
- * The result of a mail whose changes are all made: the new header alone, or with a changed body the
- * whole mail. Size and SHA-256 are over what the relay will send; a rest that stayed as it was is
- * hashed where it lies and never copied.
+ * The result of a mail whose changes are all made: the new header alone or, if the body changed,
+ * the whole mail. Size and SHA-256 cover what the relay will send; an unchanged rest is hashed in
+ * place and never copied.
  */
 export async function outputOf(
   mail: MailUnderChange,

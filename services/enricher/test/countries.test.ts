@@ -53,7 +53,7 @@ describe("openCountries", () => {
     },
   );
 
-  it("uses a database that is put in the file's place, and keeps the old one where it is broken", async () => {
+  it("uses a database that replaces the file, and keeps the old one if the new one is broken", async () => {
     const path = join(folder, "countries.mmdb");
     await copyFile(join(dirname(bundled), "geo-whois-asn-country-ipv6.mmdb"), path);
     const countries = await opened(path);
@@ -66,7 +66,7 @@ describe("openCountries", () => {
     await vi.waitFor(() => expect(countries.of("8.8.8.8")).toBe("US"));
   });
 
-  it("refuses to open what is no database", async () => {
+  it("refuses to open a file that is no database", async () => {
     const path = join(folder, "broken.mmdb");
     await writeFile(path, "nothing");
     for (const wrong of [path, join(folder, "missing.mmdb")]) {

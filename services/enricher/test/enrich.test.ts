@@ -41,7 +41,7 @@ describe("enrich", () => {
     expect(Object.keys(changes).sort()).toEqual([...changeKinds].sort());
   });
 
-  it("gives the raw mail back byte for byte where nothing is asked for", async () => {
+  it("returns the raw mail byte for byte if nothing is asked for", async () => {
     const { final, bodyChanged, sha256, size, notes } = await enriched(plainMail, []);
     expect(final.equals(plainMail)).toBe(true);
     expect({ bodyChanged, sha256, size, notes }).toEqual({
@@ -119,7 +119,7 @@ describe("enrich", () => {
     );
   });
 
-  it("takes a bounce with the null sender as it is", async () => {
+  it("leaves a bounce with the null sender as it is", async () => {
     const raw = mailOf("From: MAILER-DAEMON@mx.example", "Subject: failed", "", "x");
     const smtp = { mailFrom: "", rcptTo: ["a@b"], client: { address: "", name: "", helo: "" } };
     const { mailFrom, text } = await enriched(raw, headerChanges, { ...more, smtp });

@@ -44,7 +44,7 @@ describe("createEnrichHandler", () => {
     });
   });
 
-  it("says that a file of the spool is away", async () => {
+  it("says that a spool file is missing", async () => {
     const file = { kind: "file", path: join(folder, "missing"), size: 1 } as const;
     await expect(handler.handle(task, file, context)).rejects.toMatchObject({
       code: "STORE_BODY_MISSING",
@@ -58,7 +58,7 @@ describe("createEnrichHandler", () => {
     expect(handler.concurrency()).toBe(3);
   });
 
-  it("is unable, and says why, where the canary cannot be enriched", async () => {
+  it("is unable, and says why, if the canary cannot be enriched", async () => {
     const broken = {
       of: () => {
         throw new Error("no GeoIP");

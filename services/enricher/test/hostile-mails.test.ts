@@ -34,7 +34,7 @@ function nestedMails(depth: number): string {
 const typed = (type: string, body: string, encoding = "7bit") =>
   `${head}MIME-Version: 1.0\r\nContent-Type: ${type}\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n${body}`;
 
-/** In its text, as it stands or in base64. */
+/** In its text, plain or in base64. */
 function hasDisclaimer(mail: Buffer): boolean {
   const text = mail.subarray(mail.indexOf("\r\n\r\n") + 4);
   const decoded = Buffer.from(text.toString("latin1"), "base64");
@@ -154,7 +154,7 @@ describe("a hostile mail under every change that a policy can ask for", () => {
       if (output.kind === "unable") {
         expect(output.reason).not.toBe("");
       } else {
-        // What the relay will send has the whole body: all of it, or all of it and the disclaimer.
+        // What the relay will send has the whole body, with or without the disclaimer.
         const final = output.bodyChanged
           ? bytes
           : Buffer.concat([bytes, raw.subarray(output.restOffset)]);

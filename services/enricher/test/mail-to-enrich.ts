@@ -10,7 +10,7 @@ import {
 import type { VerdictOf, Verdicts } from "@rs-agent/shared/checks/verdict.ts";
 import { enrich, type EnrichDeps } from "../src/enrich.ts";
 
-/** A mail of lines: canonical, each character one byte. */
+/** A mail from lines: canonical, one byte per character. */
 export function mailOf(...lines: string[]): Buffer {
   return canonicalize(Buffer.from(lines.join("\r\n"), "latin1"));
 }
@@ -67,12 +67,12 @@ export function taskFor(
 }
 
 export type EnrichedMail = Extract<EnrichOutput, { kind: "enriched" }> & {
-  /** The whole mail as the relay will send it, each byte one character. */
+  /** The whole mail as the relay will send it, one byte per character. */
   text: string;
   final: Buffer;
 };
 
-/** Enriches and puts the final mail together as the relay does. */
+/** Enriches, and assembles the final mail as the relay does. */
 export async function enriched(
   raw: Buffer,
   changes: Change[],
@@ -91,7 +91,7 @@ export async function enriched(
   return { ...output, final, text: final.toString("latin1") };
 }
 
-/** What is said of a mail that is to be held. */
+/** What is said about a mail that must be held. */
 export async function unableOutput(raw: Buffer, changes: Change[]) {
   const { output } = await enrich(raw, taskFor(raw, changes), deps, new AbortController().signal);
   if (output.kind !== "unable") throw new Error("the mail was enriched");
@@ -128,7 +128,7 @@ export function spamVerdict(finding: VerdictOf<"spam">["finding"]): Verdicts {
   return { spam: { finding, engine: { name: "spamd", version: "4.0.1" }, ...circumstances } };
 }
 
-/** A signing key as PEM; RSA-2048 takes a moment, so tests share one. */
+/** A signing key as PEM; making RSA-2048 takes a moment, so tests share one. */
 export function pemOf(type: "rsa" | "ed25519"): string {
   const { privateKey } =
     type === "rsa"

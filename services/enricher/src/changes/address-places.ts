@@ -2,9 +2,9 @@
 export interface AddressPlace {
   start: number;
   end: number;
-  /** What is there, without comments. */
+  /** The address without comments. */
   text: string;
-  /** The comments that stand within. */
+  /** The comments inside the address. */
   comments: string[];
 }
 
@@ -13,21 +13,22 @@ interface Range {
   end: number;
 }
 
-/** What a scan of the field body found: all that separates, and what only looks like it. */
+/** What one scan of a field body finds. */
 interface Scan {
-  /** The body with a blank for each character of a comment. */
+  /** The body with each character of a comment replaced by a blank. */
   bare: string;
   comments: Range[];
-  /** Between separators of the list and of groups. */
+  /** What stands between the separators of the list and of its groups. */
   elements: Range[];
-  /** From after each `<` up to its `>`. */
+  /** From after each `<` to its `>`. */
   angles: Range[];
 }
 
 /**
- * Where the addresses of From, Sender and the like are, in their order; nothing for an empty element.
- * Commas, colons and brackets in quoted strings and comments separate nothing. Of what is not a list of
- * mailboxes the places may be wrong: a caller that changes something there reads the result again.
+ * Where the addresses of From, Sender and the like stand, in order; an empty element has none.
+ * Commas, colons and brackets inside quoted strings and comments do not separate. If the body is
+ * not a list of mailboxes, the places may be wrong: a caller that changes the field must parse the
+ * result again.
  */
 export function addressPlaces(body: string): AddressPlace[] {
   const { bare, comments, elements, angles } = scanned(body);

@@ -17,7 +17,7 @@ export interface MailUnderChange {
   readonly notes: string[];
 }
 
-/** What a change may know beside the mail and its own settings. */
+/** What a change may know besides the mail and its own settings. */
 export interface ChangeContext {
   readonly task: EnrichTask;
   /** The names under which systems of this site write Authentication-Results (RFC 8601 §2.5). */
@@ -28,13 +28,13 @@ export interface ChangeContext {
   readonly signal: AbortSignal;
 }
 
-/** Policy demands this change and it cannot be made: the mail is held, not sent without it. */
+/** Policy demands this change but it cannot be made: the mail is held, not sent without it. */
 export type Unable = Extract<EnrichOutput, { kind: "unable" }>;
 
 export type ChangeOf<K extends ChangeKind> = Extract<Change, { kind: K }>;
 
 /**
- * Makes one change on the mail. A change that does not apply to this mail says so in `notes`, or
+ * Makes one change to the mail. A change that does not apply to this mail says so in `notes`, or
  * returns `Unable` if the mail must not leave without it; what it throws is a bug or an abort.
  */
 export type ApplyChange<K extends ChangeKind> = (
@@ -47,7 +47,7 @@ export function unable(reason: string): Unable {
   return { kind: "unable", reason: reason.slice(0, 1000) };
 }
 
-/** The mail is such that the change can never be made: a person must act. */
+/** The mail itself rules the change out for good: a person must act. */
 export function neverAble(reason: string): Unable {
   return { ...unable(reason), permanent: true };
 }

@@ -4,13 +4,15 @@ import { openPartBody } from "../mime/part-body.ts";
 import { withInsertion, type Insertion } from "../mime/text-part.ts";
 import type { ApplyChange, ChangeOf, MailUnderChange } from "./change.ts";
 
-/** Bytes of a text part; one that is larger is no letter, and is left alone. */
+/** A larger text part, in bytes, is no letter and is left alone. */
 const maxTextBytes = 8 * 1024 * 1024;
 
-/** 8-bit text that becomes quoted-printable grows threefold; the bus takes no more than this. */
+/**
+ * 8-bit text grows threefold as quoted-printable; this stays well below the bus's `growthBytes`.
+ */
 const maxGrowthBytes = 1024 * 1024;
 
-/** Content that someone signed or encrypted, or a machine reads: never changed. */
+/** Content that someone signed or encrypted, or that a machine reads: never changed. */
 const protectedTypes = new Set([
   "multipart/signed",
   "multipart/encrypted",
@@ -24,10 +26,10 @@ const pgpInline = /^-----BEGIN PGP (?:SIGNED )?MESSAGE-----/m;
 type Target = { kind: "parts"; parts: MimePart[] } | { kind: "none"; why: string };
 
 /**
- * Adds the disclaimer to the letter that a person reads: the text part, or each form of it in
- * multipart/alternative (all of them or none); never to attachments, embedded mail, or signed or
- * encrypted content. If it cannot be added without harm, a note says why and the mail stays byte
- * for byte.
+ * Adds the disclaimer to the letter that a person reads: the text part, or every form of it in
+ * multipart/alternative (all or none). Attachments, embedded mail, and signed or encrypted content
+ * are never changed. If the disclaimer cannot be added without harm, a note says why and the mail
+ * stays the same, byte for byte.
  */
 export const addDisclaimer: ApplyChange<"disclaimer"> = async (mail, change, { signal }) => {
   const whole = closedMail(mail);
@@ -51,7 +53,7 @@ function insert(mail: MailUnderChange, whole: Buffer, insertions: readonly Inser
   const impossible = insertions.find((insertion) => insertion.kind === "impossible");
   if (impossible !== undefined) {
     const isOneOfMany = insertions.length > 1;
-    const consequence = isOneOfMany ? ", and no form of the letter shall lack it alone" : "";
+    const consequence = isOneOfMany ? ", and all forms of the letter get it or none" : "";
     return note(mail, `${impossible.reason}${consequence}`);
   }
   const changed = spliced(
@@ -66,7 +68,7 @@ function note(mail: MailUnderChange, reason: string): void {
   mail.notes.push(`disclaimer skipped: ${reason}`);
 }
 
-/** The mail as it stands now, with the empty line that a body needs before it. */
+/** The mail as it stands now, with the empty line that must precede a body. */
 function closedMail({ header, rest }: MailUnderChange): Buffer {
   const block = readHeaderBlock(header.build());
   block.closeHeader();
@@ -79,7 +81,7 @@ function replaceWhole(mail: MailUnderChange, whole: Buffer): void {
   mail.bodyChanged = true;
 }
 
-/** Text that is shown, and only if there is no other, text that is shown and names a file. */
+/** Text that is shown; text with a file name only if there is no other. */
 function letterIn(root: MimePart): Target {
   const target = targetIn(root, false);
   return target.kind === "parts" && target.parts.length === 0 ? targetIn(root, true) : target;
@@ -91,7 +93,7 @@ function targetIn(part: MimePart, takesFiles: boolean): Target {
     return { kind: "none", why: `its content is ${contentType}` };
   if (contentType === "multipart/alternative") return allOf(children);
   if (contentType === "multipart/related") return firstOf(rootOf(part), takesFiles);
-  // Its entries are mails of others (RFC 2046 §5.1.5).
+  // Its entries are other people's mails (RFC 2046 §5.1.5).
   if (contentType === "multipart/digest") return { kind: "parts", parts: [] };
   if (contentType.startsWith("multipart/")) return firstOf(children, takesFiles);
   const isText = contentType === "text/plain" || contentType === "text/html";
@@ -99,13 +101,16 @@ function targetIn(part: MimePart, takesFiles: boolean): Target {
   return { kind: "parts", parts: isText && isShown ? [part] : [] };
 }
 
-/** The part that is shown, to which the others belong: by `start`, else the first (RFC 2387 §3.2). */
+/**
+ * The part that is shown, to which the others belong: that of `start`, else the first (RFC 2387
+ * §3.2).
+ */
 function rootOf({ children, start }: MimePart): MimePart[] {
   const named = start === "" ? undefined : children.find(({ contentId }) => contentId === start);
   return named === undefined ? children.slice(0, 1) : [named];
 }
 
-/** Forms of one letter: a file's name makes none of them an attachment. */
+/** Forms of one letter: a file name does not make one an attachment. */
 function allOf(children: readonly MimePart[]): Target {
   const targets = children.map((child) => targetIn(child, true));
   const guarded = targets.find(({ kind }) => kind === "none");

@@ -2,8 +2,8 @@ import { foldField } from "@rs-agent/shared/mail/header-block.ts";
 import type { ApplyChange } from "./change.ts";
 
 /**
- * Writes the country of the SMTP client in SpamAssassin's words (Mail::SpamAssassin::Plugin::
- * RelayCountry): an ISO 3166 code, `XX` for unknown, `**` for a private address.
+ * Writes the SMTP client's country as SpamAssassin does (Mail::SpamAssassin::Plugin::RelayCountry):
+ * an ISO 3166 code, `XX` for unknown, `**` for a private address.
  */
 export const addRelayCountries: ApplyChange<"geoip"> = (mail, _change, { task, countries }) => {
   const country = countries.of(task.smtp.client.address);

@@ -13,8 +13,8 @@ import { unable, type ApplyChange } from "./change.ts";
 type Mailbox = addressparser.Address;
 
 /**
- * Writes another sender by the policy's map: the SMTP sender, From and Sender by the same map, so
- * that they agree. All but the addresses keeps its bytes; the null sender stays null.
+ * Rewrites the sender by the policy's map: SMTP sender, From and Sender by the same map, so that
+ * they agree. All but the addresses keeps its bytes; the null sender stays null.
  */
 export const rewriteSender: ApplyChange<"sender-rewrite"> = (mail, { map }, { task }) => {
   const wrong = Object.values(map).find((address) => !isAddress.test(address));
@@ -33,8 +33,8 @@ const isAddress = /^[^\s\x00-\x1f\x7f@<>]+@[^\s\x00-\x1f\x7f@<>]+$/;
 
 /**
  * The field with mapped addresses; undefined if none is mapped. Only the addresses are replaced:
- * names, comments and folds keep their bytes. If the parser would not read the result as it read
- * the field, the field is built again from what it read.
+ * names, comments and folds keep their bytes. If the parser does not read the wanted addresses in
+ * the result, the field is rebuilt from what the parser read in the original.
  */
 function rewritten(field: BlockField, newAddress: SenderLookup): Buffer | undefined {
   const bytes = fieldBody(field);
@@ -54,8 +54,8 @@ function rewritten(field: BlockField, newAddress: SenderLookup): Buffer | undefi
 }
 
 /**
- * Addresses are parsed from the undecoded text: words decoded first could bring commas and angle
- * brackets of their own.
+ * Addresses are parsed from the undecoded text: encoded words may hold commas and angle brackets of
+ * their own.
  */
 function addressesIn(body: string): string[] {
   return addressparser(body, { flatten: true }).map(({ address }) => address);
@@ -92,7 +92,10 @@ function mailboxText(name: string, address: string): string {
   return name === "" ? address : `${phrase(name)} <${address}>`;
 }
 
-/** A display name: atoms and encoded words as they are, anything else in quotes (RFC 5322 §3.2.5). */
+/**
+ * A display name: atoms and encoded words stay as they are, anything else is quoted (RFC 5322
+ * §3.2.5).
+ */
 function phrase(name: string): string {
   const clean = name.replace(/[\r\n\0]+/g, " ");
   return /^[^()<>[\]:;@\\,."]*$/.test(clean) ? clean : `"${clean.replace(/["\\]/g, "\\$&")}"`;

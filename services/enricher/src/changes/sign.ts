@@ -7,17 +7,17 @@ import { leavingFrom } from "./leaving-from.ts";
 import { neverAble, unable, type ApplyChange, type MailUnderChange } from "./change.ts";
 
 /**
- * mailauth joins header lines in time that grows with their number squared, and checks every
- * signature that it finds; no honest mail comes near these limits.
+ * mailauth takes time to join header lines that grows with the square of their number, and it
+ * checks every signature that it finds; no honest mail comes near these limits.
  */
 const maxHeaderLines = 10_000;
 const maxHeaderBytes = 1024 * 1024;
 const maxForeignSignatures = 20;
 
 /**
- * Signs with the domain's key and proves the signature over the final bytes (I10). The domain is that
- * of the From that leaves, as the plan foresaw it. Whatever stands in the way makes the mail wait for
- * a person: it never leaves unsigned.
+ * Signs with the domain's key and verifies the signature over the final bytes (I10). The domain is
+ * that of the From that leaves, as the plan foresaw it. A mail that cannot be signed is held: it
+ * never leaves unsigned.
  */
 export const sign: ApplyChange<"sign"> = async (
   mail,
@@ -48,11 +48,11 @@ async function signAndVerify(mail: MailUnderChange, request: SignatureRequest): 
 }
 
 function whyUnsignable({ header }: MailUnderChange, domain: string): string | undefined {
-  // RFC 6376 §5.4: it must be among the signed ones.
+  // RFC 6376 §5.4: From must be signed.
   const from = leavingFrom(header);
   if ("why" in from) return from.why;
   if (from.domain !== normalDomain(domain)) {
-    return `its From leaves with the domain ${from.domain}, and the policy's key is of ${domain}`;
+    return `its From leaves with the domain ${from.domain}, but the policy's key is for ${domain}`;
   }
   const block = header.build();
   if (block.length > maxHeaderBytes) return `its header has ${block.length} bytes`;

@@ -1,12 +1,13 @@
 import { fieldBody, type BlockField } from "@rs-agent/shared/mail/header-block.ts";
 import type { ApplyChange } from "./change.ts";
 
-/** Field names that only we may write. */
+/** Header fields that only we may write. */
 const ours = /^(?:x-(?:spam|virus|radicalspam)(?:-.*)?|x-relay-countries)$/;
 
 /**
  * Removes what outsiders must not forge: our own header fields, and Authentication-Results under
- * our own name (RFC 8601 §5). Those of other sites stay: they may be signed, and claim nothing here.
+ * our own name (RFC 8601 §5). Those of other sites stay: they may be signed, and nobody here relies
+ * on them.
  */
 export const strip: ApplyChange<"strip"> = (mail, _change, { authservIds }) => {
   const own = new Set(authservIds.map((id) => id.toLowerCase()));
@@ -18,7 +19,7 @@ function isOwnResult(field: BlockField, own: ReadonlySet<string>): boolean {
   return field.name === "authentication-results" && own.has(authservIdOf(fieldBody(field)));
 }
 
-/** Bytes of comments and blanks that may stand before an authserv-id; no honest field has more. */
+/** How many bytes of comments and blanks may precede an authserv-id; no honest field has more. */
 const idLimit = 4_096;
 
 /** The authserv-id (RFC 8601 §2.2: a token or quoted string after CFWS), in lower case. */
@@ -33,7 +34,7 @@ export function authservIdOf(body: Buffer): string {
     .toLowerCase();
 }
 
-/** Where the first character is that is neither blank nor in a comment; comments nest. */
+/** Index of the first character that is neither blank nor in a comment; comments nest. */
 function behindComments(text: string): number {
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {

@@ -14,9 +14,9 @@ import type { ApplyChange } from "./change.ts";
 const niceLineLimit = 78;
 
 /**
- * Puts the tag before the subject of a mail that policy wants tagged. The subject's own bytes stay
- * as they are, encoded words included; a subject that holds the tag already (a reply to a tagged
- * mail) gets no second one.
+ * Puts the tag before the subject of a mail that policy tags. The subject's own bytes, encoded
+ * words included, stay as they are; a subject that already holds the tag (a reply to a tagged mail)
+ * does not get a second one.
  */
 export const tagSubject: ApplyChange<"subject-tag"> = (mail, { tag }, { task }) => {
   const clean = tag.trim();
@@ -32,8 +32,8 @@ export const tagSubject: ApplyChange<"subject-tag"> = (mail, { tag }, { task }) 
 };
 
 /**
- * Only spam is marked: mail that passes unchecked is `tag` too, and says so in its headers alone.
- * Spam that policy delivers, or a person released, is not marked either.
+ * Only spam is marked. Mail that passes unchecked is `tag` too, but only its headers say so. Spam
+ * that policy delivers, or a person released, is not marked either.
  */
 function isTagged({ disposition, verdicts, settings }: EnrichTask): boolean {
   const found = answerIn(verdicts.spam?.finding);
@@ -46,7 +46,9 @@ function holdsTag(subject: BlockField, tag: string): boolean {
   return shown.replace(/\s+/g, " ").includes(tag.replace(/\s+/g, " "));
 }
 
-/** The tag as text of its own before the body's bytes, on a line of its own if they are long. */
+/**
+ * Puts the tag before the body's bytes as text of its own; if they are long, on a line of its own.
+ */
 function withTag(subject: BlockField, tag: string): Buffer {
   const body = fieldBody(subject);
   const name = fieldBytes(subject).subarray(0, subject.bodyStart - subject.start);
@@ -59,8 +61,8 @@ function withTag(subject: BlockField, tag: string): Buffer {
 }
 
 /**
- * Between two encoded words a reader drops the blank (RFC 2047 §6.2), so before one the tag's own
- * word ends with it.
+ * A reader drops the blank between two encoded words (RFC 2047 §6.2), so before another one the
+ * tag's own word ends with the blank.
  */
 function encodedTag(tag: string, next: string): string {
   const text = encodedText(tag);

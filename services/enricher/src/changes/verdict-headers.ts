@@ -9,7 +9,7 @@ import {
 import { foldField } from "@rs-agent/shared/mail/header-block.ts";
 import type { ApplyChange } from "./change.ts";
 
-/** Tells the reader, and the filters behind us, what the checks found. */
+/** Tells the reader, and the filters after us, what the checks found. */
 export const addVerdictHeaders: ApplyChange<"verdict-headers"> = (mail, _change, { task }) => {
   const fields = verdictFields(task).map(([name, value]) => foldField(name, value, ","));
   mail.header.prepend(...fields);
@@ -17,7 +17,7 @@ export const addVerdictHeaders: ApplyChange<"verdict-headers"> = (mail, _change,
 };
 
 /**
- * The fields in their order. A check that policy has off leaves no field; one that was asked for
+ * The fields in their order. A check that policy turned off leaves no field; one that was asked for
  * and gave no verdict is marked `Unchecked`, never as clean (I2).
  */
 export function verdictFields({ mailId, verdicts, settings }: EnrichTask): HeaderField[] {

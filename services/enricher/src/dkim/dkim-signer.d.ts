@@ -1,4 +1,4 @@
-/** mailauth types `dkimSign` but not the class behind it, which alone lets h= be chosen. */
+/** mailauth types `dkimSign` but not the class behind it, the only place where h= can be chosen. */
 declare module "mailauth/lib/dkim/dkim-signer.js" {
   import type { Writable } from "node:stream";
   import type { DKIMSignOptions } from "mailauth";

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { messageOf, TerminalError } from "@rs-agent/shared/errors.ts";
 
-/** A private key that can sign, and the DNS record that its public half would have. */
+/** A private key that can sign, and the DNS record of its public half. */
 export interface SigningKey {
   /** PKCS#8 PEM. */
   pem: string;
@@ -14,8 +14,8 @@ export interface SigningKey {
 const minRsaBits = 1024;
 
 /**
- * Reads a signing key, again each time, so that a corrected file is used by the next mail. What the
- * key or file holds is in no message.
+ * Reads a signing key from its source each time, so that the next mail uses a corrected file. No
+ * message quotes the key or the file.
  * @param source PEM (RSA or Ed25519), or `file:/path`
  * @throws TerminalError ENRICH_KEY_UNREADABLE
  */

@@ -9,10 +9,10 @@ import type { SigningKey } from "./key.ts";
 /**
  * Our DKIM signatures (RFC 6376, RFC 8463), relaxed/relaxed, and the proof that they hold.
  *
- * 1. A signature is handed out only after mailauth's verifier found it good over the exact bytes to
- *    be sent (I10).
- * 2. Nobody can add a field that changes what the reader sees: h= names these once more than the
- *    mail has them (RFC 6376 §5.4.2), so that a second From breaks the signature.
+ * 1. No signature is used before mailauth's verifier found it good over the exact bytes to be sent
+ *    (I10).
+ * 2. Nobody can add a field that changes what the reader sees: h= names these fields once more than
+ *    the mail has them (RFC 6376 §5.4.2), so that a second From breaks the signature.
  */
 const oversigned = [
   "From",
@@ -23,7 +23,7 @@ const oversigned = [
   "Content-Type",
   "Content-Transfer-Encoding",
 ];
-/** A next hop may add these if they are missing: named once more only if the mail has them. */
+/** A next hop may add these where they are missing: named once more only if the mail has them. */
 const oversignedIfPresent = ["Sender", "Date", "Message-ID", "MIME-Version"];
 const signedIfPresent = [
   "In-Reply-To",
@@ -101,7 +101,7 @@ export async function verifyTopSignature(
   const ourName = `${selector}._domainkey.${domain}`.toLowerCase();
   const resolver = (name: string): Promise<string[][]> => {
     if (name.toLowerCase() === ourName) return Promise.resolve([[key.record]]);
-    // The sender's own signatures are none of our business here, and no reason to ask the DNS.
+    // The sender's own signatures do not matter here, and are no reason to ask the DNS.
     return Promise.reject(Object.assign(new Error("not asked here"), { code: "ENOTFOUND" }));
   };
   const mail = Readable.from(inChunks(parts, signal), { objectMode: true });
@@ -117,7 +117,9 @@ export async function verifyTopSignature(
   );
 }
 
-/** mailauth signs each field as often as it is there; h= of this one names some once more. */
+/**
+ * mailauth names each field in h= as often as the mail has it; this signer names some once more.
+ */
 class OversigningSigner extends DkimSigner {
   override async messageHeaders(headers: ParsedHeaders): Promise<void> {
     const present = new Set(headers.parsed.map(({ key }) => key));
@@ -125,8 +127,8 @@ class OversigningSigner extends DkimSigner {
       ...oversigned,
       ...oversignedIfPresent.filter((name) => present.has(name.toLowerCase())),
     ];
-    // mailauth builds h= from the bottom field up, so after the topmost signed one every further
-    // name finds no field and counts as empty (RFC 6376 §5.4.2).
+    // mailauth builds h= from the bottom field up, so every further name after the topmost signed
+    // field finds no field and counts as empty (RFC 6376 §5.4.2).
     const signed = new Set(signedNames.map((name) => name.toLowerCase()));
     const topmost = headers.parsed.find(({ key }) => signed.has(key));
     if (topmost !== undefined) topmost.casedKey = [topmost.casedKey, ...once].join(": ");

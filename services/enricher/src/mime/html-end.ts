@@ -2,10 +2,10 @@
 const rawText = /^(?:script|style|title|textarea|xmp|iframe|noembed|noframes)$/;
 
 /**
- * Where at the end of an HTML text something can stand so that a reader sees it: before the last
- * `</body>`, else before the last `</html>`, else at the end. What looks like a tag in a comment, in
- * an attribute or in a script is none; what a comment, tag or script that never ends would swallow goes
- * before that.
+ * Where something can stand at the end of an HTML text so that a reader sees it: before the last
+ * `</body>`, else before the last `</html>`, else at the end. What looks like a tag inside a
+ * comment, an attribute or a script does not count. If a comment, tag or script never ends, the
+ * place is before it.
  */
 export function htmlEnd(html: string): number {
   const ends = new Map<string, number>();
@@ -21,13 +21,16 @@ export function htmlEnd(html: string): number {
   return lastEnd() ?? html.length;
 }
 
-/** In lower case, an end tag's with its slash; "" if there is no tag. */
+/** In lower case, an end tag with its slash; "" if there is no tag. */
 function tagName(html: string, at: number): string {
   const text = html.slice(at + 1, at + 16);
   return /^\/?[a-z][^\s/>]*/i.exec(text)?.[0].toLowerCase() ?? "";
 }
 
-/** Behind the comment, tag or element of raw text that begins at this `<`; undefined: it never ends. */
+/**
+ * Just after the comment, tag or element of raw text that begins at this `<`; undefined if it never
+ * ends.
+ */
 function constructEnd(html: string, at: number, name: string): number | undefined {
   if (name !== "") {
     const end = tagEnd(html, at);
@@ -42,7 +45,10 @@ function constructEnd(html: string, at: number, name: string): number | undefine
   return /^[!?/]/.test(html.slice(at + 1, at + 2)) ? behind(html, />/g, at) : at + 1;
 }
 
-/** Behind the tag's `>`: one in a quoted attribute value is none, and only a value is ever quoted. */
+/**
+ * Just after the tag's `>`. One in a quoted attribute value does not count, and only values are
+ * ever quoted.
+ */
 function tagEnd(html: string, at: number): number | undefined {
   const mark = /[>"']/g;
   mark.lastIndex = at;

@@ -1,6 +1,6 @@
 import { decodeQuotedPrintable, encodeQuotedPrintable } from "./quoted-printable.ts";
 
-/** A part's body, readable whatever its transfer encoding, and open to an insertion. */
+/** A part's body, decoded from its transfer encoding and open to an insertion. */
 export interface PartBody {
   decoded: Buffer;
   /**
@@ -13,7 +13,7 @@ export interface PartBody {
 /** Encodings that leave the bytes as they are (RFC 2045 §6.2). */
 export const identityEncodings: readonly string[] = ["", "7bit", "8bit", "binary"];
 
-/** Opens a body; undefined for an encoding that is unknown or not kept to. */
+/** Opens a body; undefined if the encoding is unknown or the body breaks its rules. */
 export function openPartBody(body: Buffer, encoding: string): PartBody | undefined {
   if (identityEncodings.includes(encoding)) {
     return {
@@ -37,7 +37,7 @@ function quotedPrintableBody(body: Buffer): PartBody {
   };
 }
 
-/** Base64 must be encoded again, so only what decodes and encodes to itself is opened. */
+/** Base64 must be encoded again, so only a body that encodes to itself again is opened. */
 function base64Body(body: Buffer): PartBody | undefined {
   const text = body.toString("latin1").replace(/[\r\n\t ]+/g, "");
   const decoded = Buffer.from(text, "base64");

@@ -5,7 +5,7 @@ const space = 0x20;
 const tab = 0x09;
 const lineLimit = 76;
 
-/** Decoded bytes, and for each of them (and their end) where in the encoded text it begins. */
+/** Decoded bytes, and where each of them (and their end) begins in the encoded text. */
 export interface DecodedQuotedPrintable {
   bytes: Buffer;
   /** One more entry than bytes: the last is the encoded text's length. */
@@ -13,8 +13,8 @@ export interface DecodedQuotedPrintable {
 }
 
 /**
- * Decodes RFC 2045 §6.7 and keeps where each byte came from. Faulty escapes are text; soft line
- * breaks and blanks at the end of a line are not.
+ * Decodes RFC 2045 §6.7 and keeps where each byte came from. Faulty escapes stay as text; soft line
+ * breaks and blanks at the end of a line are dropped.
  */
 export function decodeQuotedPrintable(encoded: Buffer): DecodedQuotedPrintable {
   const bytes = Buffer.allocUnsafe(encoded.length);

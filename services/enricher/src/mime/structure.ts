@@ -7,8 +7,8 @@ import { inChunks } from "@rs-agent/shared/mail/chunks.ts";
 /** A MIME part as ranges of the whole mail. */
 export interface MimePart {
   /**
-   * In lower case. If the mail says nothing it is `text/plain` (RFC 2045 §5.2), in a
-   * `multipart/digest` it is `message/rfc822` (RFC 2046 §5.1.5).
+   * In lower case. The default is `text/plain` (RFC 2045 §5.2), in a `multipart/digest`
+   * `message/rfc822` (RFC 2046 §5.1.5).
    */
   contentType: string;
   /** In lower case, "" if absent. */
@@ -33,12 +33,12 @@ export type MimeStructure = { kind: "parts"; root: MimePart } | { kind: "odd"; r
 
 type MimeNode = Extract<SplitterChunk, { type: "node" }>;
 
-/** Parts in one mail; one with more is left alone. */
+/** A mail with more parts is left alone. */
 const maxParts = 100;
 
 /**
- * The parts of a mail. mailsplit reads some malformed mail otherwise than it is: only if what it
- * found is, joined, the very bytes that it was given, do its parts count.
+ * The parts of a mail. mailsplit misreads some malformed mail, so its parts count only if, joined,
+ * they are exactly the bytes that it was given.
  */
 export async function mimeStructure(whole: Buffer, signal: AbortSignal): Promise<MimeStructure> {
   const splitter = new Splitter({ ignoreEmbedded: true, maxChildNodes: maxParts });
@@ -51,12 +51,15 @@ export async function mimeStructure(whole: Buffer, signal: AbortSignal): Promise
   } catch (error) {
     signal.throwIfAborted();
     if ((error as { code?: unknown }).code !== "EMAXLEN") throw error;
-    return { kind: "odd", reason: `it has more than ${maxParts} parts or a too large part header` };
+    return {
+      kind: "odd",
+      reason: `it has more than ${maxParts} parts or a part header that is too large`,
+    };
   }
   return collected.finish();
 }
 
-/** Follows mailsplit's chunks through the mail's bytes, as long as they are the same. */
+/** Follows mailsplit's chunks through the mail for as long as their bytes are the same. */
 class Collector {
   readonly #whole: Buffer;
   readonly #parts = new Map<MimeNode, MimePart>();

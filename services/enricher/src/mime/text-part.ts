@@ -12,13 +12,13 @@ import { identityEncodings, openPartBody, type PartBody } from "./part-body.ts";
 import { encodeQuotedPrintable } from "./quoted-printable.ts";
 import type { MimePart } from "./structure.ts";
 
-/** What is put into a text part, in the form for its type. */
+/** What is put into a text part, in a form for each type. */
 export interface Addition {
   text: string;
   html: string;
 }
 
-/** New bytes for a part, its header included; or why there are none. */
+/** A part's new bytes, its header included; or why there are none. */
 export type Insertion =
   | { kind: "piece"; start: number; end: number; bytes: Buffer }
   | { kind: "impossible"; reason: string };
@@ -26,9 +26,9 @@ export type Insertion =
 const lineLimit = 998;
 
 /**
- * Adds text to a part: at the end of plain text, before `</body>` in HTML. Where charset and
- * encoding hold it, nothing else of the part changes; where not, plain text becomes UTF-8 in
- * quoted-printable, if nothing is lost by that. A part that ends with its header gets a body.
+ * Adds text to a part: at the end of plain text, before `</body>` in HTML. If charset and encoding
+ * can hold it, nothing else of the part changes; otherwise plain text becomes UTF-8 in
+ * quoted-printable, provided that nothing is lost. A part that ends with its header gets a body.
  */
 export function withInsertion(whole: Buffer, part: MimePart, addition: Addition): Insertion {
   const body = openPartBody(whole.subarray(part.bodyStart, part.bodyEnd), part.encoding);
@@ -90,8 +90,8 @@ function impossible(reason: string): Insertion {
 }
 
 /**
- * Some readers end the header at a line that is not a field: what is put below it, they would show as
- * text.
+ * Some readers end the header at a line that is not a field. They would show as text what is put
+ * below that line.
  */
 const oddHeader = impossible("a line in the header of its text is no header field");
 
@@ -99,13 +99,13 @@ function isOdd(header: HeaderBlock): boolean {
   return header.fields.some(({ name }) => !isFieldName(name));
 }
 
-/** Charsets in which ASCII text is ASCII bytes, in any state: not UTF-16, UTF-7 or ISO-2022. */
+/** Charsets in which ASCII text always is ASCII bytes: not UTF-16, UTF-7 or ISO-2022. */
 function isAsciiCompatible(charset: string): boolean {
   const probe = "Az09<>&;+-\r\n";
   return iconv.encodingExists(charset) && iconv.encode(probe, charset).toString("latin1") === probe;
 }
 
-/** HTML in ASCII: other characters by number, so that no charset matters. */
+/** HTML in ASCII: other characters by number, so that the charset does not matter. */
 function htmlAddition(html: string): string {
   const ascii = html.replace(/[^\x00-\x7f]/gu, (one) => `&#${String(one.codePointAt(0))};`);
   return `\r\n${withCrlf(ascii)}\r\n`;
@@ -120,7 +120,7 @@ function textAddition(text: string, part: MimePart, { decoded }: PartBody): stri
 }
 
 /**
- * A line that format=flowed neither joins to the next nor takes as a quote (RFC 3676 §4.2, §4.4);
+ * A line that format=flowed neither joins to the next nor takes for a quote (RFC 3676 §4.2, §4.4);
  * the signature separator keeps its blank.
  */
 function flowedLine(line: string): string {
@@ -138,7 +138,7 @@ function fitsUnencoded(bytes: Buffer, encoding: string): boolean {
   return isShort && (encoding === "8bit" || encoding === "binary" || /^[\x00-\x7f]*$/.test(text));
 }
 
-/** The part with another body in quoted-printable, and a header that says so. */
+/** The part with its new body in quoted-printable, and a header that says so. */
 function quotedPrintable(
   { part, header }: OpenPart,
   decoded: Buffer,
@@ -156,7 +156,7 @@ function quotedPrintable(
   return piece(part, header, encodeQuotedPrintable(decoded));
 }
 
-/** Comments go, since a reader may take what is in one for the charset (RFC 2045 §5.1). */
+/** Comments are dropped: a reader may take what stands in one for the charset (RFC 2045 §5.1). */
 function setCharset(header: HeaderBlock, charset: string): void {
   const [present] = header.named("content-type");
   const value = libmime.parseHeaderValue(

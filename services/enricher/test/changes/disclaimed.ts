@@ -9,7 +9,7 @@ export const umlaut: Disclaimer = { kind: "disclaimer", text: "Grüße", html: "
 
 export const typed = (...lines: string[]) => mailOf("From: a@b", "MIME-Version: 1.0", ...lines);
 
-/** What becomes of a mail, and what the notes say. */
+/** What becomes of a mail, and what its notes say. */
 export async function disclaimed(raw: Buffer, change: Change = plain) {
   const { text, bodyChanged, notes, restOffset } = await enriched(raw, [change]);
   if (bodyChanged) expect(restOffset).toBe(0);

@@ -201,7 +201,7 @@ describe("disclaimer in multipart mail", () => {
     await expectUntouched(typed(...lines), note);
   });
 
-  it("is skipped where it would lose 8-bit text whose charset nobody knows", async () => {
+  it("is skipped if it would lose 8-bit text whose charset nobody knows", async () => {
     await expectUntouched(
       mailOf("Subject: x", "", "f\xfcr"),
       "its text is not in its charset us-ascii",
@@ -209,7 +209,7 @@ describe("disclaimer in multipart mail", () => {
     );
   });
 
-  it("is skipped where the mail would grow by more than the bus takes", async () => {
+  it("is skipped if the mail would grow too much", async () => {
     const text = `${"\xfc".repeat(500)}\r\n`.repeat(1_100);
     const raw = typed("Content-Type: text/plain; charset=iso-8859-1", "", text);
     await expectUntouched(raw, "the mail would grow too much", umlaut);
@@ -219,7 +219,7 @@ describe("disclaimer in multipart mail", () => {
     const parts = Array.from({ length: 150 }, () => ["--m", "", "x"]).flat();
     await expectUntouched(
       typed("Content-Type: multipart/mixed; boundary=m", "", ...parts, "--m--"),
-      "it has more than 100 parts or a too large part header",
+      "it has more than 100 parts or a part header that is too large",
     );
   });
 
@@ -260,7 +260,7 @@ describe("disclaimer in multipart mail", () => {
           ...plain,
           html: "-- \r\nTenant & Co",
         });
-        // In quoted-printable a blank at the end of a line is written as such.
+        // In quoted-printable, a blank at the end of a line is encoded.
         const pieces = text.replaceAll("--=20\r\n", "-- \r\n").split(added.slice(2, -2));
         expect(pieces.length > 1 || notes.length > 0).toBe(true);
         const without = pieces.join("").replace(/[\r\n]+/g, "");

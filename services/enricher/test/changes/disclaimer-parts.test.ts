@@ -5,7 +5,7 @@ import { startMailReader } from "./mail-reader.ts";
 const reader = startMailReader();
 afterAll(() => reader.close());
 
-/** The paths of the parts in which another parser finds the disclaimer, and its notes. */
+/** The paths of the parts in which another parser finds the disclaimer, and the notes. */
 async function footed(...lines: string[]) {
   const { text, notes } = await disclaimed(typed(...lines), umlaut);
   const leaves = await reader.read(Buffer.from(text, "latin1"));
@@ -62,22 +62,22 @@ describe("the text that is the letter", () => {
   });
 });
 
-describe("a letter of which one form cannot have the disclaimer", () => {
-  it("stays as it is, in whatever order its forms stand", async () => {
+describe("a letter with a form that cannot have the disclaimer", () => {
+  it("stays as it is, whatever the order of its forms", async () => {
     const why =
-      "its charset iso-2022-jp cannot be extended, and no form of the letter shall lack it alone";
+      "its charset iso-2022-jp cannot be extended, and all forms of the letter get it or none";
     await expectUntouched(typed(...multipart("alternative", japanese, html)), why, umlaut);
     await expectUntouched(typed(...multipart("alternative", html, japanese)), why, umlaut);
   });
 
-  it("says nothing of other forms where it has one alone", async () => {
+  it("says nothing about other forms if it has only one", async () => {
     const why = "its charset iso-2022-jp cannot be extended";
     await expectUntouched(typed(...multipart("mixed", japanese, plain)), why, umlaut);
   });
 });
 
 describe("the header of a text part", () => {
-  it("gets the empty line that it lacks where nothing follows it", async () => {
+  it("gets the empty line that it lacks if nothing follows it", async () => {
     const { text } = await disclaimed(
       typed("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: text/html"),
       umlaut,
@@ -87,7 +87,7 @@ describe("the header of a text part", () => {
     ).toBe(true);
   });
 
-  it("is not changed where a line of it is no field, which readers take for text", async () => {
+  it("is not changed if one of its lines is no field, which readers take for text", async () => {
     const part = ["Content-Type: text/plain", "Dear Bob,", "a=3D", "", "Ann"];
     const why = "a line in the header of its text is no header field";
     await expectUntouched(typed(...multipart("mixed", part)), why, umlaut);
@@ -102,7 +102,7 @@ describe("the header of a text part", () => {
     "text/plain; charset*=us-ascii''iso-8859-1",
     'text/plain; charset="iso-8859-1"; CHARSET=iso-8859-1',
     "text/plain (plain text)",
-  ])("names one charset behind %s", async (type) => {
+  ])("names one charset after %s", async (type) => {
     const body = type.includes("8859") ? "f\xfcr" : "Hi";
     const raw = typed(`Content-Type: ${type}`, "Content-Transfer-Encoding: 8bit", "", body);
     const { text } = await disclaimed(raw, { kind: "disclaimer", text: "5 €" });

@@ -20,12 +20,12 @@ async function readAround(raw: Buffer) {
   return { before: await reader.read(raw), after: await reader.read(final), final, notes };
 }
 
-/** Text before the footer as it was, blanks aside. */
+/** Text before the footer, which must be as it was except for blanks. */
 function textBefore({ text }: Leaf): string {
   return text.replace(footer, "").replace(/\s+/g, " ").trim();
 }
 
-/** The parts with the footer, by path; all others must be as they were. */
+/** The paths of parts with the footer; all others must be as they were. */
 function footed({ before, after }: { before: Leaf[]; after: Leaf[] }): string[] {
   expect(after.map(({ path, type }) => ({ path, type }))).toEqual(
     before.map(({ path, type }) => ({ path, type })),
@@ -95,7 +95,7 @@ describe("the disclaimer, as another parser reads it", () => {
         expect(read.notes).toEqual([]);
         for (const bytes of untouchable) expect(read.final.includes(bytes)).toBe(true);
         const letters = new Set(paths.map((path) => path.replace(/\.?\d+$/, "")));
-        // The letter is one: a text, or the forms of it that stand side by side.
+        // The letter is one: a text, or its forms side by side.
         expect(letters.size).toBe(1);
       }),
       { numRuns: 300 },

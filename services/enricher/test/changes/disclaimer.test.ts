@@ -17,7 +17,7 @@ describe("disclaimer in text", () => {
     expect((await disclaimed(raw)).text).toBe("Subject: x\r\n\r\n-- \r\nTenant & Co\r\n");
   });
 
-  it("is written in the part's charset where that has its characters", async () => {
+  it("is written in the part's charset if that has its characters", async () => {
     const raw = typed(
       "Content-Type: text/plain; charset=iso-8859-1",
       "Content-Transfer-Encoding: 8bit",
@@ -69,7 +69,7 @@ describe("disclaimer in text", () => {
     expect(text).toContain(`\r\n\r\n${first}\r\n\r\nGr=C3=BC=C3=9Fe f=C3=BCr 1 =E2=82=AC\r\n`);
   });
 
-  it("makes quoted-printable of 7bit text where the disclaimer has longer lines than SMTP takes", async () => {
+  it("makes quoted-printable of 7bit text if the disclaimer has longer lines than SMTP takes", async () => {
     const { text } = await disclaimed(mailOf("Subject: x", "", "Hi"), {
       kind: "disclaimer",
       text: "a ".repeat(700),
@@ -90,7 +90,7 @@ describe("disclaimer in HTML", () => {
     ["before the body's end", "<html><body>Hi</BODY></html>", "<html><body>Hi", "</BODY></html>"],
     ["before the end of HTML", "<html>Hi</html>", "<html>Hi", "</html>"],
     ["at the end", "<p>Hi", "<p>Hi\r\n", ""],
-  ])("goes %s, other than ASCII by number", async (_, html, before, after) => {
+  ])("goes %s, with non-ASCII characters by number", async (_, html, before, after) => {
     const raw = typed("Content-Type: text/html; charset=big5", "", html);
     const { text } = await disclaimed(raw, umlaut);
     const body = text.slice(text.indexOf("\r\n\r\n") + 4);
@@ -99,7 +99,7 @@ describe("disclaimer in HTML", () => {
     );
   });
 
-  it("is found in quoted-printable even where the tag is broken over lines", async () => {
+  it("finds its place in quoted-printable even if the tag is broken over lines", async () => {
     const raw = typed(
       "Content-Type: text/html",
       "Content-Transfer-Encoding: quoted-printable",
@@ -111,7 +111,7 @@ describe("disclaimer in HTML", () => {
     expect(text.endsWith("<p>=C3=A4\r\n<b>Gr&#252;&#223;e</b>\r\n</bo=\r\ndy>\r\n")).toBe(true);
   });
 
-  it("is made from the text where policy gives none", async () => {
+  it("is made from the text if policy gives none", async () => {
     const { text } = await disclaimed(typed("Content-Type: text/html", "", "Hi"));
     expect(text).toContain("\r\n<p>-- <br>\r\nTenant &amp; Co</p>\r\n");
   });

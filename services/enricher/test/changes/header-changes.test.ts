@@ -70,7 +70,7 @@ describe("verdict-headers", () => {
     ]);
   });
 
-  it("names a virus whose release a person ordered, and cannot be made to write a field", async () => {
+  it("names a virus whose release a person ordered, and cannot be made to write another field", async () => {
     const finding = { kind: "infected" as const, names: ["Eicar\r\nBcc: x", "B) \xe4"] };
     expect(await headers({ verdicts: virusVerdict(finding) })).toContain(
       "X-Virus-Status: Infected (Eicar Bcc: x, B_ =?UTF-8?Q?=C3=A4=29?=",
@@ -152,7 +152,7 @@ describe("verdict-headers", () => {
 });
 
 describe("extra-headers and geoip", () => {
-  it("adds the policy's fields in its order, other than ASCII encoded", async () => {
+  it("adds the policy's fields in its order, with non-ASCII text encoded", async () => {
     const headers = [
       { name: "X-One", value: "1" },
       { name: "X-Two", value: "Größe" },
@@ -222,7 +222,7 @@ describe("subject-tag", () => {
     expect(await isTagged({ verdicts: ham })).toBe(false);
     expect(await isTagged({ verdicts: spam, disposition: "deliver" })).toBe(false);
     expect(await isTagged({ verdicts: spam, disposition: "tag" })).toBe(true);
-    // Something else made it `tag`: a check that passes unchecked, marked in the headers alone.
+    // Something else made it `tag`: a check that passes unchecked, marked only in the headers.
     expect(await isTagged({ verdicts: ham, disposition: "tag" })).toBe(false);
     const unchecked = spamVerdict({ kind: "unchecked", reason: "too-large" });
     expect(await isTagged({ verdicts: unchecked, disposition: "tag" })).toBe(false);

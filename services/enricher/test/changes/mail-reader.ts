@@ -6,12 +6,14 @@ import { createInterface } from "node:readline";
 export interface Leaf {
   path: number[];
   type: string;
-  /** A person is shown it as the sender's text: no attachment, nothing signed, reported or embedded. */
+  /**
+   * A person is shown it as the sender's text: no attachment, nothing signed, reported or embedded.
+   */
   shown: boolean;
-  /** What of it is shown; of HTML what stands outside of tags, comments, scripts and styles. */
+  /** The text that is shown; of HTML, what is outside tags, comments, scripts and styles. */
   text: string;
   charsets: string[];
-  /** Equal where header and body of the part are equal. */
+  /** Equal if header and body of the part are equal. */
   bytes: string;
 }
 
@@ -20,7 +22,7 @@ export interface MailReader {
   close(): Promise<void>;
 }
 
-/** Starts a reader of mails that has nothing in common with the libraries that change them. */
+/** Starts a mail reader that has nothing in common with the libraries that change mails. */
 export function startMailReader(): MailReader {
   const program = new URL("mail-reader.py", import.meta.url).pathname;
   const python = spawn("python3", [program], { stdio: ["pipe", "pipe", "inherit"] });

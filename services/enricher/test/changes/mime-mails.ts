@@ -1,6 +1,6 @@
 import fc from "fast-check";
 
-/** A mail and the parts of it, header and body, that nobody may change. */
+/** A mail, and those of its parts (header and body) that nobody may change. */
 export interface MimeMail {
   raw: Buffer;
   untouchable: Buffer[];
@@ -103,7 +103,7 @@ const otherPart = fc.constantFrom(
   ),
 );
 
-/** Signed content and reports: if one is met before a text, the mail stays as it is. */
+/** Signed content and reports: if one comes before any text, the mail stays as it is. */
 const protectedPart = fc.constantFrom(
   guarded(
     "Content-Type: multipart/signed; boundary=s",
@@ -167,7 +167,7 @@ const mixed = fc
   )
   .map((children) => multipart("mixed", children, "m"));
 
-/** Well-formed mails of all kinds that a disclaimer has to tell apart. */
+/** Well-formed mails of all the kinds that a disclaimer must tell apart. */
 export const anyMail: fc.Arbitrary<MimeMail> = fc
   .oneof(textPart, htmlPart, otherPart, protectedPart, alternative, related, {
     weight: 5,

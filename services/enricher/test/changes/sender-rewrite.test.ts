@@ -64,7 +64,7 @@ describe("sender-rewrite", () => {
     expect(near.join("")).toContain("<all@new.example>");
   });
 
-  it("writes the very mailboxes that the map says, whatever stands around them (property)", async () => {
+  it("writes exactly the mailboxes of the map, whatever stands around them (property)", async () => {
     const text = fc.constantFrom(
       "Ann",
       "(Sales, EU)",
@@ -121,7 +121,7 @@ describe("sender-rewrite", () => {
     expect((await enriched(plainMail, [change], smtp(""))).mailFrom).toBeUndefined();
   });
 
-  it("holds the mail where the map leads to no address", async () => {
+  it("holds the mail if the map leads to no address", async () => {
     const change = { kind: "sender-rewrite" as const, map: { "@tenant.example": "a@b>\r\nX: y" } };
     await expect(enriched(plainMail, [change])).rejects.toThrow("is no address");
   });

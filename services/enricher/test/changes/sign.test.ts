@@ -33,7 +33,9 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Every result as `d/s: result`, as an outside verifier with our key's record in the DNS finds it. */
+/**
+ * Every result as `d/s: result`, as an outside verifier finds it with our key's record in the DNS.
+ */
 async function verified(mail: Buffer, pem: string): Promise<string[]> {
   const { record } = await loadSigningKey(pem);
   const { results } = await dkimVerify(mail, { resolver: () => Promise.resolve([[record]]) });
@@ -42,7 +44,7 @@ async function verified(mail: Buffer, pem: string): Promise<string[]> {
   );
 }
 
-/** What Debian's Mail::DKIM says of the mail when the DNS has this key record. */
+/** What Debian's Mail::DKIM says about the mail when the DNS has this key record. */
 async function verifiedByPerl(mail: Buffer, record: string): Promise<string> {
   const script = `
     use strict; use warnings;
@@ -155,7 +157,7 @@ describe("sign", () => {
     expect(await verified(dated, rsa)).toEqual(["tenant.example/s1: pass"]);
   });
 
-  it("says of a header that verifiers read differently that some may refuse the signature", async () => {
+  it("notes that some verifiers may refuse the signature, if they read the header differently", async () => {
     const raw = mailOf("From: a@tenant.example", "To: x@y", "a line without colon", "", "x");
     const { final, notes } = await enriched(raw, [signChange(rsa)]);
     expect(await verified(final, rsa)).toEqual(["tenant.example/s1: pass"]);
@@ -238,7 +240,7 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
     expect(await verified((await enriched(plainMail, [change])).final, rsa)).toHaveLength(1);
   });
 
-  it("tells nothing of what a file holds that is no key", async () => {
+  it("reveals nothing of a file that is no key", async () => {
     const path = join(folder, "secret");
     await writeFile(path, "the-secret-itself");
     expect(await unableReason(plainMail, [signChange(`file:${path}`)])).not.toContain("itself");
@@ -249,14 +251,14 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
     expect(reason).toContain("no From header");
   });
 
-  it("forever, if it is the mail itself; until it is in order, if it is the key", async () => {
+  it("forever if it is because of the mail itself, until the key is corrected if it is because of the key", async () => {
     const noFrom = await unableOutput(mailOf("To: a@b", "", "x"), [signChange(ed25519)]);
     expect(noFrom.permanent).toBe(true);
     const noKey = await unableOutput(plainMail, [signChange("file:/no/such/key.pem")]);
     expect(noKey.permanent).toBeUndefined();
   });
 
-  it("with a domain or selector that is none", async () => {
+  it("with an invalid domain or selector", async () => {
     const change = { ...signChange(ed25519), selector: "s 1; d=evil.example" } as never;
     expect(await unableReason(plainMail, [change])).toContain("ENRICH_SIGNATURE_INVALID");
   });
@@ -276,7 +278,7 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
     expect(await unableReason(raw, [signChange(ed25519)])).toContain("30 signatures already");
   });
 
-  it("where a change would follow the signature (I5)", async () => {
+  it("if a change would follow the signature (I5)", async () => {
     const changes = [signChange(ed25519), { kind: "geoip" as const }];
     expect(await unableReason(plainMail, changes)).toContain("geoip after the signature");
   });
@@ -291,7 +293,7 @@ describe("verifyTopSignature", () => {
     signal,
   });
 
-  it("demands exactly d= and s= of the topmost signature, over these very bytes (I10)", async () => {
+  it("demands exactly d= and s= of the topmost signature, over exactly these bytes (I10)", async () => {
     const { final } = await enriched(plainMail, [signChange(rsa)]);
     const asked = await request(rsa);
     await expect(verifyTopSignature([final], asked)).resolves.toBeUndefined();

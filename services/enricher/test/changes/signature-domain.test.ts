@@ -9,7 +9,10 @@ import { enriched, mailOf, pemOf, signChange, unableOutput } from "../mail-to-en
 const pem = pemOf("ed25519");
 const indented = pem.trim().replaceAll("\n", "\n          ");
 
-/** acme has keys for two of its four domains, keyless has none; acme's senders are rewritten by `map`. */
+/**
+ * acme has keys for two of its four domains, keyless has none; acme's senders are rewritten by
+ * `map`.
+ */
 function bookOf(map: string | undefined) {
   const yaml = `
 tenants:
@@ -45,11 +48,13 @@ tenants:
 interface Sent {
   map?: string;
   client?: string;
-  /** What the record holds of the header, if that is not what is read today. */
+  /** What the record holds of the header, if that differs from what is read today. */
   header?: { fromDomain?: string };
 }
 
-/** Planned by the policy as the dispatcher does it, from what the record holds, and then enriched. */
+/**
+ * Planned by the policy like the dispatcher does it, from what the record holds, and then enriched.
+ */
 function planned(raw: Buffer, { map, client = "192.0.2.1", header }: Sent = {}) {
   const [group] = bookOf(map).groups({
     smtp: { mailFrom: "bounce@acme.example", client: { address: client, name: "", helo: "" } },
@@ -99,19 +104,19 @@ describe("the signature's domain (I10)", () => {
     ["has no key", "plain.example"],
     ["is another tenant's", "other.example"],
     ["is nobody's", "stranger.example"],
-  ])("is none where that domain %s: unsigned, with a note", async (_, domain) => {
+  ])("does not exist if that domain %s: unsigned, with a note", async (_, domain) => {
     const map = `{ '@acme.example': new@${domain} }`;
     const { from: field, passes, notes } = await left(from("ann@acme.example"), { map });
     expect(field).toBe(`From: new@${domain}`);
     expect({ passes, notes }).toEqual({ passes: [], notes: [noKey(domain)] });
   });
 
-  it("stays that of a From which the map does not name", async () => {
+  it("stays that of a From that the map does not name", async () => {
     const map = "{ bob@acme.example: new@new.example, '@old.example': new@new.example }";
     expect((await left(from("ann@acme.example"), { map })).passes).toEqual(["acme.example: pass"]);
   });
 
-  it("is the one domain in which several authors end, or none", async () => {
+  it("is the one domain in which several authors end up, or none", async () => {
     const both = "{ '@old.example': a@new.example, ann@acme.example: b@new.example }";
     const joined = await left(from("x@old.example, ann@acme.example"), { map: both });
     expect(joined.passes).toEqual(["new.example: pass"]);
@@ -120,7 +125,7 @@ describe("the signature's domain (I10)", () => {
     expect(parted.notes).toEqual(["not signed: its From has no domain, or more than one"]);
   });
 
-  it("holds for a record that knows the domain alone", async () => {
+  it("also holds for a record that knows only the domain", async () => {
     const header = { fromDomain: "old.example" };
     const map = "{ '@old.example': new@new.example }";
     expect((await left(from("ann@old.example"), { map, header })).passes).toEqual([
@@ -128,7 +133,7 @@ describe("the signature's domain (I10)", () => {
     ]);
   });
 
-  it("holds the mail whose From leaves otherwise than it was planned", async () => {
+  it("keeps back a mail whose From leaves differently than planned", async () => {
     const header = { fromDomain: "acme.example" };
     const map = "{ ann@acme.example: new@new.example }";
     const raw = from("ann@acme.example");
@@ -141,7 +146,7 @@ describe("the signature's domain (I10)", () => {
 });
 
 describe("a mail that is not signed", () => {
-  it("keeps its bytes where a byte order mark stands before From, and the note says so", async () => {
+  it("keeps its bytes if a byte order mark stands before From, and the note says so", async () => {
     const raw = mailOf(
       "\xef\xbb\xbfFrom: Ann <ann@acme.example>",
       "To: bob@partner.example",
@@ -152,7 +157,7 @@ describe("a mail that is not signed", () => {
     expect(passes).toEqual([]);
     expect(text.endsWith(raw.toString("latin1"))).toBe(true);
     expect(notes).toEqual([
-      "not signed: a UTF-8 byte order mark (EF BB BF) stands before its From, which so is no From header",
+      "not signed: a UTF-8 byte order mark (EF BB BF) stands before its From, which therefore is no From header",
     ]);
   });
 
@@ -165,7 +170,7 @@ describe("a mail that is not signed", () => {
     expect({ passes, notes }).toEqual({ passes: [], notes: [`not signed: ${why}`] });
   });
 
-  it("says nothing where the tenant has no key at all", async () => {
+  it("says nothing if the tenant has no key at all", async () => {
     const { passes, notes } = await left(from("ann@keyless.example"), { client: "192.0.2.2" });
     expect({ passes, notes }).toEqual({ passes: [], notes: [] });
   });

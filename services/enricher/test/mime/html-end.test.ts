@@ -10,7 +10,7 @@ describe("htmlEnd", () => {
     ["|"],
     ["1 < 2|"],
     ["<body>a</body>b|</body>"],
-    // Comments, those that end at once included (WHATWG HTML §13.2.5.43).
+    // Comments, including those that end at once (WHATWG HTML §13.2.5.43).
     ["<p>Hi|</body></html><!-- </body> -->"],
     ["<p>Hi<!-- </body> -->|"],
     ["<p>Hi|</body><!-- </html>"],
@@ -29,7 +29,7 @@ describe("htmlEnd", () => {
     ['<p>Hi|<a href="x></body>'],
     ["<p>Hi|<a href=x"],
     ["<p>Hi|</body"],
-    // Elements whose content is no markup.
+    // Elements whose content is not markup.
     ["<script>'</body>'</script>Hi|"],
     ["<title></body></title>Hi|</body>"],
     ["<p>Hi|<style>p {} </body>"],

@@ -4,7 +4,7 @@ import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
 import { decodeQuotedPrintable, encodeQuotedPrintable } from "../../src/mime/quoted-printable.ts";
 
 describe("quoted-printable", () => {
-  it("gives each byte back with the offset that it came from (property)", () => {
+  it("returns each byte with the offset that it came from (property)", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), (data) => {
         const bytes = canonicalize(Buffer.from(data));
