@@ -33,7 +33,7 @@ export function startAvWorker(deps: {
   const addresses = config.AV_CLAMD.map(({ text }) => text);
   worker.ready.then(
     () => log.info({ bus: worker.mailbox, clamd: addresses }, "ready"),
-    () => undefined, // the caller hears of it by `ready` itself
+    () => undefined, // the caller learns of it from `ready` itself
   );
   return worker;
 }

@@ -10,7 +10,7 @@ import type { CheckClamd } from "./clamd/engine.ts";
 import { findingOf, nameOf } from "./clamd/replies.ts";
 import { ClamdSession } from "./clamd/session.ts";
 
-/** What clamd may be allowed to call clean unseen (AV_ALLOW_BLIND). */
+/** What AV_ALLOW_BLIND lets clamd call clean unseen. */
 export const blindKinds = ["encrypted", "limit"] as const;
 export type BlindKind = (typeof blindKinds)[number];
 
@@ -24,7 +24,7 @@ export interface CanaryRules {
 interface BlindCanary {
   canary: CanaryKind;
   kind: BlindKind;
-  /** What such a clamd calls OK, and the line of clamd.conf that cures it. */
+  /** What clamd calls OK without looking, and the line of clamd.conf that cures it. */
   what: string;
   line: string;
 }
@@ -50,10 +50,10 @@ const blindCanaries: readonly BlindCanary[] = [
   },
 ];
 
-/** What clamd.conf(5) must say, or no worker takes mail with that clamd. */
+/** Lines that clamd.conf(5) must have, or no worker takes mail with that clamd. */
 export const demandedLines: readonly string[] = blindCanaries.map(({ line }) => line);
 
-/** One sentence with all that is missing, so that it is corrected in one go. */
+/** One sentence that names all that is missing, so that it is corrected in one go. */
 function cureFor(unseen: readonly BlindCanary[]): string {
   const kinds = blindKinds.filter((kind) => unseen.some((one) => one.kind === kind)).join(",");
   const whats = unseen.map(({ what }) => what).join(" and ");
@@ -63,7 +63,7 @@ function cureFor(unseen: readonly BlindCanary[]): string {
 
 /**
  * Whether a clamd with these answers can be relied on: it finds EICAR in an attachment, calls a
- * clean mail clean, and says so where it cannot look. Pure.
+ * clean mail clean, and says where it cannot look. Pure.
  */
 export function judgeCanaries(
   findings: Record<CanaryKind, VirusFinding>,
@@ -92,7 +92,7 @@ export function judgeCanaries(
   return stale === undefined ? { kind: "able", engine, blind } : unable(stale);
 }
 
-/** A virus name for an archive that could not be opened is still no `OK`. */
+/** A virus name for an archive that could not be opened will do as well: it is no `OK`. */
 function sees(finding: VirusFinding, kind: BlindKind): boolean {
   return finding.kind === "infected" || (finding.kind === "unchecked" && finding.reason === kind);
 }
@@ -116,7 +116,7 @@ function unable(reason: string): EngineState {
   return { kind: "unable", reason: reason.slice(0, 500) };
 }
 
-/** What a pool demands of clamd: VERSION and the canaries, each time as new bytes. */
+/** What a pool demands of clamd: VERSION and the canaries, with new bytes each time. */
 export function createCanaryCheck(rules: CanaryRules): CheckClamd {
   return async (address, signal) => {
     try {

@@ -6,7 +6,7 @@ import { zip } from "./zip.ts";
 export const canaryKinds = ["clean", "eicar", "encrypted", "encrypted-pdf", "limit"] as const;
 export type CanaryKind = (typeof canaryKinds)[number];
 
-/** One more than the largest MaxRecursion that clamd accepts (100), and the mail is one more. */
+/** One more than clamd's largest MaxRecursion (100); the mail around them is another level. */
 const nestedZips = 101;
 
 const attachments: Record<CanaryKind, { name: string; content: Buffer }> = {
@@ -18,7 +18,7 @@ const attachments: Record<CanaryKind, { name: string; content: Buffer }> = {
 };
 
 /**
- * A canary as raw mail. `nonce` makes its bytes new, for clamd remembers by hash what it found
+ * A canary as raw mail. `nonce` makes its bytes new, because clamd remembers by hash what it found
  * clean and would not look again.
  */
 export function canaryMail(kind: CanaryKind, nonce: string): Buffer {
@@ -49,7 +49,7 @@ export function canaryMail(kind: CanaryKind, nonce: string): Buffer {
 }
 
 function sealedZip(): Buffer {
-  // 12 bytes of encryption header, then what nobody has a password for.
+  // 12 bytes of encryption header, then content that no password decrypts.
   const content = Buffer.from("The canary is silent.");
   const sealed = Buffer.from("0123456789abThe canary is silent.");
   return zip([{ name: "secret.txt", content, sealed }]);

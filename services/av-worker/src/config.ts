@@ -15,11 +15,11 @@ export const avWorkerConfigSchema = workerConfigSchema.extend({
   AV_STREAM_MAX_BYTES: integer(1024, 4_000_000_000).default(100 * 1024 * 1024),
   /** One deadline over waiting, sending and scanning; longer than clamd's MaxScanTime (120 s). */
   AV_TIMEOUT_MS: integer(100, 3_600_000).default(150_000),
-  /** Sessions to each clamd; sessions × depth is best clamd's MaxThreads. */
+  /** Sessions to each clamd; sessions × depth is best set to clamd's MaxThreads. */
   AV_SESSIONS: integer(1, 64).default(2),
   /** Scans at once in one session. */
   AV_DEPTH: integer(1, 64).default(4),
-  /** `encrypted`, `limit`: what clamd may answer OK to unseen; each verdict then says `blind`. */
+  /** `encrypted`, `limit`: what clamd may answer OK to unseen. Each verdict then says `blind`. */
   AV_ALLOW_BLIND: z.string().default("").pipe(blind),
   /** Signatures older than this make a clamd unable. Unset: their age does not matter. */
   AV_MAX_SIGNATURE_AGE_HOURS: integer(1, 24 * 365).optional(),

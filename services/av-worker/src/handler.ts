@@ -7,8 +7,8 @@ import type { ClamdPool } from "./clamd/engine.ts";
 import type { ScanInput } from "./clamd/frames.ts";
 
 /**
- * The virus check: the raw mail goes to one of the pool's clamd, its answer is the finding.
- * `timeoutMs` bounds each scan beside the task's own deadline.
+ * The virus check: the raw mail goes to one clamd of the pool, whose answer is the finding.
+ * `timeoutMs` bounds each scan, in addition to the task's own deadline.
  */
 export function createVirusHandler(deps: { pool: ClamdPool; timeoutMs: number }): TaskHandler {
   const { pool, timeoutMs } = deps;
@@ -32,12 +32,15 @@ async function scanMail(
     const scanned = await pool.ask({ kind: "path", path: mail.path }, options);
     if (!isPathProblem(scanned)) return scanned;
   }
-  // A clamd that came later may not share the disk: the bytes reach every one of them.
+  // A clamd that joined later may not share the disk. Bytes reach every clamd.
   const bytes = await readFile(mail.path, { signal: options.signal });
   return pool.ask({ kind: "bytes", bytes }, options);
 }
 
-/** clamd answers `OK` to a symbolic link that it does not follow: only a file is given by path. */
+/**
+ * Only a regular file is given by path: clamd answers `OK` to a symbolic link that it does not
+ * follow.
+ */
 async function isRegularFile(path: string, size: number): Promise<boolean> {
   const stats = await lstat(path);
   return stats.isFile() && stats.size === size;
@@ -47,7 +50,7 @@ function isPathProblem({ finding, strikes }: PoolAnswer<VirusFinding>): boolean 
   return strikes === undefined && finding.kind === "unchecked" && finding.reason === "engine-error";
 }
 
-/** A path answers for all addresses or for none: the pool chooses by load, not by disk. */
+/** A path must work for all addresses: the pool chooses by load, not by disk. */
 async function everyClamdSees(
   pool: ClamdPool,
   path: string,

@@ -1,7 +1,7 @@
 /**
  * A PDF of one page that asks for a password (ISO 32000-1, 7.6): the standard security handler of
- * revision 3, which compares the password's hash with /U. What is there is nobody's hash, so no
- * password opens it, and the content is what it is.
+ * revision 3, which compares the password's hash with /U. This /U is the hash of no password, so
+ * none opens it.
  */
 export function sealedPdf(): Buffer {
   const opaque = "5c".repeat(32);

@@ -5,13 +5,13 @@ export interface ZipFile {
   name: string;
   content: Buffer;
   /**
-   * What stands for the content, with the mark of traditional encryption: the content deflated and encrypted, or
-   * anything, which then no password opens. Absent: the content deflated.
+   * The bytes to store in place of the content, marked as encrypted (traditional encryption). Bytes
+   * that are not its ciphertext make a file that no password opens. Absent: the content, deflated.
    */
   sealed?: Buffer;
 }
 
-/** A zip archive (PKWARE APPNOTE 6.3): the files in their order, deflated, of 1 January 1980. */
+/** A zip archive (PKWARE APPNOTE 6.3): the files in their order, deflated, dated 1 January 1980. */
 export function zip(files: readonly ZipFile[]): Buffer {
   const locals: Buffer[] = [];
   const centrals: Buffer[] = [];
@@ -19,7 +19,7 @@ export function zip(files: readonly ZipFile[]): Buffer {
   for (const { name, content, sealed } of files) {
     const nameBytes = Buffer.from(name);
     const data = sealed ?? deflateRawSync(content);
-    // From "version needed" to "extra field length" both headers are alike.
+    // Both headers have the same fields from "version needed" to "extra field length".
     const common = Buffer.alloc(26);
     common.writeUInt16LE(20, 0);
     common.writeUInt16LE(sealed === undefined ? 0 : 1, 2);

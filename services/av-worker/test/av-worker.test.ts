@@ -71,7 +71,7 @@ function place(pool: WorkerPool, mailId: string, kind: CanaryKind): void {
 }
 
 describe("the av-worker as a process", () => {
-  it("says ready, answers tasks from the bus with clamd's findings, and drains at SIGTERM", async () => {
+  it("reports ready, answers tasks from the bus with clamd's findings, and drains at SIGTERM", async () => {
     const { pool, results } = await openPool();
     const { child, lines } = startProcess({
       BUS_DISPATCHERS: pool.endpoint,
@@ -96,7 +96,7 @@ describe("the av-worker as a process", () => {
     expect(child.exitCode).toBe(0);
   });
 
-  it("grants nothing while its clamd is not there, and says why", async () => {
+  it("grants nothing while its clamd is away, and says why", async () => {
     const { pool } = await openPool();
     startProcess({ BUS_DISPATCHERS: pool.endpoint, AV_CLAMD: "127.0.0.1:1" });
     const why = matching(/127\.0\.0\.1:1: .*ECONNREFUSED/);

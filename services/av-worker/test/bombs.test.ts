@@ -10,7 +10,7 @@ const never = new AbortController().signal;
 const megabyte = 1024 * 1024;
 const zeros = (megabytes: number) => Buffer.alloc(megabytes * megabyte);
 
-/** A mail whose header is `fields` and whose only attachment is base64. */
+/** A mail with the header `fields` and one attachment in base64. */
 function mailWith(name: string, content: Buffer, fields = ""): Buffer {
   const encoded = content.toString("base64").replace(/.{76}/g, "$&\r\n");
   return Buffer.from(
@@ -51,7 +51,9 @@ function manyParts(count: number): Buffer {
   );
 }
 
-/** The limits of the clamd that the tests have: MaxScanSize and MaxFileSize 200M, MaxRecursion 10. */
+/**
+ * The limits of the clamd that the tests use: MaxScanSize and MaxFileSize 200M, MaxRecursion 10.
+ */
 const beyondLimits: [string, () => Buffer][] = [
   [
     "one file of 210 MB of zeros in a zip",

@@ -23,13 +23,13 @@ async function stateWith(settings: Record<string, string>, rules: Partial<Canary
 }
 
 describe("the canaries", () => {
-  it("pass at a clamd that is set up rightly", async () => {
+  it("pass on a clamd that is set up correctly", async () => {
     const pool = untilTestEnds(createPool([inject("clamd")]));
     const [state] = await pool.check(never);
     expect(state).toMatchObject({ kind: "able", engine: { name: "clamd" }, blind: [] });
   });
 
-  it("name AlertEncryptedArchive where clamd calls an encrypted zip OK", async () => {
+  it("name AlertEncryptedArchive if clamd calls an encrypted zip OK", async () => {
     const state = await stateWith({ AlertEncryptedArchive: "no" });
     expect(state).toMatchObject({
       kind: "unable",
@@ -37,7 +37,7 @@ describe("the canaries", () => {
     });
   });
 
-  it("name AlertEncryptedDoc where clamd calls an encrypted PDF OK", async () => {
+  it("name AlertEncryptedDoc if clamd calls an encrypted PDF OK", async () => {
     const state = await stateWith({ AlertEncryptedDoc: "no" });
     expect(state).toEqual({
       kind: "unable",
@@ -62,7 +62,7 @@ describe("the canaries", () => {
   });
 
   it.each(["deploy/clamav/clamd.conf", "README.md", "docs/set-up.md", "docs/clamd.md"])(
-    "are passed by what %s says",
+    "pass with what %s says",
     async (file) => {
       const text = await readFile(new URL(`../../../${file}`, import.meta.url), "utf8");
       for (const line of demandedLines)
@@ -70,7 +70,7 @@ describe("the canaries", () => {
     },
   );
 
-  it("name AlertExceedsMax where clamd calls too deep a zip OK", async () => {
+  it("name AlertExceedsMax if clamd calls a zip nested too deep OK", async () => {
     const state = await stateWith({ AlertExceedsMax: "no" });
     expect(state).toMatchObject({
       kind: "unable",
@@ -78,7 +78,7 @@ describe("the canaries", () => {
     });
   });
 
-  it("find the largest MaxRecursion that clamd accepts too small", async () => {
+  it("need more than the largest MaxRecursion that clamd accepts", async () => {
     expect(await stateWith({ MaxRecursion: "100" })).toMatchObject({ kind: "able", blind: [] });
   });
 
@@ -112,7 +112,7 @@ describe("the canaries", () => {
     });
   });
 
-  it("end in time where clamd is silent", async () => {
+  it("end in time if clamd is silent", async () => {
     const fake = untilTestEnds(await startFakeClamd({ fault: () => ({ silence: true }) }));
     const pool = untilTestEnds(createPool([fake.address], { canaryTimeoutMs: 100 }));
     expect(await pool.check(never)).toMatchObject([
@@ -120,7 +120,7 @@ describe("the canaries", () => {
     ]);
   });
 
-  it("are new bytes each time, since clamd remembers what it found clean", () => {
+  it("are new bytes each time, because clamd remembers what it found clean", () => {
     for (const kind of canaryKinds) {
       expect(canaryMail(kind, "1").equals(canaryMail(kind, "2"))).toBe(false);
     }
@@ -140,7 +140,7 @@ describe("judgeCanaries", () => {
   const rules: CanaryRules = { allowBlind: [], now: () => new Date("2026-01-03T00:00:00Z") };
   const dayMs = 86_400_000;
 
-  it("wants signatures as fresh as configured", () => {
+  it("demands signatures as fresh as configured", () => {
     const judge = (days: number) =>
       judgeCanaries(right, engine, { ...rules, maxSignatureAgeMs: days * dayMs }).kind;
     expect([judge(1), judge(2), judge(3)]).toEqual(["unable", "able", "able"]);

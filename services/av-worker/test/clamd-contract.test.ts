@@ -13,7 +13,7 @@ import { startFakeClamd, type FakeClamd } from "./fake-clamd.ts";
 const never = new AbortController().signal;
 const megabyte = 1024 * 1024;
 
-/** What holds for the fake holds for the real clamd, over TCP and over a unix socket. */
+/** What holds for the fake also holds for the real clamd, over TCP and over a unix socket. */
 describe.each(["fake, tcp", "fake, unix", "real, tcp", "real, unix"] as const)(
   "clamd (%s)",
   (which) => {
@@ -44,7 +44,7 @@ describe.each(["fake, tcp", "fake, unix", "real, tcp", "real, unix"] as const)(
     const scan = (mail: Buffer | string) => scanBy(pool, mail);
     const mail = (text: string) => Buffer.from(`Subject: ${text}\r\n\r\n${text}\r\n`);
 
-    it("calls a clean mail clean and says by which engine", async () => {
+    it("calls a clean mail clean and names the engine", async () => {
       const scanned = await scan(mail("hello"));
       expect(scanned).toMatchObject({ finding: { kind: "clean" }, address, blind: [] });
       expect(scanned.engine).toMatchObject({ name: "clamd", version: matching(/^1\./) });
@@ -66,7 +66,7 @@ describe.each(["fake, tcp", "fake, unix", "real, tcp", "real, unix"] as const)(
       expect(deep.finding).toMatchObject({ kind: "unchecked", reason: "limit" });
     });
 
-    it("gives each of 300 scans at once its own finding", async () => {
+    it("gives each of 300 concurrent scans its own finding", async () => {
       const kinds = Array.from({ length: 300 }, (_, i) => (i % 7 === 3 ? "eicar" : "clean"));
       const found = await Promise.all(kinds.map((kind, i) => scan(canaryMail(kind, String(i)))));
       expect(found.map(({ finding }) => finding.kind)).toEqual(

@@ -87,7 +87,7 @@ describe("a clamd that misbehaves on one mail", () => {
     expect(await session.ended).toMatchObject({ kind: "broken" });
   });
 
-  it("takes a verdict before the whole mail was sent for no verdict", async () => {
+  it("does not accept a verdict before the whole mail was sent", async () => {
     const fake = untilTestEnds(
       await startFakeClamd({ faultAtBegin: (id) => ({ raw: `${id}: stream: OK\0` }) }),
     );
@@ -123,7 +123,7 @@ describe("a clamd that misbehaves on one mail", () => {
 });
 
 describe("a clamd that is silent", () => {
-  it("lets only the mail time out whose deadline passed; the others are tried again", async () => {
+  it("lets only the mail whose deadline passed time out; the others are tried again", async () => {
     const { address, fake } = await fakeWith((asked) =>
       isVictim(asked) ? { silence: true } : undefined,
     );
@@ -136,7 +136,7 @@ describe("a clamd that is silent", () => {
     expect(fake.scans.filter(isVictim)).toHaveLength(1);
   });
 
-  it("tears the session down at the deadline, and the innocents go elsewhere", async () => {
+  it("tears the session down at the deadline, and the other mails go elsewhere", async () => {
     const held = new Set<string>();
     const { address } = await fakeWith(({ content }) => {
       const text = content.toString("latin1");
@@ -195,7 +195,7 @@ describe("several clamd", () => {
     expect(one.fake.scans.filter(isVictim)).toHaveLength(1);
   });
 
-  it("is a strike each time that a clamd went away with the mail, unless one answers in the end", async () => {
+  it("counts a strike each time a clamd goes away with the mail, unless one answers in the end", async () => {
     let deaths = 0;
     const dies = (asked: AskedScan) => {
       if (!isVictim(asked) || deaths === 0) return undefined;
@@ -216,7 +216,7 @@ describe("several clamd", () => {
     expect(deaths).toBe(1);
   });
 
-  it("is no strike where clamd talks nonsense, or a neighbour's deadline ended the session", async () => {
+  it("counts no strike if clamd talks nonsense, or a neighbour's deadline ended the session", async () => {
     const { address } = await fakeWith((asked) =>
       isVictim(asked) ? { raw: "gibberish\0" } : undefined,
     );
@@ -226,7 +226,7 @@ describe("several clamd", () => {
     expect(about).not.toHaveProperty("strikes");
   });
 
-  it("a time-out is a strike of a clamd that is well, not of one that stands still", async () => {
+  it("a time-out is a strike if clamd is well, not if it stands still", async () => {
     let still = false;
     const { address } = await fakeWith((asked) =>
       isVictim(asked) || still ? { silence: true } : undefined,
@@ -242,7 +242,7 @@ describe("several clamd", () => {
     expect(await slow(mail("innocent"))).not.toHaveProperty("strikes");
   });
 
-  it("knows a mail over the limit before it sends a byte", async () => {
+  it("recognizes a mail over the limit before it sends a byte", async () => {
     const { address, fake } = await fakeWith(() => undefined);
     const pool = await checkedPool([address], { streamMaxBytes: 10_000 });
     const before = fake.scans.length;

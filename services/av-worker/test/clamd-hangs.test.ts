@@ -41,7 +41,7 @@ async function realClamd(
 const scanKind = (pool: ClamdPool, kind: "clean" | "eicar", nonce: string) =>
   scan(pool, canaryMail(kind, nonce));
 
-/** What is being scanned when the clamd falls silent: as much as it was given. */
+/** The scans under way when clamd falls silent: as many as it was given. */
 function scansUnderWay(pool: ClamdPool) {
   const kinds = ["clean", "eicar"] as const;
   return Array.from({ length: 8 }, (_, i) => scanKind(pool, kinds[i % 2] ?? "clean", `way-${i}`));
@@ -54,8 +54,8 @@ async function expectAllAnswered(scans: ReturnType<typeof scansUnderWay>): Promi
 
 const silent = matching(/did not answer PING within \d+ ms: it hangs, or loads its signatures/);
 
-describe("a clamd that answers nothing any more", () => {
-  it("gets no work from a PONG that does not come on, and what it has is answered when it is back", async () => {
+describe("a clamd that no longer answers", () => {
+  it("gets no work once a PONG is missing, and answers what it has when it is back", async () => {
     const fake = await fakeClamd();
     const pool = await checkedPool([fake.address]);
     fake.freeze();
@@ -81,7 +81,7 @@ describe("a clamd that answers nothing any more", () => {
     await expectAllAnswered(scans);
   });
 
-  it("is not one that only takes long over a mail, and answers PING", async () => {
+  it("is not one that only takes long over a mail and answers PING", async () => {
     let asked = 0;
     const held = Promise.withResolvers<undefined>();
     const fake = await fakeClamd({
@@ -117,7 +117,7 @@ describe("a clamd that answers nothing any more", () => {
 });
 
 describe("a real clamd", () => {
-  it("that is stopped gets no work within seconds, and goes on with what it had", async () => {
+  it("that is stopped gets no more work within seconds, and goes on with what it had", async () => {
     const clamd = await realClamd({});
     const pool = await checkedPool([clamd.address], {});
     process.kill(clamd.pid, "SIGSTOP");
@@ -134,7 +134,7 @@ describe("a real clamd", () => {
   });
 
   it("with ConcurrentDatabaseReload no takes nothing while it loads, and no scan is lost or clean by it", async () => {
-    // Before it loads, it waits until its idle threads have ended: for this long at the least.
+    // Before it loads, it waits until its idle threads have ended: at least this long.
     const clamd = await realClamd({ ConcurrentDatabaseReload: "no", IdleTimeout: "4" });
     const pool = await checkedPool([clamd.address]);
     await reload(parseClamdAddress(clamd.address), never);
@@ -158,7 +158,7 @@ describe("a real clamd", () => {
     });
   });
 
-  it("that others keep at its MaxQueue says nothing: no work for it until it does again", async () => {
+  it("that others keep at its MaxQueue says nothing, and gets no work until it answers again", async () => {
     const clamd = await realClamd({ MaxQueue: "3", MaxThreads: "1" });
     const pool = await checkedPool([clamd.address]);
     const others = Array.from({ length: 12 }, () => createConnection(clamd.port, "127.0.0.1"));
@@ -172,7 +172,7 @@ describe("a real clamd", () => {
   });
 });
 
-/** So many that loading takes a while. */
+/** Enough that loading takes a while. */
 function manySignatures(count: number): string {
   const hex = (number: number, digits: number) => number.toString(16).padStart(digits, "0");
   const lines = Array.from(

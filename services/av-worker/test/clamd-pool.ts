@@ -7,7 +7,7 @@ import { parseClamdAddress } from "../src/clamd/address.ts";
 import { createClamdPool, type ClamdPool, type ClamdPoolOptions } from "../src/clamd/engine.ts";
 import type { ScanInput } from "../src/clamd/frames.ts";
 
-/** A pool as the av-worker has it, with times that suit a test. */
+/** A pool as in the av-worker, with times that suit a test. */
 export function createPool(
   addresses: readonly string[],
   options: ClamdPoolOptions = {},
@@ -24,7 +24,7 @@ export function createPool(
   );
 }
 
-/** Has one mail, or what is behind a path, scanned; with much time, if no limit is named. */
+/** Scans one mail, or the file at a path; with plenty of time, unless a limit is given. */
 export function scan(
   pool: ClamdPool,
   mail: Buffer | string,

@@ -13,7 +13,7 @@ import { avWorkerConfigSchema } from "../src/config.ts";
 const least = { BUS_DISPATCHERS: "tcp://127.0.0.1:5000" };
 
 describe("the av-worker's settings", () => {
-  it("take clamd addresses as clamd.conf has them", () => {
+  it("take clamd addresses in the form of clamd.conf", () => {
     const { AV_CLAMD } = loadConfig(avWorkerConfigSchema, {
       ...least,
       AV_CLAMD: "10.0.0.1:3310, clamd2, [::1]:3311, /run/clamav/clamd.ctl, unix:/a",

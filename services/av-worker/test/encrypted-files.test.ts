@@ -43,11 +43,11 @@ describe("an attachment that is encrypted", () => {
     expect(finding).toMatchObject({ kind: "unchecked", reason: "encrypted" });
   });
 
-  it("is not so for its reader where a PDF has an owner's password alone: clamd reads it too", async () => {
+  it("is readable if a PDF has only an owner password: clamd reads it too", async () => {
     expect(await findingOn(pool, "owner-password-only.pdf")).toEqual({ kind: "clean" });
   });
 
-  it("is not seen by clamd where it is an Office document, as docs/clamd.md says", async () => {
+  it("goes unnoticed by clamd if it is an Office document, as docs/clamd.md says", async () => {
     expect(await findingOn(pool, "password.docx")).toEqual({ kind: "clean" });
   });
 });

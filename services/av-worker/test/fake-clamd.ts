@@ -11,34 +11,37 @@ export interface AskedScan {
 }
 
 /**
- * What the fake does with a scan in place of the right reply: `raw` bytes as they are, `silence`,
- * or `close` after writing `raw`.
+ * What the fake does with a scan in place of the right reply: sends the bytes of `raw`, keeps
+ * `silence`, or sends `raw` and then closes.
  */
 export type Fault = { raw?: string; close?: boolean; silence?: boolean; inPieces?: boolean };
 
 export interface FakeOptions {
   /** A fault for this scan, or undefined for the right reply. */
   fault?: (scan: AskedScan) => Fault | undefined;
-  /** Fault at the moment that INSTREAM begins, before any of its bytes. */
+  /** Fault at the moment when INSTREAM begins, before any of its bytes. */
   faultAtBegin?: (id: number) => Fault | undefined;
   streamMaxBytes?: number;
-  /** Stops reading from every connection: the peer's writes back up. */
+  /** Stops reading from every connection, so that the peer's writes back up. */
   deaf?: boolean;
   listen?: string | number;
 }
 
-/** The real protocol of clamd(8) on a real socket, with faults that a real clamd does not show. */
+/**
+ * Speaks the real protocol of clamd(8) on a real socket, with faults that a real clamd does not
+ * show.
+ */
 export interface FakeClamd extends AsyncDisposable {
   address: string;
   port: number;
   scans: AskedScan[];
-  /** Connections that came in so far. */
+  /** How many connections have come in so far. */
   connections: number;
   options: FakeOptions;
   openConnections(): number;
-  /** Takes connections and bytes, and answers nothing more: hung, or in a reload that blocks. */
+  /** Takes connections and bytes, and answers nothing more: hung, or in a blocking reload. */
   freeze(): void;
-  /** Answers all that was asked meanwhile. */
+  /** Answers everything that was asked meanwhile. */
   thaw(): void;
   close(): Promise<void>;
 }

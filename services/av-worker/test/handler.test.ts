@@ -23,7 +23,7 @@ beforeEach(async () => {
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
 });
 
-/** The handler looks at nothing else in the head: what it scans comes beside it. */
+/** The handler looks at nothing else in the head: what it scans comes separately. */
 const task = { kind: "task", task: "virus", deadlineMs: 30_000 } as CheckTask<"virus">;
 
 async function handlerAt(addresses: string[], timeoutMs = 5_000): Promise<TaskHandler> {
@@ -109,7 +109,7 @@ describe("the virus handler", () => {
     expect(ability).toHaveProperty("reason", matching(new RegExp(`${gone.address}: `)));
   });
 
-  it("asks for work a little longer than its last clamd is there, then for none", async () => {
+  it("keeps asking for work a little longer than its last clamd is there", async () => {
     const fake = untilTestEnds(await startFakeClamd());
     const handler = await handlerAt([fake.address]);
     expect(handler.concurrency()).toBe(8);

@@ -1,8 +1,8 @@
 import { expect } from "vitest";
 
 /**
- * Text that a pattern matches, for `toMatchObject`. A bare RegExp there would match anything: an
- * object without properties.
+ * Text that a pattern matches, for `toMatchObject`. There a bare RegExp would match anything,
+ * because it counts as an object without properties.
  */
 export function matching(pattern: RegExp): unknown {
   return expect.stringMatching(pattern);

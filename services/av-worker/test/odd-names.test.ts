@@ -10,7 +10,7 @@ import { markOf, oddNames, writeOddSignatures } from "./odd-signatures.ts";
 
 const never = new AbortController().signal;
 
-/** A clamd that gives what it finds these names, as text or, if they are none, as bytes. */
+/** A clamd whose signatures have these names: text or, if they are not text, bytes. */
 interface Namer {
   address: string;
   close: () => Promise<void>;
@@ -99,7 +99,7 @@ describe("a clamd that says what a real one cannot be made to say", () => {
     expect(pool.reasons()).toBe("");
   });
 
-  it("I2: has found something also where it says so before it has the whole mail", async () => {
+  it("I2: has found something even if it says so before it has the whole mail", async () => {
     let armed = false;
     await using fake = await startFakeClamd({
       faultAtBegin: (id) => (armed ? { raw: `${id}: stream: Early bird FOUND\0` } : undefined),

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeSignatures } from "@rs-agent/kit/engines/clamd-signatures.ts";
 
-/** What clamd takes as a name from a signature file, and nothing of ClamAV's own looks like. */
+/** Names that clamd takes from a signature file, unlike any of ClamAV's own. */
 export const oddNames: readonly string[] = [
   "Odd Name With Blanks",
   " two  blanks",
@@ -27,8 +27,8 @@ export function markOf(at: number): string {
 }
 
 /**
- * Logical signatures (`.ldb`): their names may hold all but a semicolon. clamd adds `.UNOFFICIAL`.
- * EICAR is found too.
+ * Logical signatures (`.ldb`), whose names may contain anything but a semicolon. clamd adds
+ * `.UNOFFICIAL`. EICAR is found too.
  */
 export async function writeOddSignatures(databaseDir: string): Promise<void> {
   await writeSignatures(databaseDir);

@@ -43,7 +43,7 @@ describe("findingOf", () => {
   it.each([
     "Heuristics.EncryptedX",
     "Odd: Heuristics.Encrypted.Zip",
-    // Somebody's signature: clamd marks it, and marks no heuristic of its own.
+    // Somebody's signature: clamd marks it, but marks no heuristic of its own.
     "Heuristics.Encrypted.Zip.UNOFFICIAL",
     "Heuristics.Limits.Exceeded.MaxFileSize.UNOFFICIAL",
   ])("takes %j, which only resembles a heuristic, for a virus", (name) => {
@@ -81,7 +81,7 @@ describe("findingOf", () => {
     },
   );
 
-  it("keeps all that clamd said where it found something in another object (I2)", () => {
+  it("keeps all that clamd said if it found something in another object (I2)", () => {
     const names = ["/other: Virus"];
     expect(findingOf("/other: Virus FOUND", "stream")).toEqual({ kind: "infected", names });
     expect(isAnswer("/other: Virus FOUND", "stream")).toBe(true);
@@ -98,7 +98,7 @@ describe("findingOf", () => {
   });
 });
 
-/** Text made of clamd's own words, where a careless reader would go wrong. */
+/** Text made from clamd's own words, on which a careless reader would go wrong. */
 const words = fc.constantFrom(
   ...["stream", ": ", ":", " ", "OK", "FOUND", "ERROR", "1", "2", "\0", "\n", "Virus", "/tmp/x"],
 );
@@ -135,7 +135,7 @@ describe("any bytes from clamd", () => {
     );
   });
 
-  it("give one finding whatever the cuts between packets are", () => {
+  it("give one finding, however the packets are cut", () => {
     fc.assert(
       fc.property(fc.array(nearReplies), fc.array(fc.nat(20)), (replies, cuts) => {
         const bytes = Buffer.from(replies.join("\0"), "utf8");
@@ -165,7 +165,7 @@ describe("any bytes from clamd", () => {
     }
   });
 
-  it("are no reply without their end", () => {
+  it("are no reply without its end", () => {
     const reader = new ReplyReader(100);
     expect(reader.push(Buffer.from("1: stream: OK"))).toEqual([]);
     expect(reader.hasPartial).toBe(true);

@@ -1,6 +1,6 @@
 import { parseEngineAddress, type EngineAddress } from "@rs-agent/shared/engines/engine-address.ts";
 
-/** clamd.conf(5), TCPSocket: the port that is usual. */
+/** The usual port (clamd.conf(5), TCPSocket). */
 export const clamdPort = 3310;
 
 /** @throws TerminalError CFG_INVALID */

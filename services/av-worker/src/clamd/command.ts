@@ -5,13 +5,13 @@ import { parseVersion } from "./version.ts";
 import { quote } from "./replies.ts";
 import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 
-/** STATS lists clamd's whole queue. */
+/** Large enough for STATS, which lists clamd's whole queue. */
 const maxReplyChars = 256 * 1024;
 
 /**
- * One command on a connection of its own (clamd(8) without a session): all that clamd answers
- * until it closes. For CONTSCAN that may be many replies.
- * @throws RetryableError AV_ENGINE_AWAY (no connection, nothing answered), AV_TIMEOUT (the signal),
+ * Sends one command on a connection of its own (clamd(8) without a session). Resolves to all
+ * replies until clamd closes; CONTSCAN may send many.
+ * @throws RetryableError AV_ENGINE_AWAY (no connection, or no answer), AV_TIMEOUT (the signal),
  *   AV_ENGINE_ERROR (a reply without its end, or one that is too long)
  */
 export function ask(
@@ -95,7 +95,7 @@ export async function stats(address: EngineAddress, signal: AbortSignal): Promis
   return reply;
 }
 
-/** VERSION, as text and read. */
+/** VERSION, as text and parsed. */
 export async function version(
   address: EngineAddress,
   signal: AbortSignal,

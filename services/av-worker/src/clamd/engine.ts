@@ -25,12 +25,15 @@ export interface ClamdOptions {
   /** Sessions to one clamd, and scans at once in each of them. */
   sessions: number;
   depth: number;
-  /** Scans that go on for this long without one answer have clamd asked for a PONG. */
+  /** When scans go on for this long without a single answer, clamd is asked for a PONG. */
   quietMs: number;
-  /** Without it in this time clamd hangs, or loads its signatures and does nothing else. */
+  /**
+   * A clamd that sends no PONG within this time hangs, or loads its signatures and does nothing
+   * else.
+   */
   pongMs: number;
   session: SessionLimits;
-  /** clamd's StreamMaxLength: what is larger is `unchecked: too-large` and never sent. */
+  /** clamd's StreamMaxLength: a larger mail is `unchecked: too-large` and never sent. */
   streamMaxBytes: number;
 }
 
@@ -46,7 +49,7 @@ const defaultOptions: ClamdOptions = {
 export type ClamdPool = EnginePool<ScanInput, VirusFinding>;
 export type ClamdPoolOptions = Partial<ClamdOptions & Omit<EnginePoolOptions, "placesEach">>;
 
-/** Several clamd as one; `check` says of each whether it can be relied on. */
+/** Several clamd as one pool; `check` tells whether each can be relied on. */
 export function createClamdPool(
   addresses: readonly EngineAddress[],
   options: ClamdPoolOptions,
@@ -58,9 +61,9 @@ export function createClamdPool(
 }
 
 /**
- * One clamd: its sessions, and signs that it is unwell. One that breaks a session, misses a deadline or
- * gives no sign of life is left out. A PONG proves nothing of its ability; that there is none proves
- * that it is unable.
+ * One clamd: its sessions, and signs that it is unwell. A clamd that breaks a session, misses a
+ * deadline or gives no sign of life is left out. A PONG does not prove that it is able; a missing
+ * one proves that it is not.
  */
 class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
   readonly name = "clamd";
@@ -68,7 +71,7 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
   readonly #options: ClamdOptions;
   readonly #check: CheckClamd;
   readonly #closing = new AbortController();
-  /** Those that scans share, and those of one scan alone. */
+  /** Sessions that scans share, and sessions of one scan alone. */
   readonly #sessions = new Set<ClamdSession>();
   readonly #loneSessions = new Set<ClamdSession>();
   readonly #quiet: QuietWatch;
@@ -90,7 +93,7 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
     this.#leaveOut = leaveOut;
   }
 
-  /** One scan in the session with the least to do; with `alone` in one that no other scan enters. */
+  /** Scans in the session with the least to do; with `alone`, in one that no other scan enters. */
   async ask(
     input: ScanInput,
     { signal, timeoutMs, alone = false }: AskOptions & { alone?: boolean },
@@ -150,8 +153,8 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
   }
 
   /**
-   * clamd answers PING beside its scans, however long these take. Scans under way are left to their
-   * deadlines: after a reload they are answered.
+   * clamd answers PING while it scans, however long that takes. Scans under way keep their own
+   * deadlines: they are answered after a reload.
    */
   async #demandPong(): Promise<void> {
     if (this.#isOut) return;
@@ -189,7 +192,9 @@ class ClamdEngine implements EngineClient<ScanInput, VirusFinding> {
   }
 }
 
-/** `… ERROR`: clamd's own words, that it could not. Its canaries tell whether that is the mail's doing. */
+/**
+ * `… ERROR` is clamd's word that it could not scan. Its canaries tell whether the mail is to blame.
+ */
 function askedOf(finding: VirusFinding): Asked<VirusFinding> {
   if (finding.kind !== "unchecked" || finding.reason !== "engine-error") {
     return { kind: "answered", finding };
@@ -197,7 +202,7 @@ function askedOf(finding: VirusFinding): Asked<VirusFinding> {
   return { kind: "failed", reason: finding.reason, detail: finding.detail ?? "" };
 }
 
-/** Calls back when scans have been under way for this long without an answer to any of them. */
+/** Calls back when scans have been under way for this long without any answer. */
 class QuietWatch {
   readonly #quietMs: number;
   readonly #onQuiet: () => Promise<void>;

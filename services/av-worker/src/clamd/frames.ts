@@ -1,18 +1,18 @@
 /** What clamd is asked to scan: bytes that we stream, or a path that it opens itself. */
 export type ScanInput = { kind: "bytes"; bytes: Buffer } | { kind: "path"; path: string };
 
-/** Bytes in one chunk of a stream; clamd takes up to its StreamMaxLength. */
+/** Bytes per chunk of a stream; clamd takes up to its StreamMaxLength. */
 const chunkBytes = 256 * 1024;
-/** Up to here one copy into one buffer is cheaper than a gathered write. */
+/** Up to this size, one copy into one buffer is cheaper than a gathered write. */
 const copyBytes = 16 * 1024;
 
 const instream = Buffer.from("zINSTREAM\0", "latin1");
 const endOfStream = Buffer.alloc(4);
 
 /**
- * The command for a scan, in groups of buffers to be written together; between groups the writer
- * waits until the socket has room. INSTREAM of clamd(8): chunks with a 32-bit length before each,
- * an empty one ends the stream. `z`: commands and replies end in NUL.
+ * The command for a scan, as groups of buffers to be written together; between groups the writer
+ * waits until the socket has room. INSTREAM (clamd(8)): each chunk follows its 32-bit length, and
+ * an empty chunk ends the stream. `z`: commands and replies end in NUL.
  */
 export function* framesOf(input: ScanInput): Generator<readonly Buffer[]> {
   if (input.kind === "path") {

@@ -4,8 +4,8 @@ import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 import type { ScanInput } from "./frames.ts";
 
 /**
- * What clamd's answers mean (clamd(8)). Pure. One rule above all (I2): `clean` comes from exactly
- * one text, `<what was asked>: OK`; what is not understood is never clean.
+ * What clamd's answers mean (clamd(8)). Pure. One rule above all (I2): only one text, `<what was
+ * asked>: OK`, means `clean`; what is not understood is never clean.
  */
 
 /** What clamd calls the object of a scan: `stream`, or the path exactly as it was sent. */
@@ -20,9 +20,9 @@ export function parseSessionReply(line: string): { id: number; text: string } | 
 }
 
 /**
- * The finding that a reply to INSTREAM, SCAN or CONTSCAN states; `name` as in `nameOf`. Whatever ends
- * with FOUND is one: signatures come from many hands, and some write names that read like clamd's own
- * words.
+ * The finding in a reply to INSTREAM, SCAN or CONTSCAN; `name` as in `nameOf`. Whatever ends with
+ * FOUND is a finding: signatures come from many hands, and some have names that read like clamd's
+ * own words.
  */
 export function findingOf(reply: string, name: string): VirusFinding {
   if (reply === `${name}: OK`) return { kind: "clean" };
@@ -33,7 +33,7 @@ export function findingOf(reply: string, name: string): VirusFinding {
   return unchecked("engine-error", `clamd answered ${quote(reply)}`);
 }
 
-/** True for the three kinds of reply that a scan can have: OK, FOUND, or an error in words. */
+/** True for the three replies that a scan can have: OK, FOUND, or an error message. */
 export function isAnswer(reply: string, name: string): boolean {
   return reply === `${name}: OK` || isFoundReply(reply) || isErrorReply(reply);
 }
@@ -48,7 +48,8 @@ export function isErrorReply(reply: string): boolean {
 
 /**
  * What clamd found, in its own words, without the `(hash:size)` that ExtendedDetectionInfo adds in
- * some versions. Where another object is named than was asked for, all of the words are the name.
+ * some versions. If the reply names another object than the one scanned, the whole text is the
+ * name.
  */
 function foundIn(reply: string, name: string): string {
   const prefix = `${name}: `;
@@ -57,7 +58,7 @@ function foundIn(reply: string, name: string): string {
   return match?.[1] ?? text;
 }
 
-/** A heuristic that says "I could not look inside" is no virus, and not clean either. */
+/** A heuristic that says "I could not look inside" is no virus, but not clean either. */
 function classOf(name: string): VirusFinding {
   if (isOf(name, "Heuristics.Limits.Exceeded")) return unchecked("limit", name);
   if (isOf(name, "Heuristics.Encrypted")) return unchecked("encrypted", name);
@@ -65,7 +66,9 @@ function classOf(name: string): VirusFinding {
   return { kind: "infected", names: [cut.trim() === "" ? "unnamed" : cut] };
 }
 
-/** clamd marks the names of signatures that are not ClamAV's own: no heuristic has that ending. */
+/**
+ * clamd marks the names of third-party signatures with this ending; no heuristic of its own has it.
+ */
 function isOf(name: string, family: string): boolean {
   if (name.endsWith(".UNOFFICIAL")) return false;
   return name === family || name.startsWith(`${family}.`);

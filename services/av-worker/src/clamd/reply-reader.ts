@@ -1,6 +1,6 @@
 /**
- * Cuts clamd's byte stream into its NUL-terminated replies. What has no NUL yet is no reply.
- * Longer ones than `maxChars` are nonsense: from then on `isTooLong`, and nothing more is read.
+ * Cuts clamd's byte stream into its NUL-terminated replies; text without its NUL is no reply yet. A
+ * reply longer than `maxChars` is nonsense: `isTooLong` is then set, and nothing more is read.
  */
 export class ReplyReader {
   readonly #maxChars: number;
@@ -11,7 +11,10 @@ export class ReplyReader {
     this.#maxChars = maxChars;
   }
 
-  /** The replies that this chunk completes. Latin-1 inside, so that no byte is lost at a cut. */
+  /**
+   * The replies that this chunk completes. They are read as Latin-1, so that no byte is lost at a
+   * cut.
+   */
   push(chunk: Buffer): string[] {
     if (this.#isTooLong) return [];
     const parts = (this.#partial + chunk.toString("latin1")).split("\0");

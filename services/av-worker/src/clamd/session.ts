@@ -6,30 +6,30 @@ import { framesOf, type ScanInput } from "./frames.ts";
 import { ReplyReader } from "./reply-reader.ts";
 import { isAnswer, nameOf, parseSessionReply, quote } from "./replies.ts";
 
-/** The longest path (4,096 bytes), the longest name, and some. */
+/** Enough for the longest path (4,096 bytes) and the longest name. */
 const maxReplyChars = 16 * 1024;
 
 /**
- * One IDSESSION of clamd(8): many scans at once on one socket, each reply named by its command's
- * number.
+ * One IDSESSION of clamd(8): many scans at once on one socket; each reply carries the number of its
+ * command.
  *
- * 1. A reply belongs to a scan only by an id that is in flight and sent in full; any other reply
- *    breaks the session, and no scan in it is answered by guess.
- *    So does one that clamd(8) does not know.
+ * 1. A reply belongs to a scan only by the id of one in flight, and OK counts only for a mail that
+ *    was sent in full. Any other reply, or one unknown to clamd(8), breaks the session: no scan in
+ *    it is answered by guesswork.
  * 2. A broken session answers every scan in it with `broken`: not clean, and not the mail's fault.
- * 3. A scan in flight cannot be cancelled in the protocol: its abort tears the session down.
+ * 3. The protocol cannot cancel a scan in flight, so its abort tears the session down.
  */
 
 /**
- * What became of one scan. `broken` may be tried elsewhere; `aborted` is its own signal's doing.
- * `died`: clamd went away with the mail in hand. `wasSent`: clamd had it, in part at least.
+ * What became of one scan. `broken` may be tried elsewhere; `aborted` was done by its own signal.
+ * `died`: clamd went away with the mail in hand. `wasSent`: clamd had at least part of it.
  */
 export type SessionOutcome =
   | { kind: "answered"; reply: string }
   | { kind: "broken"; reason: "engine-away" | "engine-error"; detail: string; died: boolean }
   | { kind: "aborted"; wasSent: boolean };
 
-/** Why a session ended. Only `broken` tells something about clamd's health. */
+/** Why a session ended. Only `broken` says something about clamd's health. */
 export type SessionEnd =
   | { kind: "closed" }
   | { kind: "torn-down" }
@@ -37,7 +37,7 @@ export type SessionEnd =
 
 export interface SessionLimits {
   connectTimeoutMs: number;
-  /** A session without a scan is ended by us after this time, before clamd does it. */
+  /** We end a session that had no scan for this long, before clamd does. */
   idleMs: number;
 }
 
@@ -45,7 +45,7 @@ export const defaultSessionLimits: SessionLimits = { connectTimeoutMs: 5_000, id
 
 interface Scan {
   input: ScanInput;
-  /** 0 until the first byte is about to be written; then its command number. */
+  /** 0 until the first byte is about to be written, then its command number. */
   id: number;
   sent: boolean;
   /** The first outcome counts. */
@@ -92,7 +92,7 @@ export class ClamdSession {
     return this.#outbox.length + this.#sentOrSending.size;
   }
 
-  /** Bytes that still wait to be written before a new scan's own. */
+  /** Bytes that must be written before those of a new scan. */
   get unsentBytes(): number {
     return this.#unsentBytes;
   }
@@ -168,7 +168,10 @@ export class ClamdSession {
     this.#unsentBytes -= sizeOf(scan.input);
   }
 
-  /** Back-pressure: clamd reads as fast as it can, and we keep one chunk in memory ahead of it. */
+  /**
+   * Back-pressure: clamd reads as fast as it can, and we keep at most one chunk in memory ahead of
+   * it.
+   */
   #drained(): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {
@@ -184,7 +187,7 @@ export class ClamdSession {
       if (this.isOver) return;
       this.#take(line);
     }
-    if (this.#reader.isTooLong) this.#break("engine-error", "a reply of clamd has no end");
+    if (this.#reader.isTooLong) this.#break("engine-error", "a reply from clamd has no end");
   }
 
   #take(line: string): void {
@@ -204,7 +207,7 @@ export class ClamdSession {
     }
     this.#sentOrSending.delete(reply.id);
     scan.settle({ kind: "answered", reply: reply.text });
-    // After an answer in the middle of a stream clamd has lost its place in ours, and closes.
+    // clamd has lost its place in our stream after an answer in the middle of it, and closes.
     if (!scan.sent)
       this.#finish({ kind: "torn-down" }, "clamd answered in the middle of another stream");
     if (this.inFlight === 0) this.#idleTimer.refresh();
@@ -259,7 +262,7 @@ export class ClamdSession {
     const sent = [...this.#sentOrSending.values()];
     this.#sentOrSending.clear();
     this.#unsentBytes = 0;
-    // The session's owner hears of it first, so that no scan is tried again at a broken clamd.
+    // The session's owner learns of it first, so that no scan is retried at a broken clamd.
     this.#settleEnd(end);
     for (const scan of sent) scan.settle({ kind: "broken", reason, detail, died });
     for (const scan of this.#outbox.splice(0)) {

@@ -3,9 +3,9 @@ import type { Engine } from "@rs-agent/shared/checks/finding.ts";
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /**
- * Reads the answer to VERSION: `ClamAV 1.4.3/27712/Sun Jul 27 08:35:46 2025`, or `ClamAV 1.4.3`
- * alone where `daily` is not loaded. The date is clamd's local time without a zone, taken here as
- * ours: right if both are on one host or in UTC. `undefined` for anything else.
+ * Reads the answer to VERSION: `ClamAV 1.4.3/27712/Sun Jul 27 08:35:46 2025`, or just `ClamAV
+ * 1.4.3` if `daily` is not loaded. The date is clamd's local time without a zone. We take it for
+ * our own, which is right if both are on one host or in UTC. `undefined` for anything else.
  */
 export function parseVersion(reply: string): Engine | undefined {
   const match = /^ClamAV ([^\s/]{1,64})(?:\/(\d{1,12})\/([A-Za-z0-9: ]{1,40}))?$/.exec(reply);
