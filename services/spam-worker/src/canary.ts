@@ -5,13 +5,16 @@ import {
   type Unable,
 } from "@rs-agent/shared/engines/engine-client.ts";
 
-/** In parts: this file must not be spam itself. https://spamassassin.apache.org/gtube/ */
+/**
+ * Put together from parts: this file must not be spam itself.
+ * https://spamassassin.apache.org/gtube/
+ */
 export function gtube(): string {
   const parts = ["XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE", "-TEST-EMAIL*C.34X"];
   return parts.join("");
 }
 
-/** A mail of ours to ourselves with this text. */
+/** A mail from us to ourselves with this text. */
 function canaryMail(now: Date, text: string): Buffer {
   const date = now.toUTCString().replace("GMT", "+0000");
   const lines = [
@@ -31,14 +34,17 @@ function canaryMail(now: Date, text: string): Buffer {
   return Buffer.from(lines.join("\r\n"));
 }
 
-/** An engine's word on a canary. */
+/** An engine's answer to a canary. */
 interface Told {
   kind: "answer";
   spam: boolean;
   score: number;
 }
 
-/** What a spam engine must know: GTUBE is spam, a clean mail is ham. Its answers, if it does. */
+/**
+ * Asks what a spam engine must know: GTUBE is spam, a clean mail is ham. Resolves to both answers
+ * if it does.
+ */
 export async function askCanaries<S extends Told, H extends Told>(
   clock: Clock,
   askSpam: (mail: Buffer) => Promise<S | EngineFailure>,

@@ -3,12 +3,12 @@ import type { SpamSettings } from "@rs-agent/shared/checks/spam.ts";
 import type { TaskMail } from "@rs-agent/shared/worker/handler.ts";
 
 export type MailForEngine =
-  /** `scannedBytes` where `raw` is not all of the mail. */
+  /** `scannedBytes` if `raw` is only part of the mail. */
   { kind: "mail"; raw: Buffer; scannedBytes?: number } | { kind: "too-large" };
 
 /**
- * The bytes that an engine is given: the raw mail; of an oversized one its head, cut at a line end, if
- * the policy wants that.
+ * The bytes that an engine is given: the raw mail or, if it is oversized and the policy wants that,
+ * its head, cut at a line end.
  */
 export async function mailForEngine(
   mail: TaskMail,
@@ -22,7 +22,7 @@ export async function mailForEngine(
   return tooLarge ? { kind: "mail", raw, scannedBytes: raw.length } : { kind: "mail", raw };
 }
 
-/** The longest part that ends with a line; all of it if there is no line end. */
+/** The longest head that ends with a line; all of it if there is no line end. */
 export function cutAtLineEnd(bytes: Buffer): Buffer {
   const end = bytes.lastIndexOf(0x0a);
   return end < 0 ? bytes : bytes.subarray(0, end + 1);

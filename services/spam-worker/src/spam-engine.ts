@@ -3,7 +3,7 @@ import type { EngineClient } from "@rs-agent/shared/engines/engine-client.ts";
 import type { EnginePool } from "@rs-agent/shared/engines/engine-pool.ts";
 import type { SmtpEnvelope } from "@rs-agent/shared/mail/smtp-envelope.ts";
 
-/** A mail as an engine is asked about it. */
+/** A mail as it is put to an engine. */
 export interface MailToJudge {
   mailId: string;
   /** The raw mail, or the head of an oversized one. */

@@ -10,9 +10,9 @@ import type { SpamEnginePool } from "./spam-engine.ts";
 
 export interface SpamHandlerDeps {
   pool: SpamEnginePool;
-  /** What its engines are. */
+  /** Which engine its pool has. */
   engine: SpamEngineName;
-  /** The longest that the engine may take for one mail, in milliseconds. */
+  /** The longest that the engine may take per mail, in milliseconds. */
   timeoutMs: number;
 }
 
@@ -27,7 +27,7 @@ export function createSpamHandler({ pool, engine, timeoutMs }: SpamHandlerDeps):
       if (other !== undefined && other !== engine) return { output: wrongEngine(other, engine) };
       return check(pool, asked, mail, { ...askOptionsOf(task, timeoutMs), signal });
     },
-    // The engine is always given bytes; from a shared spool we take them ourselves.
+    // The engine is always given bytes; we read them from a shared spool ourselves.
     seesFile: canRead,
   };
 }
@@ -53,13 +53,13 @@ function spamTask(task: TaskHead): CheckTask<"spam"> {
   return task;
 }
 
-/** A dispatcher that knows of engines does not send it here. */
+/** A dispatcher that knows about engines does not send such a task here. */
 function wrongEngine(asked: SpamEngineName, own: SpamEngineName): SpamFinding {
   return unchecked("engine-away", `the policy asks for ${asked}; this worker has ${own}`);
 }
 
 function tooLarge(size: number, maxBytes: number): SpamFinding {
-  return unchecked("too-large", `${size} bytes; policy has at most ${maxBytes} checked`);
+  return unchecked("too-large", `${size} bytes; the policy checks at most ${maxBytes}`);
 }
 
 function ofHead(finding: SpamFinding, scannedBytes: number, size: number): SpamFinding {

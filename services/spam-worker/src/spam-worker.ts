@@ -10,7 +10,7 @@ import type { SpamEngine } from "./spam-engine.ts";
 import { createSpamHandler } from "./spam-handler.ts";
 import { createSpamdEngine } from "./spamd/engine.ts";
 
-/** A canary is small: who needs longer for it has no room free for anybody. */
+/** A canary is small: an engine that needs longer for it has no room for anything. */
 const canaryTimeoutMs = 30_000;
 
 /**
@@ -40,14 +40,14 @@ export function startSpamWorker(deps: {
   const texts = addresses.map(({ text }) => text);
   worker.ready.then(
     () => log.info({ bus: worker.mailbox, engine: config.SPAM_ENGINE, addresses: texts }, "ready"),
-    () => undefined, // the caller hears of it by `ready` itself
+    () => undefined, // the caller learns of it from `ready` itself
   );
   return worker;
 }
 
 interface EngineSettings {
   addresses: readonly EngineAddress[];
-  /** Requests at once to each. */
+  /** Requests at once to each address. */
   placesEach: number;
   connect: (address: EngineAddress) => SpamEngine;
 }

@@ -16,18 +16,18 @@ interface KitLimits {
   maxReplyBytes: number;
 }
 
-/** What tests need of an engine to say the same of each. */
+/** What tests need of an engine in order to test all engines alike. */
 export interface EngineKit {
   name: "spamd" | "rspamd";
   version: string;
   startFake(script?: Script, port?: number): Promise<FakeEngine>;
   connect(address: string, limits: KitLimits): SpamEngine;
-  /** Whole answers that call any mail spam, or ham. */
+  /** Complete answers that call any mail spam, or ham. */
   spam: string;
   ham: string;
-  /** An answer by which it puts the mail off since it is busy itself. */
+  /** An answer by which it puts the mail off because it is busy itself. */
   busy: { text: string; words: RegExp };
-  /** An answer with this length instead of its own, and what is said of it. */
+  /** An answer that states this length instead of its own; and what is reported. */
   wrongLength(length: number): string;
 }
 
@@ -47,7 +47,7 @@ const spamd: EngineKit = {
     spamdAnswer("False ; 0.0 / 5.0").replace(/h: \d+/, `h: ${String(length)}`),
 };
 
-/** What is known of every rspamd of the tests. */
+/** What is known of every rspamd in the tests. */
 export const rspamdKnown = { requiredPoints: 6, taskTimeoutMs: 8_000 };
 
 const rspamd: EngineKit = {
@@ -72,7 +72,7 @@ const rspamd: EngineKit = {
 
 export const engineKits: readonly EngineKit[] = [spamd, rspamd];
 
-/** A mail for the pool or a client, with this raw text. */
+/** A mail with this raw text, for the pool or a client. */
 export function mailToJudge(raw: string | Buffer, changes: Partial<MailToJudge> = {}): MailToJudge {
   return {
     mailId: "m1",

@@ -11,7 +11,7 @@ const signal = new AbortController().signal;
 const mail = mailToJudge("Subject: x\r\n\r\nx\r\n");
 const ask = { signal, timeoutMs: 2_000, accountMs: 5_000 };
 
-/** Those of the last pool. */
+/** The engines of the last pool. */
 let fakes: FakeEngine[];
 
 async function poolWith(
@@ -41,7 +41,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
   const poolOf = async (placesEach: number, ...scripts: Script[]) =>
     poolWith(kit, placesEach, scripts);
 
-  it("is unable where GTUBE is ham, and says so", async () => {
+  it("is unable if GTUBE is ham, and says so", async () => {
     const pool = await poolOf(1, () => ({ chunks: [kit.ham], then: "close" }));
     expect(await pool.canary(signal)).toMatchObject({
       able: false,
@@ -49,7 +49,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     });
   });
 
-  it("is unable where a clean mail is spam", async () => {
+  it("is unable if a clean mail is spam", async () => {
     const pool = await poolOf(1, () => ({ chunks: [kit.spam], then: "close" }));
     expect(await pool.canary(signal)).toMatchObject({
       able: false,
@@ -61,7 +61,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
   const inPieces = (line: string): Fault => ({ chunks: [line], then: "close" });
 
   it.each<[string, Fault, string, RegExp]>([
-    ["says nothing", hang, "time-out", /no reply of r?spamd in \d+ ms/],
+    ["says nothing", hang, "time-out", /no reply from r?spamd within \d+ ms/],
     ["is busy", inPieces(kit.busy.text), "busy", kit.busy.words],
     [
       "says a length that is too large",
@@ -101,7 +101,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     ["closes without a word", { chunks: [], then: "close" }],
     ["resets the connection", { chunks: [], then: "reset" }],
     ["closes in the middle of its reply", { chunks: [kit.ham.slice(0, 12)], then: "close" }],
-  ] as const)("an engine that %s over a mail is a strike against it", async (_, fault) => {
+  ] as const)("an engine that %s over a mail is a strike against the mail", async (_, fault) => {
     const pool = await poolOf(2, (request) => (isPoison(request) ? fault : undefined));
     await pool.canary(signal);
     const judged = await pool.ask(poison, ask);
@@ -109,7 +109,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     expect(await pool.ask(mail, ask)).not.toHaveProperty("strikes");
   });
 
-  it("a mail over which a spamd does not answer that is well otherwise gets a strike", async () => {
+  it("a mail over which an otherwise healthy spamd does not answer gets a strike", async () => {
     const hang = { chunks: [], then: "hang" } as const;
     const pool = await poolOf(2, (request) => (isPoison(request) ? hang : undefined));
     await pool.canary(signal);
@@ -117,7 +117,7 @@ describe.each(engineKits)("a pool of engines of the kind $name", (kit) => {
     expect(judged).toMatchObject({ finding: { reason: "time-out" }, strikes: 1 });
   });
 
-  it("an engine that stands still is nobody's fault: no mail in it gets a strike", async () => {
+  it("an engine that stands still is no mail's fault: no mail in it gets a strike", async () => {
     let still = false;
     const hang = { chunks: [], then: "hang" } as const;
     const pool = await poolOf(4, () => (still ? hang : undefined));
@@ -137,7 +137,7 @@ describe("a pool of spamds", () => {
   const poolOf = async (placesEach: number, ...scripts: Script[]) =>
     poolWith(kit, placesEach, scripts);
 
-  it("asks for the rules' names where a site's report cannot be read", async () => {
+  it("asks for the rules' names if a site's report cannot be read", async () => {
     const pool = await poolOf(1, ({ method, body }) => {
       if (method !== "REPORT") return undefined;
       const score = body.includes("GTUBE") ? "True ; 1000.0 / 5.0" : "False ; 0.0 / 5.0";

@@ -9,28 +9,33 @@ export interface FakeRequest {
   head: string;
 }
 
-/** What a real engine cannot be made to do: any bytes in any pieces, then silence, an end or a reset. */
+/**
+ * What a real engine cannot be made to do: send any bytes in any pieces, then be silent, close or
+ * reset.
+ */
 export interface Fault {
   chunks: readonly (string | Buffer)[];
-  /** `drip`: a byte every few milliseconds, forever. */
+  /** `drip`: one byte every few milliseconds, forever. */
   then: "close" | "hang" | "reset" | "drip";
 }
 
 export interface FakeEngine extends AsyncDisposable {
   address: string;
   requests: FakeRequest[];
-  /** Connections that are open now, and the most there ever were at once. */
+  /** How many connections are open now, and the most that were ever open at once. */
   open(): number;
   mostOpen(): number;
   close(): Promise<void>;
 }
 
-/** Takes over the answer to a request, maybe after a while; undefined lets the ordinary answer go. */
+/**
+ * Takes over the answer to a request, perhaps after a while; undefined sends the ordinary answer.
+ */
 export type Script = (request: FakeRequest) => Fault | undefined | Promise<Fault | undefined>;
 
 /**
- * Answers one request a connection, unless `keeps`: then it goes on reading after its ordinary answers.
- * Without `allowHalfOpen` it is gone when the client is.
+ * Answers one request per connection; with `keeps` it goes on reading after its ordinary answers.
+ * Without `allowHalfOpen` it closes when the client does.
  */
 export async function startFakeEngine(
   ordinaryAnswer: (request: FakeRequest) => string,

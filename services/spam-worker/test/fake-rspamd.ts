@@ -1,7 +1,7 @@
 import { gtube } from "../src/canary.ts";
 import { startFakeEngine, type FakeEngine, type FakeRequest, type Script } from "./fake-engine.ts";
 
-/** Speaks HTTP as rspamd 3.4 does: `POST /checkv2`, one request a connection. */
+/** Speaks HTTP like rspamd 3.4: `POST /checkv2`, one request per connection. */
 export async function startFakeRspamd(
   fault: Script = () => undefined,
   port = 0,
@@ -12,7 +12,7 @@ export async function startFakeRspamd(
   });
 }
 
-/** rspamd never does so; a proxy in front of it may. */
+/** rspamd never does this; a proxy in front of it may. */
 export async function startKeepingRspamd(fault: Script = () => undefined): Promise<FakeEngine> {
   return startFakeEngine((request) => http(ordinaryAnswer(request), { keeps: true }), fault, {
     keeps: true,
@@ -37,7 +37,7 @@ export function http(
   ].join("\r\n");
 }
 
-/** What rspamd says of a mail in which it found next to nothing, with changes. */
+/** What rspamd says about a mail in which it found next to nothing, with changes. */
 export function reply(changes: Record<string, unknown> = {}): Record<string, unknown> {
   return {
     is_skipped: false,
@@ -53,7 +53,7 @@ export function reply(changes: Record<string, unknown> = {}): Record<string, unk
   };
 }
 
-/** As rspamd 3.4 was seen to: GTUBE is known immediately and no rule runs. */
+/** As rspamd 3.4 was seen to answer: it knows GTUBE immediately and runs no rule. */
 export const gtubeReply = {
   is_skipped: true,
   score: 15,

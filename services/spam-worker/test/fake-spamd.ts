@@ -1,7 +1,7 @@
 import { gtube } from "../src/canary.ts";
 import { startFakeEngine, type FakeEngine, type FakeRequest, type Script } from "./fake-engine.ts";
 
-/** Speaks spamd/PROTOCOL as spamd 4.0 does. */
+/** Speaks spamd/PROTOCOL like spamd 4.0. */
 export async function startFakeSpamd(
   fault: Script = () => undefined,
   port = 0,

@@ -26,7 +26,7 @@ it("writes one line whatever the sender is", () => {
   );
 });
 
-it("gives no mail above the limit, or its head up to a line end, as the policy says", async () => {
+it("gives no mail above the limit, or only its head up to a line end, as the policy says", async () => {
   const mail = { kind: "bytes", bytes } as const;
   expect(await mailForEngine(mail, { maxBytes: 20, oversize: "unchecked" })).toEqual({
     kind: "too-large",
@@ -48,7 +48,7 @@ it("never cuts within a line that has a line before it", () => {
   );
 });
 
-it("reads a spooled mail, of an oversized one only its head", async () => {
+it("reads a spooled mail, but only the head of an oversized one", async () => {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spool-"));
   try {
     const path = join(dir, "mail");

@@ -74,7 +74,7 @@ describe("a reply of spamd", () => {
           const bytes = Buffer.from(whole, "latin1");
           const once = parseReply(bytes, method, maxBytes);
           const pieces = readInPieces(bytes, cuts, method);
-          // What follows a whole reply is only seen if it came with it.
+          // What follows a whole reply is seen only if it came with the reply.
           if (once.kind === "garbled" && pieces.kind === "reply") return;
           expect(pieces.kind).toBe(once.kind);
           if (once.kind === "reply") expect(pieces).toEqual(once);

@@ -46,7 +46,7 @@ describe("an rspamd that does not answer as it should", () => {
     ["answers a list", http([reply()]), /rspamd's reply/],
     ["answers an error with status 200", http({ error: "oops" }), /rspamd said 200: oops/],
     [
-      "answers an error beside a verdict",
+      "answers with an error next to a verdict",
       http({ ...reply(), error: "cannot scan" }),
       /rspamd said 200: cannot scan/,
     ],
@@ -155,14 +155,14 @@ describe("an rspamd that does not answer as it should", () => {
 });
 
 describe("an rspamd behind a proxy that keeps connections", () => {
-  it("is asked again and again on one", async () => {
+  it("is asked again and again on one connection", async () => {
     fake = untilTestEnds(await startKeepingRspamd());
     const engine = engineAt(fake.address);
     for (let n = 0; n < 5; n += 1) expect(findingOf(await judged(engine)).kind).toBe("ham");
     expect(fake.mostOpen()).toBe(1);
   });
 
-  it("has a mail again that met a connection which it was just closing", async () => {
+  it("gets a mail again that met a connection that it was just closing", async () => {
     let broken = 0;
     fake = untilTestEnds(
       await startKeepingRspamd((request) => {

@@ -31,7 +31,7 @@ describe("an answer of rspamd", () => {
     }
   });
 
-  it("is spam from the points on that rspamd says, or else that the setting says", () => {
+  it("is spam from the points that rspamd states, or else from those of the setting", () => {
     const mild = { reject: 12, "add header": 3, "rewrite subject": 8 };
     expect(findingOn({ score: 3.5, action: "add header", thresholds: mild })).toMatchObject({
       kind: "spam",
@@ -44,7 +44,7 @@ describe("an answer of rspamd", () => {
     });
   });
 
-  it("counts an action that a module of rspamd's decided as the points that lead to it", () => {
+  it("counts an action that one of rspamd's modules decided as the points that lead to it", () => {
     const forced = { passthrough_module: "force_actions" };
     expect(findingOn({ score: 0.5, action: "reject", ...forced })).toMatchObject({
       kind: "spam",
@@ -65,7 +65,7 @@ describe("an answer of rspamd", () => {
     expect(findingOn({ score: 16, is_skipped: true })).toMatchObject({ kind: "spam" });
   });
 
-  it("is no verdict where rspamd puts the mail off: rules may not have run", () => {
+  it("is no verdict if rspamd puts the mail off: rules may not have run", () => {
     const judgement = judgementOn(
       reply({ score: 0, action: "soft reject", messages: { smtp_message: "Try again later" } }),
     );
@@ -75,7 +75,7 @@ describe("an answer of rspamd", () => {
     });
   });
 
-  it("is no verdict where rspamd skipped the mail, and GTUBE all the same", () => {
+  it("is no verdict if rspamd skipped the mail, but GTUBE counts all the same", () => {
     const skipped = judgementOn(reply({ score: 0, is_skipped: true, symbols: {} }));
     expect(skipped).toMatchObject({
       kind: "answered",
@@ -84,7 +84,7 @@ describe("an answer of rspamd", () => {
     expect(findingOf(judgementOn(gtubeReply))).toMatchObject({ kind: "spam", score: 15 });
   });
 
-  it("is no verdict where rspamd ran out of time, whatever the points", () => {
+  it("is no verdict if rspamd ran out of time, whatever the points", () => {
     for (const score of [0, 20]) {
       expect(findingOn({ score, time_real: 8.01 })).toMatchObject({
         kind: "unchecked",
@@ -93,7 +93,7 @@ describe("an answer of rspamd", () => {
     }
   });
 
-  it("gives rules with their points, those that weigh most first, and no more than a verdict holds", () => {
+  it("gives rules with their points, the weightiest first, and no more than a verdict holds", () => {
     const entries = Array.from({ length: 600 }, (_, n) => [`R${String(n)}`, { score: n / 100 }]);
     const symbols = Object.fromEntries([["WHITE", { score: -9 }], ...entries]) as unknown;
     const finding = findingOn({ symbols });
@@ -105,7 +105,7 @@ describe("an answer of rspamd", () => {
     ]);
   });
 
-  it("has its proposals of header fields recorded, one line each, and nothing that is no field", () => {
+  it("has its proposed header fields recorded, one line each, and nothing that is no field", () => {
     const addHeaders = {
       "X-Spam-Status": { value: "No,\r\n score=1\r\nX-Evil: 1", order: 0 },
       "X-Plain": "a",

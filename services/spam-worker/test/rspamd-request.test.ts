@@ -12,7 +12,7 @@ const limits = { timeoutMs: 5_000, connectTimeoutMs: 1_000, maxReplyBytes: 20_00
 const raw = "Subject: x\r\n\r\nx\r\n";
 const client = { address: "198.51.100.7", name: "mail.example.net", helo: "client.example.net" };
 
-it("tells rspamd of the SMTP transaction and whose mail it is, and gives the mail as it is", async () => {
+it("tells rspamd about the SMTP transaction and whose mail it is, and sends the mail as it is", async () => {
   await using fake = await startFakeRspamd();
   const engine = createRspamdEngine({
     address: parseEngineAddress(fake.address),
@@ -50,7 +50,7 @@ it("tells rspamd of the SMTP transaction and whose mail it is, and gives the mai
   ]);
 });
 
-it("says nothing of a client that is not known", () => {
+it("says nothing about an unknown client", () => {
   const smtp = { mailFrom: "a@x.example", rcptTo: [], client: { address: "", name: "", helo: "" } };
   const headers = requestHeaders(mailToJudge(raw, { smtp }));
   for (const name of ["IP", "Helo", "Hostname", "Deliver-To"])
@@ -61,7 +61,7 @@ it("never says that the sender logged in: rspamd would leave out most rules", ()
   expect(requestHeaders(mailToJudge(raw, { user: "anna@example.com" }))).not.toHaveProperty("User");
 });
 
-it("writes one line a header whatever a stranger wrote", () => {
+it("writes one line per header, whatever a stranger wrote", () => {
   const text = fc.string({ unit: "binary", maxLength: 200 });
   fc.assert(
     fc.property(

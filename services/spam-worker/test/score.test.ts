@@ -28,7 +28,7 @@ describe("the Spam header", () => {
     expect(parseScore(text)).toBeUndefined();
   });
 
-  it("is no judgement where flag and numbers contradict each other", () => {
+  it("is no judgement if flag and numbers contradict each other", () => {
     expect(parseScore("False ; 15.0 / 5.0")).toBeUndefined();
     expect(parseScore("True ; 1.0 / 5.0")).toBeUndefined();
   });
@@ -70,11 +70,11 @@ describe("the table of a REPORT", () => {
     ]);
   });
 
-  it("is not believed where its points do not make up the score", () => {
+  it("is not believed if its points do not add up to the score", () => {
     expect(parseReport(reportOf(" 1.0 A  x"), 7.0)).toBeUndefined();
   });
 
-  it("is not believed where the report has none", () => {
+  it("is not believed if the report has none", () => {
     expect(parseReport("Everything is fine.\n 1.0 A  x\n", 1.0)).toBeUndefined();
   });
 

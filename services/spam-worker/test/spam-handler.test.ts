@@ -70,7 +70,7 @@ const gtubeFinding = {
   rspamd: { required: 6, score: 15, rules: [{ name: "GTUBE", score: 0 }] },
 };
 
-/** Rules of the test's engines by which they show what they learned about the SMTP transaction. */
+/** Rules of the test's engines that show what the engines learned about the SMTP transaction. */
 const testRules = {
   spamd: ["RS_TEST_ENVELOPE_FROM", "RS_TEST_LAST_HOP"],
   rspamd: ["RS_TEST_ENVELOPE_FROM", "RS_TEST_ENVELOPE_RCPT", "RS_TEST_LAST_HOP", "RS_TEST_HELO"],
@@ -119,7 +119,7 @@ describe.each(engineKits)("with a real $name", (kit) => {
     expect(finding).toMatchObject({ kind: "unchecked", reason: "too-large" });
   });
 
-  it("judges an oversized mail by its head where the policy says so, and says so", async () => {
+  it("judges an oversized mail by its head if the policy says so, and reports that", async () => {
     const raw = rawMail(`${gtube()}\r\n${"x\r\n".repeat(500)}`);
     const finding = await findingOn(raw, { ...settings, maxBytes: 800, oversize: "head" });
     expect(finding).toMatchObject({
@@ -128,7 +128,7 @@ describe.each(engineKits)("with a real $name", (kit) => {
     });
   });
 
-  it("judges a mail of a shared spool by its file, once it has read the spool's canary", async () => {
+  it("judges a mail in a shared spool by its file, once it has read the spool's canary", async () => {
     const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spam-spool-"));
     try {
       const raw = rawMail(gtube());

@@ -16,7 +16,7 @@ import { mailToJudge } from "./engine-kit.ts";
 const signal = new AbortController().signal;
 const mail = mailToJudge(`Subject: x\r\n\r\n${gtube()}\r\n`);
 
-it("I2: a real spamd whose only child others keep busy gets no mail, and has it again when it is free", async () => {
+it("I2: a real spamd whose only child others keep busy gets no mail until it is free again", async () => {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spamd-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   await chmod(dir, 0o755);
@@ -34,7 +34,7 @@ it("I2: a real spamd whose only child others keep busy gets no mail, and has it 
   onTestFinished(() => pool.close());
   expect(await pool.canary(signal)).toMatchObject({ able: true });
 
-  // A request that does not end: the child waits for the rest of it.
+  // A request that does not end: the child waits for the rest.
   const other = connect(spamd.port, "127.0.0.1");
   onTestFinished(() => void other.destroy());
   await once(other, "connect");
@@ -42,7 +42,7 @@ it("I2: a real spamd whose only child others keep busy gets no mail, and has it 
   const { finding } = await pool.ask(mail, { signal, timeoutMs: 1_000, accountMs: 2_000 });
   expect(finding).toMatchObject({ kind: "unchecked", reason: "time-out" });
   await expect.poll(() => pool.concurrency()).toBe(0);
-  expect(pool.reasons()).toMatch(/no reply of spamd/);
+  expect(pool.reasons()).toMatch(/no reply from spamd/);
 
   other.destroy();
   await expect.poll(() => pool.concurrency()).toBe(1);

@@ -78,7 +78,7 @@ describe("a spamd that does not answer as it should", () => {
     expect(await judged(half, "symbols", 80)).toMatchObject({ reason: "time-out" });
   });
 
-  it("has one deadline a request, and no connection after it, however it drips", async () => {
+  it("gets one deadline per request, and no connection after it, however it drips", async () => {
     const client = await spamdThat({ chunks: [ok("A".repeat(10_000)).slice(0, 80)], then: "drip" });
     expect(await judged(client, "symbols", 80)).toMatchObject({ reason: "time-out" });
     await expect.poll(() => fake?.open()).toBe(0);
@@ -146,7 +146,7 @@ describe("a spamd that ran out of time", () => {
     expect(await judged(client, "report")).toMatchObject({ kind: "unchecked", reason: "time-out" });
   });
 
-  it("is found by SYMBOLS where the site's report has no table", async () => {
+  it("is found by SYMBOLS if the site's report has no table", async () => {
     await using fake = await startFakeSpamd(({ method }) => ({
       chunks: [ok(method === "REPORT" ? "All is well.\n" : "TIME_LIMIT_EXCEEDED")],
       then: "close",

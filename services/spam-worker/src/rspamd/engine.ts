@@ -11,28 +11,30 @@ import { readReply, type CheckReply } from "./reply.ts";
 import { requestHeaders } from "./request.ts";
 
 export interface RspamdOptions extends ExchangeLimits, RspamdPoints {
-  /** Of a normal worker or a proxy. */
+  /** That of a normal worker or a proxy. */
   address: EngineAddress;
   clock: Clock;
 }
 
 type Checked = { kind: "checked"; reply: CheckReply; server: string } | EngineFailure;
 
-/** Of rspamd's statuses, those that say more than that it could not. */
+/** The statuses by which rspamd says more than that it could not. */
 const reasons: Readonly<Record<number, EngineFailure["reason"]>> = {
   413: "too-large",
   429: "busy",
   503: "busy",
 };
 
-/** From here to here: rspamd's greylisting and its lists of addresses leave such a client alone. */
+/**
+ * From this address to itself: rspamd's greylisting and address lists leave such a client alone.
+ */
 const canaryEnvelope: SmtpEnvelope = {
   mailFrom: "postmaster@example.com",
   rcptTo: ["postmaster@example.com"],
   client: { address: "127.0.0.1", name: "localhost", helo: "localhost" },
 };
 
-/** One rspamd, asked by HTTP (`POST /checkv2`). */
+/** One rspamd, asked over HTTP (`POST /checkv2`). */
 export function createRspamdEngine(options: RspamdOptions): SpamEngine {
   const { address, clock } = options;
   const agent = new Agent({ keepAlive: true });

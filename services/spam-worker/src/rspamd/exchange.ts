@@ -6,7 +6,7 @@ import type { RequestHeaders } from "./request.ts";
 export interface ExchangeLimits {
   /** Milliseconds for everything: connecting, sending, rspamd's work, its reply. */
   timeoutMs: number;
-  /** Of these, milliseconds in which the connection must stand. */
+  /** How many of these a connection may take. */
   connectTimeoutMs: number;
   /** The longest body of a reply, in bytes. */
   maxReplyBytes: number;
@@ -17,7 +17,7 @@ export interface HttpQuestion {
   path: string;
   headers: RequestHeaders;
   body: Buffer;
-  /** Keeps connections between two mails if the other side does. */
+  /** Keeps connections between mails if the other side does. */
   agent: Agent;
 }
 
@@ -30,9 +30,9 @@ export interface HttpReply {
 }
 
 /**
- * One POST. Everything that rspamd or the network can do is a value (a status other than 200 too); an
- * aborted `signal` throws its reason. A kept connection that the other side was just closing says
- * nothing about the mail: it is tried once more, on a new one.
+ * One POST. Everything that rspamd or the network can do is returned as a value (a status other
+ * than 200 too); an aborted `signal` throws its reason. A kept connection that the other side was
+ * just closing says nothing about the mail, which is tried once more on a new one.
  */
 export async function exchange(
   question: HttpQuestion,
@@ -80,10 +80,10 @@ function converse(
     settle({ kind: "stale" });
   };
   const connectTimer = setTimeout(() => {
-    settle(away(`in ${String(limits.connectTimeoutMs)} ms`));
+    settle(away(`within ${String(limits.connectTimeoutMs)} ms`));
   }, limits.connectTimeoutMs);
   const deadline = setTimeout(() => {
-    if (!connected) settle(away(`in ${String(limits.timeoutMs)} ms`));
+    if (!connected) settle(away(`within ${String(limits.timeoutMs)} ms`));
     else settle(late(limits.timeoutMs));
   }, limits.timeoutMs);
   signal.addEventListener("abort", abort, { once: true });
@@ -92,7 +92,7 @@ function converse(
     connected = true;
     clearTimeout(connectTimer);
   });
-  // Stays for the request's life: a reset may still come after the reply.
+  // Stays as long as the request: a reset may still come after the reply.
   asked.on("error", (error: NodeJS.ErrnoException) => {
     const what = error.code ?? error.message;
     if (!connected) settle(away(`: ${what}`));
@@ -144,7 +144,7 @@ function away(how: string): EngineFailure {
 }
 
 function late(timeoutMs: number): EngineFailure {
-  const detail = `no reply of rspamd in ${String(timeoutMs)} ms`;
+  const detail = `no reply from rspamd within ${String(timeoutMs)} ms`;
   return { kind: "failed", reason: "time-out", detail, lost: "time-out" };
 }
 

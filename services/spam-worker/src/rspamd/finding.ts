@@ -3,31 +3,36 @@ import type { SpamFinding, SpamRule } from "@rs-agent/shared/checks/spam.ts";
 import type { Asked } from "@rs-agent/shared/engines/engine-client.ts";
 import { proposedFields, type Action, type CheckReply } from "./reply.ts";
 
-/** Actions by which rspamd says that the mail is spam, the mildest first. */
+/** The actions by which rspamd calls a mail spam, the mildest first. */
 const spamActions = ["add header", "rewrite subject", "quarantine", "discard", "reject"] as const;
 type SpamAction = (typeof spamActions)[number];
 
 const maxRules = 500;
 const maxRuleName = 128;
 
-/** What an answer does not say of the rspamd that gave it. */
+/** What rspamd's answer does not say about itself. */
 export interface RspamdPoints {
-  /** From here on it is spam to it (`add_header`), if the answer does not say: rspamd 3.4 and older. */
+  /**
+   * Points from which a mail is spam to it (`add_header`), if the answer does not say: rspamd 3.4
+   * and older.
+   */
   requiredPoints: number;
-  /** Its `task_timeout`: an answer that took as long is made of the rules that had ended. */
+  /**
+   * Its `task_timeout`: an answer that took this long is based only on the rules that had ended.
+   */
   taskTimeoutMs: number;
 }
 
 /**
  * What rspamd's answer amounts to.
  *
- * 1. It is spam from the points of the mildest spam action on; below them it is ham, if every rule
- *    could run.
+ * 1. A mail is spam from the points of the mildest spam action on; below them it is ham, if every
+ *    rule could run.
  * 2. A spam action counts as the points from which points alone would lead to it, even if a module
- *    of rspamd's decided it whatever they are (`force_actions`, an antivirus in rspamd): policy goes by
- *    points. An action milder than the points counts for nothing.
- * 3. A mail that was skipped, or put off, or on which rspamd ran out of time was not judged: its points
- *    are a part of the true ones.
+ *    of rspamd's decided it whatever the points (`force_actions`, an antivirus in rspamd): policy
+ *    goes by points. An action milder than the points has no effect.
+ * 3. A mail that was skipped or put off, or on which rspamd ran out of time, was not judged: its
+ *    points are only part of the true ones.
  */
 export function askedOf(reply: CheckReply, known: RspamdPoints): Asked<SpamFinding> {
   const required = requiredOf(reply, known);
@@ -57,7 +62,10 @@ function judged(reply: CheckReply, score: number, required: number): SpamFinding
   };
 }
 
-/** Why no rule, or not every one, had its say: rspamd's own word on this mail, and no reason to doubt it. */
+/**
+ * Why not every rule had its say, in rspamd's own words on this mail; no reason to doubt rspamd
+ * itself.
+ */
 function whyNotJudged(reply: CheckReply): UncheckedFinding | undefined {
   const said = reply.messages?.smtp_message;
   const words = said === undefined ? "" : `: ${said.slice(0, 300)}`;
@@ -68,7 +76,7 @@ function whyNotJudged(reply: CheckReply): UncheckedFinding | undefined {
   return undefined;
 }
 
-/** The points from which rspamd takes any of its spam actions. */
+/** The lowest points at which rspamd takes any of its spam actions. */
 function requiredOf({ thresholds, required_score }: CheckReply, known: RspamdPoints): number {
   const told = spamActions.flatMap((action) => thresholds?.[action] ?? []);
   return told.length > 0
@@ -76,7 +84,10 @@ function requiredOf({ thresholds, required_score }: CheckReply, known: RspamdPoi
     : Math.min(known.requiredPoints, required_score ?? Infinity);
 }
 
-/** The points from which it takes this one; if it does not say, the hardest has `required_score`. */
+/**
+ * The points at which it takes this action. If it does not say, the hardest actions have
+ * `required_score`.
+ */
 function pointsOf(action: SpamAction, reply: CheckReply, required: number): number {
   const told = reply.thresholds?.[action];
   if (told !== undefined && told !== null) return told;
@@ -88,7 +99,7 @@ function isSpamAction(action: Action): action is SpamAction {
   return (spamActions as readonly string[]).includes(action);
 }
 
-/** Those that weigh most first. */
+/** Those with the most weight first. */
 function rulesOf({ symbols }: CheckReply): SpamRule[] {
   return Object.entries(symbols)
     .map(([name, { score }]) => ({ name: name.slice(0, maxRuleName), score }))

@@ -18,15 +18,21 @@ const action = z.enum([
 ]);
 export type Action = z.output<typeof action>;
 
-/** What `checkv2` answers: https://rspamd.com/doc/developers/protocol.html. JSON has no NaN: it is null. */
+/**
+ * What `checkv2` answers: https://rspamd.com/doc/developers/protocol.html. JSON has no NaN, so NaN
+ * is null.
+ */
 const replySchema = z.looseObject({
-  /** Rules were left out, by a setting of rspamd's own or since it knew the mail immediately (GTUBE). */
+  /**
+   * Rules were left out, by a setting of rspamd's own or because it knew the mail immediately
+   * (GTUBE).
+   */
   is_skipped: z.boolean(),
   score: z.number(),
-  /** The points of the hardest action that has points, `reject` as a rule. */
+  /** The points of the hardest action that has points, usually `reject`. */
   required_score: z.number().nullish(),
   action,
-  /** Points from which each action is taken; one without points is absent. */
+  /** The points at which each action is taken; an action without points is absent. */
   thresholds: z.record(z.string(), z.number().nullable()).optional(),
   symbols: z.record(z.string(), symbolSchema),
   /** Seconds. */
@@ -42,12 +48,15 @@ const errorSchema = z.looseObject({ error: z.string() });
 
 export type Reading =
   | { kind: "reply"; reply: CheckReply }
-  /** rspamd says that it could not. */
+  /** rspamd says that it could not check the mail. */
   | { kind: "refused"; detail: string }
-  /** Of no known form: what was read says nothing about any mail. */
+  /** Of no known form: it says nothing about any mail. */
   | { kind: "garbled"; detail: string };
 
-/** Reads the answer to `checkv2`; it counts only with status 200 and in every part of the known form. */
+/**
+ * Reads the answer to `checkv2`, which counts only with status 200 and if every part has its known
+ * form.
+ */
 export function readReply({ status, body }: Pick<HttpReply, "status" | "body">): Reading {
   const text = body.toString("utf8");
   const json = parsed(text);
@@ -66,8 +75,8 @@ const maxValue = 900;
 const valueSchema = z.union([z.string(), z.looseObject({ value: z.string() })]);
 
 /**
- * The header fields that rspamd would have a milter add (`milter.add_headers`), as data: bounded, of
- * the form of a field, each on one line. What is anything else is left out.
+ * The header fields that rspamd would have a milter add (`milter.add_headers`), as data: bounded,
+ * well-formed, each on one line. Anything else is left out.
  */
 export function proposedFields({ milter }: CheckReply): ProposedField[] {
   const given = z.record(z.string(), z.unknown()).safeParse(milter?.add_headers);

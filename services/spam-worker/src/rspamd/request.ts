@@ -2,19 +2,22 @@ import { isIP } from "node:net";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 import type { MailToJudge } from "../spam-engine.ts";
 
-/** Of rspamd's 80 KB for the whole head: recipients beyond it are not named. */
+/** Part of rspamd's 80 KB for the whole head: recipients beyond it are not named. */
 const maxRcptBytes = 32_000;
 
-/** The words of rspamd's protocol for what came by SMTP: https://rspamd.com/doc/developers/protocol.html */
+/**
+ * The headers of rspamd's protocol for what SMTP told us:
+ * https://rspamd.com/doc/developers/protocol.html
+ */
 export type RequestHeaders = Record<string, string | string[]>;
 
 /**
- * What rspamd is told about a mail beside its bytes.
+ * What rspamd is told about a mail besides its bytes.
  *
- * 1. Each value is one line: nothing that a stranger wrote can add a header (`File` would make rspamd
- *    read a file of its own host) or end the head.
- * 2. `User` is never sent: to rspamd that is the name by which the sender logged in, and most rules
- *    are off for such mail. Whose preferences apply is `Deliver-To`.
+ * 1. Each value is one line: nothing that a stranger wrote can add a header (`File` would make
+ *    rspamd read a file of its own host) or end the head.
+ * 2. `User` is never sent: to rspamd it is the name by which the sender logged in, and it turns
+ *    most rules off for such mail. `Deliver-To` says whose preferences apply.
  *
  * @throws TerminalError SPAM_ENGINE_ERROR for a user name that the protocol cannot carry
  */
@@ -34,7 +37,10 @@ export function requestHeaders({ mailId, raw, smtp, user }: MailToJudge): Reques
   };
 }
 
-/** RFC 5321 4.1.2: `<a@example.com>`, `<>` for the null sender. Nothing in the address can end it. */
+/**
+ * RFC 5321 §4.1.2: `<a@example.com>`, `<>` for the null sender. Nothing in the address can end the
+ * path.
+ */
 function path(address: string): string {
   return `<${oneLine(address).replace(/[<>]/g, "")}>`;
 }
@@ -51,12 +57,12 @@ function paths(addresses: readonly string[]): string[] {
   return named;
 }
 
-/** As UTF-8 (RFC 6531) in the form that node:http writes byte by byte. */
+/** As UTF-8 (RFC 6531), in the form that node:http writes byte by byte. */
 function oneLine(text: string): string {
   return Buffer.from(text.replace(/[\x00-\x1f\x7f]/g, "").trim(), "utf8").toString("latin1");
 }
 
-/** It comes from the policy: a wrong one is to be corrected there, not here. */
+/** The name comes from the policy, where a wrong one must be corrected. */
 function checkedUser(user: string): string {
   if (/^[^\x00-\x1f\x7f]+$/.test(user)) return oneLine(user);
   throw new TerminalError("SPAM_ENGINE_ERROR", `no user name for rspamd: ${JSON.stringify(user)}`);

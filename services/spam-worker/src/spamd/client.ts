@@ -21,8 +21,8 @@ export interface AskOptions {
 export type Answer<T> = ({ kind: "answer" } & T) | EngineFailure;
 
 /**
- * A client of one spamd: a connection a request, one deadline a request. It never throws for what
- * spamd does or does not; `signal` throws when it aborts. `mail` is a list of pieces sent one
+ * A client of one spamd: one connection and one deadline per request. It never throws for what
+ * spamd does or does not do; it throws when `signal` aborts. `mail` is a list of pieces sent one
  * after another, so that nothing is copied to put a line in front.
  */
 export interface SpamdClient {
@@ -35,7 +35,7 @@ export interface SpamdClient {
   report(mail: readonly Buffer[], options: AskOptions): Promise<Answer<Score & Report>>;
   /** With the header block as SpamAssassin would rewrite it. */
   headers(mail: readonly Buffer[], options: AskOptions): Promise<Answer<Score & Headers>>;
-  /** Teaches (spamd needs `--allow-tell`). What was done may be nothing: it knew already. */
+  /** Teaches (spamd needs `--allow-tell`). If spamd knew already, nothing was done. */
   tell(mail: readonly Buffer[], lesson: Lesson, options: AskOptions): Promise<Answer<Told>>;
 }
 
@@ -53,7 +53,7 @@ export interface Headers {
 }
 
 export interface Told {
-  /** `local`, `remote`: where the mail is known as that class now. */
+  /** `local`, `remote`: where the mail is now known as that class. */
   didSet: string[];
   didRemove: string[];
 }

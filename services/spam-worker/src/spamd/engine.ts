@@ -6,9 +6,10 @@ import { judge, type RuleDetail } from "./judge.ts";
 import { returnPath } from "./return-path.ts";
 
 /**
- * spamd as the pool has it. The mail gets the SMTP sender in front as Return-Path (SpamAssassin's
- * EnvelopeFrom); its first Received line is our own and names the client, so that rules about relays
- * judge the right hop. The canaries also tell its version, and whether its report can be read.
+ * spamd as a client for the pool. The mail is preceded by the SMTP sender as Return-Path
+ * (SpamAssassin's EnvelopeFrom). Its first Received line is our own and names the client, so that
+ * rules about relays judge the right hop. The canaries also tell spamd's version, and whether its
+ * report can be read.
  */
 export function createSpamdEngine(options: SpamdClientOptions & { clock: Clock }): SpamEngine {
   const { clock } = options;

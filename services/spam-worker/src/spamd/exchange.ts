@@ -8,7 +8,7 @@ import { encodeRequest, type RequestOptions } from "./request.ts";
 export interface ExchangeLimits {
   /** Milliseconds for everything: connecting, sending, spamd's work, its reply. */
   timeoutMs: number;
-  /** Of these, milliseconds in which the connection must stand. */
+  /** How many of these a connection may take. */
   connectTimeoutMs: number;
   /** The longest body of a reply, in bytes. */
   maxReplyBytes: number;
@@ -18,8 +18,8 @@ type Outcome = { kind: "reply"; reply: SpamdReply } | EngineFailure;
 
 /**
  * One request on a connection of its own, as the protocol has it. Everything that spamd or the
- * network can do is a value (a status code other than EX_OK too); an aborted `signal` throws its
- * reason.
+ * network can do is returned as a value (a status code other than EX_OK too); an aborted `signal`
+ * throws its reason.
  */
 export async function exchange(
   address: EngineAddress,
@@ -63,11 +63,12 @@ function converse(
       if (reading.kind === "reply") settle(() => resolve(outcomeOf(reading.reply)));
     };
     const connectTimer = setTimeout(() => {
-      fail("engine-away", `no connection to spamd in ${limits.connectTimeoutMs} ms`);
+      fail("engine-away", `no connection to spamd within ${limits.connectTimeoutMs} ms`);
     }, limits.connectTimeoutMs);
     const deadline = setTimeout(() => {
-      if (connected) fail("time-out", `no reply of spamd in ${limits.timeoutMs} ms`, "time-out");
-      else fail("engine-away", `no connection to spamd in ${limits.timeoutMs} ms`);
+      if (connected)
+        fail("time-out", `no reply from spamd within ${limits.timeoutMs} ms`, "time-out");
+      else fail("engine-away", `no connection to spamd within ${limits.timeoutMs} ms`);
     }, limits.timeoutMs);
     const settle = (how: () => void) => {
       clearTimeout(connectTimer);
@@ -81,7 +82,7 @@ function converse(
       connected = true;
       clearTimeout(connectTimer);
     });
-    // Stays for the socket's life: a reset may still come after the reply.
+    // Stays as long as the socket: a reset may still come after the reply.
     socket.on("error", (error: NodeJS.ErrnoException) => {
       const what = error.code ?? error.message;
       if (connected) fail("engine-error", `the connection to spamd broke: ${what}`, "died");

@@ -1,7 +1,7 @@
 import type { UncheckedReason } from "@rs-agent/shared/checks/finding.ts";
 import type { EngineFailure } from "@rs-agent/shared/engines/engine-client.ts";
 
-/** The status codes of a reply: sysexits.h, and 79 of spamd's own. */
+/** The status codes of a reply: those of sysexits.h, and spamd's own 79. */
 const names: Readonly<Record<number, string>> = {
   64: "EX_USAGE",
   65: "EX_DATAERR",
@@ -21,7 +21,7 @@ const names: Readonly<Record<number, string>> = {
   79: "EX_TIMEOUT",
 };
 
-/** The codes that say more than that spamd could not. */
+/** The codes by which spamd says more than that it could not. */
 const reasons: Readonly<Record<number, UncheckedReason>> = {
   65: "malformed",
   69: "engine-away",

@@ -4,16 +4,16 @@ import type { Asked } from "@rs-agent/shared/engines/engine-client.ts";
 import type { Answer, AskOptions, Rules, SpamdClient } from "./client.ts";
 import type { Score } from "./score.ts";
 
-/** How rules are asked for: `report` with their points, `symbols` by name alone. */
+/** How rules are asked for: `report` gives their points too, `symbols` only their names. */
 export type RuleDetail = "report" | "symbols";
 
-/** What SpamAssassin adds when it ran out of time; the score is then a part of the true one. */
+/** What SpamAssassin adds when it ran out of time; the score is then only part of the true one. */
 const outOfTime = "TIME_LIMIT_EXCEEDED";
 const maxRules = 500;
 
 /**
- * Has one mail judged. With `report`, spamd is asked again for the bare names if its report
- * cannot be trusted to name every rule: without all names a time-out would read as ham.
+ * Has one mail judged. With `report`, spamd is asked again for the bare names if its report cannot
+ * be trusted to name every rule: if a name is missing, a time-out would read as ham.
  */
 export async function judge(
   client: SpamdClient,

@@ -11,7 +11,7 @@ export interface SpamdReply {
 export type Reading =
   | { kind: "more" }
   | { kind: "reply"; reply: SpamdReply }
-  /** Outside the grammar: what was read says nothing about any mail. */
+  /** Outside the grammar: it says nothing about any mail. */
   | { kind: "garbled"; detail: string };
 
 const maxHeadBytes = 8_192;
@@ -19,7 +19,7 @@ const emptyLine = Buffer.from("\r\n\r\n");
 const withBody: readonly Method[] = ["SYMBOLS", "REPORT", "HEADERS"];
 
 /**
- * Reads one reply of spamd (spamd/PROTOCOL) from a stream. It is whole as soon as its
+ * Reads one reply of spamd (spamd/PROTOCOL) from a stream. The reply is whole as soon as its
  * Content-length is reached: spamd may still do chores before it closes.
  *
  * 1. The status line, every header line and Content-length must fit; nothing may follow the body.
@@ -44,7 +44,7 @@ export class ReplyReader {
     return this.#parsed === undefined ? this.#pushHead(chunk) : this.#pushBody(chunk);
   }
 
-  /** The other side has closed: only a whole reply counts, and one was not seen yet. */
+  /** The other side has closed: only a whole reply counts, and none has come. */
   end(): Reading {
     if (this.#parsed !== undefined) {
       return garbled(`it closed after ${this.#bodyLength} of ${this.#expected} bytes`);
@@ -59,7 +59,7 @@ export class ReplyReader {
     if (lineEnd < 0) return this.#waitForHead();
     const status = parseStatusLine(this.#head.toString("latin1", 0, lineEnd));
     if (status === undefined) return garbled(`no status line: ${shown(this.#head)}`);
-    // Errors and PONG are the line alone.
+    // Errors and PONG are the status line alone.
     if (status.code !== 0 || this.#method === "PING") {
       const rest = this.#head.subarray(lineEnd + 2);
       if (rest.length > 0) return garbled(`bytes after ${shown(this.#head)}`);
@@ -108,7 +108,7 @@ export class ReplyReader {
   }
 }
 
-/** Reads a reply that is there as a whole. */
+/** Reads a reply that has arrived as a whole. */
 export function parseReply(bytes: Buffer, method: Method, maxBytes: number): Reading {
   const reader = new ReplyReader(method, maxBytes);
   const reading = reader.push(bytes);

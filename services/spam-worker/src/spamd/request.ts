@@ -7,7 +7,7 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 export const methods = ["CHECK", "SYMBOLS", "REPORT", "HEADERS", "PING", "TELL"] as const;
 export type Method = (typeof methods)[number];
 
-/** What TELL makes spamd do with a mail: with its Bayes tokens, and with the collaborative networks. */
+/** What TELL makes spamd do with a mail: in its Bayes tokens, and in the collaborative networks. */
 export type Lesson =
   | { action: "learn"; class: "spam" | "ham" }
   | { action: "forget" }

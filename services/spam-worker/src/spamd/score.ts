@@ -1,6 +1,6 @@
 import type { SpamRule } from "@rs-agent/shared/checks/spam.ts";
 
-/** spamd's own judgement: its flag, its points, and its points from which it says spam. */
+/** spamd's own judgement: its flag, its points, and the points from which it says spam. */
 export interface Score {
   spam: boolean;
   score: number;
@@ -26,7 +26,7 @@ export function parseScore(text: string): Score | undefined {
 
 const ruleName = /^[A-Za-z0-9_]{1,128}$/;
 
-/** Reads the body of SYMBOLS: names of the rules that hit, parted by commas; none is "". */
+/** Reads the body of SYMBOLS: names of the rules that hit, separated by commas; "" if none. */
 export function parseSymbols(body: string): SpamRule[] | undefined {
   const text = body.replace(/\r?\n$/, "");
   if (text === "") return [];
@@ -38,9 +38,9 @@ const rulesBelow = /^ ?-{3,} -{5,} -{10,} *$/;
 const ruleLine = /^ {0,3}(-?\d{1,5}(?:\.\d)?) ([A-Za-z0-9_]{1,128})(?: |$)/;
 
 /**
- * Reads rules and their points from the table at the end of a REPORT (SpamAssassin's
- * `_SUMMARY_`). A report is a template that every site may change and that quotes the mail, so
- * the table counts only if it is below the last ruler and its points make up the score.
+ * Reads rules and their points from the table at the end of a REPORT (SpamAssassin's `_SUMMARY_`).
+ * A report is a template that every site may change and that quotes the mail, so the table counts
+ * only if it stands below the last ruler and its points add up to the score.
  * @returns undefined if the table is not provably whole
  */
 export function parseReport(report: string, score: number): SpamRule[] | undefined {
