@@ -22,7 +22,7 @@ addresses:
   ${people.anna}: { virus: off }
 `;
 
-/** What a tampering hand writes: a clean verdict that was given to other bytes. */
+/** What a tamperer writes: a clean verdict that was given to other bytes. */
 function cleanOn(sha256: string) {
   return { "verdicts.virus.finding": { kind: "clean" }, "verdicts.virus.sha256": sha256 };
 }
@@ -191,7 +191,7 @@ describe("what must not leave", () => {
     expect(await handIn(system.smtp, { raw: textMail("still at work") })).toMatch(/^250 /);
   });
 
-  it("a stranger who claims to be of the tenant is not signed for", async () => {
+  it("mail of a stranger who claims to be of the tenant is not signed", async () => {
     const raw = Buffer.from(
       textMail("forged").toString("latin1").replace(people.jonas, people.ben),
       "latin1",
@@ -205,7 +205,7 @@ describe("what must not leave", () => {
     expect(arrived?.bytes.toString("latin1")).not.toMatch(/^DKIM-Signature:/im);
   });
 
-  it("a client of the tenant is not signed for under a domain that is not the tenant's", async () => {
+  it("mail of the tenant's client is not signed for a domain that is not the tenant's", async () => {
     const id = await accepted(whole().system.smtp, {
       from: "outgoing",
       rcptTo: [people.jonas],
@@ -253,7 +253,7 @@ addresses:
     };
   });
 
-  it("ends the circle after five rounds, with a report to the sender", async () => {
+  it("ends the loop after five rounds, with a report to the sender", async () => {
     const { database, system } = whole();
     const raw = textMail("round and round");
     const first = await accepted(system.smtp, { rcptTo: ["circle@northwind.example"], raw });
@@ -263,7 +263,7 @@ addresses:
       if (bounced.length === 0) throw new Error("nothing has bounced yet");
       return bounced;
     });
-    const reply = expect.stringMatching(/^554 .*it came by here 5 times already/) as unknown;
+    const reply = expect.stringMatching(/^554 .*it has passed here 5 times already/) as unknown;
     expect(last).toMatchObject({ recipients: [{ outcome: "bounced", status: "5.4.6", reply }] });
     expect(last?._id).not.toBe(first);
     await vi.waitFor(async () => {
@@ -272,7 +272,7 @@ addresses:
       expect(report).toMatchObject({ mailFrom: "", rcptTo: [people.jonas] });
       expect(report?.bytes.toString("latin1")).toContain("5.4.6");
     });
-    // The next hop has the report before the relay has written so.
+    // The next hop has the report before the relay has recorded that.
     await vi.waitFor(async () => {
       expect(await database.mails.countOutcomes()).toMatchObject({
         accepted: 5,

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Budget } from "../src/budget.ts";
 
 describe("a budget", () => {
-  it("is first come, first served, and what is larger than it waits until all is there", async () => {
+  it("is first come, first served, and what is larger than the budget waits until all of it is free", async () => {
     const budget = new Budget(10);
     const order: string[] = [];
     const give = await budget.take(6);
@@ -20,7 +20,7 @@ describe("a budget", () => {
     expect(order).toEqual(["large", "small"]);
   });
 
-  it("lets go who does not wait any longer, and those behind", async () => {
+  it("releases a waiter that gives up, and those behind it", async () => {
     const budget = new Budget(10);
     await budget.take(6);
     const impatient = new AbortController();

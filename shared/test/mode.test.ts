@@ -4,7 +4,7 @@ import { Mode } from "../src/mode.ts";
 
 const modes = { open: [], parting: ["open", "parting"], ended: ["parting"] } as const;
 
-it("enters a mode only from those that its table names, and otherwise says which two they are", () => {
+it("enters a mode only from those that its table names, and otherwise names the two modes", () => {
   const mode = new Mode<keyof typeof modes>("a session", modes, "open");
   expect(() => mode.enter("ended")).toThrow("a session is open, it cannot become ended");
   expect(() => mode.enter("ended")).toThrow(AssertionError);

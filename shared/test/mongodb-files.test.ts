@@ -59,7 +59,7 @@ describe("the database's address", () => {
     ],
     ["a user without an address", credentials, /no MONGODB_URI/],
     ["two users", () => ({ MONGODB_URI_FILE: at("own"), ...credentials() }), /user of its own/],
-  ])("is refused from %s, and no secret is said", (_, env, message) => {
+  ])("is refused from %s, and no secret is shown", (_, env, message) => {
     let said: unknown;
     try {
       loadConfig(schema, env());

@@ -11,7 +11,7 @@ function* longSteps(count: number): Steps<number> {
   return count;
 }
 
-/** How often others have their turn while this runs. */
+/** How often others get a turn while this runs. */
 async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   let turns = 0;
   let turn = setImmediate(function again() {
@@ -28,7 +28,7 @@ test("long work in slices leaves others a turn after each of them", async () => 
   expect(turns).toBeGreaterThanOrEqual(5);
 });
 
-test("all steps at once come to the same, and nobody else has a turn", async () => {
+test("all steps at once come to the same, and nobody else gets a turn", async () => {
   const turns = await turnsDuring(() => {
     expect(atOnce(longSteps(3))).toBe(3);
     return Promise.resolve();

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { columnsOf, wrapAtWords } from "../src/wrap-at-words.ts";
 
-test("lines end between words, what follows is indented, and lines of the text stay apart", () => {
+test("lines end between words, what follows is indented, and the text's own lines stay separate", () => {
   const text =
     "CLI_REFUSED: 4f0a is dead: only mail that is quarantined or held can be released\n  a list";
   expect(wrapAtWords(text, 40)).toBe(

@@ -5,7 +5,7 @@ import { parseAllowList } from "../src/bus/allow-list.ts";
 import { parsePolicyYaml } from "../src/policy/yaml.ts";
 import { maxWrongs, readYaml } from "../src/yaml-source.ts";
 
-/** What is wrong, as `line:column: message`; empty: it was read. */
+/** What is wrong, as `line:column: message`; empty if it was read. */
 function wrongsOf(text: string): string[] {
   const source = readYaml(text);
   if (source.kind === "read") return [];
@@ -18,7 +18,7 @@ function valueOf(text: string): unknown {
   throw new Error(wrongsOf(text).join("\n"));
 }
 
-describe("what reads as YAML and was meant as text is named, with the quotes that it needs", () => {
+describe("YAML that was meant as text is named, with the quotes that it needs", () => {
   test.each([
     ["tag: ***SPAM***", "1:6: ***SPAM*** reads as an alias, and no &**SPAM*** is before it; text"],
     ["a: { tag: ***SPAM*** }", "1:11: ***SPAM*** reads as an alias"],
@@ -58,7 +58,7 @@ describe("keys, anchors and documents", () => {
     expect(first.slice(0, expected.length)).toBe(expected);
   });
 
-  test("an alias brings what stands behind the last anchor of its name", () => {
+  test("an alias brings what the last anchor of its name holds", () => {
     const text = "a: &x { k: 1 }\nb: *x\nc: &x two\nd: [*x, *x]\n";
     expect(valueOf(text)).toEqual({ a: { k: 1 }, b: { k: 1 }, c: "two", d: ["two", "two"] });
   });
@@ -68,7 +68,7 @@ describe("keys, anchors and documents", () => {
   });
 });
 
-describe("a file of any size is answered in a time that grows with its size alone", () => {
+describe("a file of any size is answered in a time that grows only with its size", () => {
   const levels = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
   const laughs = levels
     .map((name, at) => {
@@ -98,7 +98,7 @@ describe("a file of any size is answered in a time that grows with its size alon
     },
   );
 
-  test("what is nested too deeply is said once", () => {
+  test("too deep nesting is reported once", () => {
     expect(wrongsOf("[".repeat(20_000))).toEqual([
       expect.stringMatching(/^1:\d+: is nested too deeply$/),
     ]);

@@ -92,7 +92,7 @@ describe("an SMTP session", () => {
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
   });
 
-  it("is no relay: a foreign recipient from outside is refused", async () => {
+  it("is no open relay: a foreign recipient from outside is refused", async () => {
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 relaying denied/);
   });
 
@@ -103,7 +103,7 @@ describe("an SMTP session", () => {
     "@northwind.example:jonas@partner.example",
     "jonas@northwind.example.partner.example",
     "jonas@[127.0.0.1]",
-  ])("is no relay for %s either", async (recipient) => {
+  ])("is no open relay for %s either", async (recipient) => {
     expect(await client.deliver(anna, [recipient], mail)).toMatch(/^5(50|01) 5\.[17]\.[13] /);
     expect(await accepted()).toBe(before);
   });
@@ -160,7 +160,7 @@ describe("an SMTP session", () => {
     expect(await client.say(`MAIL FROM:<${stranger}> SIZE=20000`)).toMatch(/^250 /);
   });
 
-  it("refuses a mail that is over the limit by count, and never keeps a part of it", async () => {
+  it("refuses a mail that turns out to be over the limit, and never keeps a part of it", async () => {
     const reply = await client.deliver(stranger, [anna], `${"x".repeat(20_000)}\r\n`);
     expect(reply).toMatch(/^552 5\.3\.4 /);
     expect(await accepted()).toBe(before);
@@ -185,7 +185,7 @@ describe("an SMTP session", () => {
     const own = ownReceived("abc");
     expect(await client.deliver(stranger, [anna], own.repeat(4) + mail)).toMatch(/^250 /);
     expect(await client.deliver(stranger, [anna], own.repeat(5) + mail)).toBe(
-      "554 5.4.6 mail loop: it came by here 5 times already",
+      "554 5.4.6 mail loop: it has passed here 5 times already",
     );
   });
 
@@ -322,7 +322,7 @@ describe("limits over all sessions", () => {
     for (const one of [...slow, client]) one.close();
   });
 
-  it("dismisses connections over their limit, and takes new ones when others have gone", async () => {
+  it("rejects connections over the limit, and takes new ones when others have gone", async () => {
     const running = await startTestIngest({ env: { INGEST_MAX_CONNECTIONS: "2" } });
     const first = await SmtpDialogue.open(running.smtp);
     using second = await SmtpDialogue.open(running.lmtp, undefined, "LHLO");
@@ -356,7 +356,7 @@ describe("limits over all sessions", () => {
     expect((await running.database.mails.countOutcomes()).accepted).toBe(0);
   });
 
-  it("dismisses a stranger who talks before the greeting", async () => {
+  it("disconnects a stranger who talks before the greeting", async () => {
     const running = await startTestIngest({ env: { INGEST_GREET_DELAY_MS: "2000" } });
     using hasty = await SmtpDialogue.connect(running.smtp);
     expect(await hasty.say("EHLO hasty.test")).toMatch(/^421 /);

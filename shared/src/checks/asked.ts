@@ -18,7 +18,7 @@ import {
 } from "./verdict.ts";
 
 type ConsequencesOf<N extends CheckKind> = Parameters<EntryOf<N>["rulesText"]>[0];
-/** What a plan says of one check: what is asked, and what follows. */
+/** What a plan says about one check: what is asked, and what follows. */
 export type AskedOf<N extends CheckKind> = {
   settings: SettingsOf<N>;
   settingsHash: string;
@@ -44,12 +44,12 @@ export const askedFields = {
   [F in keyof AskedChecks]-?: z.ZodOptional<z.ZodType<NonNullable<AskedChecks[F]>>>;
 };
 
-/** What a plan asks of one check; undefined: it is off. */
+/** What a plan asks of one check; undefined if the check is off. */
 export function askedIn(plan: AskedChecks | undefined, name: CheckKind): Asked | undefined {
   return isBuiltIn(name) ? plan?.[name] : plan?.checks?.[name];
 }
 
-/** What a plan asks of one task; undefined: nothing. */
+/** What a plan asks of one task; undefined if nothing. */
 export function taskIn<E extends { settings: object; settingsHash: string }>(
   plan: (AskedChecks & { enrich?: E | undefined }) | undefined,
   kind: TaskKind,
@@ -57,7 +57,7 @@ export function taskIn<E extends { settings: object; settingsHash: string }>(
   return kind === "enrich" ? plan?.enrich : askedIn(plan, kind);
 }
 
-/** Every check that there is for a mail: built in, asked for, or answered. */
+/** All checks for a mail: built in, asked for, or answered. */
 export function checksOf(mail: {
   verdicts: Verdicts;
   plan?: AskedChecks | undefined;
@@ -71,14 +71,17 @@ export function checksIn(plan: AskedChecks | undefined): CheckKind[] {
   return [...builtInNames.filter((name) => plan?.[name] !== undefined), ...ownChecksIn(plan)];
 }
 
-/** Those that a policy has brought, by their names. */
+/** Those that a policy brought, sorted by name. */
 export function ownChecksIn(
   plan: { checks?: { [N in OwnCheck]?: unknown } | undefined } | undefined,
 ): OwnCheck[] {
   return (Object.keys(plan?.checks ?? {}) as OwnCheck[]).sort();
 }
 
-/** Whether an engine found something, by what the plan says: one that does not ask takes its word. */
+/**
+ * Whether an engine found something, by what the plan says; if the plan does not ask for the check,
+ * by the engine's own word.
+ */
 export function isFinding(
   name: CheckKind,
   finding: Finding | undefined,
@@ -88,7 +91,10 @@ export function isFinding(
   return found !== undefined && checkOf(name).isFinding(found, askedIn(plan, name));
 }
 
-/** A finding stands against the mail that its policy asked for, or that outlives each policy. */
+/**
+ * Whether a finding stands against the mail: of a check that its policy asked for, or that outlives
+ * the policy.
+ */
 export function hasFinding(mail: { verdicts: Verdicts; plan?: AskedChecks | undefined }): boolean {
   const { verdicts, plan } = mail;
   return answeredIn(verdicts).some((name) => {

@@ -1,7 +1,7 @@
 import { spam } from "./spam.ts";
 import { virus } from "./virus.ts";
 
-/** The checks that are there without a policy's bringing them, in the order in which they are asked. */
+/** The checks that exist without any policy, in the order in which they are asked. */
 export const builtInChecks = { virus, spam } as const;
 export type BuiltInCheck = keyof typeof builtInChecks;
 export const builtInNames = Object.keys(builtInChecks) as BuiltInCheck[];

@@ -18,7 +18,7 @@ export const dispositionSchema = z.enum([
 ]);
 export type Disposition = z.infer<typeof dispositionSchema>;
 
-/** In a plan: what `unchecked` does, for one reason. */
+/** In a plan: what happens to an `unchecked` mail, for one reason. */
 export const uncheckedRuleSchema = z.strictObject({
   action: z.enum(["wait", "pass", "quarantine"]),
   /** For `wait`: milliseconds until `then` applies, counted from the first failure. */
@@ -31,7 +31,7 @@ export type UncheckedRule = z.infer<typeof uncheckedRuleSchema>;
 export const uncheckedRulesSchema = z.record(uncheckedReasonSchema, uncheckedRuleSchema);
 export type UncheckedRules = z.infer<typeof uncheckedRulesSchema>;
 
-/** The same as a policy states it, every reason there. */
+/** The same as a policy states it, with every reason present. */
 export type UncheckedChoices = Record<
   UncheckedReason,
   { action: "wait" | "pass" | "quarantine"; for?: string; then?: "pass" | "quarantine" }

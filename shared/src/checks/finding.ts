@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { cutText } from "../cut-text.ts";
 
-/** Reasons for which a check may succeed later on the same mail. */
+/** Reasons that may pass: the check may succeed later on the same mail. */
 export const transientReasons = ["engine-away", "engine-error", "time-out", "busy"] as const;
-/** Reasons that lie in the mail itself: asking again gives the same answer. */
+/** Reasons in the mail itself: asking again gives the same answer. */
 export const permanentReasons = ["encrypted", "limit", "too-large", "malformed"] as const;
 
 export const uncheckedReasonSchema = z.enum([...transientReasons, ...permanentReasons]);
@@ -13,7 +13,10 @@ export function isTransient(reason: UncheckedReason): boolean {
   return (transientReasons as readonly string[]).includes(reason);
 }
 
-/** Which engine spoke: `clamd 1.4.3` with signatures `27500` of a date, `spamd 4.0.1`, `rspamd 3.4`. */
+/**
+ * Which engine spoke: `clamd 1.4.3` with signatures `27500` and their date, `spamd 4.0.1`, `rspamd
+ * 3.4`.
+ */
 export const engineSchema = z.looseObject({
   name: z.string().max(64),
   version: z.string().max(128),

@@ -4,20 +4,20 @@ import { headerName, type Check } from "./check.ts";
 import { builtInUnchecked, dispositionSchema, type Disposition } from "./consequence.ts";
 import { maxNameLength, uncheckedFindingSchema } from "./finding.ts";
 
-/** Words that mean something else where the name of a check may stand. */
+/** Words that mean something else wherever the name of a check may stand. */
 const reservedNames: ReadonlySet<string> = new Set([
   ...[...builtInNames, "auth", "content", "enrich"],
   ...["plan", "retry", "adopt", "relay", "ingest", "dispatcher", "console"],
   ...[...workerServices, "clamd", "spamd", "rspamd"],
   ...["strip", "verdict-headers", "extra-headers", "geoip", "subject-tag", "sender-rewrite"],
   ...["disclaimer", "sign"],
-  // What each object of JavaScript has already.
+  // Every JavaScript object has it already.
   "constructor",
 ]);
 
 const form = /^[a-z][a-z0-9-]{0,31}$/;
 
-/** The name of a check that a policy has brought, and of the kind of its workers. */
+/** The name of a check that a policy brought, and of the kind of its workers. */
 export const ownCheckSchema = z
   .string()
   .regex(form, {
@@ -29,13 +29,13 @@ export const ownCheckSchema = z
   .brand<"OwnCheck">();
 export type OwnCheck = z.infer<typeof ownCheckSchema>;
 
-/** The name, if it may be one of a check that a policy brings. */
+/** The name, if a policy may bring a check with it. */
 export function ownCheckIn(name: unknown): OwnCheck | undefined {
   const isOne = typeof name === "string" && form.test(name) && !reservedNames.has(name);
   return isOne ? (name as OwnCheck) : undefined;
 }
 
-/** Whatever the policy says: only its worker knows what it means. */
+/** Whatever the policy says: only the check's worker knows what it means. */
 export const ownSettingsSchema = z.record(z.string().max(128), z.unknown());
 export type OwnSettings = z.infer<typeof ownSettingsSchema>;
 
@@ -43,7 +43,7 @@ export const ownFindingSchema = z.discriminatedUnion("kind", [
   z.looseObject({ kind: z.literal("passed") }),
   z.looseObject({
     kind: z.literal("found"),
-    /** What was found, each in a word or a few. */
+    /** What was found, each in a few words. */
     labels: z.array(z.string().max(maxNameLength)).min(1).max(100),
     /** Its own points, for a person. */
     score: z.number().optional(),
@@ -69,7 +69,7 @@ const ownCheck: Omit<OwnCheckEntry, "name" | "service" | "headerFields" | "unche
   settings: ownSettingsSchema,
   finding: ownFindingSchema,
   rules: {
-    /** For whom reads the policy; a check is asked of the workers that bear its name. */
+    /** For the reader of the policy: it can only be the check's own name. */
     worker: ownCheckSchema.optional(),
     settings: ownSettingsSchema
       .refine((settings) => JSON.stringify(settings).length <= maxSettingsLength, {
@@ -99,7 +99,7 @@ const ownCheck: Omit<OwnCheckEntry, "name" | "service" | "headerFields" | "unche
 
 const field = "X-RadicalSpam-Check";
 
-/** The entry of a check that a policy has brought. Its workers' keys on the bus play its name. */
+/** The entry of a check that a policy brought. The keys of its workers on the bus play its name. */
 export function ownCheckOf(name: OwnCheck): OwnCheckEntry {
   return {
     ...ownCheck,

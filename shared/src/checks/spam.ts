@@ -3,7 +3,7 @@ import { plainText, type Check } from "./check.ts";
 import { builtInUnchecked, dispositionSchema, type Disposition } from "./consequence.ts";
 import { uncheckedFindingSchema, type Engine } from "./finding.ts";
 
-/** The spam engines that there are workers for, by the name that they announce. */
+/** The spam engines for which there are workers, by the name that they announce. */
 export const spamEngines = ["spamd", "rspamd"] as const;
 export const spamEngineSchema = z.enum(spamEngines);
 export type SpamEngineName = z.infer<typeof spamEngineSchema>;
@@ -13,7 +13,7 @@ export const spamSettingsSchema = z.looseObject({
   engine: spamEngineSchema.optional(),
   /** Whose rules and Bayes tokens apply (spamd's `User`, rspamd's `Deliver-To`). Absent: the engine's default. */
   user: z.string().max(256).optional(),
-  /** Bytes; larger mail is not given to the engine whole. */
+  /** Bytes; the engine does not get a larger mail whole. */
   maxBytes: z.number().int().positive(),
   /** What happens with larger mail: `unchecked: too-large`, or its first `maxBytes` are scanned. */
   oversize: z.enum(["unchecked", "head"]),
@@ -33,14 +33,16 @@ const proposedFieldSchema = z.looseObject({
 export type ProposedField = z.infer<typeof proposedFieldSchema>;
 
 const scored = {
-  /** The engine's points: each has a scale of its own. */
+  /** The engine's points, on its own scale. */
   score: z.number(),
   /** The points from which the engine itself would call it spam. */
   required: z.number(),
   rules: z.array(spamRuleSchema).max(500),
-  /** Header fields that the engine would have added: for a person to see, never written to the mail. */
+  /**
+   * Header fields that the engine would have added: for a person to see, never written to the mail.
+   */
   proposed: z.array(proposedFieldSchema).max(20).optional(),
-  /** What a person should know about it, such as that only the mail's head was judged. */
+  /** What a person should know, such as that only the head of the mail was judged. */
   detail: z.string().max(1000).optional(),
 };
 export const spamFindingSchema = z.discriminatedUnion("kind", [
@@ -71,7 +73,7 @@ interface Consequences {
 
 const pointsSchema = z.number({ error: "must be a number of points" });
 
-/** Bytes, as a number or as `500k`, `20M`. */
+/** Bytes, as a number or as in `500k`, `20M`. */
 const sizeSchema = z.union([z.number().int().positive(), z.string().regex(/^[1-9]\d{0,8}[kM]?$/)], {
   error: "must be a size in bytes, or one such as 500k or 20M",
 });
@@ -134,7 +136,7 @@ export const spam: Check<Scored, SpamSettings, SpamRules, Consequences, "spam-wo
       reason: `spam: ${String(found.score)} points, the limit is ${String(isHigh ? highThreshold : threshold)}`,
     };
   },
-  // A score is not part of it: who releases spam means any score.
+  // The score is not part of it: a person who releases spam means any score.
   nameOf: () => "spam",
   wordsOf({ score, rules, detail }, asked) {
     const hits = rules.map((rule) =>
@@ -163,7 +165,10 @@ export const spam: Check<Scored, SpamSettings, SpamRules, Consequences, "spam-wo
   uncheckedField: (reason) => ["X-Spam-Status", `Unchecked (${reason})`],
 };
 
-/** What spam is: points from the policy's threshold on, or from the engine's if no policy asks. */
+/**
+ * The one place that says what spam is: points from the policy's threshold on, or from the engine's
+ * if no policy asks.
+ */
 function isSpam(found: Scored, asked: Partial<Consequences> | undefined): boolean {
   return found.score >= (asked?.threshold ?? found.required);
 }
@@ -192,7 +197,7 @@ function spamStatus(finding: Scored, threshold: number, engine: Engine | undefin
   return `${word}, ${score} tests=${tests} autolearn=unavailable${version}`;
 }
 
-/** One decimal; as SpamAssassin does it, never rounded up to a threshold that was not reached. */
+/** One decimal; as in SpamAssassin, never rounded up to a threshold that was not reached. */
 function shownScore(score: number, threshold: number): string {
   const rounded = score.toFixed(1);
   const misleads = score < threshold && Number(rounded) >= threshold;

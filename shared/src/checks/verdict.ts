@@ -28,20 +28,20 @@ export type Finding = FindingOf<CheckKind>;
 /** A finding that is an engine's word on the mail. */
 export type Answered = Exclude<Finding, UncheckedFinding>;
 
-/** What every verdict tells beside its finding. */
+/** What every verdict tells besides its finding. */
 const circumstances = z.looseObject({
   engine: engineSchema.optional(),
   settingsHash: z.string().max(64),
   /** SHA-256 (hex) of the raw mail that the engine was given. */
   sha256: z.string().length(64),
   worker: z.string().max(128),
-  /** Milliseconds from the task's arrival at the worker to the begin of the work on it. */
+  /** Milliseconds from the task's arrival at the worker until work on it begins. */
   queueMs: z.number().nonnegative(),
   workMs: z.number().nonnegative(),
   at: z.date(),
   /** Kinds of content for which this engine was told to answer `OK` unseen (AV_ALLOW_BLIND). */
   blind: z.array(z.string().max(32)).max(8).optional(),
-  /** The part of the same split mail for which the engine was asked, if that was another one. */
+  /** If the engine was asked for another part of the same split mail: that part. */
   askedFor: z.string().max(64).optional(),
 });
 
@@ -56,7 +56,7 @@ function verdictSchemaOf({ finding }: AnyCheck) {
   return z.looseObject({ finding, ...circumstances.shape });
 }
 
-/** Whatever is not built in must at least be a verdict of a check that a policy has brought. */
+/** Anything not built in must be the verdict of a check that a policy brought. */
 export const verdictsSchema = z
   .object(ofEach((check) => verdictSchemaOf(check).optional()))
   .catchall(verdictSchemaOf(ownCheckOf("own" as OwnCheck))) as unknown as z.ZodType<
@@ -64,10 +64,10 @@ export const verdictsSchema = z
   Verdicts
 >;
 
-/** A check as those see it who do not care which one it is. */
+/** A check, for code that does not care which one it is. */
 export type AnyCheck = Check<Answered, object, object, object>;
 
-/** One thing for each check that is built in. */
+/** Makes one thing for each built-in check. */
 export function ofEach<T>(make: (check: AnyCheck) => T): Record<BuiltInCheck, T> {
   const entries = builtInNames.map((name) => [name, make(checkOf(name))]);
   return Object.fromEntries(entries) as Record<BuiltInCheck, T>;
@@ -81,7 +81,7 @@ export function isBuiltIn(name: string): name is BuiltInCheck {
   return Object.hasOwn(builtInChecks, name);
 }
 
-/** The checks of which there is a verdict, in their order. */
+/** The checks that have a verdict, in order. */
 export function answeredIn(verdicts: Verdicts): CheckKind[] {
   const own = Object.keys(verdicts).flatMap((name) => ownCheckIn(name) ?? []);
   return [...builtInNames, ...own.sort()].filter((name) => verdicts[name] !== undefined);

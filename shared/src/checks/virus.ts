@@ -17,7 +17,7 @@ export const virusFindingSchema = z.discriminatedUnion("kind", [
 export type VirusFinding = z.infer<typeof virusFindingSchema>;
 type Found = Exclude<VirusFinding, { kind: "unchecked" }>;
 
-/** An infected mail leaves by a person's release only, so `deliver` and `tag` are no choice. */
+/** An infected mail leaves only if a person releases it, so `deliver` and `tag` are not offered. */
 const onInfectedSchema = z.enum(["quarantine", "reject", "discard", "hold"]);
 
 interface Consequences {

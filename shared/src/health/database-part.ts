@@ -4,7 +4,7 @@ import type { HealthPart } from "./health-part.ts";
 
 /** Milliseconds. */
 export interface PresenceTiming {
-  /** Between two questions. */
+  /** Between two pings. */
   askEvery: number;
   /** Without an answer for this long, the database is away. */
   awayAfter: number;
@@ -12,7 +12,10 @@ export interface PresenceTiming {
 
 const usual: PresenceTiming = { askEvery: 2_000, awayAfter: 5_000 };
 
-/** Whether the database answers: asked on a timer, so that what is told is never older than that. */
+/**
+ * Whether the database answers. It is asked on a timer, so that what is told is never older than
+ * that.
+ */
 export function watchDatabase(
   database: { ping(): Promise<unknown> },
   clock: Pick<Clock, "monotonicMs">,
@@ -22,7 +25,7 @@ export function watchDatabase(
   let isAsked = false;
   let error: string | undefined;
   const ask = () => {
-    // One that hangs is not joined by others: the time since the last answer says it all.
+    // A hanging ping is not joined by others: the time since the last answer says enough.
     if (isAsked) return;
     isAsked = true;
     database

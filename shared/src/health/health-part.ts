@@ -2,11 +2,11 @@
 export interface HealthPart {
   readonly name: string;
   /**
-   * Why the service cannot do its work now; undefined: it can. It tells what is known already and
-   * asks nobody, so that frequent probes cost nothing.
+   * Why the service cannot do its work now; undefined if it can. It returns what is already known
+   * and asks nobody, so that frequent probes cost nothing.
    */
   whyNot(): string | undefined;
-  /** What is wrong without keeping the service from its work. */
+  /** What is wrong but does not stop the service's work. */
   warnings?(): readonly string[];
   close?(): void;
 }

@@ -43,7 +43,7 @@ interface Answer {
 }
 
 /**
- * Serves `/healthz` (the event loop turns, no more), `/readyz` and `/metrics`. Three answers without
+ * Serves `/healthz` (only: the event loop turns), `/readyz` and `/metrics`. Three answers without
  * parameters or bodies: Node's own server is enough, a framework would only be one more part.
  * @throws TerminalError HEALTH_LISTEN
  */
@@ -67,7 +67,7 @@ export async function openHealthServer(deps: HealthServerDeps): Promise<HealthSe
     const text = `HEALTH_HTTP ${listen.host}:${listen.port}: ${messageOf(error)}`;
     throw new TerminalError("HEALTH_LISTEN", text, { cause: error });
   }
-  // After the start it only tells of single connections, which are dropped.
+  // After the start, errors are about single connections, which are dropped.
   server.on("error", (error) => log.debug({ err: error }, "health server"));
   const { port } = server.address() as AddressInfo;
   const address = `${listen.host.includes(":") ? `[${listen.host}]` : listen.host}:${port}`;
@@ -97,7 +97,8 @@ async function respond(
   response.setHeader("Content-Type", answer.type);
   response.setHeader("Cache-Control", "no-store");
   if (answer.status === 405) response.setHeader("Allow", "GET, HEAD");
-  // What else comes on a connection that asks for what is not there, or brings a body, is not read.
+  // A connection that asks for something unknown, or sends a body, is closed: nothing more is read
+  // from it.
   const hasBody = request.headers["content-length"] ?? request.headers["transfer-encoding"];
   if (answer.status >= 400 && answer.status !== 503) response.setHeader("Connection", "close");
   if (hasBody !== undefined) response.setHeader("Connection", "close");

@@ -8,7 +8,7 @@ export interface ListenAddress {
 
 const form = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/[\]]+)):(\d{1,5})$/;
 
-/** HEALTH_HTTP: `host:port` or `[v6]:port`; unset, nothing listens. */
+/** HEALTH_HTTP: `host:port` or `[v6]:port`; if unset, nothing listens. */
 export function healthHttp() {
   return z
     .string()

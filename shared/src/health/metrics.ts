@@ -5,7 +5,7 @@ export interface MetricDefinition<L extends string = string> {
   /** With its unit; a counter ends in `_total`. */
   name: string;
   help: string;
-  /** Each has few values, known beforehand: no ids, addresses, tenants or routes. */
+  /** Each has few values, known in advance: no ids, addresses, tenants or routes. */
   labels?: readonly L[];
 }
 
@@ -25,12 +25,12 @@ export class Metrics {
   readonly #defined: (Required<MetricDefinition> & { type: MetricType })[] = [];
   #text: Promise<string> | undefined;
 
-  /** Everything that this service says about itself, beside the process's own. */
+  /** Everything that this service tells about itself, besides the metrics of its process. */
   get defined(): readonly (Required<MetricDefinition> & { type: MetricType })[] {
     return this.#defined;
   }
 
-  /** With `known`, these series are there, as 0, before anything is counted. */
+  /** The `known` series exist, as 0, before anything is counted. */
   counter<L extends string>(
     definition: MetricDefinition<L>,
     known: readonly Labels<L>[] = [],
@@ -50,7 +50,7 @@ export class Metrics {
     return { observe: (labels, seconds) => histogram.observe(labels, seconds) };
   }
 
-  /** A gauge that is read when somebody looks: `read` asks nobody, it tells what is known. */
+  /** A gauge that is read on each scrape: `read` asks nobody, it returns what is known. */
   gauge<L extends string = never>(
     definition: MetricDefinition<L>,
     read: () => Iterable<Sample<L>>,
@@ -64,7 +64,7 @@ export class Metrics {
     });
   }
 
-  /** A counter whose counting is done elsewhere, read when somebody looks. */
+  /** A counter that is counted elsewhere and read on each scrape. */
   counted<L extends string = never>(
     definition: MetricDefinition<L>,
     read: () => Iterable<Sample<L>>,
@@ -78,12 +78,12 @@ export class Metrics {
     });
   }
 
-  /** The process itself: CPU, memory, event-loop lag, garbage collection. Once a process. */
+  /** The process itself: CPU, memory, event-loop lag, garbage collection. Once per process. */
   addProcess(): void {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  /** In Prometheus' text format. A request while it is made gets the same. */
+  /** In Prometheus' text format. Requests that come while it is being made share the result. */
   text(): Promise<string> {
     this.#text ??= this.#registry.metrics().finally(() => {
       this.#text = undefined;

@@ -24,11 +24,11 @@ export interface ServiceDeps<C> {
 
 interface Started {
   handle: ServiceHandle;
-  /** What it cannot do its work without. */
+  /** What the service needs for its work. */
   parts: HealthPart[];
 }
 
-/** Runs a service as this process, by the settings in its environment and with its health beside it. */
+/** Runs a service as this process, with the settings in its environment, and serves its health. */
 export function runWithHealth<S extends z.ZodType<ServiceConfig>>(
   service: string,
   schema: S,

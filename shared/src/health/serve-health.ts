@@ -9,20 +9,20 @@ import {
 import type { Metrics } from "./metrics.ts";
 
 export type ServedHealth = Omit<HealthServerDeps, "listen"> & {
-  /** Undefined: nothing is served. */
+  /** Undefined: health is not served. */
   listen: HealthServerDeps["listen"] | undefined;
 };
 
-/** A service with its health beside it. */
+/** A service whose health may be served. */
 export interface HealthyService extends ServiceHandle {
-  /** `host:port`; undefined: it is not served. */
+  /** `host:port`; undefined if health is not served. */
   readonly health: string | undefined;
 }
 
 /**
- * Serves a service's health until it has drained or is closed: while it drains it is not ready. The
- * parts are closed with it.
- * @throws TerminalError HEALTH_LISTEN; the service is closed then
+ * Serves a service's health until it has drained or is closed; while it drains, it is not ready.
+ * The parts are closed at the end.
+ * @throws TerminalError HEALTH_LISTEN; the service is then closed
  */
 export async function serveHealth(
   service: ServiceHandle,
@@ -42,7 +42,7 @@ export async function serveHealth(
     closeParts();
     await server?.close();
   };
-  // If nobody can ask, nothing need be watched.
+  // If nobody can ask, nothing needs to be watched.
   if (listen === undefined) closeParts();
   else {
     deps.metrics.addProcess();
@@ -70,7 +70,7 @@ export async function serveHealth(
   };
 }
 
-/** What every service shows. */
+/** The metrics that every service has. */
 export function showReadiness(
   metrics: Metrics,
   service: string,

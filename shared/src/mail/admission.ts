@@ -1,15 +1,21 @@
 import { headerFields } from "./header-fields.ts";
 import { emptyTrace, loopIn, noteTrace, startsWithBlank } from "./received.ts";
 
-/** What each door takes and each step after it can process: bytes of a mail's header as it came. */
+/**
+ * The most bytes of a mail's header, as it came, that each door takes and each later step can
+ * process.
+ */
 export const maxHeaderBytes = 4 * 1024 * 1024;
-/** Fields of a header, lines that are none among them. */
+/** The most fields of a header, counting lines that are no field. */
 export const maxHeaderFields = 5_000;
 
-/** As the steps after the door see it: our own trace is on top of it. */
+/** As the steps after the door see it, with our own trace on top. */
 export const maxTracedHeaderBytes = maxHeaderBytes + 64 * 1024;
 
-/** Why a mail cannot be taken, for any recipient: a reply to its client, or the reason of a dead letter. */
+/**
+ * Why a mail cannot be taken for any recipient: a reply to its client, or the reason of a dead
+ * letter.
+ */
 export interface Objection {
   /** SMTP reply code (RFC 5321 §4.2). */
   code: number;
@@ -18,9 +24,9 @@ export interface Objection {
   text: string;
 }
 
-/** What every door asks of a canonical raw mail, before our own Received is put on it. */
+/** What every door checks in a canonical raw mail, before our own Received is put on top. */
 export interface Limits {
-  /** Who we are in Received fields. */
+  /** Our own name in Received fields. */
   hostname: string;
   maxMailBytes: number;
 }
@@ -30,8 +36,8 @@ export function objectionTo(
   { hostname, maxMailBytes }: Limits,
 ): Objection | undefined {
   if (raw.length > maxMailBytes) return tooLarge(maxMailBytes);
-  // Some servers leave it out: one between CRLF and a dot would end the mail there, and begin another.
-  // RFC 2045 §2.7 and §2.8: neither 7bit nor 8bit has one.
+  // Some servers leave the NUL out: one between CRLF and a dot would end the mail there and begin
+  // another. Neither 7bit nor 8bit has one (RFC 2045 §2.7, §2.8).
   if (raw.includes(0)) return { code: 554, status: "5.6.0", text: "the mail has NUL characters" };
   return objectionToHeader(raw, hostname);
 }
@@ -51,9 +57,12 @@ const tooManyFields: Objection = {
   text: `the header has more than ${maxHeaderFields} fields`,
 };
 
-/** One pass that stops at the first objection, so that what is refused costs no more than what is taken. */
+/**
+ * One pass that stops at the first objection, so that a refused mail costs no more than one that is
+ * taken.
+ */
 function objectionToHeader(raw: Buffer, ownName: string): Objection | undefined {
-  // Its header is empty: see `receivedBefore`.
+  // Such a mail has an empty header: see `receivedBefore`.
   if (startsWithBlank(raw)) return undefined;
   const trace = emptyTrace();
   let fields = 0;

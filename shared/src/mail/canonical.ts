@@ -2,9 +2,9 @@ const cr = 0x0d;
 const lf = 0x0a;
 
 /**
- * The canonical raw mail, on whose bytes SHA-256, scans, signature and relay agree: every CR and LF
- * that stands alone becomes CRLF (RFC 5321 §2.3.8 knows no other line end), and the last line has
- * its end too. Returns `raw` itself if nothing is to change; time and memory grow linearly.
+ * The canonical raw mail, on whose bytes SHA-256, scans, signature and relay agree: every lone CR
+ * and LF becomes CRLF (RFC 5321 §2.3.8 knows no other line end), and the last line has its end too.
+ * Returns `raw` itself if nothing is to be changed; time and memory grow linearly.
  */
 export function canonicalize(raw: Buffer): Buffer {
   const lone = countLone(raw);
@@ -34,11 +34,11 @@ export function withoutNul(raw: Buffer): Buffer {
   return kept.subarray(0, to);
 }
 
-/** How many CR have no LF after them, and how many LF no CR before them. */
+/** How many CR are not followed by LF, and how many LF not preceded by CR. */
 function countLone(raw: Buffer): number {
   let lone = 0;
   let previous = 0;
-  // By index: an iterator over a Buffer takes several times as long, and this sees every byte.
+  // By index: an iterator over a Buffer takes several times as long, and this loop sees every byte.
   for (let at = 0; at < raw.length; at += 1) {
     const byte = raw[at] as number;
     if (byte === lf) {
@@ -56,7 +56,7 @@ function endsWithLineEnd(raw: Buffer): boolean {
   return last === cr || last === lf;
 }
 
-/** Writes `raw` with whole line ends to `target` and returns how many bytes that are. */
+/** Writes `raw` with whole line ends to `target` and returns how many bytes it wrote. */
 function copyWithLineEnds(raw: Buffer, target: Buffer): number {
   let to = 0;
   for (let from = 0; from < raw.length; from += 1) {

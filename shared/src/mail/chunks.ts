@@ -5,8 +5,8 @@ const lf = 0x0a;
 
 /**
  * The parts in pieces of about 64 KB with a turn of the event loop between them, so that a large
- * mail stalls nothing. Pieces end at line ends: mailauth keeps an unfinished line and scans it again
- * with each piece, which over a line of 50 MB would be quadratic.
+ * mail stalls nothing. Pieces end at line ends: mailauth keeps an unfinished line and scans it
+ * again with each piece, which takes quadratic time over a line of 50 MB.
  * @throws the signal's reason once it aborts
  */
 export async function* inChunks(

@@ -1,6 +1,9 @@
 import type { MailRecord } from "./record.ts";
 
-/** Incoming mail: strangers sent it in, and its sender may be anybody's. Our own reports are nobody's. */
+/**
+ * Incoming mail: a stranger handed it in, and its sender may be forged. Our own reports do not
+ * count.
+ */
 export function isFromStrangers({ origin, direction, plan }: MailRecord): boolean {
   return origin.via !== "dsn" && (plan?.direction ?? direction) !== "outgoing";
 }

@@ -1,4 +1,4 @@
-/** How addresses, dates and foreign words may appear in the fields of a report (RFC 3464). */
+/** How addresses, dates and text from others may appear in the fields of a report (RFC 3464). */
 
 /** Printable US-ASCII on one line: line ends and runs of blanks become one blank, other bytes `?`. */
 export function printable(text: string): string {
@@ -9,14 +9,14 @@ export function printable(text: string): string {
     .trim();
 }
 
-/** Foreign words on one line of a report's text: nothing in them can steer a terminal. */
+/** Text from others on one line of a report: nothing in it can steer a terminal. */
 export function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
 }
 
 /**
- * An address as it is between angle brackets in a header field: nothing can end them early. A
- * quoted local part has its blanks (RFC 5322 §3.4.1).
+ * An address as it may stand between angle brackets in a header field: nothing can end them early.
+ * A quoted local part keeps its blanks (RFC 5322 §3.4.1).
  */
 export function addressForHeader(address: string): string {
   const foreign = address.startsWith('"') ? /[^\x20-\x7e]|[<>]/g : /[^\x21-\x7e]|[<>]/g;
@@ -24,7 +24,7 @@ export function addressForHeader(address: string): string {
 }
 
 /**
- * The address of a Final-Recipient field: `rfc822; a@b`, or for one that is not US-ASCII the
+ * The address of a Final-Recipient field: `rfc822; a@b` or, if it is not US-ASCII, the
  * utf-8-addr-xtext of RFC 6533 §3, which may appear in a plain message/delivery-status.
  */
 export function deliveryStatusAddress(address: string): string {
@@ -37,7 +37,7 @@ export function deliveryStatusAddress(address: string): string {
   return `utf-8; ${escaped.join("")}`;
 }
 
-/** RFC 5322 §3.3, in UTC. */
+/** As RFC 5322 §3.3 has it, in UTC. */
 export function dateTime(at: Date): string {
   return at.toUTCString().replace("GMT", "+0000");
 }

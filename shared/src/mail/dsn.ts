@@ -13,7 +13,7 @@ import type { MailRecord } from "./record.ts";
 import { dsnMailId } from "../ids.ts";
 import * as quotedPrintable from "nodemailer/lib/qp";
 
-/** A recipient that gets nothing, as the report names it. */
+/** A recipient who gets nothing, as the report names it. */
 export interface FailedRecipient {
   address: string;
   /** RFC 3463, e.g. `5.1.1`. */
@@ -25,14 +25,17 @@ export interface FailedRecipient {
   lastAttemptAt?: Date;
 }
 
-/** What a report on undelivered mail is made of. */
+/** What a report on undelivered mail is made from. */
 export interface DsnRequest {
   /** The mail that failed; its sender gets the report. */
   mail: MailRecord;
   failed: readonly FailedRecipient[];
   /** Why its sender may be told (I12). */
   proof: ProvenSender;
-  /** Why, in words that do not change when the same failure is reported again: it goes into the id. */
+  /**
+   * Why the mail failed, in words that stay the same when the same failure is reported again: they
+   * go into the id.
+   */
   reason: string;
   /** The failed mail's bytes, or their beginning with the whole header. */
   original: Buffer;
@@ -47,8 +50,8 @@ export function mayBounce(mail: Pick<MailRecord, "origin" | "smtp">): boolean {
 }
 
 /**
- * Why no report on this mail is ever made (then it is a dead letter), or undefined: its sender is told,
- * if it is proven to be the sender (sender-proof.ts).
+ * Why no report on this mail is ever made (it then becomes a dead letter). Undefined: its sender is
+ * told if proven to be the sender (sender-proof.ts).
  */
 export function whyUnreported(mail: MailRecord): string | undefined {
   if (!mayBounce(mail)) return "double-bounce";
@@ -59,9 +62,9 @@ export function whyUnreported(mail: MailRecord): string | undefined {
 const maxReturnedHeader = 64 * 1024;
 
 /**
- * The report of RFC 3464 (multipart/report of RFC 6522: words, fields, the failed mail's header),
- * canonical raw mail. The id derives from mail, recipients and reason, so the report that is made
- * again after a crash is the same one.
+ * The report of RFC 3464 as canonical raw mail: multipart/report (RFC 6522) of text, fields, and
+ * the failed mail's header. The id derives from mail, recipients and reason, so a report that is
+ * made again after a crash is the same one.
  */
 export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
   const { mail, failed, reportingMta, now } = request;
@@ -102,14 +105,17 @@ export function createDsn(request: DsnRequest): { id: string; raw: Buffer } {
   };
 }
 
-/** Threads the report with the mail that it is about, if its Message-ID is fit to be repeated. */
+/**
+ * Threads the report with the mail that it is about, if that mail's Message-ID is fit to be
+ * repeated.
+ */
 function answered(mail: MailRecord): string[] {
   const messageId = mail.header?.messageId;
   if (messageId === undefined || !/^<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>$/.test(messageId)) return [];
   return [`In-Reply-To: ${messageId}`, `References: ${messageId}`];
 }
 
-/** The first part: for a person. */
+/** The first part: text for a person. */
 function wordsOf(request: DsnRequest): string {
   const { mail, failed, reportingMta } = request;
   const each = failed.map(
@@ -136,8 +142,8 @@ function wordsOf(request: DsnRequest): string {
 }
 
 /**
- * The second part, RFC 3464 §2: fields on the mail, then a group for each recipient. It must be 7bit
- * (§2.1), so every field is printable US-ASCII and folded, by force if a word is too long.
+ * The second part, RFC 3464 §2: fields about the mail, then a group for each recipient. It must be
+ * 7bit (§2.1), so every field is printable US-ASCII and folded, by force if a word is too long.
  */
 function fieldsOf(request: DsnRequest): string {
   const { mail, failed, reportingMta, now } = request;
@@ -170,7 +176,7 @@ function diagnosticType({ remoteMta }: FailedRecipient): string {
   return remoteMta === undefined ? "X-RadicalSpam" : "smtp";
 }
 
-/** The third part: whole fields only, as many as fit. */
+/** The third part: as many whole fields as fit. */
 function returnedHeader(original: Buffer): Buffer {
   let end = 0;
   for (const field of headerFields(original)) {
@@ -180,7 +186,7 @@ function returnedHeader(original: Buffer): Buffer {
   return original.subarray(0, end);
 }
 
-/** One MIME part; quoted-printable if it would not be legal 7-bit mail as it is (RFC 6522 §4). */
+/** One MIME part, in quoted-printable if its content is not legal 7-bit mail (RFC 6522 §4). */
 function part(contentType: string, content: Buffer): Buffer {
   if (isSevenBit(content)) return encodedPart(contentType, "7bit", content);
   const quoted = quotedPrintable.wrap(quotedPrintable.encode(content));

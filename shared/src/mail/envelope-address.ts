@@ -3,7 +3,7 @@ import { normalDomain } from "./mail-domain.ts";
 
 const maxLength = 320;
 
-/** In quotes, blanks and anything else printable may be in it (RFC 5321 §4.1.2). */
+/** Inside quotes, blanks and anything else printable may occur (RFC 5321 §4.1.2). */
 const asciiLocalPart = /^(?:"[\x20-\x7e]*"|[\x21-\x7e]+)$/;
 
 /** An address of an SMTP envelope as the record keeps it, or what is wrong with it. */
@@ -29,6 +29,6 @@ function envelopeDomain(text: string): string | undefined {
   const literal = /^\[(?:IPv6:)?([0-9a-f.:]+)\]$/i.exec(text)?.[1];
   if (literal !== undefined) return isIP(literal) === 0 ? undefined : text;
   const domain = normalDomain(text);
-  // WHATWG's parser takes numbers for IPv4 addresses; no domain of the DNS ends in a number.
+  // WHATWG's parser reads numbers as IPv4 addresses; no domain in the DNS ends in a number.
   return domain === undefined || /(^|\.)\d+$/.test(domain) ? undefined : domain;
 }

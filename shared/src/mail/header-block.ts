@@ -2,18 +2,18 @@ import libmime from "libmime";
 import { headerFields, unfolded, type HeaderField } from "./header-fields.ts";
 
 /**
- * Edits the header of a raw mail so that every byte that no edit names stays as it was.
+ * Edits the header of a raw mail; every byte that no edit names stays as it was.
  *
- * 1. Without an edit, `build()` gives back the very bytes that were read.
+ * 1. Without an edit, `build()` returns exactly the bytes that were read.
  * 2. A field that no edit names keeps its bytes: its case, folds, 8-bit octets and errors.
  * 3. What lies from `restOffset` on is never looked at, let alone touched.
  *
- * mailsplit's `Headers` is not used here: once anything is edited it builds all lines again, which
- * changes mail with invalid UTF-8, odd line breaks or an mbox line, and its lookups are by name
- * only. Fields here are ranges of the raw mail, so exactness needs no care; time is linear.
+ * mailsplit's `Headers` is not used here: after any edit it rebuilds all lines, which changes mail
+ * with invalid UTF-8, odd line breaks or an mbox line, and it finds fields only by name. Here a
+ * field is a range of the raw mail, so its bytes stay exact; time is linear.
  */
 
-/** A field of a block: a range of the raw mail, or of the bytes that an edit brought. */
+/** A field of a block: a range of the raw mail, or of the bytes that an edit put in. */
 export interface BlockField extends HeaderField {
   readonly source: Buffer;
 }
@@ -24,7 +24,7 @@ const cr = 0x0d;
 const lf = 0x0a;
 const crlf = Buffer.from("\r\n");
 
-/** Reads the header of a canonical raw mail; any bytes have one, if only an empty one. */
+/** Reads the header of a canonical raw mail. Any bytes have a header, if only an empty one. */
 export function readHeaderBlock(raw: Buffer): HeaderBlock {
   const fields: BlockField[] = [];
   let end = 0;
@@ -57,7 +57,7 @@ export class HeaderBlock {
     return this.#restOffset;
   }
 
-  /** Whether `build()` would give other bytes than were read. */
+  /** Whether `build()` would return other bytes than were read. */
   get changed(): boolean {
     return this.#changed;
   }
@@ -66,12 +66,12 @@ export class HeaderBlock {
     return this.#fields;
   }
 
-  /** The fields of that name (in lower case), in their order. */
+  /** The fields of that name (in lower case), in order. */
   named(name: string): BlockField[] {
     return this.#fields.filter((field) => field.name === name);
   }
 
-  /** Removes the fields that `matches` picks and says how many they were. */
+  /** Removes the fields that `matches` picks and returns how many there were. */
   removeWhere(matches: (field: BlockField) => boolean): number {
     const kept = this.#fields.filter((field) => !matches(field));
     const removed = this.#fields.length - kept.length;
@@ -82,8 +82,9 @@ export class HeaderBlock {
   }
 
   /**
-   * Puts fields (bytes as `foldField` makes them) on top, in the order given. If the mail starts
-   * with a folded line that belongs to no field, they go after it: on top, it would become theirs.
+   * Puts fields (bytes as made by `foldField`) on top, in the order given. If the mail starts with
+   * a folded line that belongs to no field, they go after it: below them, that line would become
+   * part of the last one.
    */
   prepend(...fields: readonly Buffer[]): void {
     const first = this.#fields.findIndex((field) => !startsWithBlank(field));
@@ -96,8 +97,8 @@ export class HeaderBlock {
   }
 
   /**
-   * Puts other bytes (one whole field) in the place of each field for which `rewrite` gives some, and
-   * says how many these were. One pass, however many fields of a name there are.
+   * Replaces each field for which `rewrite` returns bytes (one whole field), and returns how many
+   * were replaced. One pass, however many fields of a name there are.
    */
   rewrite(rewrite: (field: BlockField) => Buffer | undefined): number {
     let rewritten = 0;
@@ -116,7 +117,7 @@ export class HeaderBlock {
     return this.#emptyLine.length > 0;
   }
 
-  /** Sees to it that an empty line ends the header, so that a body can follow. */
+  /** Makes sure that an empty line ends the header, so that a body can follow. */
   closeHeader(): void {
     if (this.#emptyLine.length > 0) return;
     this.#emptyLine = crlf;
@@ -140,32 +141,35 @@ export class HeaderBlock {
   }
 }
 
-/** The field's bytes, its line end included: a view, not a copy. */
+/** The field's bytes, including its line end: a view, not a copy. */
 export function fieldBytes(field: BlockField): Buffer {
   return field.source.subarray(field.start, field.end);
 }
 
-/** The bytes after the colon, folds and line end included: a view, not a copy. */
+/** The bytes after the colon, including folds and line end: a view, not a copy. */
 export function fieldBody(field: BlockField): Buffer {
   return field.source.subarray(field.bodyStart, field.end);
 }
 
-/** The field body on one line (see `unfolded`), whole. */
+/** The whole field body on one line (see `unfolded`). */
 export function unfoldedBody(field: BlockField): string {
   return unfolded(field.source, field, field.end - field.bodyStart);
 }
 
 /**
  * A new field as bytes, CRLF included: folded at blanks, and after each `breakBehind`, to 78
- * characters if that is possible and to 998 in any case (RFC 5322 §2.1.1). Control characters
- * become blanks, so that no value can smuggle in another field; other than ASCII becomes encoded
- * words (RFC 2047).
+ * characters if possible and to 998 in any case (RFC 5322 §2.1.1). Control characters become
+ * blanks, so that no value can smuggle in another field; anything but ASCII becomes encoded words
+ * (RFC 2047).
  */
 export function foldField(name: string, body: string, breakBehind?: string): Buffer {
   return foldBytes(name, encodedText(body), breakBehind);
 }
 
-/** As `foldField`, for a body whose characters stand for bytes (Latin-1): 8-bit octets stay. */
+/**
+ * As `foldField`, for a body whose characters stand for bytes (Latin-1): 8-bit octets stay as they
+ * are.
+ */
 export function foldBytes(name: string, body: string, breakBehind?: string): Buffer {
   const lines = [`${name}:`];
   for (const [blanks, word] of wordsOf(withoutControls(body))) {
@@ -184,7 +188,10 @@ export function encodedText(text: string): string {
   return /^[\x20-\x7e]*$/.test(clean) ? clean : libmime.encodeWords(clean, "Q", 52);
 }
 
-/** Without outer blanks and with blanks for control characters; `trim` would take 8-bit octets too. */
+/**
+ * Removes outer blanks and turns control characters into blanks; `trim` would remove 8-bit octets
+ * too.
+ */
 function withoutControls(text: string): string {
   const clean = text.replace(/[\x00-\x1f\x7f]/g, " ");
   let start = 0;
@@ -205,7 +212,9 @@ function behind(mark: string): RegExp {
   return new RegExp(`(?<=${mark.replace(/[^\w]/g, "\\$&")})`);
 }
 
-/** Puts one piece on the last line or on a new one. The first word stays beside the name. */
+/**
+ * Puts one piece on the last line or on a new one. The first word stays on the line of the name.
+ */
 function place(lines: string[], blanks: string, piece: string, first: boolean): void {
   const line = lines.at(-1) as string;
   const length = line.length + blanks.length + piece.length;
@@ -223,7 +232,7 @@ function place(lines: string[], blanks: string, piece: string, first: boolean): 
   }
 }
 
-/** Parses the bytes of an edit, which must be one whole field: anything else is a bug of ours. */
+/** Parses the bytes of an edit, which must be one whole field: anything else is our bug. */
 function soleField(bytes: Buffer): BlockField {
   const [field, ...others] = [...headerFields(bytes)];
   const whole = field?.name !== "" && field?.end === bytes.length && bytes.at(-1) === lf;
@@ -233,7 +242,9 @@ function soleField(bytes: Buffer): BlockField {
   return { ...field, source: bytes };
 }
 
-/** Neighbours in the same bytes as one range, so that 100,000 untouched fields are one copy. */
+/**
+ * Joins neighbours in the same bytes into one range, so that 100,000 untouched fields are one copy.
+ */
 function joinedRanges(fields: readonly BlockField[]): Buffer[] {
   const ranges: { source: Buffer; start: number; end: number }[] = [];
   for (const { source, start, end } of fields) {
@@ -245,8 +256,8 @@ function joinedRanges(fields: readonly BlockField[]): Buffer[] {
 }
 
 /**
- * A field whose name is folded away from its colon (obsolete syntax of RFC 5322 §4.5.8): some
- * readers take it as a field, so a caller that removes fields must see its name.
+ * A field whose name is separated from its colon by a fold (obsolete syntax, RFC 5322 §4.5.8). Some
+ * readers accept it as a field, so a caller that removes fields must see its name.
  */
 function fieldFoldedAtColon(raw: Buffer, field: HeaderField): HeaderField {
   const colon = raw

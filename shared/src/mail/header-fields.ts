@@ -11,14 +11,14 @@ export interface HeaderField {
   start: number;
   /** The first byte of the field body, after the colon. */
   bodyStart: number;
-  /** Behind the line end of the field's last line. */
+  /** Just after the line end of the field's last line. */
   end: number;
 }
 
 /**
- * The fields of the header in their order, folded lines joined to theirs (RFC 5322 §2.2.3), up to
- * the empty line that ends the header. Takes CRLF and lone LF as line ends, and reads each byte of
- * the header once.
+ * The fields of the header in order, each with its folded lines (RFC 5322 §2.2.3), up to the empty
+ * line that ends the header. Takes CRLF and lone LF as line ends, and reads each byte of the header
+ * once.
  */
 export function* headerFields(raw: Buffer): Generator<HeaderField, void, undefined> {
   let start = 0;
@@ -38,14 +38,14 @@ export function* headerFields(raw: Buffer): Generator<HeaderField, void, undefin
   }
 }
 
-/** A field name as RFC 5322 §2.2 has it; other lines are read by each program in its own way. */
+/** Whether this is a field name by RFC 5322 §2.2; each program reads other lines in its own way. */
 export function isFieldName(name: string): boolean {
   return /^[\x21-\x39\x3b-\x7e]+$/.test(name);
 }
 
 /**
- * A field body on one line, without its line ends and outer blanks: UTF-8 if it is that (RFC
- * 6532), otherwise read as Latin-1. `limit` bounds how many bytes are looked at.
+ * A field body on one line, without its line ends and outer blanks: as UTF-8 if it is valid (RFC
+ * 6532), otherwise as Latin-1. `limit` bounds how many bytes are looked at.
  */
 export function unfolded(raw: Buffer, field: HeaderField, limit: number): string {
   const bytes = raw.subarray(field.bodyStart, Math.min(field.end, field.bodyStart + limit));

@@ -3,32 +3,32 @@ import addressparser from "nodemailer/lib/addressparser";
 import { headerFields, unfolded } from "./header-fields.ts";
 import { onlyDomainOf } from "./mail-domain.ts";
 
-/** What the record keeps of the header, and what policy asks of it. */
+/** What the record keeps of the header, and what policy needs of it. */
 export interface HeaderSummary {
   /** The Message-ID with its angle brackets, as it is. */
   messageId?: string;
   /** The first From field for a person to read: encoded words decoded, at most 998 characters. */
   from?: string;
   /**
-   * The From domain in lower case and ASCII. Absent if it is not one and only one: no From, two
-   * From fields, authors in two domains. A decision based on it (DKIM) so never sees another domain
+   * The From domain in lower case and ASCII. Absent unless there is exactly one: no From, two From
+   * fields, or authors in two domains. So a decision based on it (DKIM) never sees another domain
    * than the reader's mail program may show.
    */
   fromDomain?: string;
   /**
-   * The addresses of the one From field as they stand, for a policy that rewrites them. Absent where
-   * there is no From or more than one, or if they are more or longer than any honest ones.
+   * The addresses of the one From field as written, for a policy that rewrites them. Absent if
+   * there is no From or more than one, or if the addresses are more or longer than any honest ones.
    */
   fromAddresses?: string[];
 }
 
-/** Bytes of a field that are looked at; no honest From or Message-ID is longer. */
+/** How many bytes of a field are looked at; no honest From or Message-ID is longer. */
 const fieldLimit = 16_384;
 const showLimit = 998;
 const maxFromAddresses = 10;
 const maxAddressLength = 320;
 
-/** Reads Message-ID and From; what is missing or unreadable is absent, nothing throws. */
+/** Reads Message-ID and From; what is missing or unreadable is absent. Nothing throws. */
 export function headerSummary(raw: Buffer): HeaderSummary {
   let messageId: string | undefined;
   const froms: { text: string; whole: boolean }[] = [];
@@ -49,7 +49,10 @@ export function headerSummary(raw: Buffer): HeaderSummary {
   };
 }
 
-/** Addresses are parsed first: decoded words could hold commas and angle brackets of their own. */
+/**
+ * Addresses are parsed before decoding: encoded words may hold commas and angle brackets of their
+ * own.
+ */
 function addressesIn(from: string): string[] {
   return addressparser(from, { flatten: true }).map(({ address }) => address);
 }
@@ -60,7 +63,7 @@ function isStorable(addresses: readonly string[]): boolean {
   return addresses.length > 0 && addresses.length <= maxFromAddresses && addresses.every(isBounded);
 }
 
-/** Well-formed, and short enough for the record. */
+/** Well-formed and short enough for the record. */
 function bounded(text: string): string {
   return text
     .replace(/[\x00-\x1f\x7f]/g, " ")

@@ -5,9 +5,9 @@ import { builtInTasks, type TaskKind } from "../checks/verdict.ts";
 import type { Engine } from "../checks/finding.ts";
 
 /**
- * Whom a mail waits for, as its record's `next` says it: any worker of a kind, or one of them with the
- * engine that its policy names. Mail for an engine that is away waits in a lane of its own, so that
- * it keeps no other mail waiting.
+ * What a mail waits for, as its record's `next` says: any worker of a kind, or one with the engine
+ * that its policy names. Mail for an engine that is away waits in a lane of its own, so that it
+ * keeps no other mail waiting.
  */
 export type Lane = TaskKind | `spam:${SpamEngineName}`;
 
@@ -19,7 +19,7 @@ export function laneOf(kind: TaskKind, settings: TaskSettings | undefined): Lane
   return engine === undefined ? kind : `spam:${engine}`;
 }
 
-/** The lane of a record's `next`; undefined: that is not a task. */
+/** The lane that a record's `next` names; undefined if that is no task. */
 export function laneIn(next: string | undefined): Lane | undefined {
   return [...builtInTasks, ...engineLanes].find((lane) => lane === next) ?? ownCheckIn(next);
 }
@@ -41,7 +41,7 @@ export function engineOf(lane: Lane): SpamEngineName | undefined {
   return spamEngines.find((engine) => lane === `spam:${engine}`);
 }
 
-/** Whether this worker is one of those that are waited for. */
+/** Whether this worker takes mail of the lane. */
 export function serves(
   worker: { kind: TaskKind; engine?: Engine | null | undefined },
   lane: Lane,

@@ -1,9 +1,9 @@
-/** What may be in a local part without quotes; leniently, as real addresses have dots anywhere. */
+/** A local part that needs no quotes. Lenient, because real addresses have dots anywhere. */
 const needsNoQuotes = /^[^\s"\\()<>[\]:;@,]+$/;
 
 /**
- * What a local part says. Quotes and backslashes are only its form (RFC 5321 §4.1.2: `"vip"`,
- * `"v\ip"` and `vip` are one mailbox); what is not quoted is given back as it is.
+ * What a local part says. Quotes and backslashes are only its form: `"vip"`, `"v\ip"` and `vip` are
+ * one mailbox (RFC 5321 §4.1.2). An unquoted one is returned as it is.
  */
 export function saidByLocalPart(local: string): string {
   const quoted = /^"(.*)"$/s.exec(local)?.[1];
@@ -11,8 +11,8 @@ export function saidByLocalPart(local: string): string {
 }
 
 /**
- * The address in the one form among equal ones that addresses are compared in: lower case, the local
- * part in quotes only if it must be. The domain is not looked at.
+ * The form of an address in which equal ones compare equal: lower case, the local part quoted only
+ * if it must be. The domain is not examined.
  */
 export function comparedAddress(address: string): string {
   const lower = address.toLowerCase();
@@ -25,8 +25,9 @@ export function comparedAddress(address: string): string {
 
 /**
  * Whether a local part could send the mail on to another host: `user%elsewhere`, `elsewhere!user`,
- * and what only looks quoted, since there are hosts that route by what is in quotes (Postfix:
- * `resolve_dequoted_address`). In quotes, such a sign alone is harmless; a host beside it is not.
+ * and the same inside quotes, because some hosts route by what is in quotes (Postfix:
+ * `resolve_dequoted_address`). Inside quotes such a sign alone is harmless; a host next to it is
+ * not.
  */
 export function routesElsewhere(local: string): boolean {
   const said = saidByLocalPart(local);

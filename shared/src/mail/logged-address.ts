@@ -6,8 +6,8 @@ export type AddressLogMode = (typeof addressLogModes)[number];
 
 /**
  * An address as it may appear in a log line. `hash` gives the first 16 hex digits of the SHA-256 of
- * the address in lower case: who knows an address can search for it, nobody can read one. The null
- * sender is no one's address and is always shown as `""`.
+ * the address in lower case: somebody who knows an address can search for it, but nobody can read
+ * one. The null sender is nobody's address and is always shown as `""`.
  */
 export function loggedAddress(address: string, mode: AddressLogMode): string {
   if (address === "" || mode === "plain") return address;

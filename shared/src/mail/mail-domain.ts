@@ -5,13 +5,13 @@ import { domainOf } from "./smtp-envelope.ts";
 const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
 /**
- * What stays as it is: labels as above, none that says of itself what it means (`xn--`), and a last one
- * that cannot be read as a number, as in an address.
+ * A domain that is normal already: labels as above, no encoded one (`xn--`), and a last label that
+ * cannot be read as a number, as in an IP address.
  */
 const normal =
   /^(?!.*xn--)(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
-/** A domain in lower case, in ASCII (IDNA), without a final dot; undefined for what is none. */
+/** A domain in lower case, in ASCII (IDNA), without a final dot; undefined if it is none. */
 export function normalDomain(text: string): string | undefined {
   if (normal.test(text)) return text;
   const ascii = domainToASCII(text.replace(/\.$/, "")).toLowerCase();
@@ -24,16 +24,16 @@ export function domainOfAddress(address: string): string | undefined {
   return normalDomain(domainOf(address));
 }
 
-/** The domain that all of these addresses have; undefined if there is not one and only one. */
+/** The domain that all these addresses share; undefined unless there is exactly one. */
 export function onlyDomainOf(addresses: readonly string[]): string | undefined {
   const [domain, ...others] = addresses.map(domainOfAddress);
   return others.every((other) => other === domain) ? domain : undefined;
 }
 
 /**
- * An address in the form that policies are found by: lower case, quoted only if it must be (RFC
- * 5321 section 4.1.2: `"vip"@` is `vip@`), domain in ASCII. Local parts are compared without case
- * although RFC 5321 section 2.4 lets a host tell them apart: nobody means two policies by that.
+ * An address in the form by which policies are found: lower case, quoted only if it must be
+ * (`"vip"@` is `vip@`, RFC 5321 §4.1.2), domain in ASCII. Local parts are compared without case
+ * although RFC 5321 §2.4 lets a host tell them apart: nobody means two policies by that.
  */
 export function normalAddress(address: string): string | undefined {
   const domain = domainOfAddress(address);
@@ -42,12 +42,12 @@ export function normalAddress(address: string): string | undefined {
   return domain === undefined || local === "" ? undefined : `${local}@${domain}`;
 }
 
-/** Addresses that mean themselves whatever is in them (RFC 5321 §4.5.1, RFC 3834, Postfix). */
+/** Local parts in which a delimiter separates nothing (RFC 5321 §4.5.1, RFC 3834, Postfix). */
 const whole = /^(?:postmaster|mailer-daemon|double-bounce|owner-.*|.*-request)$/;
 
 /**
- * The normal address without its extension (`vip+news@` → `vip@`), if one of the delimiters ends
- * a name; undefined if the address has none.
+ * The normal address without its extension (`vip+news@` → `vip@`) if it has one by these
+ * delimiters; otherwise undefined.
  */
 export function withoutExtension(normal: string, delimiters: string): string | undefined {
   if (delimiters === "") return undefined;

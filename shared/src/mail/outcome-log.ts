@@ -11,13 +11,14 @@ export interface RecipientOutcome {
   dsn: string;
   /** What the next hop said, or our reason. */
   reply: string;
-  /** Of `bounced`: nobody is told. */
+  /** Only with `bounced`: nobody is told. */
   report?: "none";
 }
 
 /**
- * One line for each recipient's outcome, with the fields that postmasters know from postfix: `from`,
- * `to`, `relay` (`none` if no hop was asked), `delay` (seconds since the mail came in), `dsn`, `status`, and the hop's reply.
+ * Logs one line for each recipient's outcome, with the fields that postmasters know from Postfix:
+ * `from`, `to`, `relay` (`none` if no hop was asked), `delay` (seconds since the mail came in),
+ * `dsn`, `status`, and the hop's reply.
  */
 export function logOutcomes(
   log: Logger,
@@ -45,12 +46,12 @@ export function logOutcomes(
   }
 }
 
-/** The sender as the next hop hears it. */
+/** The sender as the relay gives it to the next hop. */
 export function senderOf(mail: MailRecord): string {
   return mail.enriched?.mailFrom ?? mail.smtp.mailFrom;
 }
 
-/** Replies repeat addresses; where those may not be logged, neither may these. */
+/** Replies repeat addresses. Where addresses may not be logged, those may not either. */
 function withoutAddresses(reply: string): string {
   return reply.replace(/(?:"(?:[^"\\]|\\.){0,64}"|[^\s<>,;:]{1,64})@[^\s<>,;:]{1,255}/g, "-");
 }

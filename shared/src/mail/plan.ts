@@ -5,11 +5,11 @@ import { forEachEnd } from "../life/outcomes.ts";
 import { routeSchema } from "./route.ts";
 
 /**
- * The effective policy of one mail, frozen into it whole: what is asked, in which order, and what
- * follows from the answers. A check that is off is absent.
+ * The effective policy of one mail, frozen into it as a whole: what is asked, in which order, and
+ * what follows from the answers. A check that is off is absent.
  */
 export const planSchema = z.looseObject({
-  /** The policy documents that made it, most special first, and the newest revision among them. */
+  /** The policy documents that made it, most specific first, and the newest revision among them. */
   policyIds: z.array(z.string().max(400)).max(8),
   revision: z.number().int().nonnegative(),
   tenantId: z.string().max(128).optional(),
@@ -28,7 +28,7 @@ export const planSchema = z.looseObject({
     retryMs: z.array(z.number().int().positive()).min(1).max(50),
     onUnknown: z.enum(["resend", "hold"]),
   }),
-  /** Milliseconds that a final record is kept, by state; absent: forever. */
+  /** How many milliseconds a final record is kept, by state; absent: forever. */
   retentionMs: z.looseObject(forEachEnd(() => z.number().int().positive().optional())),
 });
 export type Plan = z.infer<typeof planSchema>;

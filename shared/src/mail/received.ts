@@ -6,17 +6,17 @@ import type { Client } from "./smtp-envelope.ts";
 export const maxReceived = 100;
 
 /**
- * This many Received fields of our own are a loop, long before `maxReceived`. One mail may well pass
- * us three times: out from one tenant, in to another, and out again if that one forwards it.
+ * This many Received fields of our own mean a loop, long before `maxReceived`. One mail may well
+ * pass us three times: out from one tenant, in to another, and out again if that one forwards it.
  */
 export const ownReceivedOfLoop = 5;
 
-/** `with` of RFC 3848 (and SMTP for clients that said HELO). */
+/** `with` of RFC 3848 (and SMTP for clients that say HELO). */
 export type ReceivedProtocol = "SMTP" | "ESMTP" | "ESMTPS" | "LMTP" | "LMTPS";
 
 const crlf = Buffer.from("\r\n");
 
-/** What a trace field says about one handing over. */
+/** What a trace field says about one transfer. */
 export interface Handover {
   client: Client;
   /** Our own name, as other hosts know us. */
@@ -24,14 +24,17 @@ export interface Handover {
   protocol: ReceivedProtocol;
   mailId: string;
   at: Date;
-  /** Only if there is exactly one recipient: more would tell each of the others (RFC 5321 §7.2). */
+  /**
+   * Only if there is exactly one recipient: with more, each would learn of the others (RFC 5321
+   * §7.2).
+   */
   forRecipient?: string;
 }
 
 /**
- * The Received field (RFC 5321 §4.4) that is put before a mail on acceptance: folded, in the shape
- * that SpamAssassin reads best (`from HELO (NAME [ADDRESS])`), with its CRLF at the end. Whatever a
- * client calls itself, nothing but one well-formed field comes out.
+ * The Received field (RFC 5321 §4.4) that is put before a mail on acceptance: folded, in the form
+ * that SpamAssassin reads best (`from HELO (NAME [ADDRESS])`), with its final CRLF. Whatever a
+ * client calls itself, exactly one well-formed field comes out.
  */
 export function receivedField(handover: Handover): Buffer {
   const { client, by, protocol, mailId, at, forRecipient } = handover;
@@ -45,10 +48,10 @@ export function receivedField(handover: Handover): Buffer {
 }
 
 /**
- * What is put before a canonical mail on acceptance: its Received field, and an empty line if the
- * mail begins with a blank. Such a line is not a field and would continue ours (RFC 5322 §2.2.3), be it
- * with a forged client. The empty line says what the mail says: it has no header, all of it is body.
- * Its bytes stay as they came; Postfix does the same.
+ * What is put before a canonical mail on acceptance: its Received field, followed by an empty line
+ * if the mail begins with a blank. Such a first line is no field: it would continue ours (RFC 5322
+ * §2.2.3), perhaps with a forged client. The empty line says what is true of the mail: it has no
+ * header, all of it is body. Its bytes stay as they came; Postfix does the same.
  */
 export function receivedBefore(raw: Buffer, handover: Handover): Buffer {
   const field = receivedField(handover);
@@ -59,7 +62,7 @@ export function startsWithBlank(raw: Buffer): boolean {
   return raw[0] === 0x20 || raw[0] === 0x09;
 }
 
-/** The traces that a mail brings along. */
+/** The traces that a mail brings with it. */
 export interface Trace {
   receivedCount: number;
   /** The ids in Received fields that `ownName` wrote, newest first. */
@@ -77,7 +80,7 @@ export function emptyTrace(): Trace {
   return { receivedCount: 0, ownIds: [] };
 }
 
-/** Adds a field to the traces, if it is one. */
+/** Adds a field to the traces if it is a trace field. */
 export function noteTrace(trace: Trace, raw: Buffer, field: HeaderField, ownName: string): void {
   if (field.name !== "received") return;
   trace.receivedCount += 1;
@@ -85,15 +88,15 @@ export function noteTrace(trace: Trace, raw: Buffer, field: HeaderField, ownName
   if (id !== undefined) trace.ownIds.push(id);
 }
 
-/** Whether a mail with these traces goes round in circles (554 5.4.6, or a dead letter). */
+/** Whether a mail with these traces is in a loop (554 5.4.6, or a dead letter). */
 export function isLoop(trace: Trace): boolean {
   return loopIn(trace) !== undefined;
 }
 
-/** By what a mail with these traces goes round in circles. */
+/** How one can tell that a mail with these traces is in a loop; undefined if it is not. */
 export function loopIn({ receivedCount, ownIds }: Trace): string | undefined {
   if (ownIds.length >= ownReceivedOfLoop) {
-    return `it came by here ${ownReceivedOfLoop} times already`;
+    return `it has passed here ${ownReceivedOfLoop} times already`;
   }
   return receivedCount > maxReceived ? `more than ${maxReceived} Received fields` : undefined;
 }
@@ -117,13 +120,16 @@ function addressLiteral(address: string): string | undefined {
   return parsed.kind() === "ipv6" ? `[IPv6:${parsed.toString()}]` : `[${parsed.toString()}]`;
 }
 
-/** A domain or address literal as it may appear in a trace field; other bytes become `?`. */
+/** A domain or address literal as it may appear in a trace field; other characters become `?`. */
 function domainText(name: string): string {
   if (name === "") return "unknown";
   return name.slice(0, 255).replace(/[^A-Za-z0-9.:_\-[\]]/g, "?");
 }
 
-/** A path without anything that could end it, the field or the line; a quoted local part may have blanks. */
+/**
+ * A path without anything that could end it, the field or the line; a quoted local part keeps its
+ * blanks.
+ */
 function pathText(path: string): string {
   const foreign = path.startsWith('"')
     ? /[^\x20-\x3a\x3d\x3f-\x7e]/g
@@ -135,7 +141,7 @@ function atomText(text: string): string {
   return text.slice(0, 64).replace(/[^A-Za-z0-9._-]/g, "?");
 }
 
-/** RFC 5322 §3.3 in UTC. */
+/** As RFC 5322 §3.3 has it, in UTC. */
 function dateTime(at: Date): string {
   return at.toUTCString().replace("GMT", "+0000");
 }

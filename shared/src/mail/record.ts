@@ -29,12 +29,15 @@ export const recipientSchema = z.looseObject({
   at: z.date().optional(),
   /** RFC 3463 status code of the outcome or of the last attempt. */
   status: z.string().max(16).optional(),
-  /** What the next hop answered last, whole (RFC 5321 reply, bounded). */
+  /** The next hop's last reply, whole (RFC 5321, bounded). */
   reply: z.string().max(4096).optional(),
   attempts: z.number().int().nonnegative().default(0),
-  /** Of `bounced`: nobody was told, since the sender may be forged (I12). Absent: the sender was told. */
+  /**
+   * Only with `bounced`: nobody was told, because the sender may be forged (I12). Absent: the
+   * sender was told.
+   */
   report: z.literal("none").optional(),
-  /** The person who found the outcome out. */
+  /** The person who found out the outcome. */
   foundBy: z.string().max(128).optional(),
 });
 export type Recipient = z.infer<typeof recipientSchema>;
@@ -47,8 +50,8 @@ export const leaseSchema = z.looseObject({
 export type Lease = z.infer<typeof leaseSchema>;
 
 /**
- * What the enricher made. `headerBlock` replaces the first `restOffset` bytes of the raw mail; where
- * `body` is there, that stored body is the whole changed mail and stands for everything.
+ * What the enricher made. `headerBlock` replaces the first `restOffset` bytes of the raw mail; if
+ * `body` is present, that stored body is the whole changed mail and stands for everything.
  */
 export const enrichedSchema = z.looseObject({
   headerBlock: z.custom<Uint8Array>((value) => value instanceof Uint8Array).optional(),
@@ -58,12 +61,12 @@ export const enrichedSchema = z.looseObject({
   sha256: z.string().length(64),
   size: z.number().int().nonnegative(),
   signature: z.looseObject({ domain: z.string(), selector: z.string() }).optional(),
-  /** A new SMTP sender if the policy rewrote it. */
+  /** The new SMTP sender, if the policy rewrote it. */
   mailFrom: z.string().max(320).optional(),
   settingsHash: z.string().max(64),
   /** What was skipped and why, for `explain`. */
   notes: z.array(z.string().max(500)).max(20),
-  /** Hash over the verdicts that went into the headers: another verdict asks for another enrichment. */
+  /** Hash over the verdicts that went into the headers: other verdicts need another enrichment. */
   verdictsHash: z.string().max(64),
   worker: z.string().max(128),
   queueMs: z.number(),
@@ -72,7 +75,7 @@ export const enrichedSchema = z.looseObject({
 });
 export type Enriched = z.infer<typeof enrichedSchema>;
 
-/** A person's word that lets a mail pass a finding (I2). */
+/** A person's decision that lets a mail pass despite a finding (I2). */
 export const overrideSchema = z.looseObject({
   check: checkKindSchema,
   /** The finding that is overridden, e.g. `infected: Eicar-Signature` or `unchecked: encrypted`. */
@@ -82,16 +85,16 @@ export const overrideSchema = z.looseObject({
 });
 export type Override = z.infer<typeof overrideSchema>;
 
-/** The relay's mark before the transaction whose outcome may stay unknown (I8). */
+/** The mark that the relay sets before the transaction whose outcome may stay unknown (I8). */
 export const unknownMarkSchema = z.looseObject({
   attempt: z.number().int().positive(),
   connection: z.string().max(200),
   recipients: z.array(z.string().max(320)),
   at: z.date(),
   relay: z.string().max(128),
-  /** Nobody sends again before: the lease was over and the longest SMTP time-out began then. */
+  /** Nobody sends again before this: the longest SMTP time-out after the lease was found to be over. */
   resolveAt: z.date().optional(),
-  /** The person by whose word it is sent again, whatever the policy says of this outcome. */
+  /** The person who decided that it is sent again, whatever the policy says about this outcome. */
   resendBy: z.string().max(128).optional(),
 });
 export type UnknownMark = z.infer<typeof unknownMarkSchema>;
@@ -100,39 +103,44 @@ export const mailSchema = z.looseObject({
   _id: z.string().min(1).max(64),
   v: z.literal(recordVersion),
   state: mailStateSchema,
-  /** `adopt` (a stub, stub.ts), `plan` (incoming), a task kind (processing), a route key (ready, relaying). */
+  /**
+   * `adopt` (a stub, stub.ts), `plan` (incoming), a task kind (processing), a route key (ready,
+   * relaying).
+   */
   next: z.string().max(128).optional(),
-  /** Not before this instant; for a leased mail the lease's end. */
+  /** Nothing is done before this instant; for a leased mail, the end of the lease. */
   dueAt: z.date().optional(),
   lease: leaseSchema.optional(),
   /** How the mail came in. */
   origin: z.looseObject({
     via: z.enum(["smtp", "lmtp", "source", "dsn", "split"]),
-    /** The listener's or source's name, or the mail that a DSN is about. */
+    /** The name of the listener or source, or the mail that a DSN is about. */
     name: z.string().max(128),
-    /** The source is none for this client's outgoing mail, in whatever network it calls itself. */
+    /** From this client the source brings incoming mail only, whatever network the client claims. */
     incoming: z.boolean().optional(),
-    /** The listener was marked as one for outgoing mail, or the source is. */
+    /** The listener or the source is marked as one for outgoing mail. */
     outgoing: z.boolean().optional(),
-    /** And for that of this tenant alone. */
+    /** With `outgoing`: for outgoing mail of this tenant only. */
     tenantId: z.string().max(128).optional(),
     /** A `scan-only` source: the mail is checked and never relayed. */
     scanOnly: z.boolean().optional(),
-    /** Of a source: the BSON of `{ _id }` of its record there. */
+    /** Only from a source: the BSON of `{ _id }` of its record there. */
     record: z.custom<Uint8Array>((value) => value instanceof Uint8Array).optional(),
   }),
   smtp: smtpEnvelopeSchema,
   recipients: z.array(recipientSchema).max(10_000),
   receivedAt: z.date(),
-  /** From when its time in the queue counts, if a person has started it again. */
+  /** If a person started it again: the time from which its time in the queue counts. */
   queuedAt: z.date().optional(),
   body: bodyRefSchema,
-  /** From the header, for `find` and `explain`: bounded, decoded only for show. */
+  /** From the header, for `find` and `explain`: bounded, and decoded only for display. */
   header: z
     .looseObject({
       messageId: z.string().max(998).optional(),
       from: z.string().max(998).optional(),
-      /** The only domain of the one From field, in ASCII and lower case: decides on our signature. */
+      /**
+       * The one domain of the one From field, in ASCII and lower case: decides on our signature.
+       */
       fromDomain: z.string().max(255).optional(),
       /** The addresses of that field, for a policy that rewrites them. */
       fromAddresses: z.array(z.string().max(320)).max(10).optional(),
@@ -146,22 +154,25 @@ export const mailSchema = z.looseObject({
   uncheckedSince: z
     .looseObject({ check: checkKindSchema, reason: uncheckedReasonSchema, at: z.date() })
     .optional(),
-  /** What policy made of the verdicts. A version before wrote the final state there. */
+  /** What policy made of the verdicts. An earlier version wrote the final state here. */
   disposition: dispositionSchema.optional().catch(undefined),
   enriched: enrichedSchema.optional(),
   overrides: z.array(overrideSchema).max(10).optional(),
   unknown: unknownMarkSchema.optional(),
-  /** Deaths seen while the mail was worked on (poison lane). */
+  /** How often somebody died while working on the mail (poison lane). */
   strikes: z.number().int().nonnegative().optional(),
-  /** Workers in a row that died with it in hand, before any had begun it (poison lane). */
+  /** How many workers in a row died holding it before any had begun work on it (poison lane). */
   unbegun: z.number().int().nonnegative().optional(),
   claims: z.number().int().nonnegative().optional(),
-  /** Claims in a row that ended with no word of their holder: it died, or lost the lease (poison lane). */
+  /**
+   * Claims in a row that ended without a word from the holder, who died or lost the lease (poison
+   * lane).
+   */
   unended: z.number().int().optional(),
-  /** Claims made alone whose holder has not said that it lived through them: `token owner`. */
+  /** Claims made alone whose holder has not said that it survived them: `token owner`. */
   alone: z.array(z.string().max(200)).optional(),
   parentId: z.string().max(64).optional(),
-  /** Only in a split parent, frozen before the children are made: recipients per child. */
+  /** Only in a split parent, frozen before the children are made: the recipients of each child. */
   groups: z.array(z.array(z.string().max(320))).optional(),
   /** Why it is held, dead or quarantined, in one sentence for a person. */
   reason: z.string().max(1000).optional(),
@@ -169,11 +180,13 @@ export const mailSchema = z.looseObject({
   finalAt: z.date().optional(),
   expireAt: z.date().optional(),
   history: z.array(historyEntrySchema).max(maxHistory).default([]),
-  /** How many writes it has had, by the store; a claim or a renewal is none. Absent: 0. */
+  /**
+   * How many writes it has had, counted by the store; claims and renewals do not count. Absent: 0.
+   */
   rev: z.number().int().nonnegative().optional(),
-  /** By whose claim the last of them was made: the beginning of its token. */
+  /** By whose claim the last write was made: the beginning of its token. */
   wrote: z.string().max(64).optional(),
-  /** Milliseconds that each finished task waited and worked. */
+  /** How many milliseconds each finished task waited and worked. */
   timings: z
     .partialRecord(
       taskKindSchema.or(z.literal("relay")),
@@ -184,17 +197,17 @@ export const mailSchema = z.looseObject({
 /** One mail and where it stands: the document of `mails` (see docs/records.md). */
 export type MailRecord = z.infer<typeof mailSchema>;
 
-/** Whether a release after this one wrote it: it is not a malformed record, and not ours to judge. */
+/** Whether a later release wrote it: such a record is not malformed, and not ours to judge. */
 export function isNewer({ v }: { _id?: unknown; v?: unknown }): boolean {
   return typeof v === "number" && v > recordVersion;
 }
 
 export function newerText({ v }: { _id?: unknown; v?: unknown }): string {
-  return `it is of record version ${String(v)}, this release knows up to ${String(recordVersion)}`;
+  return `its record version is ${String(v)}; this release reads up to ${String(recordVersion)}`;
 }
 
 /**
- * Reads a document of `mails` (read with `promoteBuffers`).
+ * Reads a document of `mails` (loaded with `promoteBuffers`).
  * @throws TerminalError STORE_RECORD_INVALID naming each wrong field; STORE_RECORD_NEWER
  */
 export function parseMail(document: { _id: unknown; v?: unknown }): MailRecord {

@@ -1,8 +1,10 @@
 import { z } from "zod";
 
-/** A way out: next hop and source address. Credentials are not in it; the relay reads them by key. */
+/**
+ * A way out: next hop and source address. It holds no credentials; the relay looks them up by name.
+ */
 export const routeSchema = z.looseObject({
-  /** `host:port|source`: what `next` holds while the mail waits for this way out. */
+  /** `host:port|source`: the value of `next` while the mail waits for this way out. */
   key: z.string().max(128),
   host: z.string().min(1).max(255),
   port: z.number().int().min(1).max(65_535),

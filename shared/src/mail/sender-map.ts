@@ -2,8 +2,9 @@
 export type SenderLookup = (address: string) => string | undefined;
 
 /**
- * The map of a sender rewrite as a function: a whole address goes before its domain (`@domain`);
- * neither heeds case. The planner asks it for the From that will leave, the enricher rewrites by it.
+ * The map of a sender rewrite as a function. A whole address takes precedence over its domain
+ * (`@domain`); case is ignored. The planner asks it for the From that will leave, the enricher
+ * rewrites by it.
  */
 export function senderLookup(map: Readonly<Record<string, string>>): SenderLookup {
   const addresses = new Map(Object.entries(map).map(([from, to]) => [from.toLowerCase(), to]));

@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-/** An SMTP address path of RFC 5321 as we store it: without angle brackets, `""` for the null sender. */
+/** An SMTP path (RFC 5321) as we store it: without angle brackets, `""` for the null sender. */
 export const addressPathSchema = z.string().max(320);
 
 /** Who handed the mail to us. Empty strings mean unknown. */
@@ -14,7 +14,7 @@ export const clientSchema = z.looseObject({
 });
 export type Client = z.infer<typeof clientSchema>;
 
-/** The SMTP envelope of RFC 5321 with who gave it. */
+/** The SMTP envelope of RFC 5321, and who handed it in. */
 export const smtpEnvelopeSchema = z.looseObject({
   /** `""` is the null sender. */
   mailFrom: addressPathSchema,

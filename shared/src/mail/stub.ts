@@ -1,20 +1,20 @@
 import { lastOf } from "../life/events.ts";
 import type { MailRecord } from "./record.ts";
 
-/** What a stub waits for, as its `next` says it: that its record in a source is read. */
+/** The `next` of a stub: its record in a source has yet to be read. */
 export const adoptStep = "adopt";
 
 /**
- * A stub stands for a record of a source that a dispatcher has taken on and nobody has read: it has
- * neither recipients nor body yet, so it counts for nothing (I1). All else about it is as for any mail.
+ * A stub stands for a record of a source that a dispatcher has taken on but nobody has read. It has
+ * neither recipients nor body yet, so it does not count (I1). Otherwise it is like any mail.
  */
 export function isStub({ state, next }: Pick<MailRecord, "state" | "next">): boolean {
   return state === "incoming" && next === adoptStep;
 }
 
 /**
- * Nobody has read its record: it is a stub, or was one when it came to its end or was held. A dead letter of it is
- * that of a record over which services ended, and knows no more than where the record is.
+ * Nobody has read its record: it is a stub, or was one when it ended or was held. As a dead letter
+ * it stands for a record over which services died, and all it knows is where that record is.
  */
 export function isUnread({
   origin,

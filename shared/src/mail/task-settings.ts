@@ -3,7 +3,7 @@ import type { SpamSettings } from "../checks/spam.ts";
 import type { VirusSettings } from "../checks/virus.ts";
 import { sha256Hex } from "../ids.ts";
 
-/** The changes that the enricher knows, in the only order that I5 allows by default. */
+/** The changes that the enricher knows, in their default order, which is one that I5 allows. */
 export const changeKinds = [
   "strip",
   "verdict-headers",
@@ -16,7 +16,7 @@ export const changeKinds = [
 ] as const;
 export type ChangeKind = (typeof changeKinds)[number];
 
-/** A header field name of RFC 5322 (printable US-ASCII but the colon). */
+/** A header field name (RFC 5322: printable US-ASCII except the colon). */
 export const fieldNameSchema = z.string().regex(/^[\x21-\x39\x3b-\x7e]{1,76}$/);
 /** A header field body on one line: no CR, LF or NUL can smuggle in another field. */
 export const fieldBodySchema = z
@@ -24,7 +24,7 @@ export const fieldBodySchema = z
   .max(900)
   .regex(/^[^\r\n\0]*$/);
 
-/** One change with what it needs. `sender-rewrite` maps addresses (or `@domain`) to an address. */
+/** One change and what it needs. `sender-rewrite` maps addresses (or `@domain`) to an address. */
 export const changeSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("strip") }),
   z.strictObject({ kind: z.literal("verdict-headers") }),
@@ -56,20 +56,23 @@ export type Change = z.infer<typeof changeSchema>;
 
 export const enrichSettingsSchema = z.looseObject({
   changes: z.array(changeSchema).max(20),
-  /** Shown in X-Spam-Status and decides X-Spam-Flag; points. */
+  /** In points: shown in X-Spam-Status and decides about X-Spam-Flag. */
   spamThreshold: z.number(),
-  /** Policy signs, but the tenant has no key for the From that leaves: said in the notes. */
+  /**
+   * Policy asks for a signature, but the tenant has no key for the From that leaves; the notes say
+   * so.
+   */
   noKey: z.boolean().optional(),
 });
 export type EnrichSettings = z.infer<typeof enrichSettingsSchema>;
 
 /**
- * What a policy asks of one task. The settings travel whole in the task, so that workers need no
+ * What a policy asks of one task. The task carries its whole settings, so that workers need no
  * database; their hash goes back in the result and into the verdict (I4).
  */
 export type TaskSettings = VirusSettings | SpamSettings | EnrichSettings;
 
-/** SHA-256 (first 16 bytes, hex) of the settings in a form that does not depend on key order. */
+/** SHA-256 (first 16 bytes, hex) of the settings, in a form that does not depend on key order. */
 export function settingsHashOf(settings: unknown): string {
   return sha256Hex(JSON.stringify(sorted(settings))).slice(0, 32);
 }

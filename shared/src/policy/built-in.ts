@@ -3,12 +3,12 @@ import { ends, forEachEnd } from "../life/outcomes.ts";
 import type { BuiltInRules, CompleteRules } from "./complete-rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
-/** Where mail goes when neither policy nor relay setting names a next hop. */
+/** Where mail goes if neither policy nor relay setting names a next hop. */
 export const builtInNextHop = "127.0.0.1:10026";
 
 /**
- * What holds if no document says otherwise; docs/policy.md has the table. Incoming mail is
- * stripped of what outsiders must not forge; outgoing mail is signed if its tenant has a key.
+ * What holds if no document says otherwise; docs/policy.md has the table. Incoming mail loses what
+ * outsiders must not forge; outgoing mail is signed if its tenant has a key.
  */
 export function builtInRules(direction: Direction, nextHop: string): CompleteRules {
   const isIncoming = direction === "incoming";

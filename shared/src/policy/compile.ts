@@ -15,24 +15,24 @@ import type { Route } from "../mail/route.ts";
 import type { SigningKey } from "./signing-key.ts";
 import { changesInOrder } from "./steps.ts";
 
-/** What a plan is made from, beside the rules. */
+/** What a plan is made from, besides the rules. */
 export interface PlanParts {
   policyIds: string[];
   revision: number;
   tenantId: string | undefined;
   direction: Direction;
   rules: CompleteRules;
-  /** The key for the domain of the From that leaves, where our signature is due. */
+  /** The key for the domain of the From that leaves, if our signature is due. */
   key: SigningKey | undefined;
   /** Our signature would be due, but the tenant has keys for other domains only. */
   noKey: boolean;
-  /** `dsn`: our own report: signed, never checked. `scan-only`: checked, never changed. */
+  /** `dsn`: our own report, signed and never checked. `scan-only`: checked, never changed. */
   purpose: "mail" | "dsn" | "scan-only";
 }
 
 /**
- * Puts a plan together. The rules have passed their checks: nothing here can fail. Plans share what
- * is made from the same rules: never change one.
+ * Puts a plan together. The rules have passed their checks, so nothing here can fail. Plans share
+ * what is made from the same rules: never change one.
  */
 export function compilePlan(parts: PlanParts): Plan {
   const { rules, purpose, direction, tenantId } = parts;
@@ -71,7 +71,7 @@ function askedOf(name: CheckKind, all: CompleteRules) {
   return (isBuiltIn(name) ? askedOfBuiltIn[name] : askedOfOwn)(rules);
 }
 
-/** One function a check, since another check might make something else of the same rules. */
+/** One function per check, because another check may make something else of the same rules. */
 const askedBy = (check: AnyCheck) =>
   remembered((rules: CheckRules) => {
     const settings = check.settingsOf(rules);
@@ -83,12 +83,12 @@ const askedBy = (check: AnyCheck) =>
     };
   });
 const askedOfBuiltIn = ofEach(askedBy);
-/** Its name makes no difference. */
+/** All own checks share it: their name makes no difference. */
 const askedOfOwn = askedBy(checkOf("own" as OwnCheck));
 
 type Enrich = Plan["enrich"];
 
-/** What nobody's key is in is the same for all whose changes are. */
+/** Without a key in it, the result is the same for all whose changes are the same. */
 function enrichOf(parts: PlanParts): Enrich {
   const { rules, key, purpose } = parts;
   if (purpose === "scan-only") return undefined;
@@ -162,8 +162,8 @@ const routeOf = remembered((rules: CompleteRules["route"]): Route => {
 });
 
 /**
- * `host:port|source`, and if more than that is set a hash of it: one key never names two ways
- * out, since the relay has one pool of connections for each.
+ * `host:port|source`, plus a hash if more than that is set. One key never names two ways out, since
+ * the relay has one pool of connections for each.
  */
 function routeKey({
   nextHop,

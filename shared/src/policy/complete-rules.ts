@@ -6,12 +6,12 @@ import { remembered } from "../remembered.ts";
 import type { PolicyRules, StepName } from "./rules.ts";
 import type { Direction } from "../mail/plan.ts";
 
-/** Of the checks that are built in. */
+/** The rules of the built-in checks. */
 export type BuiltInRules = { [N in BuiltInCheck]: EntryOf<N>["builtIn"] };
 
-/** Rules after everything was laid over the built-in ones: nothing that a plan needs is absent. */
+/** Rules after every layer was laid over the built-in ones: nothing that a plan needs is absent. */
 export interface CompleteRules extends BuiltInRules {
-  /** Checks that the policies bring. */
+  /** The policies' own checks. */
   checks: { [N in OwnCheck]?: EntryOf<OwnCheck>["builtIn"] };
   order: "sequential" | "parallel";
   changes: {
@@ -37,13 +37,13 @@ export interface CompleteRules extends BuiltInRules {
   retention: Record<FinalOutcome, string>;
 }
 
-/** The built-in rules with documents laid over them. A check of its own has what documents say, no more. */
+/** The built-in rules with documents laid over them. An own check has only what documents say. */
 export type LayeredRules = Omit<CompleteRules, "checks"> & Required<Pick<PolicyRules, "checks">>;
 
 /**
- * One more document's rules over those of the documents before it, those for one direction over those
- * for both. Objects are merged key by key; lists and single values are replaced. What the document does
- * not touch stays the same object.
+ * Lays one document's rules over those of the documents before it, and rules for one direction over
+ * rules for both. Objects are merged key by key; lists and single values are replaced. What the
+ * document does not touch stays the same object.
  */
 export function laidOver(
   under: LayeredRules,
@@ -54,7 +54,7 @@ export function laidOver(
   return merge(merge(under, both), direction === "incoming" ? incoming : outgoing) as LayeredRules;
 }
 
-/** With what is built in for checks of their own. */
+/** The rules with the built-in ones for own checks. */
 export function completed(rules: LayeredRules): CompleteRules {
   return { ...rules, checks: ownCompleted(rules.checks ?? {}) };
 }
@@ -74,7 +74,7 @@ function merge(under: unknown, over: unknown): unknown {
   if (!isObject(under) || !isObject(over)) return over;
   const keys = Object.keys(over);
   if (keys.length === 0) return under;
-  // A spread, since to assign to a key that is called __proto__ is something else.
+  // Spread, because assigning to a key called __proto__ does something else.
   const merged = { ...under, ...over };
   for (const key of keys) if (key !== "__proto__") merged[key] = merge(under[key], over[key]);
   return merged;

@@ -20,8 +20,9 @@ import { stepsProblem } from "./steps.ts";
 /**
  * What is wrong with documents that are each well-formed: ids that do not fit, things that two
  * tenants claim, rules for domains that nobody owns, and plans whose steps are out of order (I5).
- * Without `tenantsComplete` (some tenants could not be read) nothing is said of who owns a domain;
- * with `inForce` nothing of what an earlier release let pass and the services see to themselves.
+ * Without `tenantsComplete` (some tenants could not be read), owners of domains are not checked.
+ * With `inForce`, nothing is reported that an earlier release let pass and that the services take
+ * care of themselves.
  */
 export function* problemSteps(
   index: PolicyIndex,
@@ -75,7 +76,7 @@ function keyProblems(tenant: TenantDocument): PolicyProblem[] {
   const seen = new Set<string>();
   return (tenant.keys ?? []).flatMap(({ domain }, at) => {
     const message = seen.has(domain)
-      ? `${domain} has a key already; a domain is signed with one`
+      ? `${domain} already has a key; a domain has only one`
       : `${domain} is not among this tenant's domains`;
     const isWrong = seen.has(domain) || !own.has(domain);
     seen.add(domain);
@@ -96,7 +97,7 @@ function ownDomain(document: PolicyDocument): string | undefined {
   return document.scope === "address" ? domainOfAddress(name) : normalDomain(name);
 }
 
-/** The documents under this one, most general first. */
+/** The documents that lie under this one, most general first. */
 function documentsUnder(document: PolicyDocument, index: PolicyIndex): PolicyDocument[] {
   if (document.scope === "default") return [];
   if (document.scope === "tenant") return documentsFor(index, undefined);
@@ -107,7 +108,7 @@ function documentsUnder(document: PolicyDocument, index: PolicyIndex): PolicyDoc
   return documentsFor(index, owner, { domain, addresses: base === undefined ? [] : [base] });
 }
 
-/** What is wrong with the rules of these documents over one another. */
+/** Finds what is wrong with the rules of these documents laid over one another. */
 type Judge = (documents: readonly PolicyDocument[], direction: Direction) => RuleProblem[];
 
 function createJudge(problemsOf: (rules: CompleteRules) => RuleProblem[]): Judge {
@@ -123,7 +124,10 @@ function createJudge(problemsOf: (rules: CompleteRules) => RuleProblem[]): Judge
   };
 }
 
-/** What this document makes wrong in the plans that it leads to; inherited faults are not its own. */
+/**
+ * What is wrong in the plans that this document leads to because of it; inherited faults are not
+ * its own.
+ */
 function planProblems(
   document: PolicyDocument,
   under: readonly PolicyDocument[],
@@ -140,7 +144,7 @@ function planProblems(
       message: `${message} (${direction} mail)`,
     }));
   });
-  // Both directions usually show the same thing: once is enough.
+  // Both directions usually have the same problem: once is enough.
   const place = ({ path }: PolicyProblem) => path.join(" ");
   return problems.filter(
     (one, at) => problems.findIndex((other) => place(other) === place(one)) === at,
@@ -152,7 +156,7 @@ interface RuleProblem {
   message: string;
 }
 
-/** Of rules that are to be applied. */
+/** The problems of rules that are about to be applied. */
 function newRuleProblems(rules: CompleteRules): RuleProblem[] {
   const credential = credentialProblem(rules.route);
   return [
@@ -161,7 +165,7 @@ function newRuleProblems(rules: CompleteRules): RuleProblem[] {
   ];
 }
 
-/** Who stands between us and the hop must not be told the password (RFC 4954 §9). */
+/** Whoever sits between us and the hop must not learn the password (RFC 4954 §9). */
 function credentialProblem(route: CompleteRules["route"]): string | undefined {
   const { credential, tls, nextHop } = route;
   if (credential === undefined || tls === "required") return undefined;
@@ -192,7 +196,7 @@ function ruleProblems(rules: CompleteRules): RuleProblem[] {
   ];
 }
 
-/** Where the rule is in this document: under its direction, under both, or inherited. */
+/** Where this document has the rule: under its direction, under both, or inherited. */
 function pathIn(
   rules: PolicyDocument["rules"],
   direction: "incoming" | "outgoing",

@@ -20,11 +20,11 @@ import { formatDuration } from "../duration.ts";
 /** The two dispositions with which a mail may leave. */
 export type Deliverable = "deliver" | "tag";
 
-/** What has to happen next with a mail that is being processed. */
+/** What has to happen next to a mail that is being processed. */
 export type Step =
   /** Ask for these checks; more than one only if the plan is parallel. */
   | { kind: "check"; tasks: CheckKind[] }
-  /** The check failed for a reason that may pass; after `until` the plan's `then` applies. */
+  /** The check failed for a transient reason; after `until`, the plan's `then` applies. */
   | { kind: "wait"; check: CheckKind; reason: UncheckedReason; until: Date }
   | { kind: "enrich"; disposition: Deliverable }
   | { kind: "ready"; disposition: Deliverable }
@@ -35,20 +35,20 @@ export interface StepInput {
   verdicts: Verdicts;
   enriched?: Enriched | undefined;
   overrides?: readonly Override[] | undefined;
-  /** First failure of the check that the mail waits for; `wait` counts from here. */
+  /** The first failure of the check that the mail waits for; `wait` counts from here. */
   uncheckedSince?: { check: CheckKind; reason: UncheckedReason; at: Date } | undefined;
   /** SHA-256 (hex) of the raw mail: a verdict on other bytes does not count. */
   rawSha256: string;
   now: Date;
 }
 
-/** What one check has to say so far. */
+/** What one check says so far. */
 type Ruling =
   | { kind: "missing" }
   | { kind: "wait"; reason: UncheckedReason; until: Date }
   | { kind: "ruled"; disposition: Disposition; reason: string };
 
-/** From mildest to worst; if several checks rule, the worst one holds. */
+/** From mildest to worst; if several checks rule, the worst ruling holds. */
 const severity: readonly Disposition[] = [
   "deliver",
   "tag",
@@ -68,7 +68,7 @@ const severity: readonly Disposition[] = [
  * 3. `ready` only with the signature that the plan demands, over an enrichment that is up to date.
  *
  * A transient `unchecked` verdict gives `wait`; to ask the engine again, call without that verdict.
- * A dispatcher that cannot place a check states that by {@link uncheckedVerdict}.
+ * A dispatcher that cannot place a check records this with {@link uncheckedVerdict}.
  */
 export function nextStep(input: StepInput): Step {
   const rulings = rulingsOn(input);
@@ -81,13 +81,13 @@ export function nextStep(input: StepInput): Step {
       ? enrichOrReady(input, disposition)
       : dispose(input.plan, worst);
   }
-  // What the first ones have decided need not wait for the others.
+  // A decision of the first checks need not wait for the others.
   const isSettled = ruled.slice(0, open).some(({ disposition }) => !isDeliverable(disposition));
   return isSettled ? dispose(input.plan, worst) : openStep(input.plan, rulings.slice(open));
 }
 
 /**
- * Hash over what goes into the headers: with another finding, engine or disposition an enrichment
+ * Hash over what goes into the headers: if finding, engine or disposition changes, the enrichment
  * is out of date. The same before and after a round trip through the database.
  */
 export function verdictsHashOf(verdicts: Verdicts, disposition: Deliverable): string {
@@ -106,7 +106,7 @@ export function verdictsHashOf(verdicts: Verdicts, disposition: Deliverable): st
   ]);
 }
 
-/** What {@link uncheckedVerdict} states. */
+/** What {@link uncheckedVerdict} records. */
 export interface UncheckedStatement {
   reason: UncheckedReason;
   /** For a person, up to 1000 characters. */
@@ -114,12 +114,12 @@ export interface UncheckedStatement {
   /** The plan's settings hash of that check, and the raw mail's SHA-256. */
   settingsHash: string;
   sha256: string;
-  /** The actor that states it. */
+  /** The actor that records it. */
   worker: string;
   now: Date;
 }
 
-/** A verdict of our own on a check that could not be done; fits every check. */
+/** Our own verdict on a check that could not be done; fits every check. */
 export function uncheckedVerdict(statement: UncheckedStatement) {
   const { reason, detail, settingsHash, sha256, worker, now } = statement;
   const finding: UncheckedFinding = {
@@ -135,7 +135,7 @@ interface CheckRuling {
   ruling: Ruling;
 }
 
-/** Of each check that has a say, in the order in which they are asked. */
+/** The ruling of each check that has a say, in the order in which they are asked. */
 function rulingsOn(input: StepInput): CheckRuling[] {
   const { plan, verdicts } = input;
   const isAsked = new Set(checksIn(plan));
@@ -194,7 +194,7 @@ const deliver: Ruling & { kind: "ruled" } = {
   reason: "",
 };
 
-/** I2: only a verdict on these very bytes, made with the settings that the plan asks for. */
+/** I2: only a verdict on exactly these bytes, with the settings that the plan asks for, counts. */
 function counts(
   verdict: { sha256: string; settingsHash: string } | undefined,
   settingsHash: string,
@@ -207,7 +207,7 @@ function isOverridden({ overrides }: StepInput, check: CheckKind, text: string):
   return (overrides ?? []).some((one) => one.check === check && one.finding === text);
 }
 
-/** The checks still to be asked or waited for, in the plan's order. */
+/** The checks that are still to be asked or waited for, in the plan's order. */
 function openStep(plan: Plan, rulings: readonly CheckRuling[]): Step {
   const open = rulings.filter(({ ruling }) => ruling.kind !== "ruled");
   const inReach = plan.order === "parallel" ? open : open.slice(0, 1);
@@ -229,7 +229,9 @@ function isDeliverable(disposition: Disposition): disposition is Deliverable {
   return disposition === "deliver" || disposition === "tag";
 }
 
-/** `reject` bounces only outgoing mail to its own tenant: a stranger gets no backscatter from us. */
+/**
+ * `reject` bounces only outgoing mail, to our own tenant: a stranger gets no backscatter from us.
+ */
 function dispose(plan: Plan, ruling: Ruling & { kind: "ruled" }): Step {
   const { disposition, reason } = ruling;
   if (isDeliverable(disposition)) throw new Error("a deliverable mail is not disposed of");

@@ -31,11 +31,14 @@ const defaultDocumentSchema = section({
 
 /** The fields of a tenant: what belongs to it, and its rules. */
 export const tenantFields = {
-  /** Clients of these networks send outgoing mail of this tenant. */
+  /** Clients in these networks send this tenant's outgoing mail. */
   networks: z.array(networkSchema).max(1_000).optional(),
   /** Domains whose incoming mail is accepted, and whose outgoing mail may be signed. */
   domains: z.array(domainSchema).max(100_000).optional(),
-  /** Each of its characters ends the name in a local part; an address's rules hold for what follows, too. */
+  /**
+   * Each of these characters ends the name in a local part; an address's rules also apply to the
+   * address with an extension.
+   */
   recipientDelimiter: z
     .string()
     .regex(/^[+\-=_.#~^]{1,8}$/, { error: 'must be one or more of + - = _ . # ~ ^, such as "+"' })
@@ -69,7 +72,7 @@ const addressDocumentSchema = section({
 /**
  * One document of `policies`. The id is the scope and its name: `default`, `tenant:acme`,
  * `domain:example.org`, `address:vip@example.org`; domains in ASCII and addresses in lower case.
- * The store sets `revision` when a document is replaced; 0 has never been stored.
+ * The store sets `revision` when a document is replaced; 0 means that it was never stored.
  */
 export const policyDocumentSchema = z.discriminatedUnion("scope", [
   defaultDocumentSchema,

@@ -28,7 +28,7 @@ import type { Direction, Plan } from "../mail/plan.ts";
 
 export type { Direction } from "../mail/plan.ts";
 
-/** What the policy needs to know of a mail; a `MailRecord` fits. */
+/** What policy needs to know about a mail; a `MailRecord` fits. */
 export interface MailForPolicy {
   smtp: Pick<SmtpEnvelope, "mailFrom" | "client">;
   origin: {
@@ -40,25 +40,28 @@ export interface MailForPolicy {
   };
   header?:
     { fromDomain?: string | undefined; fromAddresses?: readonly string[] | undefined } | undefined;
-  /** Instead of `header.fromDomain`: the one From address, or its domain. */
+  /** In place of `header.fromDomain`: the one From address, or its domain. */
   headerFrom?: string | undefined;
   recipients: readonly { address: string; outcome?: string | undefined }[];
 }
 
 export interface PlanQuery {
   direction: Direction;
-  /** Outgoing: the listener's tenant or the client's. Incoming mail's tenant is its recipient's. */
+  /**
+   * Outgoing: the listener's tenant or the client's. The tenant of incoming mail is its
+   * recipient's.
+   */
   tenantId?: string | undefined;
   mailFrom: string;
   headerFromDomain?: string | undefined;
-  /** The From addresses if they are known: a sender rewrite may name them one by one. */
+  /** The From addresses, if known: a sender rewrite may name them one by one. */
   headerFromAddresses?: readonly string[] | undefined;
   recipient: string;
   /** Default `mail`. `dsn`: our own report, signed and never checked. `scan-only`: never changed. */
   purpose?: PlanParts["purpose"] | undefined;
 }
 
-/** Recipients of one mail whose effective policy is the same. */
+/** Recipients of one mail who have the same effective policy. */
 export interface PolicyGroup {
   plan: Plan;
   recipients: string[];
@@ -68,11 +71,12 @@ export interface PolicyGroup {
 export interface PolicyBook {
   /** The newest revision among all documents. */
   readonly revision: number;
-  /** The checks of their own that some mail may have to pass. */
+  /** The own checks that some mail may have to pass. */
   readonly ownChecks: readonly OwnCheck[];
   /**
-   * By how the mail came in, never by an address that the sender wrote. A listener's own tenant goes
-   * before that of the client's network: its clients have proved who they are, wherever they are.
+   * Decides by how the mail came in, never by an address that the sender wrote. A listener's own
+   * tenant takes precedence over that of the client's network: the listener's clients have proved
+   * who they are, wherever they are.
    */
   directionOf(
     clientAddress: string,
@@ -80,24 +84,24 @@ export interface PolicyBook {
     listenerTenant?: string,
   ): { direction: Direction; tenantId?: string };
   hasTenant(tenantId: string): boolean;
-  /** Incoming: only recipients in a tenant's domains, else we were an open relay. */
+  /** Incoming: only recipients in a tenant's domains; anything else would make us an open relay. */
   acceptsRecipient(address: string, direction: Direction): boolean;
   planFor(query: PlanQuery): Plan;
   /**
-   * The open recipients by equal effective policy, in the order of the record. Recipients that have
-   * their outcome already go with the first group; without any open one there is no group.
+   * The open recipients grouped by effective policy, in the order of the record. Recipients who
+   * already have their outcome are in the first group; if none is open, there is no group.
    */
   groups(mail: MailForPolicy): PolicyGroup[];
 }
 
 export interface BookOptions {
-  /** `host:port`: where mail goes whose policy names no next hop. */
+  /** `host:port`: where mail goes if its policy names no next hop. */
   nextHop?: string;
 }
 
 /**
- * Makes a book of documents that have each passed their schema.
- * @throws TerminalError CFG_POLICY_INVALID naming everything that does not hold together
+ * Makes a book from documents that have each passed their schema.
+ * @throws TerminalError CFG_POLICY_INVALID naming everything that does not fit together
  */
 export function createPolicyBook(
   documents: readonly PolicyDocument[],
@@ -106,7 +110,10 @@ export function createPolicyBook(
   return atOnce(bookSteps(documents, options));
 }
 
-/** The same in steps, for who has other things to do than to read tens of thousands of documents. */
+/**
+ * The same in steps, for callers that have other things to do than read tens of thousands of
+ * documents.
+ */
 export function* bookSteps(
   documents: readonly PolicyDocument[],
   { nextHop = builtInNextHop }: BookOptions,
@@ -120,7 +127,7 @@ export function* bookSteps(
   return new Book(index, nextHop);
 }
 
-/** Distinct plans kept at hand; each is a kilobyte or two, and shares the rest with others. */
+/** How many distinct plans are kept; each is a kilobyte or two, and shares the rest with others. */
 const maxPlans = 10_000;
 
 class Book implements PolicyBook {
@@ -157,10 +164,10 @@ class Book implements PolicyBook {
 
   acceptsRecipient(address: string, direction: Direction): boolean {
     if (direction === "outgoing") return address !== "";
-    // RFC 5321 section 4.5.1: postmaster without a domain is ours.
+    // RFC 5321 §4.5.1: postmaster without a domain is ours.
     if (address.toLowerCase() === "postmaster") return true;
     const local = address.slice(0, address.lastIndexOf("@"));
-    // A next hop that trusts us would route it on.
+    // A next hop that trusts us would send it on.
     if (routesElsewhere(local)) return false;
     const domain = domainOfAddress(address);
     return domain !== undefined && local !== "" && this.#index.owners.has(domain);
@@ -187,7 +194,7 @@ class Book implements PolicyBook {
     return [{ plan: first.plan, recipients }, ...others];
   }
 
-  /** All that does not depend on the recipient is looked up once. */
+  /** Looks up once what does not depend on the recipient. */
   #plansFor(mail: MailForPolicy): (recipient: string) => Plan {
     const { origin, smtp } = mail;
     const { mailFrom, client } = smtp;
@@ -207,7 +214,9 @@ class Book implements PolicyBook {
     return () => plan;
   }
 
-  /** Our own report came in by no network: it goes to a tenant's user, or out to a stranger. */
+  /**
+   * Our own report came in through no network: it goes to a tenant's user, or out to a stranger.
+   */
   #dsnWay({ headerFromDomain }: HeaderFrom, recipient: string) {
     const { owners } = this.#index;
     const isOurs = owners.has(domainOfAddress(recipient) ?? "");
@@ -252,8 +261,8 @@ class Book implements PolicyBook {
   }
 
   /**
-   * Our signature: only on outgoing mail of the tenant that owns the domain of the From that leaves,
-   * and on reports.
+   * The key of our signature: only for outgoing mail of the tenant that owns the domain of the From
+   * that leaves, and for reports.
    */
   #keyFor(
     query: PlanQuery,
@@ -268,12 +277,12 @@ class Book implements PolicyBook {
   }
 }
 
-/** A plan's hash of all that it does: ids and revisions of the documents do not matter. */
+/** Hash of all that a plan does: ids and revisions of the documents do not matter. */
 const effectOf = remembered((plan: Plan) =>
   settingsHashOf({ ...plan, policyIds: [], revision: 0 }),
 );
 
-/** Under the rules of an address with its extension are those of the address without it. */
+/** The rules of an address with an extension lie over those of the address without it. */
 function namesOf(address: string, { recipientDelimiter = "" }: TenantDocument): string[] {
   const normal = normalAddress(address);
   if (normal === undefined) return [];
@@ -285,7 +294,7 @@ const lookupOf = remembered(senderLookup);
 
 type HeaderFrom = Pick<PlanQuery, "headerFromDomain" | "headerFromAddresses">;
 
-/** One address or one domain, nothing else: text around it could hide the real author. */
+/** Exactly one address or one domain: other text around it could hide the real author. */
 function headerFromOf({ header, headerFrom }: MailForPolicy): HeaderFrom {
   const { fromDomain, fromAddresses } = header ?? {};
   if (fromDomain !== undefined || fromAddresses !== undefined) {
@@ -304,8 +313,8 @@ function headerFromOf({ header, headerFrom }: MailForPolicy): HeaderFrom {
 
 /**
  * The domain of the From that leaves (I10): after the sender rewrite, if the rules have one that
- * will be made. A record of before has no addresses; its domain alone finds what the map says for
- * `@domain`, and the enricher holds what would leave under another one.
+ * will be made. A record from an earlier version has no addresses. Its domain then finds only what
+ * the map says for `@domain`, and the enricher holds a mail that would leave under another one.
  */
 function leavingFromDomain(
   query: PlanQuery,

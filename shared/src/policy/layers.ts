@@ -5,15 +5,15 @@ import type { PolicyDocument } from "./document.ts";
 import type { Direction } from "../mail/plan.ts";
 
 /**
- * The rules of documents over one another, most general first, the built-in ones below them. Asked
- * of documents of one policy, where the same ones are always under a document.
+ * The rules of documents laid over one another, most general first, over the built-in ones. All
+ * documents must be of one policy, in which the same ones always lie under a document.
  */
 export type Layers = (documents: readonly PolicyDocument[], direction: Direction) => LayeredRules;
 
-/** Documents whose rules are kept at hand; most lie over the same few. */
+/** How many documents' rules are kept; most lie over the same few. */
 const maxLayers = 5_000;
 
-/** `nextHop`: `host:port`, where mail goes whose policy names none. */
+/** `nextHop`: `host:port`, where mail goes if its policy names no next hop. */
 export function createLayers(nextHop: string): Layers {
   const of = { incoming: layersOf("incoming", nextHop), outgoing: layersOf("outgoing", nextHop) };
   return (documents, direction) => of[direction](documents);

@@ -1,18 +1,19 @@
 import type { Address, Network } from "./networks.ts";
 
 /**
- * Values by network, of which the narrowest that holds an address is found: one map for each length
- * of prefix that occurs, so that a look-up costs what there are lengths, not what there are networks.
+ * Values by network, of which the narrowest that holds an address is found. There is one map for
+ * each prefix length that occurs, so the cost of a look-up depends on the number of lengths, not of
+ * networks.
  */
 export class NetworkMap<Value> {
   readonly #byKind = { ipv4: new PrefixMap<Value>(), ipv6: new PrefixMap<Value>() };
 
-  /** What was there for this very network is replaced and returned. */
+  /** Replaces and returns the value that exactly this network had. */
   set({ address, bits }: Network, value: Value): Value | undefined {
     return this.#byKind[address.kind()].set(unitsOf(address), bits, value);
   }
 
-  /** `::ffff:192.0.2.1` is to be given as 192.0.2.1, as `parseAddress` does. */
+  /** Give `::ffff:192.0.2.1` as 192.0.2.1, as `parseAddress` does. */
   find(address: Address): Value | undefined {
     return this.#byKind[address.kind()].find(unitsOf(address));
   }
@@ -52,7 +53,7 @@ function unitsOf(address: Address): readonly number[] {
   return [(a << 8) | b, (c << 8) | d];
 }
 
-/** A text of its own for each prefix of that length, a character for each 16 bits. */
+/** A distinct text for each prefix of that length, one character per 16 bits. */
 function prefixOf(units: readonly number[], bits: number): string {
   const whole = bits >> 4;
   const rest = bits & 15;

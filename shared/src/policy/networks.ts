@@ -10,10 +10,10 @@ export interface Network {
   bits: number;
 }
 
-/** Wider than this is nobody's network: such an entry would make an open relay. */
+/** No tenant has a wider network: such an entry would make an open relay. */
 const widest = { ipv4: 8, ipv6: 16 } as const;
 
-/** A network in CIDR notation, or one address. */
+/** A network in CIDR notation, or a single address. */
 export const networkSchema = z.string().superRefine((text, context) => {
   const problem = problemOf(text);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
@@ -29,7 +29,7 @@ export function parseNetwork(text: string): Network {
   return network;
 }
 
-/** An address in text form; `::ffff:192.0.2.1` is 192.0.2.1. Undefined for what is none. */
+/** An address in text form; `::ffff:192.0.2.1` becomes 192.0.2.1. Undefined if it is none. */
 export function parseAddress(text: string): Address | undefined {
   const kind = isIP(text);
   if (kind === 0) return undefined;
@@ -67,11 +67,11 @@ function problemOf(text: string): string | undefined {
   }
   const limit = widest[network.address.kind()];
   if (network.bits < limit) {
-    return `is too wide: /${String(limit)} at most, or strangers could relay through us`;
+    return `is too wide: a prefix shorter than /${String(limit)} would let strangers relay through us`;
   }
   const first = firstAddress(network);
   if (first === network.address.toNormalizedString()) return undefined;
-  return `has bits set behind its prefix; the network is ${first}/${String(network.bits)}`;
+  return `has bits set after its prefix; the network is ${first}/${String(network.bits)}`;
 }
 
 function firstAddress({ address, bits }: Network): string {

@@ -28,7 +28,7 @@ export function parseNextHop(text: string): NextHop | undefined {
   return port >= 1 && port <= 65_535 ? { host, port } : undefined;
 }
 
-/** Whether what is sent there never leaves this machine, by its name or address alone. */
+/** Whether what is sent there never leaves this machine, judged by its name or address alone. */
 export function isLoopbackHost(host: string): boolean {
   if (host.toLowerCase() === "localhost") return true;
   return isIP(host) !== 0 && ipaddr.process(host).range() === "loopback";

@@ -6,14 +6,16 @@ import { NetworkMap } from "./network-map.ts";
 import { parseNetwork } from "./networks.ts";
 import type { SigningKey } from "./signing-key.ts";
 
-/** One wrong thing: in which document, where in it, and what would be right. */
+/** One problem: in which document, where in it, and what would be right. */
 export interface PolicyProblem {
   documentId: string;
   path: (string | number)[];
   message: string;
 }
 
-/** Documents by all that they are found by. If several claim the same thing, the last one has it. */
+/**
+ * Documents by all that they are found by. If several claim the same thing, the last one gets it.
+ */
 export interface PolicyIndex {
   /** The newest revision among all documents. */
   readonly revision: number;
@@ -26,11 +28,11 @@ export interface PolicyIndex {
   /** The documents of domains and of addresses, by the name in their id. */
   readonly domains: ReadonlyMap<string, PolicyDocument>;
   readonly addresses: ReadonlyMap<string, PolicyDocument>;
-  /** The tenant whose clients have these addresses. */
+  /** The tenant to which the clients in these networks belong. */
   readonly networks: NetworkMap<TenantDocument>;
-  /** By the domain that they sign for. */
+  /** By the domain that each key signs for. */
   readonly keys: ReadonlyMap<string, SigningKey>;
-  /** As {@link ownChecksOf} says. */
+  /** As {@link ownChecksOf} finds them. */
   readonly ownChecks: readonly OwnCheck[];
   readonly doubledIds: readonly PolicyProblem[];
   readonly claimedTwice: readonly PolicyProblem[];
@@ -90,8 +92,8 @@ export function* indexSteps(documents: Iterable<PolicyDocument>): Steps<PolicyIn
 }
 
 /**
- * The documents that apply to mail of this tenant, most general first; `own` is whose rules apply too,
- * if its domain is the tenant's.
+ * The documents that apply to mail of this tenant, most general first. `own`: the sender or
+ * recipient whose rules apply too, because its domain is the tenant's.
  */
 export function documentsFor(
   { fallback, domains, addresses }: PolicyIndex,
@@ -105,7 +107,7 @@ export function documentsFor(
   return [fallback, tenant, ...(special ?? [])].filter((document) => document !== undefined);
 }
 
-/** The checks of their own that these documents bring and do not merely switch off. */
+/** The own checks that these documents bring and do not merely switch off. */
 export function ownChecksOf(documents: readonly PolicyDocument[]): OwnCheck[] {
   return [...new Set(documents.flatMap(broughtBy))].sort();
 }

@@ -1,12 +1,12 @@
 import { envelopeAddress } from "../mail/envelope-address.ts";
 import type { Direction, PolicyBook } from "./effective.ts";
 
-/** What every door says of a recipient: whom the mail may be for, or why not. */
+/** What every door says about a recipient: the address that is accepted, or why it is not. */
 export type JudgedRecipient =
   | { kind: "accepted"; address: string }
   | { kind: "refused"; why: "bad-address" | "not-ascii" | "relaying-denied" };
 
-/** The one rule for all doors. The direction is that of the mail, never anything that it says. */
+/** The one rule for all doors. The direction is that of the mail, whatever the mail itself says. */
 export function judgeRecipient(
   book: Pick<PolicyBook, "acceptsRecipient">,
   given: string,

@@ -14,8 +14,9 @@ import { forEachEnd } from "../life/outcomes.ts";
 import { nextHopSchema } from "./next-hop.ts";
 
 /**
- * The rules of one policy document: everything optional, merged over the more general documents.
- * The form is the same in YAML and in the database, so a person reads there what was written.
+ * The rules of one policy document: everything is optional, and laid over the more general
+ * documents. The form is the same in YAML and in the database, so a person finds there what was
+ * written.
  */
 
 /** An object whose unknown keys are errors that name the known ones. */
@@ -34,13 +35,13 @@ const switchWords = new Map<unknown, boolean>([
   ["off", false],
 ]);
 
-/** `on`, `off` (which YAML 1.2 reads as text), `true` or `false`. */
+/** `on`, `off` (text in YAML 1.2), `true` or `false`. */
 const switchSchema = z.preprocess(
   (value) => switchWords.get(value) ?? value,
   z.boolean({ error: "must be on or off" }),
 );
 
-/** A section that can be switched by one word: `geoip: off` is `geoip: { enabled: off }`. */
+/** A section that one word can switch: `geoip: off` is `geoip: { enabled: off }`. */
 function switched<S extends z.ZodRawShape>(shape: S) {
   return z.preprocess(
     (value) => {
@@ -51,7 +52,7 @@ function switched<S extends z.ZodRawShape>(shape: S) {
   );
 }
 
-/** A change is on if its settings are stated, unless the same section says `enabled: off`. */
+/** A change is on if its settings are given, unless the same section says `enabled: off`. */
 function change<S extends z.ZodRawShape>(shape: S) {
   return z.preprocess((value) => {
     const isStated = typeof value === "object" && value !== null && Object.keys(value).length > 0;
@@ -71,13 +72,13 @@ const uncheckedRuleSchema = z.preprocess(
   }),
 );
 
-/** `transient` and `permanent` stand for all reasons of their kind that are not stated themselves. */
+/** `transient` and `permanent` stand for all reasons of that kind that are not given themselves. */
 const reasonGroups = new Map<string, readonly string[]>([
   ["transient", transientReasons],
   ["permanent", permanentReasons],
 ]);
 
-/** The word that may stand for this reason in a policy. */
+/** The word that can stand for this reason in a policy. */
 export function reasonGroupOf(reason: string): string | undefined {
   return [...reasonGroups].find(([, reasons]) => reasons.includes(reason))?.[0];
 }
@@ -117,7 +118,7 @@ const builtInSections = ofEach((check) => sectionOf(check).optional()) as unknow
   [N in BuiltInCheck]: z.ZodOptional<z.ZodType<SectionOf<N>>>;
 };
 
-/** Checks that this policy brings. */
+/** The policy's own checks. */
 const ownSections = z
   .partialRecord(ownCheckSchema, sectionOf<OwnCheck>(ownCheckOf("own" as OwnCheck)), {
     error: "must be a list of checks of your own with rules under each",
@@ -126,12 +127,12 @@ const ownSections = z
     for (const [name, section] of Object.entries(sections)) {
       const worker = section?.worker;
       if (worker === undefined || worker === name) continue;
-      const message = `must be ${name}: a check is asked of the workers of its own name`;
+      const message = `must be ${name}: the workers of a check have its name`;
       context.addIssue({ code: "custom", path: [name, "worker"], message });
     }
   });
 
-/** Fields that a mail may have once (RFC 5322 section 3.6), or that belong to other steps. */
+/** Fields that a mail may have only once (RFC 5322 §3.6), or that belong to other steps. */
 const reservedFields =
   /^(from|sender|reply-to|to|cc|bcc|date|message-id|in-reply-to|references|subject|received|return-path|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$/i;
 
@@ -167,7 +168,7 @@ const changesSchema = section({
 });
 
 const builtInSteps = [...builtInNames, ...changeKinds] as const;
-/** What a `steps` list may hold: built-in checks and changes, and checks of the policy's own. */
+/** What a `steps` list may hold: built-in checks and changes, and the policy's own checks. */
 export type StepName = CheckKind | ChangeKind;
 const stepSchema = z.union([z.enum(builtInSteps), ownCheckSchema], {
   error: `must be ${builtInSteps.join(", ")} or the name of a check of your own`,
@@ -197,7 +198,7 @@ const oneDirection = {
   checks: ownSections.optional(),
   order: z.enum(["sequential", "parallel"]).optional(),
   changes: changesSchema.optional(),
-  /** The order of all steps that are on; without it the order of I5's list. */
+  /** The order of all steps that are on; without it, the order of I5. */
   steps: z.array(stepSchema).max(maxSteps).optional(),
   route: routeRulesSchema.optional(),
   relay: section({

@@ -6,7 +6,8 @@ import { section } from "./rules.ts";
 
 /**
  * A DKIM private key: `file:/absolute/path` as the enricher sees it, or the PEM itself (RSA or
- * Ed25519), which then lies in the database and in each mail's plan. A file is the better place.
+ * Ed25519), which is then stored in the database and in each mail's plan. A file is the better
+ * place.
  */
 const privateKeySchema = z
   .string()
@@ -18,7 +19,7 @@ const privateKeySchema = z
     error: "must name an absolute path: file:/path/to/key.pem",
   });
 
-/** Key of one From domain: d= and s= of RFC 6376. */
+/** The key of one From domain: d= and s= of RFC 6376. */
 export const keySchema = section({
   domain: z
     .string()

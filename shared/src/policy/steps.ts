@@ -5,14 +5,14 @@ import { isBuiltIn } from "../checks/verdict.ts";
 import type { CompleteRules } from "./complete-rules.ts";
 import type { StepName } from "./rules.ts";
 
-/** I5: the classes of steps, in the only order that there is. */
+/** The classes of steps, in the only order allowed (I5). */
 const classes = ["check", "header change", "body change", "signature"] as const;
 type StepClass = (typeof classes)[number];
 
 /**
  * What is wrong with the order of a plan's steps (I5), naming the step; undefined if it is right.
- * Checks come first (virus, then spam, then those of the policy's own by their names), then header
- * changes, then body changes, then the signature.
+ * Checks come first (virus, then spam, then the policy's own by name), then header changes, then
+ * body changes, then the signature.
  */
 export function stepsProblem(rules: CompleteRules): string | undefined {
   const { steps } = rules;
@@ -38,7 +38,7 @@ function doubledStep(steps: readonly StepName[]): string | undefined {
   return doubled === undefined ? undefined : `step ${doubled} is listed twice`;
 }
 
-/** No check that there is, and none that the policy brings. */
+/** A step that is neither a change nor a check known to these rules. */
 function unknownStep(rules: CompleteRules, steps: readonly StepName[]): string | undefined {
   const unknown = steps.find((step) => !isChange(step) && !isBuiltIn(step) && !rules.checks[step]);
   return unknown === undefined ? undefined : `step ${unknown} is no check that these rules have`;
@@ -56,7 +56,7 @@ function misplacedStep(steps: readonly StepName[]): string | undefined {
   return undefined;
 }
 
-/** A step that is on but not in the list would silently not be done. */
+/** A step that is on but not in the list would silently be skipped. */
 function unlistedStep(rules: CompleteRules, steps: readonly StepName[]): string | undefined {
   const isOn = (step: StepName) => {
     if (isChange(step)) return rules.changes[step].enabled;
@@ -78,7 +78,7 @@ function classOf(step: StepName): StepClass {
   return step === "disclaimer" ? "body change" : "header change";
 }
 
-/** By its class, and within the checks by their order. */
+/** Compares by class, and checks also by their own order. */
 function comesAfter(earlier: StepName, step: StepName): boolean {
   const byClass = rank(earlier) - rank(step);
   if (byClass !== 0 || isChange(step) || isChange(earlier)) return byClass > 0;
@@ -89,7 +89,7 @@ function rank(step: StepName): number {
   return classes.indexOf(classOf(step));
 }
 
-/** As text that sorts: built-in checks by their place, then the others by their names. */
+/** A text that sorts: built-in checks by their place, then the others by name. */
 function checkOrder(step: StepName): string {
   return isBuiltIn(step) ? String(builtInNames.indexOf(step)) : step;
 }

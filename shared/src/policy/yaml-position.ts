@@ -4,8 +4,8 @@ import { reasonGroupOf } from "./rules.ts";
 export type YamlPath = (string | number)[];
 
 /**
- * Offset in the source of what a path leads to, or of the nearest thing above it. `atKey`: of the
- * key itself instead of its value.
+ * The offset in the source of what a path leads to, or of the nearest thing above it. `atKey`: of
+ * the key itself instead of its value.
  */
 export function positionOf(tree: Document, path: YamlPath, atKey: boolean): number {
   let node: unknown = tree.contents;
@@ -33,7 +33,7 @@ function child(tree: Document, from: unknown, step: string | number) {
   return named(name) ?? named(reasonGroupOf(name) ?? name);
 }
 
-/** A node without text of its own (an empty value) has no place. */
+/** A node without text of its own (an empty value) has no position. */
 function startOf(node: unknown): number | undefined {
   if (!isNode(node)) return undefined;
   const { range } = node as Node;

@@ -16,10 +16,10 @@ import { policyFileSchema } from "./policy-file.ts";
 import { indexSteps } from "./policy-index.ts";
 import { positionOf, type YamlPath } from "./yaml-position.ts";
 
-/** A document as it is in the file, before it is known to be right. */
+/** A document as the file has it, before it is known to be right. */
 interface Candidate {
   value: { _id: string; scope: string };
-  /** Where it is in the file. */
+  /** Where it stands in the file. */
   base: YamlPath;
   /** Default, domains and addresses have their rules directly under their name. */
   hasBareRules: boolean;
@@ -33,8 +33,9 @@ interface Finding {
 }
 
 /**
- * Reads a whole policy file (docs/policy.md has its form): every wrong thing is named as
- * `file:line:column: what would be right`, sorted by line. `revision` is 0 in all documents.
+ * Reads a whole policy file (docs/policy.md has its form). The error names what is wrong as
+ * `file:line:column: what would be right`, sorted by line, and how many more faults there are.
+ * `revision` is 0 in all documents.
  * @throws TerminalError CFG_POLICY_INVALID
  */
 export function parsePolicyYaml(text: string, fileName: string): PolicyDocument[] {
@@ -51,7 +52,7 @@ export function parsePolicyYaml(text: string, fileName: string): PolicyDocument[
 }
 
 /**
- * The documents as a file that `parsePolicyYaml` reads back to the same documents. With
+ * The documents as a file from which `parsePolicyYaml` reads the same documents again. With
  * `maskKeys`, private keys that are in the database itself are hidden.
  */
 export function formatPolicyYaml(

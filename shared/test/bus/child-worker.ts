@@ -7,8 +7,9 @@ import type { TaskHandler } from "../../src/worker/handler.ts";
 import { startWorker } from "../../src/worker/worker.ts";
 
 /**
- * A worker process for tests that kill or stop one. `hold` never answers, unless told to stop; `hang`
- * blocks its event loop for 4 s with each task, then answers; `busy` does the same and says so before.
+ * A worker process for tests that kill or stop one. `hold` never answers, unless told to stop;
+ * `hang` blocks its event loop for 4 s with each task, then answers; `busy` does the same but
+ * announces it.
  */
 const [dispatcher = "", behaviour = "hold"] = process.argv.slice(2);
 

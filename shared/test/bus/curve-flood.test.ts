@@ -6,10 +6,12 @@ import { openKeyedWorker, linesLike, makeKeyFolder, openKeyedPool } from "./keye
 import { untilFree } from "./pool-and-worker.ts";
 
 const tries = 10_000;
-/** What a heap, its collector and libzmq's pools may be off by; 10,000 leaked sockets are far more. */
+/**
+ * How far a heap, its collector and libzmq's pools may be off; 10,000 leaked sockets are far more.
+ */
 const toleranceBytes = 48 * 1024 * 1024;
 
-test("10,000 refused tries cost a few log lines and no memory, and nobody else is kept out", async () => {
+test("10,000 refused tries cost a few log lines and no memory, and keep nobody else out", async () => {
   const folder = makeKeyFolder();
   const { pool, lines } = await openKeyedPool(folder);
   const knockMore = async (count: number) => {

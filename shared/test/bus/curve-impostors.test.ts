@@ -15,7 +15,7 @@ import {
   openKeyedWorker,
 } from "./keyed-actors.ts";
 
-/** A `ready` for virus tasks that says this about itself. */
+/** A `ready` for virus tasks that claims this about itself. */
 function readyHead(parts: { from: string; mailbox: string; publicKey: string }): OutgoingHead {
   const incarnation = newToken();
   return {
@@ -34,7 +34,7 @@ function framesOf(head: OutgoingHead): Buffer[] {
   return frames;
 }
 
-/** A mailbox that lets everybody in, with this key; what comes is kept. */
+/** A mailbox with this key that lets everybody in; it keeps what comes. */
 async function openLaxMailbox(key: CurveKey): Promise<{ endpoint: string; messages: Buffer[][] }> {
   const context = new Context();
   const options = { curveServer: true, curveSecretKey: key.secretKey };
@@ -48,7 +48,7 @@ async function openLaxMailbox(key: CurveKey): Promise<{ endpoint: string; messag
   return { endpoint: pull.lastEndpoint ?? "", messages };
 }
 
-test("an enricher that says to be an av-worker gets no task, whichever key it names", async () => {
+test("an enricher that claims to be an av-worker gets no task, whichever key it names", async () => {
   const folder = makeKeyFolder();
   const { enricher, dispatcher, "av-worker": avWorker } = folder.keys;
   const { pool, lines } = await openKeyedPool(folder);
@@ -66,7 +66,7 @@ test("an enricher that says to be an av-worker gets no task, whichever key it na
   expect(mailbox.messages).toEqual([]);
 });
 
-test("the lax mailbox of these tests is heard from when it has the listed key", async () => {
+test("the lax mailbox of these tests hears something if it has the listed key", async () => {
   const folder = makeKeyFolder();
   const { dispatcher, "av-worker": avWorker } = folder.keys;
   const { pool } = await openKeyedPool(folder);
@@ -130,7 +130,7 @@ test("a listed public key without its secret half opens nothing", async () => {
   expect(await handshakeOf(push)).not.toBe("accepted");
 });
 
-test("where nobody answers for the keys, nobody gets in", async () => {
+test("if nobody answers for the keys, nobody gets in", async () => {
   const folder = makeKeyFolder();
   const { log } = createMemoryLog();
   const { BUS_KEY_FILE: keyFile, BUS_ALLOW_FILE: allowFile } = folder.env("dispatcher");

@@ -12,7 +12,7 @@ import {
   openKeyedWorker,
 } from "./keyed-actors.ts";
 
-test("a task goes to a worker and its result comes back, both by keys", async () => {
+test("a task goes to a worker and its result comes back, both with keys", async () => {
   const folder = makeKeyFolder();
   const { pool, results } = await openKeyedPool(folder);
   openKeyedWorker(folder, pool.endpoint);
@@ -53,7 +53,7 @@ test("a listed key that plays another kind gets no session, and is told what it 
   expect(linesLike(worker.lines, own)).toHaveLength(1);
 });
 
-test("without keys nobody gets in where there are some, nor with some where there are none", async () => {
+test("nobody gets in without keys if the mailbox has some, nor with keys if it has none", async () => {
   const folder = makeKeyFolder();
   const keyed = await openKeyedPool(folder);
   const plainWorker = openWorker(keyed.pool.endpoint);
@@ -72,7 +72,7 @@ test("without keys nobody gets in where there are some, nor with some where ther
   expect([...keyed.pool.workers(), ...plain.pool.workers()]).toEqual([]);
 });
 
-test("a dispatcher that holds another key than the worker's list has is not talked to", async () => {
+test("a worker does not talk to a dispatcher whose key is not the one in its list", async () => {
   const folder = makeKeyFolder();
   folder.make("impostor");
   const { pool, lines } = await openKeyedPool(folder, "impostor");
@@ -114,7 +114,7 @@ test("a revoked worker's session ends within seconds, its tasks go to others, an
   expect(pool.workers().map(({ id }) => id)).toEqual(["virus-2"]);
 });
 
-test("a key that is put on the list gets in without a restart of anybody", async () => {
+test("a key that is added to the list gets in without any restart", async () => {
   const folder = makeKeyFolder();
   const { publicKey } = folder.make("late");
   const { pool } = await openKeyedPool(folder);
@@ -125,7 +125,7 @@ test("a key that is put on the list gets in without a restart of anybody", async
   await untilFree(pool);
 });
 
-test("a dispatcher's key is exchanged: both are talked to while both are listed, then the new one", async () => {
+test("a dispatcher's key is exchanged: both work while both are listed, then only the new one", async () => {
   const folder = makeKeyFolder();
   const { publicKey } = folder.make("dispatcher-2");
   folder.list.push({ name: "dispatcher-2", publicKey, kinds: ["dispatcher"] });
@@ -163,7 +163,7 @@ test("two dispatchers behind one name share a key, and the second is found when 
   await Promise.all([untilFree(first.pool), untilFree(second.pool)]);
 });
 
-test("a list that cannot be read any more leaves the former one in force, and is complained of", async () => {
+test("a list that can no longer be read leaves the former one in force, and is reported", async () => {
   const folder = makeKeyFolder();
   const { pool, lines } = await openKeyedPool(folder);
   const { list } = folder;

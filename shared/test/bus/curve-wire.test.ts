@@ -7,7 +7,9 @@ import { openWiretap } from "./wiretap.ts";
 const askedFor = "marker-of-a-secret-mail";
 const found = "Marker.Of-A-Secret-Finding";
 
-/** One mail there and its finding back, over two taps; what these have caught of each direction. */
+/**
+ * Sends one mail and its finding back through two taps; returns what they caught in each direction.
+ */
 async function capture(withKeys: boolean) {
   const folder = makeKeyFolder();
   const { pool, results } = withKeys ? await openKeyedPool(folder) : await openPool();

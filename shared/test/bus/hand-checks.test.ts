@@ -6,8 +6,8 @@ import { resultHeadSchema, taskHeadSchema } from "../../src/bus/wire.ts";
 import { vectorHeads } from "./wire-vectors.ts";
 
 /**
- * The commonest heads are recognised without the schema. These tests hold the short cut to it: what
- * it lets through, the schema lets through too, unchanged.
+ * The commonest heads are recognized without the schema. These tests hold the short cut to the
+ * schema: whatever the short cut lets through, the schema lets through too, unchanged.
  */
 const odd = fc.oneof(
   fc.constant(undefined),
@@ -18,7 +18,7 @@ const odd = fc.oneof(
   fc.constantFrom<unknown>({ mailFrom: "a", rcptTo: [1], client: {} }, { id: "s", path: "p" }),
 );
 
-/** The head with one to three fields, at any depth of one or two, replaced. */
+/** The head with one to three fields replaced, at a depth of one or two. */
 function damaged(head: Record<string, unknown>) {
   const paths = Object.entries(head).flatMap(([key, value]) => [
     [key],

@@ -77,7 +77,7 @@ test("a secret file that is away, empty, or of two keys is refused by name", () 
   }
 });
 
-test("an allow list says of a key what it may act as, and why not", () => {
+test("an allow list says what a key may act as, and why not", () => {
   const [one, two, own] = [createCurveKey(), createCurveKey(), createCurveKey()].map(
     (pair) => pair.publicKey,
   );

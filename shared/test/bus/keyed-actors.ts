@@ -13,14 +13,14 @@ import { systemClock } from "../../src/clock.ts";
 import type { WorkerDeps } from "../../src/worker/worker.ts";
 import { createMemoryLog, openPool, openWorker, type ObservedPool } from "./pool-and-worker.ts";
 
-/** A folder with a key for each kind and the list of all. */
+/** A folder with a key for each kind and the list of all keys. */
 export interface KeyFolder {
   folder: string;
   keys: Record<"dispatcher" | "av-worker" | "spam-worker" | "enricher", CurveKey>;
   list: ListedKey[];
   /** BUS_KEY_FILE and BUS_ALLOW_FILE. */
   env(name: string): { BUS_KEY_FILE: string; BUS_ALLOW_FILE: string };
-  /** Makes a key with its file, which no list names yet. */
+  /** Makes a key and its file; no list names it yet. */
   make(name: string): CurveKey;
   /** Writes the list as it is now. */
   write(): void;
@@ -75,7 +75,7 @@ export function openKeyedWorker(
   return openWorker(dispatchers, { ...deps, env: { ...keyFolder.env(name), ...deps.env } });
 }
 
-/** A socket of nobody's with these keys: what a peer may try that is not one of our programs. */
+/** A socket of a stranger with these keys: what a peer may try that is not one of our programs. */
 export function openKeyedPush(endpoint: string, key: CurveKey, serverKey: string): Push {
   const push = new Push({
     linger: 0,

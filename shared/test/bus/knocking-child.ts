@@ -2,9 +2,9 @@ import { Push } from "zeromq";
 import { createCurveKey } from "../../src/bus/curve-key.ts";
 
 /**
- * A process that knocks at a mailbox with keys that nobody has listed: a few sockets at once, each
- * refusal followed by another try, half of them with a key of their own. Arguments: endpoint, its
- * public key, tries. Ends after the last.
+ * A process that knocks at a mailbox with unlisted keys: a few sockets at once, each refusal
+ * followed by another try, half of them with a key of their own. Arguments: endpoint, its public
+ * key, number of tries. Ends after the last try.
  */
 const [endpoint = "", curveServerKey = "", tries = "0"] = process.argv.slice(2);
 const shared = createCurveKey();

@@ -69,7 +69,7 @@ test("a task that must be alone goes to an idle worker that is ours alone, and n
   expect(fits(worker({ outstanding: { tasks: 1, bytes: 1 }, aloneOut: true }), small)).toBe(false);
 });
 
-test("with none free for it, one is kept for it, which gets nothing else", () => {
+test("if no worker is free for it, one is reserved, which gets nothing else", () => {
   const alone = { ...small, alone: true };
   const busy = worker({ outstanding: { tasks: 2, bytes: 2 } });
   const less = worker({ outstanding: { tasks: 1, bytes: 1 } });
@@ -124,7 +124,9 @@ test("whatever is placed and answered, no worker has more out than it granted (I
     ),
   );
 
-  /** The grant, or the one task of any size that an idle worker took and nothing with bytes after. */
+  /**
+   * The grant; or for an idle worker one task of any size, after which it takes nothing with bytes.
+   */
   function oneHuge(grant: { bytes: number }): number {
     return Math.max(grant.bytes, 2_000);
   }

@@ -33,7 +33,7 @@ export const fastTiming: BusTiming = {
   stuckMs: 1_000,
 };
 
-/** A log whose lines a test can look at. */
+/** A log whose lines a test can inspect. */
 export function createMemoryLog(): { log: Logger; lines: Record<string, unknown>[] } {
   const lines: Record<string, unknown>[] = [];
   const stream = new Writable({
@@ -52,7 +52,7 @@ export interface ObservedPool {
   lines: Record<string, unknown>[];
 }
 
-/** A pool on a free port whose answers are kept. Closed when the test is over. */
+/** A pool on a free port that keeps its answers. Closed when the test is over. */
 export async function openPool(deps: Partial<WorkerPoolDeps> = {}): Promise<ObservedPool> {
   const results: TaskResult[] = [];
   const lost: LostTask[] = [];
@@ -72,7 +72,7 @@ export async function openPool(deps: Partial<WorkerPoolDeps> = {}): Promise<Obse
   return { pool, results, lost, lines };
 }
 
-/** A virus handler that finds everything clean immediately, except what a test replaces. */
+/** A virus handler that finds everything clean immediately, except for what a test replaces. */
 export function createHandler(parts: Partial<TaskHandler> = {}): TaskHandler {
   return {
     kind: "virus",
@@ -84,7 +84,7 @@ export function createHandler(parts: Partial<TaskHandler> = {}): TaskHandler {
   };
 }
 
-/** A worker of these dispatchers in this process. Closed when the test is over. */
+/** A worker in this process for these dispatchers. Closed when the test is over. */
 export function openWorker(
   dispatchers: string | readonly string[],
   deps: Partial<Omit<WorkerDeps, "config">> & { env?: Record<string, string> } = {},
@@ -107,7 +107,7 @@ export function openWorker(
   return { worker, lines };
 }
 
-/** A worker process: `child-worker.ts` with its behaviour. Killed when the test is over. */
+/** A worker process: `child-worker.ts` with this behaviour. Killed when the test is over. */
 export function spawnWorker(dispatcher: string, behaviour: "hold" | "hang" | "busy"): ChildProcess {
   const script = fileURLToPath(new URL("child-worker.ts", import.meta.url));
   const child = spawn(process.execPath, [script, dispatcher, behaviour], {
@@ -121,7 +121,7 @@ export function spawnWorker(dispatcher: string, behaviour: "hold" | "hang" | "bu
   return child;
 }
 
-/** Settles when the pool may place this many tasks. */
+/** Resolves when the pool may place this many tasks. */
 export async function untilFree(pool: WorkerPool, tasks = 1): Promise<void> {
   await vi.waitFor(() => {
     if (pool.free("virus").tasks < tasks) throw new Error("no credit yet");

@@ -24,7 +24,7 @@ test.each(local)("%s needs no protection", (endpoint) => {
   createBusProtection(undefined).check(endpoint, "bind");
 });
 
-test.each(beyond)("%s is refused without keys, unless told in so many words", (endpoint) => {
+test.each(beyond)("%s is refused without keys, unless it is explicitly allowed", (endpoint) => {
   expect(() => createBusProtection(undefined).check(endpoint, "bind")).toThrow(TerminalError);
   expect(() => createBusProtection("yes").check(endpoint, "bind")).toThrow(/BUS_ALLOW_PLAINTEXT/);
   createBusProtection(plaintextPhrase).check(endpoint, "bind");
@@ -38,11 +38,11 @@ test.each([
   "udp://1.2.3.4:5",
   "tcp://a b:1",
   "inproc://x",
-])("%j is no address of the bus", (text) => {
+])("%j is not an address of the bus", (text) => {
   expect(() => parseEndpoint(text)).toThrow(expect.objectContaining({ code: "BUS_ADDRESS" }));
 });
 
-test("only an address with a port can be connected to as it is", () => {
+test("only an address with a port can be connected to as it stands", () => {
   expect(isConcrete(parseEndpoint("tcp://192.0.2.1:5"))).toBe(true);
   for (const text of ["tcp://192.0.2.1:*", "tcp://0.0.0.0:5", "tcp://*:5", "tcp://name:5"]) {
     expect(isConcrete(parseEndpoint(text))).toBe(false);
@@ -62,7 +62,7 @@ test("a worker neither binds nor advertises beyond this host", () => {
   }
 });
 
-test("a worker whose dispatcher's name turns out to lie beyond this host ends", async () => {
+test("a worker ends if its dispatcher's name turns out to be beyond this host", async () => {
   const { worker } = openWorker("tcp://dispatcher.test:5000", {
     lookup: () => Promise.resolve(["192.0.2.7"]),
   });
@@ -77,7 +77,7 @@ test("a name stands for all its addresses", async () => {
   ]);
 });
 
-test("a mailbox on all addresses is advertised as the one that routes to the dispatcher", async () => {
+test("a mailbox on all addresses is advertised by the address that routes to the dispatcher", async () => {
   const dispatcher = "tcp://127.0.0.1:9";
   const bound = "tcp://0.0.0.0:5001";
   expect(await advertisedMailbox({ bound, advertise: undefined, dispatcher })).toBe(

@@ -43,7 +43,7 @@ async function receive(pull: Pull, count: number) {
   return arrived;
 }
 
-test("everything given arrives in order, whole, though nobody waits between sends", async () => {
+test("everything given arrives whole and in order, though nobody waits between sends", async () => {
   const { pull, endpoint } = await openPull();
   const sender = openSender(endpoint);
   const wanted = [];
@@ -97,7 +97,7 @@ test("a closed sender takes nothing, and finish delivers what it was given befor
   expect(await receive(pull, 1)).toEqual([{ place: 1, body: undefined }]);
 });
 
-test("a head that is too large is dropped alone", async () => {
+test("only the head that is too large is dropped", async () => {
   const { pull, endpoint } = await openPull();
   const onUnsendable = vi.fn();
   const sender = openSender(endpoint, { onUnsendable });

@@ -181,7 +181,7 @@ test("a worker whose canary fails grants nothing and says why, until it passes",
   expect(pool.workers()[0]?.unable).toBeUndefined();
 });
 
-test("a worker that nobody answers says which mailbox which dispatcher cannot reach", async () => {
+test("a worker that nobody answers says which dispatcher cannot reach which mailbox", async () => {
   const { pool } = await openPool({
     protection: { ...createBusProtection(undefined), allows: () => false },
   });
@@ -227,7 +227,7 @@ test("two addresses of one dispatcher make one session", async () => {
   await vi.waitFor(() => expect(pool.workers()).toHaveLength(1));
 });
 
-test("a dispatcher that a name later also stands for is found", async () => {
+test("a dispatcher that a name comes to stand for later is found", async () => {
   const [first, second] = [await openPool(), await openPool({ actorId: "dispatcher-2" })];
   const known = [first.pool.endpoint];
   const port = (endpoint: string) => endpoint.split(":").at(-1) ?? "";
@@ -267,7 +267,7 @@ test("a worker without a common version is refused and counted, not misread", as
   expect(pool.workers()).toEqual([]);
 });
 
-test("a dispatcher that stood still itself blames no worker", async () => {
+test("a dispatcher that itself stood still blames no worker", async () => {
   let jumpMs = 0;
   const clock = { now: () => new Date(), monotonicMs: () => performance.now() + jumpMs };
   const { pool, lost } = await openPool({ clock });

@@ -13,10 +13,10 @@ const opening = {
 const granted = { tasks: 1, bytes: 1_000 };
 const nothing = { tasks: 0, bytes: 0 };
 
-test("a dispatcher that has heard of no grant yet has not heard that it has none any more", () => {
+test("a dispatcher that has not yet heard of a grant has not heard that it has lost it", () => {
   const dispatcher = new SoleUse(() => 0);
   const session = new WorkerSession(opening, 0);
-  // Its first heartbeat opens the session; the grant and its end are on their way.
+  // Its first heartbeat opens the session; the grant and its end are under way.
   session.update({ ...opening, ...dispatcher.words });
   session.setGrant(granted, false);
   session.beats += 1;

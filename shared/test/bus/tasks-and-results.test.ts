@@ -108,7 +108,7 @@ test("what a handler throws comes back as a failed task with its code", async ()
   });
 });
 
-test("a handler's output that is not on the wire is named, not sent", async () => {
+test("a handler's output that the wire does not know is named, not sent", async () => {
   const { pool, lost } = await openPool();
   openWorker(pool.endpoint, {
     handler: createHandler({
@@ -157,7 +157,7 @@ test("a handler that ignores its deadline is answered for, and its late finding 
   expect(lost).toHaveLength(1);
 });
 
-test("two tasks of one mail, of two claims, are never at work at once: the second is answered", async () => {
+test("two tasks of one mail, of two claims, are never worked on at once: the second is answered", async () => {
   const { pool, results, lost } = await openPool();
   const release = Promise.withResolvers<TaskOutput>();
   const begun: string[] = [];
@@ -180,7 +180,7 @@ test("two tasks of one mail, of two claims, are never at work at once: the secon
   expect(begun).toEqual(["m1", "m2"]);
 });
 
-test("a given-up task that does not end takes up a place, and after a while the worker ends with it", async () => {
+test("a task that was given up but does not end occupies a place, and after a while the worker ends with it", async () => {
   const { pool, lost } = await openPool();
   const { worker, lines } = openWorker(pool.endpoint, {
     handler: createHandler({
@@ -249,7 +249,7 @@ test("the next large mail follows as soon as the worker has the first, not when 
   release.resolve({ output: { kind: "clean" } });
 });
 
-test("a task that must be alone is worked on beside no other", async () => {
+test("a task that must be alone is worked on with no other", async () => {
   const { pool, results } = await openPool();
   const running = new Set<string>();
   const companions: string[][] = [];
@@ -267,7 +267,7 @@ test("a task that must be alone is worked on beside no other", async () => {
   await untilFree(pool, 8);
   pool.place("virus", virusTask(mail), mail);
   const suspect = virusTask(mail, { mailId: "suspect", alone: true });
-  // It waits for the worker to be idle, and that is kept for it meanwhile.
+  // It waits for the worker to be idle, which is kept for it meanwhile.
   expect(pool.place("virus", suspect, mail)).toBeUndefined();
   expect(pool.place("virus", virusTask(mail), mail)).toBeUndefined();
   await vi.waitFor(() => expect(pool.place("virus", suspect, mail)).toBeDefined());
@@ -297,7 +297,7 @@ test("a task that must be alone is alone among all dispatchers' tasks", async ()
   await Promise.all([untilFree(one), untilFree(two)]);
   place(two, "innocent");
   await vi.waitFor(() => expect([...running.keys()]).toEqual(["innocent"]));
-  // Nothing comes from there any more; what is there already is waited for.
+  // Nothing comes from there any more; what has already arrived is waited for.
   await vi.waitFor(() => {
     expect(place(one, "suspect-1", true)).toBeUndefined();
     expect(two.free("virus").tasks).toBe(0);
@@ -319,14 +319,14 @@ test("a task that must be alone is alone among all dispatchers' tasks", async ()
   });
 });
 
-test("a worker is not anybody's own until the others have seen that they have no credit", async () => {
+test("a worker is nobody's own until the others have seen that they have no credit", async () => {
   const { pool: one } = await openPool();
   const { pool: two } = await openPool({ actorId: "dispatcher-2" });
   const { worker } = openWorker([one.endpoint, two.endpoint]);
   await Promise.all([untilFree(one), untilFree(two)]);
   const suspect = () => one.place("virus", virusTask(mail, { alone: true }), mail);
   expect(suspect()).toBeUndefined();
-  // In this turn of the loop nobody can have answered yet.
+  // Within this turn of the loop nobody can have answered yet.
   expect(two.free("virus").tasks).toBeGreaterThan(0);
   await vi.waitFor(() => expect(suspect()).toBeDefined());
   expect(two.free("virus").tasks).toBe(0);
@@ -334,7 +334,7 @@ test("a worker is not anybody's own until the others have seen that they have no
   expect(worker.state().dispatchers.every(({ grant }) => grant.tasks > 0)).toBe(true);
 });
 
-test("a mail of another size than its task says is a bug of the caller", async () => {
+test("a mail of another size than its task says is the caller's bug", async () => {
   const { pool } = await openPool();
   expect(() => pool.place("virus", virusTask(mail, { size: 3 }), mail)).toThrow(RangeError);
 });

@@ -25,7 +25,7 @@ async function openPeer(endpoint: string) {
     send: (head: OutgoingHead, body?: Buffer) =>
       push.send(encodeMessages([{ head, body }])[0] ?? []),
     sendFrames: (frames: Buffer[]) => push.send(frames),
-    /** The next head of this kind that comes in. */
+    /** The next head of this kind that arrives. */
     async next(kind: string): Promise<Record<string, unknown>> {
       for (;;) {
         const place = heads.findIndex((head) => head["kind"] === kind);
@@ -137,7 +137,7 @@ test("a task without an answer is cancelled after its deadline, lost once, and s
   expect(pool.free("virus").tasks).toBe(3);
 });
 
-test("a task that the worker has passed by is lost, so that no credit leaks", async () => {
+test("a task that the worker skipped is lost, so that no credit leaks", async () => {
   const { pool, beat, lost } = await openForgedWorker();
   expect(pool.free("virus").tasks).toBe(3);
   await beat({ lastSeen: 1, lastDone: 1 });
@@ -146,7 +146,7 @@ test("a task that the worker has passed by is lost, so that no credit leaks", as
   expect(pool.free("virus").tasks).toBe(4);
 });
 
-test("a worker that says until when it is busy is not given up before", async () => {
+test("a worker that says until when it is busy is not given up earlier", async () => {
   const { pool, beat, lost } = await openForgedWorker();
   const untilMs = Date.now() + 3_000;
   await beat({ busyUntil: untilMs });
@@ -175,7 +175,7 @@ test("a ready that advertises an address beyond this host opens nothing without 
   expect(pool.workers()).toEqual([]);
 });
 
-test("there are never more sessions than there may be (I7)", async () => {
+test("there are never more sessions than allowed (I7)", async () => {
   const { pool } = await openPool({ maxWorkers: 2 });
   const peer = await openPeer(pool.endpoint);
   for (const from of ["a", "b", "c"]) {
@@ -285,7 +285,7 @@ test.each<[string, DropCause, Record<string, unknown>]>([
 test("a worker drops and counts tasks beyond the credit that it granted (I7)", async () => {
   const { worker, peer, beat, next, task } = await openForgedDispatcher();
   for (let sequence = 1; sequence <= 10; sequence += 1) {
-    // A second task of one mail would be refused, and its credit be free again.
+    // A second task of the same mail would be refused, and its credit would be free again.
     await peer.send(task(sequence, { mailId: newMailId() }), mail);
   }
   await vi.waitFor(async () => {
@@ -301,7 +301,7 @@ test("a heartbeat that echoes no ready of ours opens no session", async () => {
   await untilDropped(worker, "session");
 });
 
-test("a task that cannot be read is passed by, so that its dispatcher learns of it", async () => {
+test("a task that cannot be read is skipped, so that its dispatcher learns of it", async () => {
   const { peer, next, task } = await openForgedDispatcher();
   await peer.send(task(1, { deadlineMs: -1 }), mail);
   await vi.waitFor(async () =>

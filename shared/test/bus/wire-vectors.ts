@@ -1,6 +1,6 @@
 /**
- * One head of each kind and the bytes that it has on the wire. The same bytes are in
- * shared/README.md. A change here is a change of the protocol.
+ * One head of each kind, and its bytes on the wire, which are also in shared/README.md. A change
+ * here is a change of the protocol.
  */
 const session = "5e".repeat(16);
 const taskId = "7a".repeat(16);

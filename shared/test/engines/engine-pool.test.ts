@@ -69,7 +69,7 @@ describe("a pool of engines", () => {
     });
   });
 
-  it("is able while one engine is, and says of what that one is blind", async () => {
+  it("is able while one engine is, and says what that one is blind to", async () => {
     one.canaries = () => unable;
     two.canaries = () => ({ ...two.able, blind: ["encrypted"] }) as EngineState;
     const pool = poolOf([one, two]);
@@ -89,7 +89,7 @@ describe("a pool of engines", () => {
     expect(states).toMatchObject([{ kind: "unable" }, { kind: "able" }]);
   });
 
-  it("shares questions out by load, and has more of them wait than it has places", async () => {
+  it("shares questions out by load, and lets more of them wait than it has places", async () => {
     one.script = two.script = () => undefined;
     const pool = await ablePool([one, two]);
     const answers = ["a", "b", "c", "d", "e"].map((question) => ask(pool, question));
@@ -135,7 +135,7 @@ describe("a pool of engines", () => {
     expect(one.asked[0]?.timeoutMs).toBeLessThanOrEqual(77);
   });
 
-  it("is given up by its signal: time-out, no strike, and no doubt of the engine", async () => {
+  it("gives a question up when its signal aborts: time-out, no strike, and no doubt about the engine", async () => {
     one.script = () => undefined;
     const pool = await ablePool([one]);
     const given = new AbortController();
@@ -147,7 +147,7 @@ describe("a pool of engines", () => {
     expect([pool.concurrency(), one.looks]).toEqual([2, 1]);
   });
 
-  it("asks each able engine when told to, beside its other work", async () => {
+  it("asks each able engine when told to, in addition to its other work", async () => {
     one.script = () => undefined;
     two.script = () => failed("engine-error");
     const pool = await ablePool([one, two, new FakeClient("three")], { placesEach: 1 });
@@ -160,7 +160,7 @@ describe("a pool of engines", () => {
     expect(pool.concurrency()).toBe(3);
   });
 
-  it("answers nothing more after its close", async () => {
+  it("answers nothing after its close", async () => {
     const pool = await ablePool([one], { recoveryWaitMs: 60_000 });
     one.canaries = () => unable;
     one.leaveOut({ kind: "unable", reason: "gone" });
@@ -172,7 +172,7 @@ describe("a pool of engines", () => {
 });
 
 describe("an engine that is left out", () => {
-  it("is so until its canaries pass again; others get its work", async () => {
+  it("stays out until its canaries pass again; others get its work", async () => {
     const pool = await ablePool([one, two]);
     one.canaries = () => unable;
     one.leaveOut({ kind: "unable", reason: "it hangs" });
@@ -185,7 +185,7 @@ describe("an engine that is left out", () => {
     expect(pool.reasons()).toBe("");
   });
 
-  it("is looked at immediately, then after a time that doubles up to a limit", async () => {
+  it("is checked immediately, then after a time that doubles up to a limit", async () => {
     const pool = await ablePool([one], { recheckMs: 250, recheckMaxMs: 1_000 });
     vi.useFakeTimers();
     one.canaries = () => unable;
@@ -207,7 +207,7 @@ describe("an engine that is left out", () => {
     expect(pool.concurrency()).toBe(2);
   });
 
-  it("is looked at again if the canaries of a worker's timer find it unwell", async () => {
+  it("is checked again if the canaries of a worker's timer find it unwell", async () => {
     const pool = await ablePool([one]);
     one.canaries = () => unable;
     expect(await pool.canary(never)).toMatchObject({ able: false });
@@ -215,7 +215,7 @@ describe("an engine that is left out", () => {
     await vi.waitFor(() => expect(pool.concurrency()).toBe(2));
   });
 
-  it("is not taken back for canaries that passed before it fell", async () => {
+  it("is not taken back because of canaries that passed before it failed", async () => {
     const pool = await ablePool([one]);
     const early = Promise.withResolvers<EngineState>();
     one.canaries = () => early.promise;
@@ -227,7 +227,7 @@ describe("an engine that is left out", () => {
     await vi.waitFor(() => expect(pool.reasons()).toBe("one: its canaries are unwell"));
   });
 
-  it("has a question wait for its return for a while; then it is engine-away, with each reason", async () => {
+  it("lets a question wait for its return for a while; then the answer is engine-away, with each reason", async () => {
     one.canaries = () => unable;
     const pool = await ablePool([one]);
     const { finding } = await ask(pool, "a", { timeoutMs: 600_000 });
@@ -238,7 +238,7 @@ describe("an engine that is left out", () => {
     expect(questionsOf(one)).toEqual(["b"]);
   });
 
-  it("may bring as much work as one takes, for a while, and none if it is silent", async () => {
+  it("may bring in as much work as one engine takes, for a while, and none if it is silent", async () => {
     const pool = await ablePool([one, two], { recoveryWaitMs: 100 });
     for (const client of [one, two]) client.canaries = () => unable;
     one.leaveOut({ kind: "unable", reason: "broken" });
@@ -257,7 +257,7 @@ describe("an engine that is left out", () => {
 });
 
 describe("an engine that fails over a question", () => {
-  it("that it was not reached with is left out, and another gets the question", async () => {
+  it("is left out if the question never reached it, and another gets the question", async () => {
     one.script = () => unreached;
     const pool = await ablePool([one, two]);
     one.canaries = () => unable;
@@ -265,7 +265,7 @@ describe("an engine that fails over a question", () => {
     expect(pool.reasons()).toBe("one: it is engine-away");
   });
 
-  it("is not asked for ever if it is never reached, though its canaries pass", async () => {
+  it("is not asked forever if it is never reached, though its canaries pass", async () => {
     one.script = two.script = () => unreached;
     const pool = await ablePool([one, two]);
     expect((await ask(pool, "a")).finding).toMatchObject({ reason: "engine-away" });
@@ -321,7 +321,7 @@ describe("an engine that fails over a question", () => {
     expect(await outcomes({}, {})).not.toHaveProperty("strikes");
   });
 
-  it("has a suspect asked alone, and of those that it reaches once only", async () => {
+  it("is asked about a suspect alone, and the suspect goes to no other once it was reached", async () => {
     one.script = two.script = () => failed("engine-away", { lost: "died", isShared: true });
     const pool = await ablePool([one, two]);
     expect(await ask(pool, "a", { suspect: true })).toMatchObject({ strikes: 1 });
@@ -346,7 +346,7 @@ describe("an engine that fails over a question", () => {
     hang.resolve(one.able);
   });
 
-  it("goes on with others while its canaries decide, if it only could not", async () => {
+  it("goes on with others while its canaries decide, if it only said that it could not", async () => {
     one.script = () => failed("busy");
     const pool = await ablePool([one]);
     const canaries = Promise.withResolvers<EngineState>();
@@ -357,7 +357,7 @@ describe("an engine that fails over a question", () => {
     await vi.waitFor(() => expect(pool.concurrency()).toBe(0));
   });
 
-  it("is not doubted for what lies in the mail, nor for its own word on it", async () => {
+  it("is not doubted for a reason in the mail, nor for its own word on it", async () => {
     const pool = await ablePool([one]);
     one.script = () => failed("too-large");
     await ask(pool, "a");

@@ -7,7 +7,7 @@ import type {
   Unable,
 } from "../../src/engines/engine-client.ts";
 
-/** What is found in these tests. */
+/** What these tests find. */
 export interface Finding {
   kind: "passed" | "found";
 }
@@ -21,7 +21,9 @@ interface AskedQuestion extends AskOptions {
 
 const passed: Asked<Finding> = { kind: "answered", finding: { kind: "passed" } };
 
-/** An engine whose answers the test gives: at once by `script`, or later by what is in `open`. */
+/**
+ * An engine whose answers come from the test: at once by `script`, or later by what is in `open`.
+ */
 export class FakeClient implements EngineClient<string, Finding> {
   readonly name = "fake";
   readonly address: string;
@@ -29,7 +31,7 @@ export class FakeClient implements EngineClient<string, Finding> {
   readonly asked: AskedQuestion[] = [];
   /** The answer to a question; undefined: it waits for `answer`. */
   script: (question: string) => Asked<Finding> | undefined = () => passed;
-  /** What the canaries find, and how often they were asked. */
+  /** What the canaries find; counts how often they were asked. */
   canaries: () => EngineState | Promise<EngineState> = () => this.able;
   looks = 0;
   isClosed = false;

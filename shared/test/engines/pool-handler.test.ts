@@ -17,7 +17,7 @@ describe("a handler with a pool", () => {
     expect(client.isClosed).toBe(true);
   });
 
-  it("asks within the task's deadline, and keeps some of it to hear how the engine is", () => {
+  it("asks within the task's deadline, and keeps part of it to learn how the engine is", () => {
     const options = (deadlineMs: number) => askOptionsOf({ deadlineMs }, 20_000);
     expect(options(180_000)).toEqual({ timeoutMs: 20_000, accountMs: 10_000, suspect: false });
     expect(options(25_000)).toMatchObject({ timeoutMs: 20_000, accountMs: 4_500 });
@@ -26,7 +26,7 @@ describe("a handler with a pool", () => {
     expect(askOptionsOf({ deadlineMs: 1, alone: true }, 1)).toMatchObject({ suspect: true });
   });
 
-  it("answers the task with the finding, and of the engine what is to be told", () => {
+  it("answers the task with the finding, and with what must be told about the engine", () => {
     const engine = { name: "fake", version: "1" };
     const finding = { kind: "passed" } as const;
     expect(outputOf({ finding, engine, blind: [], address: "one" })).toEqual({

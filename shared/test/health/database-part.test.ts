@@ -30,7 +30,7 @@ it("is away after five seconds without an answer, and back with the next one", a
   await vi.waitFor(() => expect(part.whyNot()).toBeUndefined());
 });
 
-it("is away too where an answer hangs; nobody who asks makes it be asked", async () => {
+it("is also away if an answer hangs; asking about it does not query it", async () => {
   const { part, ping, pass, answer } = watched();
   answer(() => new Promise(() => undefined));
   await vi.waitFor(() => expect(ping).toHaveBeenCalled());

@@ -19,7 +19,7 @@ async function readiness(address: string): Promise<[number, Readiness]> {
   return [response.status, (await response.json()) as Readiness];
 }
 
-/** Sends bytes as they are, and gives what comes until the connection ends. */
+/** Sends bytes as they are, and returns what comes until the connection ends. */
 async function raw(address: string, bytes: string): Promise<string> {
   const [host, port] = address.split(":");
   const socket = connect(Number(port), host);
@@ -104,26 +104,26 @@ describe("metrics", () => {
 });
 
 describe("a stranger on the port", () => {
-  it.each(["POST", "PUT", "DELETE", "OPTIONS"])("hears 405 to %s", async (method) => {
+  it.each(["POST", "PUT", "DELETE", "OPTIONS"])("gets 405 for %s", async (method) => {
     const response = await fetch(`http://${await served()}/readyz`, { method });
     expect(response.status).toBe(405);
     expect(response.headers.get("allow")).toBe("GET, HEAD");
     expect(response.headers.get("connection")).toBe("close");
   });
 
-  it.each(["/", "/metrics/x", "/../etc/passwd", "//readyz"])("hears 404 to %s", async (path) => {
+  it.each(["/", "/metrics/x", "/../etc/passwd", "//readyz"])("gets 404 for %s", async (path) => {
     const text = await raw(await served(), `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
     expect(text).toMatch(/^HTTP\/1\.1 404 /);
   });
 
-  it("gets no body to HEAD, and the same answer with a query", async () => {
+  it("gets no body for HEAD, and the same answer with a query", async () => {
     const address = await served();
     const head = await fetch(`http://${address}/healthz`, { method: "HEAD" });
     expect([head.status, await head.text()]).toEqual([200, ""]);
     expect((await fetch(`http://${address}/readyz?verbose=1`)).status).toBe(200);
   });
 
-  it("is cut off with what is no HTTP, a header too large, or a body that nobody reads", async () => {
+  it("is cut off if it sends something other than HTTP, too large a header, or a body that nobody reads", async () => {
     const address = await served();
     expect(await raw(address, "EHLO x\r\n\r\n")).toMatch(/^HTTP\/1\.1 400 /);
     const long = `GET /healthz HTTP/1.1\r\nX: ${"x".repeat(20_000)}\r\n\r\n`;
@@ -132,7 +132,7 @@ describe("a stranger on the port", () => {
     expect(await raw(address, body + "x".repeat(100_000))).toMatch(/^HTTP\/1\.1 200 /);
   });
 
-  it("who says half a request is let go, and others are answered meanwhile", async () => {
+  it("who sends half a request is disconnected, and others are answered meanwhile", async () => {
     const address = await served();
     const half = raw(address, "GET /healthz HTTP/1.1\r\nHos");
     expect((await fetch(`http://${address}/healthz`)).status).toBe(200);

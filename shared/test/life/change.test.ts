@@ -62,7 +62,7 @@ describe("a change", () => {
     );
   });
 
-  it("does merged with another what both do one after the other", () => {
+  it("merged with another does what both do one after the other", () => {
     fc.assert(
       fc.property(someChange, someChange, (first, then) => {
         expect(stored([merged(first, then)])).toEqual(stored([first, then]));
@@ -70,7 +70,7 @@ describe("a change", () => {
     );
   });
 
-  it("that gives a lease up ends what the holder was suspected of, unless nothing came of it", () => {
+  it("that gives a lease up ends the suspicion against the mail, unless nothing came of it", () => {
     const person = { wrote: "p" };
     expect(updateOf({ releaseLease: true }, mark, "holder")).toEqual({
       $set: mark,

@@ -24,7 +24,7 @@ export const verdict: VerdictOf<"virus"> = {
   at: earlier,
 };
 
-/** A mail for bob, as it may stand in this state. */
+/** A mail for bob, as it may be in this state. */
 export function mailIn(state: MailState, given: Partial<MailRecord> = {}): MailRecord {
   const body = { id: "body-1", form: "document", size: 10, sha256 } as const;
   const whenAndHow = { dueAt: earlier, receivedAt: earlier, plan, route: plan.route };

@@ -3,10 +3,10 @@ import { merged, type MailChange } from "../../src/life/change.ts";
 import { verdict } from "./mails.ts";
 
 const at = new Date(0);
-/** Some read like an expression of the database. */
+/** Some of them read like a database expression. */
 const text = fc.oneof(fc.string(), fc.constantFrom("$x@y", "$$ROOT", "$reason", ""));
 const timing = fc.record({ queueMs: fc.nat(), workMs: fc.nat() });
-/** Whatever a step of a mail's life may come to, in form. */
+/** Any form that a step of a mail's life may have. */
 export const someChange: fc.Arbitrary<MailChange> = fc
   .record(
     {

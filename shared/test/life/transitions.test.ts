@@ -40,7 +40,7 @@ type Beginning = Extract<
   "accepted" | "stubMade" | "splitOff" | "reportMade" | "buried"
 >;
 
-/** Each transition with facts that there may be, as often as it may lead elsewhere. */
+/** Each transition with possible facts, as often as it may lead elsewhere. */
 const taken: Record<Exclude<TransitionName, Beginning>, Taken[]> = {
   adopted: [(mail) => records.adopted(mail, { ...mail, receivedAt: now })],
   unadopted: [
@@ -171,7 +171,7 @@ function settling(given: Partial<people.Settling>): people.Settling {
   return { mark, recipients: bob("open"), outcome, left: [], detail: "", ...moment, ...given };
 }
 
-/** Nothing is left to be done but to send it. */
+/** Nothing is left to do but to send it. */
 function readyToGo(mail: MailRecord): MailRecord {
   const virusAlone = { ...plan };
   Reflect.deleteProperty(virusAlone, "spam");
@@ -179,7 +179,7 @@ function readyToGo(mail: MailRecord): MailRecord {
   return { ...mail, plan: virusAlone, verdicts: { virus: verdict } };
 }
 
-/** Steps of what has no recipients yet. */
+/** Steps of mail that has no recipients yet. */
 const ofStubs: ReadonlySet<string> = new Set(["adopted", "unadopted", "recordGone", "recordBack"]);
 const names = Object.keys(taken) as (keyof typeof taken)[];
 const pairs = names.flatMap((name) => mailStates.map((state) => [name, state] as const));
@@ -202,7 +202,7 @@ describe("each transition from each state", () => {
     }
   });
 
-  /** What every record in a state has, and has not. */
+  /** What every record in a state must have, and must not have. */
   function expectWhole(mail: MailRecord) {
     const { state, recipients, next, dueAt, finalAt, history } = mail;
     const isEnded = isFinal(state);
@@ -220,7 +220,7 @@ describe("each transition from each state", () => {
     }
   }
 
-  test.each(names)("%s leads wherever the table says, and nowhere else", (name) => {
+  test.each(names)("%s leads where the table says, and nowhere else", (name) => {
     const { from, to, events }: Transition = transitions[name];
     const changes = from.flatMap((state) => taken[name].map((take) => take(mailIn(state))));
     const reached = new Set(changes.map(({ set }) => set?.state ?? "same"));
@@ -266,7 +266,7 @@ describe("a record begins", () => {
     expect(recipients.length > 0).toBe(name !== "stubMade");
   });
 
-  it("as a part of a split with only what is unknown of its own recipients (I8)", () => {
+  it("as a part of a split with only what is unknown about its own recipients (I8)", () => {
     expect(begun.splitOff.unknown).toBeUndefined();
     expect(begun.splitOff).toMatchObject({ parentId: "mail-1", state: "incoming", next: "plan" });
   });

@@ -44,11 +44,11 @@ describe("objectionTo", () => {
   it("names the loop before it has counted to the end", () => {
     const loop = "5.4.6 mail loop: more than 100 Received fields";
     expect(judged("Received: x\r\n".repeat(100_000))).toBe(loop);
-    expect(judged(own.repeat(5))).toBe("5.4.6 mail loop: it came by here 5 times already");
+    expect(judged(own.repeat(5))).toBe("5.4.6 mail loop: it has passed here 5 times already");
     expect(judged(own.repeat(4))).toBeUndefined();
   });
 
-  it("finds no header where the mail begins with a blank", () => {
+  it("finds no header if the mail begins with a blank", () => {
     expect(judged(` ${"X: y\r\n".repeat(maxHeaderFields + 1)}`)).toBeUndefined();
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { canonicalize, withoutNul } from "../../src/mail/canonical.ts";
 import { countCpu } from "../../../test/support/cpu-time.ts";
 
-/** Mail made of what matters here: line ends in every company, and a few other bytes. */
+/** Mail made from what matters here: line ends in all combinations, and a few other bytes. */
 const rawMail = fc
   .array(fc.constantFrom("\r", "\n", "\r\n", ".", "a", "\0", "\xff"), { maxLength: 60 })
   .map((parts) => Buffer.from(parts.join(""), "latin1"));
@@ -22,7 +22,7 @@ describe("canonicalize", () => {
     );
   });
 
-  it("changes nothing the second time, and then returns the very same buffer", () => {
+  it("changes nothing the second time, and then returns the same buffer", () => {
     fc.assert(
       fc.property(rawMail, (raw) => {
         const once = canonicalize(raw);
@@ -54,7 +54,7 @@ describe("canonicalize", () => {
 });
 
 describe("withoutNul", () => {
-  it("takes out each NUL and nothing else, and copies nothing where there is none", () => {
+  it("removes each NUL and nothing else, and copies nothing if there is none", () => {
     fc.assert(
       fc.property(rawMail, (raw) => {
         const text = raw.toString("latin1");

@@ -41,7 +41,7 @@ const request: DsnRequest = {
   now: new Date("2026-06-01T10:05:00Z"),
 };
 
-/** What Python's email package, which knows RFC 3464, reads out of it. */
+/** What Python's email package, which knows RFC 3464, reads from it. */
 function read(raw: Buffer) {
   const program = `
 import sys, json, email, email.policy
@@ -180,7 +180,7 @@ it("lets nothing in a reason or a reply steer the reader's terminal", () => {
   expect(text).not.toMatch(/[^\P{C}\n]/u);
 });
 
-it("gives the same failure the same id, and another failure another one", () => {
+it("gives the same failure the same id, and another failure another id", () => {
   const { id } = createDsn(request);
   const [first, second] = request.failed;
   const turned = [second, first].filter((one) => one !== undefined);

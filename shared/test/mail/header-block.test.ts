@@ -114,7 +114,7 @@ describe("HeaderBlock", () => {
     }
   });
 
-  it("gives back any bytes that no edit touches, and never another body (property)", () => {
+  it("returns any bytes that no edit touches, and never another body (property)", () => {
     const line = fc.oneof(
       fc.constantFrom(
         "A: 1\r\n",
@@ -161,7 +161,7 @@ describe("foldField", () => {
     expect(folded.replaceAll("\r\n", "")).toBe("X-Long: " + "word ".repeat(60).trim());
   });
 
-  it("folds behind a mark that it is told", () => {
+  it("folds after a given mark", () => {
     const tests = Array.from({ length: 40 }, (_, index) => `RULE_NUMBER_${index}`).join(",");
     const folded = text(foldField("X-Spam-Status", `Yes, tests=${tests}`, ","));
     expect(folded.split("\r\n").every((line) => line.length <= 78)).toBe(true);
@@ -185,7 +185,7 @@ describe("foldField", () => {
     expect(text(foldField("X", "a".repeat(3_000))).split("\r\n").length).toBe(6);
   });
 
-  it("writes other than ASCII as encoded words", () => {
+  it("writes non-ASCII text as encoded words", () => {
     expect(encodedText("Grüße")).toBe("=?UTF-8?Q?Gr=C3=BC=C3=9Fe?=");
     expect(encodedText("a\r\nBcc: b")).toBe("a  Bcc: b");
   });

@@ -16,7 +16,7 @@ describe("headerSummary", () => {
     });
   });
 
-  it("joins folded lines and does not mind the case of names", () => {
+  it("joins folded lines and ignores the case of names", () => {
     expect(summaryOf("FROM: Anna\n <anna@a.example>\nMessage-Id:\n\t<2@a.example>")).toEqual({
       messageId: "<2@a.example>",
       from: "Anna <anna@a.example>",
@@ -82,7 +82,7 @@ describe("headerSummary", () => {
     expect(headerSummary(raw).from).toBe("Jürgen <j@a.example>");
   });
 
-  it("never throws and keeps its bounds, whatever the bytes are", () => {
+  it("never throws and keeps within its bounds, whatever the bytes are", () => {
     const part = fc.oneof(
       fc.constantFrom(
         "From:",

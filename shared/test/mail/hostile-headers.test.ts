@@ -16,7 +16,7 @@ function look(text: string) {
   return { raw, summary, loop, ms: cpuMs() };
 }
 
-/** Pieces of which honest parsers make a tree, a backtrack or a copy for each. */
+/** Pieces for each of which an honest parser builds a tree, backtracks or copies. */
 const pieces = [
   ...["<", "(", "((", "\\(", '"', '\\"', ",", ";", ":", "a:", "a:b,", "a<b>", "a <b@c>,", "@"],
   ...[
@@ -70,7 +70,7 @@ describe("a header made to be hard to read", () => {
     expect(summary.fromDomain).toBeUndefined();
   });
 
-  it("with a loop in it is one, however many fields there are", () => {
+  it("that contains a loop is a loop, however many fields there are", () => {
     expect(look(repeated("Received: by x\r\n", megabyte)).loop).toBe(true);
     expect(look(`${repeated("X: y\r\n", megabyte)}${"Received: by x\r\n".repeat(101)}`).loop).toBe(
       true,

@@ -14,14 +14,14 @@ import { builtInTasks } from "../../src/checks/verdict.ts";
 const lanes = builtInTasks.flatMap(lanesOf);
 const settings = { maxBytes: 1, oversize: "unchecked" } as const;
 
-it("parts spam tasks by the engine that their settings name, and no others", () => {
+it("separates spam tasks by the engine that their settings name, and no others", () => {
   expect(laneOf("spam", settings)).toBe("spam");
   expect(laneOf("spam", { ...settings, engine: "rspamd" })).toBe("spam:rspamd");
   expect(laneOf("virus", { engine: "rspamd" })).toBe("virus");
   expect(laneOf("spam", undefined)).toBe("spam");
 });
 
-it("knows each lane again by a record's next, and a relay route as none", () => {
+it("recognizes each lane by a record's next, and a relay route as no lane", () => {
   for (const lane of lanes) expect(laneIn(lane)).toBe(lane);
   for (const next of ["plan", "retry", "spam:", "spam:25|", "rspamd", undefined]) {
     expect(laneIn(next)).toBeUndefined();
@@ -29,7 +29,7 @@ it("knows each lane again by a record's next, and a relay route as none", () => 
   expect(lanes).toEqual(["virus", "spam", "spam:spamd", "spam:rspamd", "enrich"]);
 });
 
-it("knows the checks of an operator's own, each in one lane", () => {
+it("knows an operator's own checks, each in one lane", () => {
   const dlp = ownCheckSchema.parse("dlp");
   expect(laneIn("dlp")).toBe("dlp");
   expect([kindOf(dlp), engineOf(dlp), lanesOf(dlp)]).toEqual(["dlp", undefined, ["dlp"]]);

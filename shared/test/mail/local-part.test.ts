@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { comparedAddress } from "../../src/mail/local-part.ts";
 
-/** A mailbox name as RFC 5321 §4.1.2 lets it be written in quotes, some characters escaped without need. */
+/** A mailbox name quoted as RFC 5321 §4.1.2 allows, with some characters escaped needlessly. */
 function quoted(name: string, escaped: readonly boolean[]): string {
   const characters = Array.from(name, (character, at) =>
     character === '"' || character === "\\" || escaped[at] === true ? `\\${character}` : character,
@@ -29,7 +29,7 @@ describe("comparedAddress", () => {
     expect(comparedAddress(address)).toBe(compared);
   });
 
-  it("is the same for each way to write a mailbox, another for another, and its own", () => {
+  it("is the same for every way to write a mailbox, differs for another mailbox, and is its own normal form", () => {
     fc.assert(
       fc.property(name, name, escapes, escapes, (one, other, first, second) => {
         const forms = [quoted(one, first), quoted(one, second), quoted(other, first)];

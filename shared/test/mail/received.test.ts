@@ -22,7 +22,7 @@ describe("receivedField", () => {
     );
   });
 
-  it("names the recipient where there is one", () => {
+  it("names the recipient if there is one", () => {
     const field = receivedField({ ...handover, forRecipient: "anna@example.net" }).toString();
     expect(field).toContain(" id abc123\r\n\tfor <anna@example.net>;\r\n");
   });
@@ -96,7 +96,7 @@ describe("inspectTrace", () => {
     expect(isLoop(inspect(foreign.repeat(100)))).toBe(false);
     expect(loopIn(inspect(foreign.repeat(101)))).toBe("more than 100 Received fields");
     expect(isLoop(inspect((own + foreign).repeat(4)))).toBe(false);
-    expect(loopIn(inspect((own + foreign).repeat(5)))).toBe("it came by here 5 times already");
+    expect(loopIn(inspect((own + foreign).repeat(5)))).toBe("it has passed here 5 times already");
   });
 
   it("does not take another host's field for ours", () => {

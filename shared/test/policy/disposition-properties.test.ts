@@ -117,7 +117,7 @@ describe("for any plan, verdicts and overrides", () => {
     );
   });
 
-  test("spam over the threshold is ready only where the policy or a person lets it pass (I2)", () => {
+  test("spam over the threshold is ready only if the policy or a person lets it pass (I2)", () => {
     fc.assert(
       fc.property(input, (one) => {
         const { plan, verdicts } = one;
@@ -143,7 +143,7 @@ describe("for any plan, verdicts and overrides", () => {
     );
   });
 
-  test("a check is asked only where the plan has it, and side by side only where it says so", () => {
+  test("a check is asked only if the plan has it, and side by side only if it says so", () => {
     fc.assert(
       fc.property(input, (one) => {
         const made = nextStep(one);

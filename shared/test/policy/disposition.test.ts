@@ -35,7 +35,7 @@ describe("checks", () => {
     });
   });
 
-  test("are asked side by side where the policy says parallel", () => {
+  test("are asked side by side if the policy says parallel", () => {
     const plan = planOf(`default: { order: parallel, ${noChanges} }`);
     expect(step({ plan })).toEqual({ kind: "check", tasks: ["virus", "spam"] });
     expect(step({ plan, spam: scored(1) })).toEqual({ kind: "check", tasks: ["virus"] });
@@ -97,7 +97,7 @@ describe("findings", () => {
     expect(step({ plan, virus: clean, spam: scored(6) })).toMatchObject({ disposition: "deliver" });
   });
 
-  test("where both checks rule, the worse one holds", () => {
+  test("if both checks rule, the worse ruling holds", () => {
     const plan = planOf("default: { order: parallel, spam: { onHighSpam: discard } }");
     expect(step({ plan, virus: eicar, spam: scored(99) }).kind).toBe("discard");
     expect(step({ plan, virus: eicar, spam: scored(7) }).kind).toBe("quarantine");
@@ -144,7 +144,7 @@ describe("unchecked", () => {
     expect(step({ virus: unchecked("time-out"), uncheckedSince }).kind).toBe("quarantine");
   });
 
-  test("after the wait it passes only where the policy says so", () => {
+  test("after the wait it passes only if the policy says so", () => {
     const plan = planOf(
       `default: { virus: { unchecked: { busy: { action: wait, for: 1h, then: pass } } }, ${noChanges} }`,
     );
@@ -162,7 +162,7 @@ describe("unchecked", () => {
     });
   });
 
-  test("what a dispatcher states itself counts like an engine's word", () => {
+  test("what a dispatcher itself records counts like an engine's word", () => {
     const settingsHash = checksOnly.virus?.settingsHash ?? "";
     const virus = uncheckedVerdict({
       reason: "engine-away",
@@ -198,7 +198,7 @@ describe("a person's release", () => {
   });
 });
 
-test("an infected mail is not ready where its policy lost the virus check afterwards (I2)", () => {
+test("an infected mail is not ready even if its policy lost the virus check afterwards (I2)", () => {
   const plan = planOf(`default: { virus: off, ${noChanges} }`);
   const verdicts = { virus: virusVerdict(eicar) };
   expect(step({ plan, verdicts, spam: scored(0) }).kind).toBe("quarantine");

@@ -116,7 +116,7 @@ describe("recipients", () => {
     expect(book.acceptsRecipient(to, "incoming")).toBe(true);
   });
 
-  test("postmaster without a domain is ours (RFC 5321 section 4.5.1)", () => {
+  test("postmaster without a domain is ours (RFC 5321 §4.5.1)", () => {
     expect(book.acceptsRecipient("Postmaster", "incoming")).toBe(true);
   });
 
@@ -177,7 +177,7 @@ describe("which policy applies", () => {
       ["+", '"vip +news"@acme.example'],
       ["-", "owner-vip@acme.example"],
       ["+", "vip+news@other.example"],
-    ])("%s they do not for %s", (delimiter, address) => {
+    ])("%s the rules of vip@ do not hold for %s", (delimiter, address) => {
       expect(idsFor(delimiter, address)).not.toContain("address:vip@acme.example");
     });
 
@@ -189,7 +189,7 @@ describe("which policy applies", () => {
       ]);
     });
 
-    test("without one, the rules of vip@ are for vip@ alone", () => {
+    test("without one, the rules of vip@ are only for vip@", () => {
       expect(onlyPlan(mail({ to: ["vip+news@acme.example"] })).policyIds).toEqual(["tenant:acme"]);
     });
   });
@@ -288,7 +288,7 @@ domains: { t.example: { order: parallel } }
 });
 
 describe("checks and changes", () => {
-  test("virus and spam are absent from the plan where they are off", () => {
+  test("virus and spam are absent from the plan if they are off", () => {
     const plan = planOf("default: { virus: off, spam: { enabled: off } }");
     expect(plan.virus).toBeUndefined();
     expect(plan.spam).toBeUndefined();
@@ -299,7 +299,7 @@ describe("checks and changes", () => {
     expect(changesOf(planOf("", "outgoing"))).toEqual(["verdict-headers"]);
   });
 
-  test("incoming mail is not stripped only where a policy says so", () => {
+  test("incoming mail is left unstripped only if a policy says so", () => {
     expect(changesOf(planOf("default: { changes: { strip: off } }"))).not.toContain("strip");
   });
 
@@ -387,7 +387,7 @@ describe("our signature", () => {
     expect(signed({ client: "10.0.0.1", fromDomain: "acme.test", to })).toBeUndefined();
   });
 
-  test("goes by the From that leaves behind a sender rewrite", () => {
+  test("goes by the From that leaves after a sender rewrite", () => {
     const rewriting = bookOf(`${sampleYaml}
 default:
   changes: { sender-rewrite: { map: { "@acme.test": new@acme.example, x@acme.example: x@acme.test } } }
@@ -410,7 +410,7 @@ default:
     expect(signatureOf("x@acme.example", { purpose: "dsn" })).toBe("acme.example");
   });
 
-  test("is missed, and the enricher says so, where the tenant has keys for other domains only", () => {
+  test("is missed, and the enricher says so, if the tenant has keys only for other domains", () => {
     const noKey = (part: Parameters<typeof mail>[0]) => onlyPlan(mail(part)).enrich?.settings.noKey;
     expect(noKey({ client: "10.0.0.1", fromDomain: "acme.test", to })).toBe(true);
     expect(noKey({ client: "10.0.0.1", to })).toBe(true);
@@ -419,7 +419,7 @@ default:
     expect(planOf("default: {}", "outgoing").enrich?.settings.noKey).toBeUndefined();
   });
 
-  test("is missed by word alone where no change is on", () => {
+  test("is missed only in words if no change is on", () => {
     const off = "default: { changes: { verdict-headers: off, disclaimer: off } }";
     const yaml = sampleYaml.replace(
       "changes: { disclaimer: { enabled: on, text: From Acme } }",
@@ -509,7 +509,7 @@ describe("route and hashes", () => {
     expect(route).toMatchObject({ host: "2001:db8::25", port: 24 });
   });
 
-  test("settings hashes stay equal where nothing relevant changed", () => {
+  test("settings hashes stay equal if nothing relevant changed", () => {
     const plain = planOf("");
     const changed = planOf(
       "default: { relay: { maxQueueTime: 1d }, spam: { onSpam: discard }, retention: { sent: 1d } }",
@@ -523,7 +523,7 @@ describe("route and hashes", () => {
     expect(asked.virus?.settingsHash).toBe(plain.virus?.settingsHash);
   });
 
-  test("the spam task names an engine where the rules do", () => {
+  test("the spam task names an engine if the rules do", () => {
     const plain = planOf("").spam;
     const named = planOf("default: { spam: { engine: rspamd } }").spam;
     expect(named?.settings).toMatchObject({ engine: "rspamd" });
@@ -534,7 +534,7 @@ describe("route and hashes", () => {
     );
   });
 
-  test("the defaults of retry, queue time and retention are the design's", () => {
+  test("retry, queue time and retention have their defaults", () => {
     const { relay, retentionMs } = planOf("");
     expect(relay.retryMs.map((ms) => ms / 60_000)).toEqual([5, 10, 20, 40, 60]);
     expect(relay.maxQueueMs / 86_400_000).toBe(5);

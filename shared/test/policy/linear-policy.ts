@@ -11,7 +11,7 @@ import type { Direction, Plan } from "../../src/mail/plan.ts";
 
 /**
  * What docs/policy.md says, by looking through everything for each question, with nothing kept from
- * one question to the next: what the book's answers are held to.
+ * one question to the next. The book's answers are held to this.
  */
 export function createLinearPolicy(documents: readonly PolicyDocument[]) {
   const tenants = documents.filter((document) => document.scope === "tenant");
@@ -151,7 +151,7 @@ function withoutExtension(normal: string, delimiters: string): string {
   return "";
 }
 
-/** The domain of the From that leaves, if there is one and only one. */
+/** The domain of the From that leaves, if there is exactly one. */
 function leavingFrom(
   { headerFromDomain = "", headerFromAddresses, purpose }: PlanQuery,
   { enabled, map }: { enabled: boolean; map: Record<string, string> },

@@ -5,7 +5,7 @@ import { bookSteps, createPolicyBook, type MailForPolicy } from "../../src/polic
 import { inSlices } from "../../src/slices.ts";
 import { createLinearPolicy } from "./linear-policy.ts";
 
-/** Overlapping ones, single addresses, IPv6, and IPv4 written as IPv6. */
+/** Overlapping networks, single addresses, IPv6, and IPv4 written as IPv6. */
 const networks = [
   ...["10.0.0.0/8", "10.9.0.0/16", "10.9.1.0/24", "10.9.1.128/25", "10.9.1.129", "10.9.1.128/31"],
   ...["172.16.0.0/12", "192.0.2.7", "::ffff:192.0.2.8", "192.0.2.8/31"],
@@ -31,7 +31,7 @@ const clients = [
   ],
   ...["", "unknown", "10.9.1", "010.9.1.129", "10.9.1.129/32"],
 ];
-/** One under another, IDN, and one that is nobody's. */
+/** A domain below another, an IDN, and one that belongs to nobody. */
 const domains = ["acme.example", "mail.acme.example", "xn--bcher-kva.example", "other.example"];
 const writtenDomains = [
   ...domains,
@@ -74,7 +74,7 @@ const anyAddress = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom("", "bob", "postmaster") },
 );
 
-/** Whose it is, by number; 3 is nobody. */
+/** The tenant that it belongs to, by number; 3 is nobody. */
 const owner = fc.nat(3);
 const tenantParts = fc.record({
   rules,
@@ -82,7 +82,7 @@ const tenantParts = fc.record({
   hasKeys: fc.boolean(),
 });
 
-/** A policy that holds together. */
+/** A policy that is consistent. */
 const policy = fc
   .record({
     fallback: maybe(rules),
@@ -217,7 +217,7 @@ describe("what two claim is refused", () => {
     fc.tuple(fc.subarray(networks), fc.subarray(domains), fc.array(fc.constantFrom(...networks))),
     { minLength: 1, maxLength: 3 },
   );
-  /** One text for each network, by what it holds. */
+  /** The same text for all spellings of a network. */
   const spelled = (network: string) =>
     network.replace("::ffff:", "").replace(/^([\d.]+)$/, "$1/32");
 

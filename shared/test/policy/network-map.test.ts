@@ -20,7 +20,7 @@ test.each([4, 16])("finds the narrowest network of %i bytes that holds an addres
         const holding = networks
           .map((network, at) => ({ ...network, at }))
           .filter((network) => address.match(network.address, network.bits))
-          // Of equal ones the last has replaced the others.
+          // Of equal networks the last one has replaced the others.
           .sort((a, b) => b.bits - a.bits || b.at - a.at);
         expect(map.find(address)).toBe(holding[0]?.at);
       }
@@ -29,7 +29,7 @@ test.each([4, 16])("finds the narrowest network of %i bytes that holds an addres
   );
 });
 
-test("tells what was there for the very same network, and for no other", () => {
+test("returns the value replaced for exactly the same network, and for no other", () => {
   const map = new NetworkMap<string>();
   const network = (text: string) => {
     const [address, bits] = ipaddr.parseCIDR(text);
@@ -37,7 +37,7 @@ test("tells what was there for the very same network, and for no other", () => {
   };
   expect(map.set(network("10.0.0.0/8"), "a")).toBeUndefined();
   expect(map.set(network("10.0.0.0/9"), "b")).toBeUndefined();
-  // Bits behind the prefix do not count.
+  // Bits after the prefix do not count.
   expect(map.set(network("10.1.2.3/8"), "c")).toBe("a");
   expect(map.set(network("0a00::/8"), "d")).toBeUndefined();
   expect(map.find(ipaddr.parse("10.200.0.1"))).toBe("c");

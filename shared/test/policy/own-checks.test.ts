@@ -77,7 +77,7 @@ test("I2: without a rule of its own nothing passes unchecked", () => {
   });
 });
 
-test("is inherited, laid over and switched off as other rules are", () => {
+test("is inherited, overridden and switched off like other rules", () => {
   const rules = `default: { checks: { dlp: { settings: { words: [a], deep: { x: 1 } }, finding: tag } } }
 domains: { u.example: { checks: { dlp: off } } }
 addresses: { vip@t.example: { checks: { dlp: { settings: { deep: { y: 2 } } } } } }`;
@@ -89,7 +89,7 @@ addresses: { vip@t.example: { checks: { dlp: { settings: { deep: { y: 2 } } } } 
   });
 });
 
-test("stands in a list of steps in its place", () => {
+test("has its place in a list of steps", () => {
   const steps = (list: string) => only("dlp: {}, pii: {}", ` steps: [${list}],`);
   expect(checksIn(steps("dlp, pii"))).toEqual(["dlp", "pii"]);
   expect(() => steps("pii, dlp")).toThrow(/dlp must come before pii/);
@@ -97,7 +97,7 @@ test("stands in a list of steps in its place", () => {
   expect(() => steps("dlp, pii, other")).toThrow(/step other is no check that these rules have/);
 });
 
-test("has no name that means something else where it may stand", () => {
+test("has no name that means something else wherever it may stand", () => {
   const taken = [...builtInTasks, ...builtInNames, ...changeKinds, ...busKinds, ...pausableSteps];
   for (const name of [...taken, "retry", "constructor", "", "Dlp", "-a", "a b", "a".repeat(33)]) {
     expect([name, ownCheckIn(name), ownCheckSchema.safeParse(name).success]).toEqual([

@@ -2,7 +2,7 @@ import { createPolicyBook } from "../../src/policy/effective.ts";
 import type { Direction, Plan } from "../../src/mail/plan.ts";
 import { parsePolicyYaml } from "../../src/policy/yaml.ts";
 
-/** Two tenants, one with a domain and an address of their own rules. */
+/** Two tenants, one of which has rules for a domain and for an address. */
 export const sampleYaml = `
 tenants:
   acme:
@@ -41,7 +41,7 @@ export function planOf(yaml: string, direction: Direction = "incoming"): Plan {
   });
 }
 
-/** The kinds of change that a plan makes, in their order. */
+/** The kinds of change that a plan makes, in order. */
 export function changesOf(plan: Plan): string[] {
   return plan.enrich?.settings.changes.map(({ kind }) => kind) ?? [];
 }

@@ -34,7 +34,7 @@ describe("a policy file", () => {
     expect(documents.at(-1)).toMatchObject({ revision: 0, rules: { spam: { enabled: false } } });
   });
 
-  test("comes back to the same documents when it is written from them", () => {
+  test("is read back to the same documents when it is written from them", () => {
     const yaml = sampleYaml.replace("    domains: [acme", '    recipientDelimiter: "+-"\n$&');
     const documents = parsePolicyYaml(yaml, "p.yaml");
     expect(documents.find(({ _id }) => _id === "tenant:acme")).toMatchObject({
@@ -66,13 +66,13 @@ describe("a policy file", () => {
     ["{ constructor: {} }", /constructor is taken/],
     ["{ dlp: { findings: tag } }", /unknown key findings; known here: .*finding/],
     ["{ dlp: { finding: maybe } }", /expected one of "deliver"/],
-    ["{ dlp: { worker: pii } }", /must be dlp: a check is asked of the workers of its own name/],
+    ["{ dlp: { worker: pii } }", /must be dlp: the workers of a check have its name/],
     [`{ dlp: { settings: { a: ${"x".repeat(9_000)} } } }`, /must not be longer than 8000/],
   ])("names what is wrong with checks: %s", (checks, wrong) => {
     expect(wrongs(`default: { checks: ${checks} }`).join("\n")).toMatch(wrong);
   });
 
-  test("does not show a private key that stands in it where it is to be hidden", () => {
+  test("does not show a private key in it if keys are to be hidden", () => {
     const [document] = parsePolicyYaml(tenant, "p.yaml");
     if (document?.scope !== "tenant") throw new Error("a tenant was written");
     const key = { domain: "t.example", selector: "s", privateKey: "-----BEGIN PRIVATE" };
@@ -124,7 +124,7 @@ describe("what is wrong is named with its place", () => {
     [
       "a host with a prefix",
       "tenants:\n  t:\n    networks: [10.1.2.3/8]\n",
-      "p.yaml:3:16: has bits set behind its prefix; the network is 10.0.0.0/8",
+      "p.yaml:3:16: has bits set after its prefix; the network is 10.0.0.0/8",
     ],
     ["no tenant's name", "tenants:\n  Ünit: {}\n", "p.yaml:2:3: must be a tenant's name"],
     ["no domain", `${tenant}domains:\n  "a b": {}\n`, "p.yaml:3:3: a b is no domain"],
@@ -173,7 +173,7 @@ tenants:
   b: { networks: [192.0.2.1/32], domains: [X.example] }
 `);
     expect(lines).toEqual([
-      "p.yaml:8:19: x.example has a key already; a domain is signed with one",
+      "p.yaml:8:19: x.example already has a key; a domain has only one",
       "p.yaml:9:19: z.example is not among this tenant's domains",
       "p.yaml:10:19: 192.0.2.1/32 is already tenant:a's",
       "p.yaml:10:44: x.example is already tenant:a's",
@@ -205,7 +205,7 @@ describe("the order of steps (I5)", () => {
     ).toEqual([]);
   });
 
-  test("a fault is named where it is made, not where it is inherited", () => {
+  test("a fault is reported where it is made, not where it is inherited", () => {
     const text = `${tenant}default: { steps: [virus] }\ndomains: { t.example: {} }\n`;
     expect(wrongs(text)).toHaveLength(1);
   });
@@ -221,7 +221,7 @@ domains:
     expect(wrongs(text)[0]).toMatch(/^p\.yaml:6:5: step subject-tag is on but not in the list/);
   });
 
-  test("a book refuses documents from the database as a file is refused", () => {
+  test("a book refuses documents from the database just as a file is refused", () => {
     const rules = { steps: ["sign", "strip"] as ("sign" | "strip")[] };
     expect(() =>
       createPolicyBook([{ _id: "default", scope: "default", revision: 1, rules }]),
@@ -229,7 +229,7 @@ domains:
   });
 });
 
-describe("a credential is told to nobody but the hop that proves who it is", () => {
+describe("a credential is sent only to a hop that proves who it is", () => {
   const defaults = (route: string) => wrongs(`default:\n  route: { ${route} }\n`);
   const credential = "credential: hop";
 
@@ -259,7 +259,7 @@ addresses: { a@t.example: {} }
     ]);
   });
 
-  test("verified TLS and this machine itself are right", () => {
+  test("verified TLS and this machine itself are accepted", () => {
     expect(defaults(`nextHop: mx.example:25, tls: required, ${credential}`)).toEqual([]);
     for (const host of ["127.0.0.2", "localhost", '"[::1]', '"[::ffff:127.0.0.1]']) {
       const quote = host.startsWith('"') ? '"' : "";
@@ -267,14 +267,14 @@ addresses: { a@t.example: {} }
     }
   });
 
-  test("a policy that is in force with it goes on: the relay sees to it that nothing is told", () => {
+  test("a policy in force with it stays in force: the relay makes sure that nothing is sent", () => {
     const route = { nextHop: "mx.example:25", tls: "opportunistic", credential: "hop" } as const;
     const document = { _id: "default", scope: "default", revision: 1, rules: { route } } as const;
     expect(createPolicyBook([document]).revision).toBe(1);
   });
 });
 
-test("a disclaimer without text, headers without any, a threshold over the high one are refused", () => {
+test("a disclaimer without text, headers without any, a threshold above the high one are refused", () => {
   const lines = wrongs(`
 default:
   spam: { threshold: 20 }

@@ -10,7 +10,9 @@ afterEach(() => vi.useRealTimers());
 
 const wanted = { states: ["incoming"] as const, owner: "me", leaseMs: 60_000 };
 
-/** A lane with suspects that are worked on until the test says so; what happens, in its order. */
+/**
+ * A lane with suspects that are worked on until the test says so; records what happens, in order.
+ */
 function bench(suspects: number, { onClaim }: { onClaim?: () => void } = {}) {
   const events: string[] = [];
   const ends: (() => void)[] = [];

@@ -1,7 +1,10 @@
 import fc from "fast-check";
 import { Code, DBRef, Long, MinKey, ObjectId, type Document } from "mongodb";
 
-/** Plain objects that look like a type of the driver's, which writes them only as Maps. */
+/**
+ * Plain objects that look like one of the driver's types, which the driver writes only if they are
+ * Maps.
+ */
 const likeTypes = fc
   .tuple(fc.constantFrom("ObjectId", "Binary", "Long", "DBRef", "x", 5, null), fc.integer())
   .map(
@@ -12,7 +15,7 @@ const likeTypes = fc
       ]),
   );
 
-/** Values of every BSON type that a document written by hand may have in any field. */
+/** Values of every BSON type that any field of a hand-written document may have. */
 export const anyValue = fc.oneof(
   likeTypes,
   likeTypes.map((inner) => new Map([["__proto__", [inner]]])),
@@ -26,7 +29,7 @@ export const anyValue = fc.oneof(
   fc.dictionary(fc.stringMatching(/^[a-z]{1,5}$/), fc.oneof(fc.integer(), fc.string())),
 );
 
-/** And those that nobody indexes. */
+/** Also those that cannot be indexed. */
 export const anyField = fc.oneof(
   anyValue,
   likeTypes.map((scope) => new Code("x", scope as Document)),

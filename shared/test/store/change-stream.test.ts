@@ -10,7 +10,7 @@ import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 
-/** Inserts mail until the stream, which takes its time to open, tells of one. */
+/** Inserts mail until the stream, which takes a while to open, reports one. */
 async function untilHeard(hints: MailHint[], store = database().store): Promise<void> {
   await expect
     .poll(async () => {
@@ -126,7 +126,7 @@ describe("the change stream of mails", () => {
 });
 
 describe("a change stream of which the server says", () => {
-  /** Watches behind a proxy, which answers the next `getMore` so. */
+  /** Watches behind a proxy, which answers the next `getMore` with this error. */
   async function watchedUnder(error: CommandError) {
     const proxy = await startMongoDbProxy(database().uri);
     const store = await openStore(proxy.uri, database().name);

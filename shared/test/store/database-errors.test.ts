@@ -12,7 +12,7 @@ import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
 let proxy: MongoDbProxy;
-/** As services have it, with the proxy between. */
+/** The store as services have it, with the proxy in between. */
 let store: Database;
 beforeEach(async () => {
   proxy = await startMongoDbProxy(database().uri);
@@ -23,7 +23,7 @@ afterEach(async () => {
   await proxy.close();
 });
 
-/** What may become of one write: what the server has done then, and what its client hears. */
+/** What may become of one write: what the server has then done, and what its client hears. */
 const faults: [string, Fault][] = [
   ["NotWritablePrimary", { kind: "error", error: "notWritablePrimary" }],
   ["PrimarySteppedDown", { kind: "error", error: "primarySteppedDown" }],
@@ -59,12 +59,12 @@ async function held(count: number): Promise<ClaimedMail[]> {
 }
 
 const once = faults.map(([name, fault]) => [name, 1, fault] as const);
-/** The driver has used up its own second try then. */
+/** The driver has then used up its own second try. */
 const twice = faults
   .filter(([name]) => /NotWritable|concern 64|lost|before/.test(name))
   .map(([name, fault]) => [name, 2, fault] as const);
 
-/** An outcome that may be left open is a RetryableError; whatever is said to be done has to be so. */
+/** A RetryableError leaves the outcome open; whatever is reported as done must be done. */
 async function orRetryable<T>(work: Promise<T>): Promise<T | "open"> {
   try {
     return await work;
@@ -78,7 +78,7 @@ const struckOnce = { at: new Date(0), event: "strike" } as const;
 
 describe("a group of new mails, where the database says", () => {
   it.each([...once, ...twice])(
-    "%s (%i times): what is said to be stored is",
+    "%s (%i times): what is reported as stored is stored",
     async (_, times, fault) => {
       const struck = proxy.strike({ command: "insert", collection: "mails", times, fault });
       const mails = Array.from({ length: 5 }, () => newMail());
@@ -94,7 +94,7 @@ describe("a group of new mails, where the database says", () => {
 
 describe("a body, where the database says", () => {
   it.each([...once, ...twice])(
-    "%s (%i times): what is said to be stored is",
+    "%s (%i times): what is reported as stored is stored",
     async (_, times, fault) => {
       const struck = proxy.strike({ command: "insert", collection: "bodies", times, fault });
       const raw = Buffer.from("Subject: x\r\n\r\nbody\r\n");
@@ -108,7 +108,7 @@ describe("a body, where the database says", () => {
 
   it.each(twice)("%s (%i times): a large one is whole or not there", async (_, times, fault) => {
     const struck = proxy.strike({ command: "insert", collection: "bodies.chunks", times, fault });
-    // No other has this length.
+    // No other body has this length.
     const raw = Buffer.alloc(++larger, "x");
     const ref = await orRetryable(store.bodies.put(raw));
     expect(struck.hits).toBeGreaterThan(0);
@@ -127,7 +127,7 @@ describe("a claim, where the database says", () => {
     const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
     const claimed = await orRetryable(claim(next, 5));
     expect(struck.hits).toBe(1);
-    // Nothing is left under a lease that nobody knows: a second claim has what the first has not.
+    // Nothing is left under an unknown lease: a second claim gets what the first did not.
     const others = await claim(next, 5);
     const all = [...(claimed === "open" ? [] : claimed), ...others];
     expect(new Set(all.map(({ mail }) => mail._id)).size).toBe(5);
@@ -218,7 +218,7 @@ describe("a write that is asked for again because nobody knows whether it was ma
 
 describe("the renewal of leases, where the database says", () => {
   it.each([...once, ...twice])(
-    "%s (%i times): a lease that is said to be longer is",
+    "%s (%i times): a lease that is reported as renewed is renewed",
     async (_, times, fault) => {
       const all = [...(await held(3)), ...(await held(2))];
       const struck = proxy.strike({ command: "update", collection: "mails", times, fault });
@@ -271,7 +271,7 @@ describe("reads", () => {
   });
 });
 
-it("what was under way when we closed is no bug: it counts as a database that is away", async () => {
+it("what was under way when we closed is no bug: it counts as if the database were away", async () => {
   const other = await openStore(proxy.uri, database().name);
   proxy.stall();
   const asked = other.mails.waiting();

@@ -22,7 +22,7 @@ describe("openDatabase", () => {
     expect(hostsOf("secret nonsense")).not.toContain("secret");
   });
 
-  it("is a retryable error where no server answers", async () => {
+  it("is a retryable error if no server answers", async () => {
     const uri = "mongodb://ann:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200";
     const opening = openDatabase({ uri, db: "x", clock: systemClock, log });
     await expect(opening).rejects.toThrow(RetryableError);
@@ -32,7 +32,7 @@ describe("openDatabase", () => {
     });
   });
 
-  it("refuses what is no connection string without repeating it", async () => {
+  it("refuses what is no connection string, without repeating it", async () => {
     const uri = "mongo://ann:secret@127.0.0.1";
     const opening = openDatabase({ uri, db: "x", clock: systemClock, log });
     await expect(opening).rejects.toThrow(TerminalError);
@@ -71,7 +71,7 @@ describe("openDatabase", () => {
 describe("reads and writes", () => {
   it("are majority, journaled and from the primary, whatever the URI says", async () => {
     const { uri, name } = database();
-    // Not by a direct connection, to which the driver adds a preference of its own.
+    // Not over a direct connection, for which the driver adds a preference of its own.
     const bare = uri.replace(/directConnection=true&?/, "");
     const careless = `${bare}&w=1&journal=false&readPreference=secondaryPreferred&readConcernLevel=local`;
     const client = new MongoClient(careless, { monitorCommands: true });

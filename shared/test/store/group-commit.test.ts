@@ -32,7 +32,7 @@ function commits(
 }
 
 describe("group commit", () => {
-  it("commits together what comes within the time that it waits for company", async () => {
+  it("commits together what comes within the time that it waits for more", async () => {
     const { add, under, keys } = commits();
     const added = [add("a"), add("b"), add("c")];
     await expect.poll(keys).toEqual(["abc"]);
@@ -68,7 +68,7 @@ describe("group commit", () => {
     under[2]?.end();
   });
 
-  it("closes a group at its number and at its bytes", async () => {
+  it("closes a group at its limits of number and bytes", async () => {
     const byNumber = commits({ maxItems: 2, concurrency: 9 });
     for (const key of "abcde") void byNumber.add(key);
     await expect.poll(byNumber.keys).toEqual(["ab", "cd", "e"]);

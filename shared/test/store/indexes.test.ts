@@ -12,7 +12,7 @@ import { Holding } from "../../src/store/holding.ts";
 
 const database = useDatabase();
 
-/** The queries in a command as finds or aggregates that can be explained. */
+/** The queries in a command, as finds or aggregates that can be explained. */
 function queriesIn(name: string, command: Document): Document[] {
   const collection: unknown = command[name];
   const find = (filter: unknown) => ({ find: collection, filter });
@@ -32,7 +32,7 @@ function queriesIn(name: string, command: Document): Document[] {
   return (parts ?? []).map(({ q }) => find(q));
 }
 
-/** Before its first upload the driver's GridFS looks whether the bucket has any file at all. */
+/** Before its first upload, the driver's GridFS checks whether the bucket has any file at all. */
 function isDriversOwn({ find, filter, limit }: Document): boolean {
   return find === "bodies.files" && limit === 1 && Object.keys(filter as object).length === 0;
 }
@@ -49,13 +49,15 @@ function stagesOf(plan: unknown, into: string[] = []): string[] {
   return into;
 }
 
-/** SecantusDB's Python server uses an index for one field alone: its plans say nothing about ours. */
+/**
+ * SecantusDB's Python server uses only single-field indexes, so its plans say nothing about ours.
+ */
 async function plansAsMongoDb(): Promise<boolean> {
   const query = { find: "mails", filter: { _id: "x", state: "incoming" } };
   return !stagesOf(await database().db.command({ explain: query })).includes("COLLSCAN");
 }
 
-it("answers every query that the store makes by an index", async (context) => {
+it("answers every query of the store from an index", async (context) => {
   if (!(await plansAsMongoDb())) context.skip("this server's planner is not MongoDB's");
   const { uri, name, db } = database();
   const client = new MongoClient(uri, {
@@ -110,7 +112,7 @@ it("answers every query that the store makes by an index", async (context) => {
   expect(collscans).toEqual([]);
 });
 
-/** Calls each method of each store, with something to find. */
+/** Calls every method of every store, with something to find. */
 async function exercise(
   {
     mails,

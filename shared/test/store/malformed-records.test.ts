@@ -196,8 +196,8 @@ describe("a malformed source record", () => {
     },
   );
 
-  it("whose file is almost base64 is judged by one look at each character", async () => {
-    // Tried with every end of its blanks, this would take months.
+  it("whose file is almost base64 is judged with one look at each character", async () => {
+    // Tried with every possible end of its blanks, this would take months.
     const file = Buffer.concat([Buffer.alloc(16 * 1024 * 1024, " "), Buffer.from("%")]);
     expect(await decodeZlibBase64(file, 1_000)).toEqual({ reason: "its file is not base64" });
     const padded = Buffer.concat([Buffer.from("="), file]);
@@ -206,7 +206,7 @@ describe("a malformed source record", () => {
     expect(await decodeZlibBase64(encoded, 1_000)).toEqual({ bytes: Buffer.from("x") });
   });
 
-  it("is a mail that ingest would not take: NUL, a header without end, or a trace that goes round", async () => {
+  it("is a mail that ingest would not take: NUL, a header without end, or a trace that is a loop", async () => {
     const source = newSource();
     const bodies = ["a: b\r\n\r\n\0", "a: b\r\n".repeat(5_001)].map((text) => Buffer.from(text));
     const records = bodies.map((body) => nativeRecord({ body }));
@@ -231,7 +231,7 @@ describe("a malformed source record", () => {
     expect(waits.lease).toBeUndefined();
   });
 
-  it("is one that lacks a chunk of its file, or goes round in circles", async () => {
+  it("is one that lacks a chunk of its file, or is in a loop", async () => {
     const source = newSource();
     const cut = nativeRecord({ body: await putFile(source, Buffer.alloc(600_000, "a\n")) });
     await database()

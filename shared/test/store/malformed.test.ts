@@ -58,7 +58,7 @@ describe("a document that is no record", () => {
     expect(await store.mails.find({ to: "b@example.net", limit: 5 })).toHaveLength(1);
   });
 
-  it("with an id that no record may have lies under an id derived from it", async () => {
+  it("with an id that no record may have is stored under an id derived from it", async () => {
     const { store } = database();
     const id = new ObjectId();
     await raw().insertOne({ _id: id, ...due(), smtp: { rcptTo: ["b@example.net"] } });
@@ -83,8 +83,8 @@ describe("a document that is no record", () => {
     const { store } = database();
     const fields = Object.keys(mailSchema.shape).filter(
       (field) =>
-        // Without these no claim finds it, or that of suspects only; with those it is a part of another mail,
-        // or the database itself removes it.
+        // Without these fields no claim finds it, or only that of suspects; with parentId or groups
+        // it is a part of another mail; with expireAt the database itself removes it.
         !["_id", "state", "next", "dueAt", "unended", "parentId", "groups", "expireAt"].includes(
           field,
         ),
@@ -157,7 +157,7 @@ describe("a document of a hostile shape", () => {
         Object.entries({ ...bad, ...shape }).filter(([, value]) => value !== undefined),
       );
       await raw().insertMany([before, { ...hostile, _id: bad._id }, after]);
-      // A second claim, as the next hint or tick makes it, has whatever the first had to leave.
+      // A second claim, as the next hint or tick makes it, gets whatever the first had to leave.
       const claimed = [...(await store.mails.claim(claim)), ...(await store.mails.claim(claim))];
       expect(claimed.map(({ mail }) => mail._id).sort()).toEqual([before._id, after._id].sort());
       const letter = await store.mails.get(bad._id);
@@ -193,7 +193,7 @@ describe("a document of a hostile shape", () => {
     },
   );
 
-  it("does not keep what waits from being counted", async () => {
+  it("does not prevent waiting mail from being counted", async () => {
     const { store } = database();
     await raw().insertMany([
       { ...newMail({ next: "m" }), receivedAt: "x" },
@@ -205,7 +205,7 @@ describe("a document of a hostile shape", () => {
 });
 
 describe("a record that no claim can find", () => {
-  it("is held for a person where it is one, and a dead letter where it is none", async () => {
+  it("is held for a person if it is a mail, and a dead letter if it is not", async () => {
     const { store } = database();
     const noTime = newMail({ dueAt: undefined });
     const textTime = { ...newMail(), dueAt: "2026-01-01" };

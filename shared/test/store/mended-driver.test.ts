@@ -17,7 +17,7 @@ function openedSockets(): readonly Socket[] {
   return sockets;
 }
 
-/** The socket ends just before the next that is written to it, as if the server goes away then. */
+/** Ends the socket just before the next write to it, as if the server went away then. */
 function endBeforeWrite(socket: Socket, driverKnows: boolean): void {
   const write = socket.write.bind(socket);
   socket.write = (...given: unknown[]) => {

@@ -46,7 +46,7 @@ describe("policies", () => {
     expect(new Set(all.map(({ revision }) => revision)).size).toBe(1);
   });
 
-  it("keep their revision where they are stored already as they are given", async () => {
+  it("keep their revision if they are already stored as given", async () => {
     const { policies } = database().store;
     const headers = (...names: string[]): PolicyDocument => ({
       ...domain("h.example"),
@@ -57,7 +57,7 @@ describe("policies", () => {
     await policies.replace([]);
     const first = await policies.replace([standard, domain("a.example"), headers("X-A", "X-B")]);
     const changed = { ...standard, rules: { order: "parallel" as const } };
-    // The header fields come in the order in which they are written.
+    // The header fields keep the order in which they are written.
     const second = await policies.replace([
       ...[changed, domain("a.example"), domain("c.example")],
       headers("X-B", "X-A"),
@@ -77,7 +77,7 @@ describe("policies", () => {
     await policies.replace([standard, domain("a.example"), domain("b.example")]);
     const before = await policies.all();
     await policies.replace([standard, domain("b.example"), domain("c.example")]);
-    // By hand, and its revision stays.
+    // By hand, keeping its revision.
     const rules = { order: "parallel" };
     const raw = db.collection<{ _id: string }>("policies");
     await raw.updateOne({ _id: "domain:b.example" }, { $set: { rules } });
@@ -147,7 +147,7 @@ describe("many policies", () => {
     expect(setOf(await policies.all())).toBe(setOf(others));
   });
 
-  it("are the old ones or the new ones, whole, for who reads while they are replaced", async () => {
+  it("are either all old or all new for a reader while they are replaced", async () => {
     const { uri, name, store } = database();
     await using other = await openStore(uri, name);
     const [old, next] = [many(1_500), many(2_500, 1_000)];
@@ -161,7 +161,7 @@ describe("many policies", () => {
     expect([reads[0], reads.at(-1)]).toEqual([setOf(old), setOf(next)]);
   });
 
-  it("stay as they were, revision and all, where the replacement is broken off in the middle", async () => {
+  it("stay as they were, revision and all, if the replacement is broken off in the middle", async () => {
     const { policies } = database().store;
     await policies.replace(many(1_500));
     const before = [await policies.version(), setOf(await policies.all())];
@@ -175,7 +175,7 @@ describe("many policies", () => {
     await policies.replace([]);
   });
 
-  it("of which one is larger than a document may be are refused by its name", async () => {
+  it("with one that is larger than a document may be are refused, naming it", async () => {
     const { policies } = database().store;
     const labels = ["a", "b", "c"].map((letter) => letter.repeat(60)).join(".");
     const domains = Array.from({ length: 90_000 }, (_, n) => `d${n}.${labels}.example`);
@@ -204,7 +204,7 @@ describe("the version of the policies", () => {
     expect(await version()).not.toBe(second);
   });
 
-  it("is another where an older state was put back and changed again to the same revision", async () => {
+  it("is another if an older state was put back and changed again to the same revision", async () => {
     await replaced(["a.example"]);
     const counter = await raw("controls").findOne({ _id: "policy-revision" });
     const documents = await raw("policies").find().toArray();
@@ -218,7 +218,7 @@ describe("the version of the policies", () => {
     expect(await version()).not.toBe(before);
   });
 
-  it("is another where the collection was exchanged or dropped behind our back", async () => {
+  it("is another if the collection was exchanged or dropped behind our back", async () => {
     await replaced(["a.example"]);
     const old = await raw("policies").find().toArray();
     await replaced(["b.example"]);
@@ -232,7 +232,7 @@ describe("the version of the policies", () => {
 });
 
 describe("pauses", () => {
-  it("last until they are resumed, and say by whom", async () => {
+  it("last until they are resumed, and say who paused", async () => {
     const { controls } = database().store;
     expect(await controls.paused()).toEqual([]);
     await controls.pause("spam", "root");

@@ -73,7 +73,7 @@ describe("what waits", () => {
 });
 
 describe("the backlog", () => {
-  it("is what has not passed its checks, and since when its oldest is taken on by nobody", async () => {
+  it("is what has not passed its checks, and how long its oldest mail has been taken on by nobody", async () => {
     const { store, db } = database();
     const { mails } = store;
     await db.collection("mails").deleteMany({});
@@ -98,7 +98,7 @@ describe("the backlog", () => {
 });
 
 describe("due mail", () => {
-  it("is counted by task, in nobody's hands, no further than the limit, with its oldest", async () => {
+  it("is counted by task if nobody holds it, up to the limit, with the oldest", async () => {
     const { store, db } = database();
     const { mails } = store;
     await db.collection("mails").deleteMany({});
@@ -134,7 +134,7 @@ describe("due mail", () => {
 });
 
 describe("conservation (I1)", () => {
-  it("counts each accepted recipient once, through splits and beside DSNs", async () => {
+  it("counts each accepted recipient once, through splits, and DSNs separately", async () => {
     const { store, db } = database();
     await db.collection("mails").deleteMany({});
     const two = { smtp: from("a@example.org", "x@example.net", "y@example.net") };

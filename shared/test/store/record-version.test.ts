@@ -9,7 +9,7 @@ import { newMail } from "../../../test/support/new-mail.ts";
 const database = useDatabase();
 const newer = recordVersion + 1;
 
-/** As a later release writes it: the fields that every version has, and others. */
+/** As a later release writes it: with the fields that every version has, and others. */
 function newerMail(next: string, parts: object = {}) {
   return { ...documentOf(newMail({ next })), v: newer, plan: "5f0c", rev: 3, ...parts };
 }
@@ -49,7 +49,7 @@ it("a suspect of a newer version is not taken alone either", async () => {
   expect(await store.mails.claimSuspect(taking)).toBeUndefined();
 });
 
-it("the sweep mends none of them, whatever it lacks, and removes what is over in any version", async () => {
+it("the sweep repairs none of them, whatever they lack, and removes mail whose time is over in any version", async () => {
   const { store, db } = database();
   const mails = db.collection("mails");
   const odd = newerMail("v4", { state: "parked" });
@@ -60,7 +60,7 @@ it("the sweep mends none of them, whatever it lacks, and removes what is over in
   expect(await mails.findOne({ _id: over._id as never })).toBeNull();
 });
 
-it("a person is told that it takes a newer release", async () => {
+it("a person is told that a newer release is needed", async () => {
   const { store, db } = database();
   const mail = newerMail("v5");
   await db.collection("mails").insertOne(mail as never);
@@ -75,7 +75,7 @@ it("the version that is written is one that every service reads", async () => {
   const { store } = database();
   expect(agreedVersion([], 3)).toBe(3);
   expect(agreedVersion([{ records: 3 }, { records: 2 }], 3)).toBe(2);
-  // The first release does not say which it reads.
+  // The first release does not say which version it reads.
   expect(agreedVersion([{ records: 3 }, { records: undefined }], 3)).toBe(1);
   await store.actors.report("dispatcher-1", "dispatcher", {});
   expect(agreedVersion(await store.actors.all(), recordVersion)).toBe(recordVersion);

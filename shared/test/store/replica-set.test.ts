@@ -20,12 +20,12 @@ describe("the replica set of one node", () => {
     expect(stageOf(hello)).toBe(stage);
   });
 
-  it("is left as it is where it takes writes", async () => {
+  it("is left as it is if it takes writes", async () => {
     const options = { name: "rs0", member: "127.0.0.1:27017", withinMs: 20_000 };
     expect(await makeReplicaSet({ ...options, uri: mongodbUri() })).toBe("was there");
   });
 
-  it("names the database as unreachable where nobody answers", async () => {
+  it("reports the database as unreachable if nobody answers", async () => {
     const uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50";
     const made = makeReplicaSet({ uri, name: "rs0", member: "127.0.0.1:1", withinMs: 200 });
     await expect(made).rejects.toMatchObject({ code: "STORE_UNREACHABLE" });

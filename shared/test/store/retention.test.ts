@@ -27,7 +27,7 @@ const isThere = (ref: BodyRef) =>
       () => false,
     );
 
-/** Makes bodies look as if they had been stored before the age of orphans, or so long ago. */
+/** Makes bodies look as if they had been stored before the age of orphans, or this long ago. */
 async function age(refs: BodyRef[], byMs = orphanAgeMs): Promise<void> {
   const { db } = database();
   const old = new Date(Date.now() - byMs - 60_000);

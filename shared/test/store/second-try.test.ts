@@ -11,9 +11,9 @@ import { createStores, type Database } from "../../src/store/database.ts";
 import { openStore } from "./test-database.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
-/*
- * The driver gives a connection up that is silent for `socketTimeoutMS`, and sends the write again on
- * another one. If the server stood still meanwhile and goes on, it has both tries before it.
+/**
+ * The driver gives up a connection that is silent for `socketTimeoutMS`, and sends the write again
+ * on another one. If the server stood still meanwhile and goes on, it gets both tries.
  */
 
 const name = "second_try";
@@ -27,10 +27,10 @@ const idle = 4;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rs-agent-test-second-try-"));
-  // A server of its own: it is stopped, and others must not wait for that.
+  // A server of its own, because it is stopped and others must not wait for that.
   server = await startMongoDb({ dataDir: folder, report: () => undefined });
   opened = await openStore(server.uri, name);
-  // Nothing but the write itself finds out that the server stands still.
+  // Only the write itself finds out that the server stands still.
   const options = `socketTimeoutMS=1500&heartbeatFrequencyMS=300000&minPoolSize=${idle}`;
   client = createClient(`${server.uri}&${options}`);
   client.on("connectionReady", () => (connections += 1));
@@ -47,7 +47,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Does something while the server stands still, until the driver sends it for a second time. */
+/** Does something while the server stands still, until the driver sends it a second time. */
 async function whileItStandsStill<T>(work: () => Promise<T>): Promise<T> {
   // Idle connections, so that the second try goes out immediately.
   await client.connect();
@@ -65,7 +65,7 @@ async function whileItStandsStill<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-it("I1: a server that stood still runs both tries of a write: what is there is known as ours", async () => {
+it("I1: a server that stood still runs both tries of a write, and what is there is recognized as ours", async () => {
   for (let round = 1; round <= 6; round++) {
     const bodies = await Promise.all(
       Array.from({ length: 30 }, (_, place) =>
@@ -75,7 +75,7 @@ it("I1: a server that stood still runs both tries of a write: what is there is k
     const mails = bodies.map((body) => newMail({ body }));
     const insertAll = () => Promise.all(mails.map((mail) => store.mails.insert(mail)));
     const found = await whileItStandsStill(insertAll).catch(() =>
-      // On a busy machine the second try may have been too late as well: the answer is open then.
+      // On a busy machine the second try may have been too late as well: then the answer is open.
       vi.waitFor(insertAll),
     );
     expect(found.filter((each) => each !== "inserted")).toEqual([]);

@@ -8,7 +8,7 @@ import { parsePolicyYaml } from "../../src/policy/yaml.ts";
 import type { SourceConfig } from "../../src/store/source-config.ts";
 import type { TestDatabase } from "./test-database.ts";
 
-/** example.net is a tenant's domain, and so are its networks. */
+/** example.net is a tenant's domain; the tenant also has networks. */
 export const policyBook = createPolicyBook(
   parsePolicyYaml(
     "tenants: { acme: { domains: [example.net], networks: [192.0.2.0/24, 198.51.100.0/24] } }",
@@ -25,7 +25,9 @@ export const taking = { limit: 100, owner: "dispatcher-1", leaseMs: 10_000 };
 
 type Stores = Pick<Database, "mails" | "sources">;
 
-/** What a dispatcher does with a source: takes records on, reads each, writes what it becomes. */
+/**
+ * What a dispatcher does with a source: takes records on, reads each, and writes what it becomes.
+ */
 export async function adopt({ mails, sources }: Stores, source: SourceConfig, limit = 100) {
   const { stubs, dead, more } = await sources.take(source, { ...taking, limit });
   const done = { adopted: 0, dead, more };

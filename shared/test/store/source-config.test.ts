@@ -32,7 +32,7 @@ describe("the setting SOURCES", () => {
       '[{"name":"x","form":"native","mode":"deliver","db":"d","collection":"c","xforwardPeers":["::1"]}]',
     ],
     [JSON.stringify([0, 1].map(() => ({ name: "x", form: "mongo-mail-server", mode: "deliver" })))],
-  ])("is refused where it is wrong: %s", (json) => {
+  ])("is refused if it is wrong: %s", (json) => {
     expect(() => parseSources(json)).toThrow(TerminalError);
   });
 });

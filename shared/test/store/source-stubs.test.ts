@@ -31,7 +31,9 @@ async function insertRecords(source: SourceConfig, count: number): Promise<Docum
   return records;
 }
 
-/** As if the lease of these stubs had run out, after so many holders that nobody heard of again. */
+/**
+ * As if the lease of these stubs had run out, after this many holders that nobody heard from again.
+ */
 async function leave(source: SourceConfig, records: Document[], unended = 1): Promise<void> {
   const past = new Date(Date.now() - 60_000);
   await database()
@@ -46,7 +48,7 @@ const claimSuspect = (token: string) =>
   mails().claimSuspect({ ...stubsDue, next: [adoptStep], token, without: [] });
 
 describe.each([true, false])("a record that was taken on (marked: %s)", (mark) => {
-  it("is its holder's while its lease runs, then any dispatcher's, and is made one mail", async () => {
+  it("is its holder's while its lease runs, then any dispatcher's, and becomes one mail", async () => {
     const source = newSource({ mark });
     const records = await insertRecords(source, 5);
     const { stubs, more } = await sources().take(source, { ...taking, limit: 2 });
@@ -65,7 +67,7 @@ describe.each([true, false])("a record that was taken on (marked: %s)", (mark) =
     expect(await mails().countOutcomes()).toMatchObject({ accepted: 5, open: 5, holds: true });
   });
 
-  it("counts for nothing before it is read, and says nothing in the source", async () => {
+  it("does not count before it is read, and leaves no mark in the source", async () => {
     const source = newSource({ mark });
     const [record] = await insertRecords(source, 1);
     await sources().take(source, taking);
@@ -101,7 +103,7 @@ describe.each([true, false])("a record that was taken on (marked: %s)", (mark) =
     expect(mail).not.toHaveProperty("alone");
   });
 
-  it("is a dead letter, unread, where two ended alone over it", async () => {
+  it("is a dead letter, unread, if two died over it alone", async () => {
     const source = newSource({ mark });
     const [poison = {}] = await insertRecords(source, 1);
     await sources().take(source, taking);
@@ -174,7 +176,7 @@ describe.each([true, false])("a record that was taken on (marked: %s)", (mark) =
 });
 
 describe("whoever takes records on", () => {
-  it("reads of them no more than ids before it has their stubs, which is its claim", async () => {
+  it("reads only their ids before it has their stubs, which are its claim", async () => {
     const source = newSource();
     const records = await insertRecords(source, 20);
     const { uri, name } = database();

@@ -22,7 +22,7 @@ beforeEach(async () => {
 });
 
 describe("a native record", () => {
-  it("becomes a mail with its SMTP envelope and a canonical body behind our Received field", async () => {
+  it("becomes a mail with its SMTP envelope and a canonical body after our Received field", async () => {
     const source = newSource();
     const record = nativeRecord();
     expect(await adoptAll(source, [record])).toEqual({ adopted: 1, dead: 0, more: false });
@@ -109,7 +109,7 @@ describe("a record of mongo-mail-server", () => {
     expect(marked).not.toHaveProperty("state");
   });
 
-  it("may know nothing of its client", async () => {
+  it("may know nothing about its client", async () => {
     const source = newSource({ form: "mongo-mail-server", xforwardPeers: ["127.0.0.1"] });
     const unknown = { NAME: "[UNAVAILABLE]", ADDR: "[UNAVAILABLE]", HELO: "" };
     const records = [
@@ -168,7 +168,7 @@ describe("what a record says about itself", () => {
     expect(policyBook.groups(mail)[0]?.plan.direction).toBe("incoming");
   });
 
-  it("makes outgoing mail of its tenant where the source lists the peer and the network", async () => {
+  it("makes outgoing mail of its tenant if the source lists the peer and the network", async () => {
     const source = newSource({ ...daemon, ...outgoing, xforwardPeers: ["127.0.0.1"] });
     const record = await mongoMailServerRecord(source, { xforward: said(ours), rcpt: anywhere });
     expect(await adoptAll(source, [record])).toMatchObject({ adopted: 1, dead: 0 });
@@ -180,7 +180,7 @@ describe("what a record says about itself", () => {
     });
   });
 
-  it("is nothing to a source that is a tenant's: all of its mail is that tenant's, outgoing", async () => {
+  it("does not matter to a source that is a tenant's: all of its mail is that tenant's, outgoing", async () => {
     const source = newSource({ outgoing: true, tenant: "acme" });
     const record = nativeRecord({ smtp: { mailFrom: "shop@example.net", rcptTo: anywhere } });
     await adoptAll(source, [record]);
@@ -192,7 +192,7 @@ describe("what a record says about itself", () => {
     });
   });
 
-  it("makes no outgoing mail in a native record either, but within the networks of its source", async () => {
+  it("makes no outgoing mail in a native record either, except within the networks of its source", async () => {
     const [without, within] = [newSource(), newSource({ networks: [`${ours}/32`] })];
     const client = { address: ours };
     const smtp = { mailFrom: "shop@example.net", rcptTo: anywhere, client };
@@ -326,7 +326,7 @@ describe("the ids of records", () => {
 
 describe("adoption", () => {
   it.each([true, false])(
-    "by two adopters at once makes one mail a record (marked: %s)",
+    "by two adopters at once makes one mail per record (marked: %s)",
     async (mark) => {
       const source = newSource({ mark });
       const { store, uri, name, db } = database();
@@ -336,12 +336,13 @@ describe("adoption", () => {
       await Promise.all([store, other, store].map((each) => adopt(each, source)));
       await other.close();
       expect(await db.collection("mails").countDocuments()).toBe(30);
-      // Who was too late leaves its body to the sweep: it does not know what it may remove.
+      // The adopter that was too late leaves its body to the sweep: it does not know what it may
+      // remove.
       for (const record of records) await store.bodies.get((await mailOf(source, record)).body);
     },
   );
 
-  it("that was done is not done again, even where a mark was lost", async () => {
+  it("that was done is not done again, even if a mark was lost", async () => {
     const source = newSource();
     const record = nativeRecord();
     await adoptAll(source, [record]);
@@ -383,7 +384,7 @@ describe("adoption", () => {
   });
 });
 
-it("says of mail with 8-bit bytes that it has them, as ingest does", async () => {
+it("marks mail with 8-bit bytes as such, as ingest does", async () => {
   const source = newSource();
   const smtp = { mailFrom: "", rcptTo: ["bob@example.net"] };
   const record = nativeRecord({ smtp, body: Buffer.from("Subject: x\r\n\r\nä\r\n", "latin1") });
@@ -408,7 +409,7 @@ describe("the stream of a source", () => {
   });
 });
 
-it("adopts beside mail that came otherwise", async () => {
+it("adopts next to mail that came in another way", async () => {
   const source = newSource();
   await database().store.mails.insert(newMail());
   await adoptAll(source, [nativeRecord()]);

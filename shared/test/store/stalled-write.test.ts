@@ -21,7 +21,7 @@ it.each([
     });
     const large = Buffer.alloc(bytes, "x");
     proxy.stall();
-    // As many as are written at once: more than the socket takes, which the driver then waits for.
+    // As many as are written at once: more than the socket takes, so that the driver waits.
     const results = await Promise.allSettled([store.bodies.put(large), store.bodies.put(large)]);
     for (const result of results) {
       expect(result.status === "rejected" && result.reason).toBeInstanceOf(RetryableError);

@@ -9,7 +9,7 @@ const database = useDatabase();
 const states = ["incoming"] as const;
 const leaseMs = 50;
 
-/** Claims as a service does that is killed immediately; when the lease is over. */
+/** Claims like a service that is killed immediately; returns when the lease is over. */
 async function claimAndDie(next: string, times: number): Promise<void> {
   const { store } = database();
   for (let time = 1; time <= times; time++) {
@@ -53,7 +53,7 @@ describe("claims that end without a word", () => {
     expect(await store.mails.suspectWaits({ ...asked, next: ["elsewhere"] })).toBe(false);
   });
 
-  it("keep from a third one alone what the mail brought along, and say why it is poison", async () => {
+  it("withhold what the mail carries from a third claim alone, and say why it is poison", async () => {
     const { db } = database();
     const id = await suspect("s-block");
     const enriched = {
@@ -73,7 +73,7 @@ describe("claims that end without a word", () => {
     expect(mail.enriched?.headerBlock).toBeUndefined();
   });
 
-  it("are forgotten when a holder gives the mail up in peace", async () => {
+  it("are forgotten when a holder gives the mail up properly", async () => {
     const { store } = database();
     const id = await suspect("s2");
     const { holding } = await claimAlone("s2");
@@ -94,7 +94,7 @@ describe("claims that end without a word", () => {
     expect(again?.mail._id).toBe(id);
   });
 
-  it("are as before when it gives the mail back untried", async () => {
+  it("stay as they were when it gives the mail back untried", async () => {
     const { store } = database();
     const mail = newMail({ next: "s3" });
     await store.mails.insert(mail);
@@ -117,7 +117,7 @@ describe("claims that end without a word", () => {
     expect(await store.mails.get(mail._id)).toMatchObject({ unended: 1, claims: 6 });
   });
 
-  it("alone count only where the holder never says that it lived, however late it does", async () => {
+  it("made alone count only if the holder never says that it lived, however late", async () => {
     const { store } = database();
     const id = await suspect("s4");
     const first = await claimAlone("s4");
@@ -155,7 +155,7 @@ describe("claims that end without a word", () => {
     await mails.deleteMany({ next: "s6" });
   });
 
-  it("leave out what was taken already", async () => {
+  it("leave out what was already taken", async () => {
     const { store } = database();
     const id = await suspect("s5");
     const { holding } = await claimAlone("s5");

@@ -8,17 +8,17 @@ import type { Holding } from "../../src/store/holding.ts";
 import type { ClaimedMail } from "../../src/store/mails.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
-/** A database of this test file's own, opened as services open it, and a driver beside it. */
+/** A database of this test file's own, opened as services open it, and a bare driver for it. */
 export interface TestDatabase {
   store: Database;
-  /** The same database by the bare driver. */
+  /** The same database through the bare driver. */
   db: Db;
   client: MongoClient;
   name: string;
   uri: string;
 }
 
-/** Opens a database before the file's tests and drops it after them. */
+/** Opens a database before the file's tests and drops it afterwards. */
 export function useDatabase(): () => TestDatabase {
   let opened: TestDatabase | undefined;
   beforeAll(async () => {
@@ -43,7 +43,7 @@ export function openStore(uri: string, db: string): Promise<Database> {
   return openDatabase({ uri, db, clock: systemClock, log: createSilentLogger() });
 }
 
-/** Of what must have been claimed. */
+/** The holding of a mail that must have been claimed. */
 export function holdingOf(claimed: ClaimedMail | undefined): Holding {
   if (claimed === undefined) throw new Error("nothing was claimed");
   return claimed.holding;

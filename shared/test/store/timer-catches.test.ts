@@ -8,14 +8,14 @@ beforeEach(() => {
   catches = createTimerCatches(clock);
 });
 
-/** The count when nothing can come any more. */
+/** The count when nothing more can come. */
 function settled(): number {
   clock.ms += 10_000;
   return catches.count;
 }
 
 describe("what only the timer caught (I6)", () => {
-  it("is not what the stream reported, before the claim or shortly after", () => {
+  it("is not what the stream reported before the claim or shortly after", () => {
     catches.onHint({ mailId: "before" });
     catches.onClaimed("before", clock.now());
     catches.onClaimed("after", clock.now());
@@ -25,7 +25,7 @@ describe("what only the timer caught (I6)", () => {
     expect(settled()).toBe(0);
   });
 
-  it("is each mail once of which nothing was told in time", () => {
+  it("is each mail that was not reported in time, once", () => {
     catches.onClaimed("one", clock.now());
     catches.onClaimed("two", clock.now());
     clock.ms += 5_000;

@@ -78,7 +78,7 @@ describe("a database that wants TLS", () => {
     [{ tlsCAFile: "server.key" }, /MONGODB_URI, tlsCAFile: .*server\.key: no certificate in PEM/],
     [{ tlsCertificateKeyFile: "client.crt" }, /tlsCertificateKeyFile: .*client\.crt: no private/],
     [{ tlsCertificateKeyFile: "mixed.pem" }, /tlsCertificateKeyFile: .*the key does not fit/],
-  ])("is not asked where a file cannot be used: %o", async (files, message) => {
+  ])("is not asked if a file cannot be used: %o", async (files, message) => {
     const named = Object.entries(files).map(([name, file]) => [name, at(file)]);
     await expect(open(Object.fromEntries(named) as Record<string, string>)).rejects.toMatchObject({
       code: "CFG_INVALID",

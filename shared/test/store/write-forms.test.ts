@@ -13,7 +13,7 @@ import { useDatabase } from "./test-database.ts";
 const database = useDatabase();
 const tokens = [newToken(), newToken()];
 
-/** A record, and one write of it by whoever claimed it last, or did before. */
+/** A record, and one write to it by whoever claimed it last, or earlier. */
 const someWrite = fc.record({
   claim: fc.record({ token: fc.constantFrom(...tokens), rev: fc.nat(3) }),
   asks: fc.record({ token: fc.constantFrom(...tokens), rev: fc.nat(3) }),
@@ -41,7 +41,7 @@ function statementsOf(form: WriteForm, all: readonly Written[]) {
   return form(writes).map(({ operation }) => operation);
 }
 
-/** What the records are after the writes, on the server. */
+/** The records after the writes, on the server. */
 async function onServer(form: WriteForm, all: readonly Written[]): Promise<Document[]> {
   const collection = database().db.collection<Document & { _id: string }>("write-forms");
   await collection.deleteMany({});
@@ -50,7 +50,7 @@ async function onServer(form: WriteForm, all: readonly Written[]): Promise<Docum
   return collection.find().sort({ _id: 1 }).toArray();
 }
 
-/** The same by the simulation's own database. */
+/** The same in the simulation's own database. */
 function simulated(form: WriteForm, all: readonly Written[]): Document[] {
   const set = new ReplicaSet(new VirtualTime(), () => 1);
   for (const [place, one] of all.entries()) set.insert("mails", recordOf(one, place), undefined);

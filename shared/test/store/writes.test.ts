@@ -49,7 +49,7 @@ describe("inserts", () => {
     expect(await db.collection("mails").countDocuments({ _id: mail._id as never })).toBe(1);
   });
 
-  it("leaves a mail that is there as it is, and tells by the body whether it is another's", async () => {
+  it("leaves an existing mail as it is, and tells by the body whether it is another's", async () => {
     const { store } = database();
     const mail = newMail();
     await store.mails.insert(mail);
@@ -168,7 +168,7 @@ describe("guarded writes", () => {
     });
   });
 
-  it("that the server refuses fail alone, also where others of their kind went with them", async () => {
+  it("that the server refuses fail alone, even if others of their kind went with them", async () => {
     const { store, db } = database();
     const all = await claimed("w6", 20);
     const broken = all[7]?.mail._id;
@@ -184,7 +184,7 @@ describe("guarded writes", () => {
     }
   });
 
-  it("that the server does late, after further tries and later writes, do nothing (I3)", async () => {
+  it("that the server does late, after further tries and later writes, have no effect (I3)", async () => {
     const { store, db } = database();
     const [one] = await claimed("w7", 1);
     const { mailId, token } = holdingOf(one);
@@ -273,7 +273,7 @@ describe("a broken network", () => {
     expect(await store.mails.get(mail._id)).toMatchObject({ _id: mail._id });
   });
 
-  it("passes also where the driver wraps its error, or passes on that of the socket", () => {
+  it("is recognized even if the driver wraps its error, or passes on that of the socket", () => {
     const nothing = { getWriteConcernError: () => undefined };
     const wrapped = (error: Error) => new MongoBulkWriteError(error, nothing as never);
     expect(isPassing(wrapped(new MongoNetworkTimeoutError("monitor timed out")))).toBe(true);

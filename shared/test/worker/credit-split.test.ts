@@ -22,7 +22,7 @@ test("a worker that takes nothing grants nothing", () => {
   expect(splitCredit({ tasks: 0, bytes: 100 }, [{ busy: true }])).toEqual([{ tasks: 0, bytes: 0 }]);
 });
 
-test("the shares are never more than there is, but for one task each (I7)", () => {
+test("the shares are never more than there is, except for one task each (I7)", () => {
   const total = fc.record({ tasks: fc.integer({ min: 1, max: 500 }), bytes: fc.nat(1e9) });
   const dispatchers = fc.array(fc.record({ busy: fc.boolean() }), { minLength: 1, maxLength: 20 });
   fc.assert(

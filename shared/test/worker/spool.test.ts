@@ -21,7 +21,7 @@ async function openSpool(): Promise<string> {
   return dir;
 }
 
-/** A pool and a worker that has proven to see the spool. */
+/** A pool and a worker that has proved that it sees the spool. */
 async function openBoth(dir: string) {
   const observed = await openPool();
   const seen: TaskMail[] = [];
@@ -71,7 +71,7 @@ test("a path that leads out of the spool is taken as a name in it", async () => 
   expect(seen).toEqual([]);
 });
 
-test("a worker whose engine does not read the spool's file announces none and gets no path", async () => {
+test("a worker whose engine does not read the spool's file announces no spool and gets no path", async () => {
   const dir = await openSpool();
   const { pool } = await openPool();
   const handler = createHandler({ seesFile: () => Promise.resolve(false) });

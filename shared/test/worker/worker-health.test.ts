@@ -47,7 +47,7 @@ test("a worker says which dispatcher it cannot reach, ready or not", async () =>
   expect(warnings).toEqual([{ part: "bus", reason }]);
 });
 
-test("a worker says which mailbox address of its own which dispatcher cannot reach", async () => {
+test("a worker says which dispatcher cannot reach which of its mailbox addresses", async () => {
   const { pool } = await openPool();
   const mailbox = "tcp://127.0.0.1:1";
   const { worker } = openWorker(pool.endpoint, { env: { BUS_ADVERTISE: mailbox } });

@@ -9,8 +9,8 @@ export interface DkimFinding {
   domain: string;
   selector: string;
   /**
-   * The results of RFC 8601 §2.7.1. A signature whose key is being tested (RFC 6376 §3.6.1: as if there
-   * were none), or that leaves a part of the body unsigned, is `neutral` at best.
+   * The results of RFC 8601 §2.7.1. A signature whose key is being tested (which counts as no
+   * signature, RFC 6376 §3.6.1), or that leaves part of the body unsigned, is `neutral` at best.
    */
   result: "pass" | "fail" | "neutral" | "policy" | "temperror" | "permerror";
   /** Why it is not a pass. */
@@ -21,18 +21,24 @@ export interface DkimQuestion {
   /** The raw mail as it came in. */
   raw: Buffer;
   ask: AskDns;
-  /** By which x= is judged (RFC 6376 §3.5): when the mail came in, not when somebody looks. */
+  /**
+   * The time for which x= is judged (RFC 6376 §3.5): when the mail came in, not when somebody
+   * looks.
+   */
   at: Date;
-  /** Signatures of other domains are not verified, nor are their keys asked for. */
+  /** Signatures of other domains are not verified, nor are their keys looked up. */
   isWanted?: (domain: string) => boolean;
   signal: AbortSignal;
 }
 
-/** Of more signatures than these, only the first ones that are wanted are looked at (RFC 6376 §8.4). */
+/**
+ * If there are more signatures, only the first ones that are wanted are verified (RFC 6376 §8.4).
+ */
 const mostSignatures = 10;
 
 /**
- * The DKIM signatures of a mail, verified; mail is read in pieces, so that a large one stalls nothing.
+ * Verifies the DKIM signatures of a mail. The mail is read in pieces, so that a large one stalls
+ * nothing.
  * @throws the signal's reason once it aborts
  */
 export async function checkDkim(question: DkimQuestion): Promise<DkimFinding[]> {
@@ -64,8 +70,8 @@ function partOf(unsignedBytes = 0): string | undefined {
 }
 
 /**
- * The mail in consecutive parts, without the signatures that are too many: each costs a hash over the
- * body and a key. Undefined if none is wanted.
+ * The mail in consecutive parts, without the signatures beyond the limit: each costs a hash over
+ * the body and a key. Undefined if no signature is wanted.
  */
 function withoutMany(raw: Buffer, isWanted: (domain: string) => boolean): Buffer[] | undefined {
   const fields = [...headerFields(raw)].filter(({ name }) => name === "dkim-signature");
@@ -85,7 +91,7 @@ function withoutMany(raw: Buffer, isWanted: (domain: string) => boolean): Buffer
   return [...parts, raw.subarray(from)];
 }
 
-/** The d= of a signature, as far as it can be told without parsing the whole of it. */
+/** The d= of a signature, as far as it can be told without parsing all of it. */
 function domainIn(tags: string): string {
   const found = /(?:^|;)\s*d\s*=([^;]*)/.exec(tags)?.[1] ?? "";
   return found.replace(/\s+/g, "").toLowerCase();

@@ -5,12 +5,12 @@ import { integer } from "../../config.ts";
 /** Asks the DNS, in the forms of `node:dns`. Rejects with its codes: ENOTFOUND, ENODATA, ETIMEOUT … */
 export type AskDns = (name: string, type: string) => Promise<string[] | string[][]>;
 
-/** Each question is put to every name server this often before it has failed. */
+/** How often each question is put to every name server before it has failed. */
 const rounds = 2;
-/** What the DNS says of a name; anything else is trouble of the name server. */
+/** Codes that are an answer about the name; any other means trouble with the name server. */
 const answers: ReadonlySet<unknown> = new Set(["ENOTFOUND", "ENODATA", "EBADNAME"]);
 
-/** The settings of a program that asks about the senders of mail. */
+/** The settings of a program that asks the DNS about the senders of mail. */
 export const dnsSettings = {
   /** Name servers, `address` or `address:port`; unset: those of the system. */
   DNS_SERVERS: z
@@ -19,20 +19,20 @@ export const dnsSettings = {
     .refine(areServers, { error: "must be addresses such as 127.0.0.1 or [2001:db8::1]:5353" })
     .optional(),
   DNS_TIMEOUT_MS: integer(10, 60_000).default(2_000),
-  /** All that is asked about one sender, together. */
+  /** The time for all questions about one sender together. */
   SENDER_CHECK_MS: integer(10, 600_000).default(10_000),
 };
 
 export interface DnsOptions {
-  /** Unset: those that the system has now. */
+  /** Unset: those that the system uses now. */
   servers?: readonly string[] | undefined;
-  /** How long one name server is waited for. */
+  /** How long to wait for one name server. */
   timeoutMs: number;
 }
 
 /**
- * Asks one name server after the other until one answers. Node's own resolver does so only if one
- * is silent: a SERVFAIL would be the end.
+ * Asks one name server after another until one answers. Node's own resolver goes on only if a
+ * server is silent; for it a SERVFAIL would be the end.
  */
 export function createDns({ servers, timeoutMs }: DnsOptions): AskDns {
   const resolvers = (servers ?? getServers()).map((server) => {

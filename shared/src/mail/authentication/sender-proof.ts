@@ -7,12 +7,12 @@ import type { AskDns } from "./dns.ts";
 import { checkSpf, type SpfFinding } from "./spf.ts";
 
 /**
- * Whether the sender of a failed mail may get a report (I12). Anybody can write any MAIL FROM; a report
- * to one that is forged is spam of our own (backscatter).
+ * Whether the sender of a failed mail may get a report (I12). Anybody can write any MAIL FROM, and
+ * a report to a forged one is spam of our own (backscatter).
  *
- * 1. The sender of outgoing mail is told: it came from a tenant's network, listener or user.
- * 2. The sender of incoming mail is told if SPF passes for the domain of MAIL FROM and the client that
- *    was recorded, or a DKIM signature holds whose domain is aligned with that of MAIL FROM.
+ * 1. The sender of outgoing mail is told: the mail came from a tenant's network, listener or user.
+ * 2. The sender of incoming mail is told if SPF passes for the domain of MAIL FROM and the recorded
+ *    client, or if a DKIM signature holds whose domain is aligned with that of MAIL FROM.
  * 3. Whatever goes wrong is not proof.
  */
 export type SenderProof = ProvenSender | UnprovenSender;
@@ -25,7 +25,7 @@ export interface ProvenSender {
 
 export interface UnprovenSender {
   kind: "unproven";
-  /** `dns`: nothing is known, since name servers did not answer. */
+  /** `dns`: nothing is known, because name servers did not answer. */
   why: "unverified" | "dns";
   /** For a person, e.g. `SPF softfail for sender.example, no DKIM signature of it`. */
   detail: string;
@@ -33,18 +33,18 @@ export interface UnprovenSender {
 
 export interface SenderCheck {
   ask: AskDns;
-  /** For all of it together. */
+  /** The time for all of it together. */
   withinMs: number;
   /** Our own name. */
   hostname: string;
 }
 
-/** Our own word for what came in as outgoing mail. */
+/** Proof enough for mail that came in as outgoing. */
 const ofOutgoing: ProvenSender = { kind: "proven", detail: "outgoing mail" };
 
 /**
- * Asks the DNS if that is needed, for at most `withinMs`. `readRaw` gives the mail as it came in and is
- * asked only if SPF does not pass; its errors are thrown on.
+ * Asks the DNS if needed, for at most `withinMs`. `readRaw` gives the mail as it came in and is
+ * called only if SPF does not pass; its errors are passed on.
  */
 export async function proveSender(
   mail: MailRecord,
@@ -66,7 +66,7 @@ export async function proveSender(
   return unproven(spf, dkim);
 }
 
-/** The signatures whose domain is aligned with the sender's; undefined: it took too long. */
+/** The signatures whose domain is aligned with the sender's; undefined if it took too long. */
 async function checkAligned(
   { smtp, receivedAt }: MailRecord,
   raw: Buffer,
@@ -80,14 +80,14 @@ async function checkAligned(
     signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
   const isWanted = (domain: string) => organization(domain) === own;
-  // What mailauth throws over a mail that it cannot read is not proof either.
+  // Nor is it proof what mailauth throws over a mail that it cannot read.
   const found = checkDkim({ raw, ask, at: receivedAt, isWanted, signal }).catch(() =>
     signal.aborted ? undefined : [],
   );
   return Promise.race([found, isLate]);
 }
 
-/** The domain under a public suffix by which DMARC aligns (RFC 7489 §3.2), or the domain itself. */
+/** The organizational domain, by which DMARC aligns (RFC 7489 §3.2), or the domain itself. */
 function organization(domain: string): string {
   const ascii = domainToASCII(domain.toLowerCase().replace(/\.$/, ""));
   return getDomain(ascii, { allowPrivateDomains: true, detectIp: false }) ?? ascii;

@@ -21,22 +21,22 @@ export interface SpfFinding {
 }
 
 export interface SpfQuestion {
-  /** Not the null sender: HELO is not checked. */
+  /** Never the null sender: HELO is not checked. */
   mailFrom: string;
   client: Pick<Client, "address" | "helo">;
   ask: AskDns;
-  /** For the whole evaluation; `temperror` if that is not enough (RFC 7208 §4.6.4). */
+  /** The time for the whole evaluation; `temperror` if it is not enough (RFC 7208 §4.6.4). */
   withinMs: number;
   /** Our own name, for macros. */
   hostname: string;
 }
 
-/** Whether the domain of MAIL FROM names the client as one of its senders. Never throws. */
+/** Whether the domain of MAIL FROM lists the client as one of its senders. Never throws. */
 export async function checkSpf(question: SpfQuestion): Promise<SpfFinding> {
   const { mailFrom, client, ask, withinMs, hostname } = question;
   const domain = mailFrom.slice(mailFrom.lastIndexOf("@") + 1).toLowerCase();
   const isDomain = mailFrom.includes("@") && !domain.startsWith("[");
-  // An unknown client is not one that the domain names; mailauth would say temperror.
+  // No domain lists an unknown client; mailauth would say temperror.
   if (!isDomain || isIP(client.address) === 0) return { result: "none", domain };
   const { status } = await spf({
     sender: mailFrom,

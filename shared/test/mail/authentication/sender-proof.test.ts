@@ -33,7 +33,7 @@ interface Signing {
   maxBodyLength?: number;
 }
 
-/** The mail with a signature in front of it. */
+/** The mail with a signature in front. */
 async function signed({ domain = "sender.example", raw = plain, ...more }: Signing = {}) {
   const key = { signingDomain: domain, selector: "s1", privateKey: pair.privateKey };
   const { maxBodyLength, signedAt, expires } = more;
@@ -85,7 +85,7 @@ const spfOf = (record: string): Records => ({ "TXT sender.example": [record] });
 const keyAt = (domain: string): Records => ({ [`TXT s1._domainkey.${domain}`]: [keyRecord] });
 
 describe("the sender of a failed mail may be told", () => {
-  it("where the mail is outgoing: nobody is asked", async () => {
+  it("if the mail is outgoing: nobody is asked", async () => {
     const server = await dns({});
     expect(await proof(server, { direction: "outgoing" })).toMatchObject({ kind: "proven" });
     expect(server.asked).toEqual([]);
@@ -96,7 +96,7 @@ describe("the sender of a failed mail may be told", () => {
     ["by a name", "v=spf1 a:mx.sender.example -all"],
     ["by its MX", "v=spf1 mx -all"],
     ["by another's record", "v=spf1 include:spf.provider.example -all"],
-  ])("where SPF names the client %s; the mail is not even read", async (_, record) => {
+  ])("if SPF lists the client %s; the mail is not even read", async (_, record) => {
     const server = await dns({
       ...spfOf(record),
       "A mx.sender.example": [client],
@@ -112,7 +112,7 @@ describe("the sender of a failed mail may be told", () => {
   });
 
   it.each(["sender.example", "mail.sender.example", "SENDER.example"])(
-    "where a signature of %s holds: it is aligned with the sender",
+    "if a signature of %s holds: it is aligned with the sender",
     async (domain) => {
       const server = await dns(keyAt(domain.toLowerCase()));
       const found = await proof(server, { raw: await signed({ domain }) });
@@ -123,7 +123,7 @@ describe("the sender of a failed mail may be told", () => {
     },
   );
 
-  it("where the sender is under the domain that signs", async () => {
+  it("if the sender is below the signing domain", async () => {
     const server = await dns(keyAt("sender.example"));
     const mailFrom = "bounce+7@news.sender.example";
     expect(await proof(server, { raw: await signed(), mailFrom })).toMatchObject({
@@ -131,7 +131,7 @@ describe("the sender of a failed mail may be told", () => {
     });
   });
 
-  it("where the signature was good when the mail came in, and has run out since", async () => {
+  it("if the signature was good when the mail came in, and has expired since", async () => {
     const server = await dns(keyAt("sender.example"));
     const day = 86_400_000;
     const times = {
@@ -154,7 +154,7 @@ describe("the sender of a failed mail is not told", () => {
     ["says nothing of this client", spfOf("v=spf1 ?all"), "neutral"],
     ["has a record that is wrong", spfOf("v=spf1 ip4:oops -all"), "permerror"],
     ["includes itself forever", spfOf("v=spf1 include:sender.example -all"), "permerror"],
-  ])("where its domain %s and nothing is signed", async (_, records: Records, result) => {
+  ])("if its domain %s and nothing is signed", async (_, records: Records, result) => {
     const found = await proof(await dns(records));
     expect(found).toMatchObject({
       kind: "unproven",
@@ -163,21 +163,21 @@ describe("the sender of a failed mail is not told", () => {
     });
   });
 
-  it("where another domain has signed: its key is not even asked for", async () => {
+  it("if another domain has signed: its key is not even asked for", async () => {
     const server = await dns(keyAt("spammer.example"));
     const raw = await signed({ domain: "spammer.example" });
     expect(await proof(server, { raw })).toMatchObject({ kind: "unproven", why: "unverified" });
     expect(server.asked.filter((question) => question.includes("_domainkey"))).toEqual([]);
   });
 
-  it("where the two domains only share a public suffix", async () => {
+  it("if the two domains only share a public suffix", async () => {
     const server = await dns(keyAt("evil.co.uk"));
     const raw = await signed({ domain: "evil.co.uk" });
     const found = await proof(server, { raw, mailFrom: "ann@honest.co.uk" });
     expect(found).toMatchObject({ kind: "unproven" });
   });
 
-  it("where the mail was changed after it was signed", async () => {
+  it("if the mail was changed after it was signed", async () => {
     const server = await dns(keyAt("sender.example"));
     const raw = Buffer.from((await signed()).toString().replace("One line", "Two lines"));
     const found = await proof(server, { raw });
@@ -185,7 +185,7 @@ describe("the sender of a failed mail is not told", () => {
     expect(found.detail).toContain("DKIM fail for sender.example (body hash did not verify)");
   });
 
-  it("where something was put behind the part that is signed", async () => {
+  it("if something was added after the signed part", async () => {
     const server = await dns(keyAt("sender.example"));
     const body = "One line.\r\n";
     const raw = await signed({ maxBodyLength: body.length });
@@ -194,7 +194,7 @@ describe("the sender of a failed mail is not told", () => {
     expect(await proof(server, { raw: longer })).toMatchObject({ kind: "unproven" });
   });
 
-  it("where the key is being tested", async () => {
+  it("if the key is being tested", async () => {
     const server = await dns({
       "TXT s1._domainkey.sender.example": [keyRecord.replace("k=rsa", "k=rsa; t=y")],
     });
@@ -203,12 +203,12 @@ describe("the sender of a failed mail is not told", () => {
     expect(found.detail).toContain("its key is being tested");
   });
 
-  it.each(["", "not an address"])("by SPF where the client is %j", async (address) => {
+  it.each(["", "not an address"])("by SPF if the client is %j", async (address) => {
     const server = await dns(spfOf("v=spf1 +all"));
     expect(await proof(server, { address })).toMatchObject({ kind: "unproven", why: "unverified" });
   });
 
-  it.each(["postmaster", "ann@[192.0.2.7]", "ann@"])("where it is %s", async (mailFrom) => {
+  it.each(["postmaster", "ann@[192.0.2.7]", "ann@"])("if it is %s", async (mailFrom) => {
     const found = await proof(await dns({}), { mailFrom });
     expect(found).toMatchObject({ kind: "unproven", why: "unverified" });
   });
@@ -237,7 +237,7 @@ describe("name servers that fail", () => {
     expect(found.result).toBe("pass");
   });
 
-  it("are no obstacle where a signature holds all the same", async () => {
+  it("are no obstacle if a signature holds all the same", async () => {
     const server = await dns(keyAt("sender.example"), {
       trouble: (question) => (question === "TXT sender.example" ? "SERVFAIL" : undefined),
     });
@@ -276,7 +276,7 @@ describe("the checks themselves", () => {
     expect(found[0]).toMatchObject({ domain: "sender.example", selector: "s1", result: "pass" });
   });
 
-  it("find all signatures where all are wanted", async () => {
+  it("find all signatures if all are wanted", async () => {
     const server = await dns({ ...keyAt("sender.example"), ...keyAt("list.example") });
     const inner = await signed();
     const outer = await signed({ domain: "list.example", raw: inner.toString() });
@@ -287,7 +287,7 @@ describe("the checks themselves", () => {
     ]);
   });
 
-  it("take an IPv4 client that is written as IPv6", async () => {
+  it("accept an IPv4 client that is written as IPv6", async () => {
     const server = await dns(spfOf("v=spf1 ip4:192.0.2.7 -all"));
     const found = await checkSpf({
       mailFrom: '"odd @ one"@sender.example',
