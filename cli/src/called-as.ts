@@ -3,7 +3,7 @@ import { delimiter, join, relative, sep } from "node:path";
 
 const root = join(import.meta.dirname, "..", "..");
 
-/** Where somebody is who reads a hint. */
+/** Where the reader of a hint is. */
 export interface Place {
   /** The PATH. */
   path: string;
@@ -13,12 +13,13 @@ export interface Place {
 }
 
 /**
- * How a program of ours is called there, so that a hint can be typed as it stands: by its name where
- * that is on the PATH and is ours (an image, a host with our units), by `npx` in a checkout, else by its file.
+ * How a program of ours is called there, so that a hint can be typed as it stands: by its name if
+ * that is on the PATH and is ours (an image, a host with our units), by `npx` in a checkout,
+ * otherwise by its file.
  */
 export function calledAs(name: "rs-agent" | "clamav-cli", { path, cwd, root }: Place): string {
   const program = join(root, "cli", "bin", `${name}.mjs`);
-  // npx itself puts node_modules/.bin first on the PATH of what it runs.
+  // npx itself puts node_modules/.bin first on the PATH of the program that it runs.
   const folders = path.split(delimiter).filter((folder) => !/node_modules[/\\]\.bin$/.test(folder));
   const ours = new Set([program, join(root, "deploy", "systemd", name)]);
   if (folders.some((folder) => ours.has(realPathOf(join(folder, name)) ?? ""))) return name;

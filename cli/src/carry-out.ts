@@ -6,14 +6,14 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { Actor, Intervention } from "./interventions.ts";
 
-/** Our own right to a mail while its report is made; it ends by itself if we do. */
+/** How long we have a right to the mail while its report is made; it ends by itself if we die. */
 const leaseMs = 60_000;
 
 /**
- * Writes what an intervention made of a mail: only while it is the record that was read, in a state
- * that allows it, and while nobody works on it. A report is durable before; nobody else can decide
- * otherwise meanwhile, since the mail is leased to the person (I3).
- * @returns `refused` if the mail is another's or not the same any more
+ * Writes what an intervention made of a mail, if it is still the record that was read, its state
+ * allows it, and nobody works on it. A report is stored durably first; meanwhile nobody else can
+ * decide otherwise, because the mail is leased to the person (I3).
+ * @returns `refused` if the mail is leased to another or has changed
  */
 export async function carryOut(
   database: Pick<Database, "mails" | "bodies" | "clock">,
@@ -36,7 +36,7 @@ export async function carryOut(
     ...{ mail, ...report, reason, original, reportingMta },
     now: actor.now,
   });
-  // The person's own write was one more.
+  // The person's own claim was one more write.
   const holding = new Holding(mail._id, token, (mail.rev ?? 0) + 1);
   const written = await mails.write(holding, { ...change, releaseLease: true });
   return written === "written" ? "written" : "refused";

@@ -18,7 +18,7 @@ export interface ClamdConf {
   text: string;
 }
 
-/** The configuration of a clamd on this host, if it lies in a usual place or in this one. */
+/** The configuration of a clamd on this host, if it is in one of the usual places or in `place`. */
 export async function clamdConfOf(
   address: EngineAddress,
   place?: string,
@@ -31,13 +31,13 @@ export async function clamdConfOf(
   return undefined;
 }
 
-/** clamd.conf(5): a name and its value on a line; `#` begins a comment. The last one counts. */
+/** clamd.conf(5): one name and its value per line; `#` begins a comment. The last one counts. */
 export function optionsIn(text: string): Map<string, string> {
   const lines = text.matchAll(/^[ \t]*([A-Za-z]\w*)[ \t]+(?:"([^"\n]*)"|(\S.*?))[ \t]*\r?$/gm);
   return new Map([...lines].map(([, name = "", quoted, plain]) => [name, quoted ?? plain ?? ""]));
 }
 
-/** Whether a clamd with this configuration is the one that is asked. */
+/** Whether a clamd with this configuration is the one at this address. */
 export function listensAt(options: ReadonlyMap<string, string>, address: EngineAddress): boolean {
   if (address.kind === "unix") return options.get("LocalSocket") === address.path;
   return options.get("TCPSocket") === String(address.port);
@@ -49,9 +49,9 @@ export function isOnThisHost(address: EngineAddress): boolean {
   return host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
-/** What only a clamd.conf tells, if none of this clamd lies here. */
+/** For what only a clamd.conf tells, if there is none of this clamd here. */
 export function withoutConf(part: string, what: string): Diagnosis {
-  const found = `${what} is not known: no clamd.conf of it here`;
+  const found = `${what} is not known: no clamd.conf for it here`;
   const advice = `on its host: ${rsAgent} doctor --clamd-conf FILE`;
   return { part, ok: true, unknown: true, found, advice };
 }

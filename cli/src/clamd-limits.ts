@@ -6,9 +6,9 @@ const defaults = { MaxFileSize: "100M", MaxScanSize: "400M" } as const;
 const units: Readonly<Record<string, number>> = { "": 1, k: 1024, m: 1024 ** 2 };
 
 /**
- * Whether clamd says `OK` to what it has not seen: of a file inside an archive that is larger than
- * MaxFileSize it scans the beginning only, whatever AlertExceedsMax says, unless MaxScanSize ends the
- * scan first. No canary sees that at a bearable cost; the clamd.conf tells. Pure.
+ * Whether clamd says `OK` to what it has not seen. Of a file inside an archive that is larger than
+ * MaxFileSize it scans only the beginning, whatever AlertExceedsMax says, unless MaxScanSize ends
+ * the scan first. No canary shows that at a bearable cost; the clamd.conf does. Pure.
  */
 export function diagnoseLimits(config: ClamdConf | undefined): Diagnosis {
   const part = "clamd limits";
@@ -26,12 +26,12 @@ export function diagnoseLimits(config: ClamdConf | undefined): Diagnosis {
   }
   if (file.size >= scan.size) return { part, ok: true, found };
   const advice =
-    "set MaxFileSize not below MaxScanSize: of a larger file inside an archive clamd scans the " +
-    "first MaxFileSize bytes only, and says OK";
+    "set MaxFileSize to at least MaxScanSize: clamd scans only the first MaxFileSize bytes of a " +
+    "larger file inside an archive, and says OK";
   return { part, ok: true, warning: true, found, advice };
 }
 
-/** Bytes; 0 in the file is "no limit". Undefined: none that clamd.conf(5) knows. */
+/** Bytes; 0 in the file means "no limit". Undefined: not a size by clamd.conf(5). */
 function sizeOf(text: string): number | undefined {
   const [, digits, unit = ""] = /^(\d+)([km]?)$/i.exec(text) ?? [];
   const factor = units[unit.toLowerCase()];

@@ -6,21 +6,21 @@ import type { Diagnosis } from "./doctor/diagnosis.ts";
 import { bytes } from "./terminal.ts";
 
 /**
- * How a clamd loads new signatures. None of its commands tells whether it goes on scanning meanwhile
- * (ConcurrentDatabaseReload): only the clamd.conf of a clamd on this host does. What cannot be known
- * is said to be so, never guessed.
+ * How a clamd loads new signatures. None of its commands tells whether it goes on scanning while it
+ * loads (ConcurrentDatabaseReload); only the clamd.conf of a clamd on this host does. What cannot
+ * be known is reported as unknown, never guessed.
  */
 export interface ReloadFacts {
   /** The configuration of the clamd at this address, or the one that the operator named. */
   configFile?: string;
   concurrent?: boolean;
-  /** What its signatures take up, by STATS. */
+  /** The memory that its signatures take up, by STATS. */
   signatureBytes?: number;
-  /** What this host has free, if clamd runs on it. */
+  /** The free memory of this host, if clamd runs on it. */
   freeBytes?: number;
 }
 
-/** `config`: as `clamdConfOf` gives it. */
+/** `config`: as `clamdConfOf` returns it. */
 export async function readReloadFacts(
   address: EngineAddress,
   signal: AbortSignal,
@@ -38,7 +38,7 @@ export async function readReloadFacts(
   };
 }
 
-/** What is to be said of it. Pure. */
+/** What to tell about it. Pure. */
 export function diagnoseReload(facts: ReloadFacts): Diagnosis {
   const { configFile = "", concurrent, signatureBytes, freeBytes } = facts;
   const part = "clamd reload";
@@ -60,7 +60,7 @@ export function diagnoseReload(facts: ReloadFacts): Diagnosis {
     return { part, ok: true, found };
   }
   const advice =
-    "the kernel may end clamd when it loads signatures beside the old ones: give this host more " +
+    "the kernel may kill clamd when it loads new signatures next to the old ones: give this host more " +
     "memory, or set ConcurrentDatabaseReload no (clamd then answers nothing while it loads)";
   const short = `${found}, but only ${bytes(freeBytes)} of memory are free`;
   return { part, ok: true, warning: true, found: short, advice };

@@ -4,10 +4,10 @@ import type { CliDeps } from "./session.ts";
 /** Adds one command to the program. */
 type Add = (program: Command, deps: CliDeps) => void;
 
-/** A command as the help names it; its own module is loaded when it is asked for. */
+/** A command as the help names it; its own module is loaded only when it is called. */
 export interface CommandEntry {
   name: string;
-  /** What follows its name. */
+  /** The arguments that follow its name. */
   takes: string;
   does: string;
   load: () => Promise<Add>;

@@ -5,18 +5,18 @@ import { TerminalError } from "@rs-agent/shared/errors.ts";
 import { dnsSettings } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 
-/** Settings of `rs-agent`, under the names that the services have them. */
+/** Settings of `rs-agent`, by the names that they have in the services. */
 export const cliConfigSchema = z.object({
   MONGODB_URI: z.string(),
   ...mongoDbFileSettings,
   MONGODB_DB: databaseName(),
-  /** Who is named in the records for what is done. */
+  /** The name under which the records say who did something. */
   RS_AGENT_USER: z.string().min(1).max(128).optional(),
   /** Our name in reports on undelivered mail, as the services have it. */
   MAIL_HOSTNAME: z.string().min(1).max(255).default(hostname()),
   /** For `policy test`: the default next hop, as the dispatcher has it. */
   RELAY_NEXT_HOP: z.string().optional(),
-  /** For `unknown settle --as bounced`: as the relay has them. */
+  /** For `unknown settle --as bounced`, as the relay has them. */
   ...dnsSettings,
 });
 export type CliConfig = z.output<typeof cliConfigSchema> & { by: string };

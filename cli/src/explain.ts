@@ -22,9 +22,9 @@ import { bytes, field } from "./terminal.ts";
 import { age, instant, span } from "./times.ts";
 
 /**
- * One mail's whole story for a person: what it is, what was decided and why, what comes next.
- * `kin` are the parts that it was split into and our reports on it; `system` tells why something
- * that should come next does not.
+ * One mail's whole story for a person: what it is, what was decided and why, what comes next. `kin`
+ * are the parts into which it was split, and our reports on it; `system` tells why a step that
+ * should come next does not.
  */
 export function explain(
   mail: MailRecord,
@@ -45,7 +45,10 @@ export function explain(
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
-/** False: what somebody put in and is not a mail, which we keep whole, or a record that nobody has read. */
+/**
+ * False for a document that is not a mail, which we keep whole, and for a record that nobody has
+ * read.
+ */
 function isReadable(mail: MailRecord): boolean {
   return !isNoMail(mail) && !isUnread(mail);
 }
@@ -104,9 +107,9 @@ function toOf({ recipients }: MailRecord): string {
   return shown.join(", ") + (more > 0 ? ` and ${String(more)} more` : "");
 }
 
-/** A split mail's recipients have their story in its parts. */
+/** The recipients of a split mail have their story in its parts. */
 function parts(children: readonly MailRecord[]): string {
-  if (children.length === 0) return field("parts", "none is there any more");
+  if (children.length === 0) return field("parts", "they are gone");
   const blocks = children.map((child, at) => {
     const { _id, state, reason } = child;
     const text = `${_id}: ${reason === undefined ? state : `${state}: ${reason}`}`;
@@ -115,7 +118,7 @@ function parts(children: readonly MailRecord[]): string {
   return blocks.join("\n");
 }
 
-/** What we told the sender of a failure. */
+/** The report that told the sender of a failure. */
 function report({ _id, state, reason, recipients }: MailRecord): string {
   const to = recipients.map(({ address }) => address).join(", ");
   const fate = reason === undefined ? state : `${state}: ${reason}`;
@@ -131,24 +134,26 @@ function policy(mail: MailRecord): string {
   ].join("\n");
 }
 
-/** By how the mail came in and, for incoming mail, by its recipient; never by what it says. */
+/**
+ * By how the mail came in and, for incoming mail, by its recipient; never by what the mail says.
+ */
 function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): string {
   const tenant = tenantId === undefined ? "no tenant" : `tenant ${tenantId}`;
   const client = smtp.client.address === "" ? "the client" : smtp.client.address;
   if (origin.via === "dsn") return "our own report: it is never checked";
   if (direction === "incoming") {
-    const owner = tenantId === undefined ? "the recipient's is no tenant's domain" : tenant;
+    const owner = tenantId === undefined ? "the recipient's domain is no tenant's" : tenant;
     const by = tenantId === undefined ? owner : `${owner} by the recipient's domain`;
     const way =
       origin.incoming === true
-        ? `its source has no outgoing mail of ${client}`
+        ? `its source takes no outgoing mail from ${client}`
         : `${client} is in no tenant's network`;
     return `incoming mail: ${way}; ${by}`;
   }
   if (origin.tenantId !== undefined)
     return `outgoing mail: its listener or source is that of ${tenant}`;
   if (origin.outgoing === true)
-    return `outgoing mail of ${tenant}: its listener or source is one for that`;
+    return `outgoing mail of ${tenant}: its listener or source is for outgoing mail`;
   return `outgoing mail: ${client} is in a network of ${tenant}`;
 }
 
@@ -183,8 +188,8 @@ function findingIn(check: CheckKind, { finding }: Verdict, plan: Plan | undefine
 }
 
 /**
- * Milliseconds that the mail waited for this step, from the end of the step before: for a worker, in
- * its queue, and while the step was paused or nobody was able to do it.
+ * How many milliseconds the mail waited for this step after the previous one ended: for a worker,
+ * in its queue, and while the step was paused or nobody was able to do it.
  */
 function waitOf(
   mail: MailRecord,
@@ -287,14 +292,14 @@ function recipientLines({ recipients }: MailRecord, margin = 12): string[] {
   });
 }
 
-/** The state to which a disposition leads: if the mail is in it, nothing need be said. */
+/** The state to which a disposition leads: a mail in that state needs no further words. */
 const stateBy: Partial<Record<Disposition, MailState>> = {
   quarantine: "quarantined",
   discard: "discarded",
   reject: "bounced",
 };
 
-/** The hop's words, whole; the status before them if they do not say it themselves. */
+/** The hop's words, whole, preceded by the status if they do not contain it. */
 function lastReply({ status, reply }: Recipient): string {
   if (reply === undefined) return status ?? "";
   return status === undefined || reply.includes(status) ? reply : `${status}: ${reply}`;

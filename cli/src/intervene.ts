@@ -6,13 +6,14 @@ import type { Actor, Intervention } from "./interventions.ts";
 import { mailById, withDatabase, type CliDeps, type Session } from "./session.ts";
 import { printable } from "./terminal.ts";
 
-/** How long a service that works on the mail just now is waited for. */
+/** How long to wait for a service that is working on the mail. */
 const patienceMs = 5_000;
 
 /**
- * Reads the mail, asks what the intervention makes of it, and has that carried out. If the mail
- * changed meanwhile it is read again.
- * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service keeps it
+ * Reads the mail, asks what the intervention makes of it, and carries that out. If the mail has
+ * changed meanwhile, it is read again.
+ * @throws TerminalError CLI_REFUSED, CLI_NOT_FOUND; RetryableError CLI_REFUSED while a service
+ *   holds it
  */
 async function intervene(
   { database, actor, config }: Pick<Session, "database" | "actor" | "config">,
@@ -39,8 +40,8 @@ function inHand({ _id, lease }: MailRecord): RetryableError {
 }
 
 /**
- * One line a mail. One that is refused, or that nobody has any more, is named on standard error and
- * does not keep the others from their turn; the exit code is 1 then.
+ * Prints one line per mail. A mail that is refused or gone is named on standard error and does not
+ * stop the others; the exit code is then 1.
  */
 export async function interveneAll(
   deps: CliDeps,

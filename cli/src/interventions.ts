@@ -16,25 +16,31 @@ import { isUnread } from "@rs-agent/shared/mail/stub.ts";
 import { isNoMail, wayOutOf } from "./no-mail.ts";
 import { printable } from "./terminal.ts";
 
-/** What a person may do with a mail, as pure functions: the record in, the guarded change and its words out. */
+/**
+ * What a person may do to a mail, as pure functions: the record goes in, the guarded change and its
+ * description come out.
+ */
 export interface Intervention {
-  /** The change holds only while the mail is in this state and nobody works on it. */
+  /** The change is written only while the mail is in one of these states and nobody works on it. */
   states: readonly MailState[];
   change: MailChange;
-  /** The sender gets a report about these, durably, before the change is written. */
+  /**
+   * The sender gets a report about these recipients; it is stored durably before the change is
+   * written.
+   */
   report?: { failed: readonly FailedRecipient[]; proof: ProvenSender };
-  /** What was done, for the person. */
+  /** What was done, in words for the person. */
   told: string;
 }
 
 export interface Actor extends Moment {
   /** The person's name, for the record. */
   by: string;
-  /** The policies that are stored now would give the mail the plan that it has. */
+  /** The stored policies would give the mail the same plan again. */
   isSamePolicy?: boolean | undefined;
 }
 
-/** A finding that keeps a mail back, under the name by which a release overrides it. */
+/** A finding that keeps a mail back, by the name with which a release overrides it. */
 export interface NamedFinding {
   check: CheckKind;
   finding: string;
@@ -55,8 +61,8 @@ export function standingFindings({ verdicts, plan, overrides }: MailRecord): Nam
 }
 
 /**
- * Those of the standing findings that a release has to name, and no other: a finding that policy lets
- * pass marked is not overridden by accident.
+ * The standing findings that a release has to name. No others are listed, so that a finding that
+ * policy lets pass marked is not overridden by accident.
  */
 export function blockingFindings(mail: MailRecord, now: Date): NamedFinding[] {
   const standing = standingFindings(mail);
@@ -77,22 +83,23 @@ function by(person: string, one: NamedFinding, at: Date): Override {
 }
 
 /**
- * As a terminal shows it and a shell takes it; the name of a finding comes from a signature and may
- * hold anything.
+ * The text as a terminal shows it and a shell takes it; the name of a finding comes from a
+ * signature and may contain anything.
  */
 export function quoted(text: string): string {
   return `'${printable(text).replaceAll("'", String.raw`'\''`)}'`;
 }
 
-/** Whether a person who copied it from the screen, where lines wrap, means this finding. */
+/** Whether a person who copied it from a screen, where lines wrap, means this finding. */
 function isNamed(finding: string, named: readonly string[]): boolean {
   const bare = (text: string) => printable(text).replace(/\s+/g, "");
   return named.some((name) => bare(name) === bare(finding));
 }
 
 /**
- * Lets a mail pass the findings that the person names; it then takes every step that it has not had.
- * @throws TerminalError CLI_REFUSED if none or a finding is named that does not stand against it
+ * Lets a mail pass the findings that the person names; it then takes every step that it has not
+ * had.
+ * @throws TerminalError CLI_REFUSED if no finding is named, or one that does not stand against it
  */
 export function release(mail: MailRecord, named: readonly string[], actor: Actor): Intervention {
   demandState(mail, "be released", "released");
@@ -118,7 +125,7 @@ export function release(mail: MailRecord, named: readonly string[], actor: Actor
   return { states: [mail.state], change, told: `released: ${detail}` };
 }
 
-/** Kept back for a person, or until an instant. */
+/** Keeps a mail back for a person, or until an instant. */
 export function hold(mail: MailRecord, actor: Actor, retryAt?: Date): Intervention {
   demandState(mail, "be held", "held");
   const reason = `held by ${actor.by}`;
@@ -129,7 +136,7 @@ export function hold(mail: MailRecord, actor: Actor, retryAt?: Date): Interventi
   };
 }
 
-/** Given up without a report: every open recipient is discarded. */
+/** Gives a mail up without a report: every open recipient is discarded. */
 export function cancel(mail: MailRecord, actor: Actor): Intervention {
   demandState(mail, "be cancelled", "cancelled");
   return {
@@ -139,7 +146,7 @@ export function cancel(mail: MailRecord, actor: Actor): Intervention {
   };
 }
 
-/** A dead letter from the start again, with what is known of it; its strikes are forgiven. */
+/** Starts a dead letter again with what is known of it; its strikes are forgiven. */
 export function retryDead(mail: MailRecord, actor: Actor): Intervention {
   demandState(mail, "be tried again this way", "deadTakenUp");
   if (isNoMail(mail)) {
@@ -152,7 +159,7 @@ export function retryDead(mail: MailRecord, actor: Actor): Intervention {
   };
 }
 
-/** Final mail that nobody wants to keep: the next sweep removes it with its body. */
+/** For final mail that nobody wants to keep: the next sweep removes it with its body. */
 export function drop(mail: MailRecord, state: "dead" | "quarantined", actor: Actor): Intervention {
   if (mail.state !== state) throw refusedIn(mail, [state], "be deleted this way");
   return {
@@ -162,7 +169,7 @@ export function drop(mail: MailRecord, state: "dead" | "quarantined", actor: Act
   };
 }
 
-/** What to do instead, for the states that have an own way. */
+/** What to do instead, for the states that have a way of their own. */
 const ways: Partial<Record<MailState, string>> = {
   quarantined: `${rsAgent} quarantine release`,
   dead: `${rsAgent} dead retry`,
@@ -170,8 +177,8 @@ const ways: Partial<Record<MailState, string>> = {
 };
 
 /**
- * Only in a state that allows one of the steps. `what`: the infinitive of what is asked for, in the
- * passive.
+ * Demands a state that allows one of the steps. `what`: what is asked for, as a passive infinitive
+ * ("be held").
  * @throws TerminalError CLI_REFUSED with what to do instead
  */
 export function demandState(mail: MailRecord, what: string, ...steps: TransitionName[]): void {

@@ -17,12 +17,12 @@ const heading = ` Keys of the rs-agent bus, and what each may act as: ${busKinds
  No secret: every service gets this list (BUS_ALLOW_FILE), and reads it again within a second of its
  change. Replace it whole. Kept by: rs-agent keys add, revoke, ls.`;
 
-/** What a new key is to be. */
+/** The key that is wanted. */
 export interface WantedKey {
   name: string;
   kinds: readonly BusKind[];
   comment?: string | undefined;
-  /** One made elsewhere, of which only this half is known here. */
+  /** For a key that was made elsewhere: its public half, the only one known here. */
   publicKey?: string | undefined;
 }
 
@@ -30,18 +30,18 @@ export function allowFileOf(folder: string): string {
   return join(folder, "allow.yaml");
 }
 
-/** The file of a secret key, whether it is there or not. */
+/** The file of a secret key, whether it exists or not. */
 export function secretFileOf(folder: string, name: string): string {
   return join(folder, `${name}.key`);
 }
 
 /**
- * Makes the list and one key for each kind. `mode` is that of the secret files.
+ * Makes the list and one key for each kind of service. `mode` is that of the secret files.
  * @throws TerminalError CLI_REFUSED if there is a list already
  */
 export function initKeyFolder(folder: string, mode: number, now: Date): void {
   if (existsSync(allowFileOf(folder))) {
-    throw new TerminalError("CLI_REFUSED", `${allowFileOf(folder)} is there already`);
+    throw new TerminalError("CLI_REFUSED", `${allowFileOf(folder)} already exists`);
   }
   attempt(folder, () => mkdirSync(folder, { recursive: true }));
   const text = busKinds.reduce(
@@ -54,7 +54,7 @@ export function initKeyFolder(folder: string, mode: number, now: Date): void {
 }
 
 /**
- * Lists one more key, and makes it unless it was made elsewhere.
+ * Lists one more key, which is made here unless its public half is given.
  * @throws TerminalError CFG_BUS_KEYS, CLI_REFUSED
  */
 export function addKey(folder: string, wanted: WantedKey, mode: number, now: Date): void {
@@ -74,10 +74,10 @@ export function revokeKey(folder: string, nameOrKey: string, now: Date): ListedK
   const key = keys[at];
   if (key === undefined) {
     const names = keys.map(({ name }) => name).join(", ");
-    throw new TerminalError("CLI_REFUSED", `no key is called ${nameOrKey}; there are: ${names}`);
+    throw new TerminalError("CLI_REFUSED", `no key is called ${nameOrKey}; the keys are: ${names}`);
   }
   if (key.revoked !== undefined) {
-    throw new TerminalError("CLI_REFUSED", `${key.name} is revoked since ${key.revoked}`);
+    throw new TerminalError("CLI_REFUSED", `${key.name} was already revoked at ${key.revoked}`);
   }
   const tree = parseDocument(text);
   tree.setIn(["keys", at, "revoked"], now.toISOString());
@@ -90,7 +90,7 @@ export function readKeyFolder(folder: string): AllowList {
   return parseAllowList(readListText(folder), allowFileOf(folder));
 }
 
-/** The list's text with the key in it, whose secret half is written. */
+/** The list's text with the key added; its secret half is written to its file. */
 function withKey(
   folder: string,
   text: string,
@@ -111,7 +111,7 @@ function withKey(
   const tree = parseDocument(text);
   const { contents } = tree;
   const listed = tree.get("keys");
-  // `keys: []` is written in one line; one entry a paragraph reads better.
+  // `keys: []` stands on one line; one entry per paragraph reads better.
   if (isSeq(listed)) listed.flow = false;
   if (contents === null) throw keyError(path, "is empty");
   tree.addIn(["keys"], tree.createNode(entry));
@@ -119,7 +119,7 @@ function withKey(
   parseAllowList(changed, path);
   if (made !== undefined) {
     const file = secretFileOf(folder, name);
-    // Never over a key that is there: its holder could not come in any more.
+    // Never overwrites a key: its holder could no longer come in.
     attempt(file, () => {
       writeFileSync(file, formatSecretFile(made, name, now), { mode: 0o600, flag: "wx" });
       chmodSync(file, mode);
@@ -138,7 +138,7 @@ function writeList(folder: string, text: string): void {
   attempt(path, () => replaceFile(path, text, 0o644));
 }
 
-/** In one step, so that a reader never sees half of it. */
+/** Replaces the file in one step, so that no reader sees half of it. */
 export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
   writeFileSync(`${path}.new`, content, { mode });
   chmodSync(`${path}.new`, mode);

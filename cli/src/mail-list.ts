@@ -7,14 +7,14 @@ import { concernedIn } from "@rs-agent/shared/life/interventions.ts";
 
 /** What was asked for: it decides what is shown of each mail. */
 export interface Asked {
-  /** The recipient that is looked for stands first. */
+  /** The recipient that was looked for; shown first. */
   to?: string;
   limit: number;
 }
 
 /**
- * Mails for a person, two lines or more each: id, time and state; who wrote to whom; and why it is
- * where it is, whole, since a release names it.
+ * Mails for a person, two lines or more each: id, time and state; who wrote to whom; and why the
+ * mail is where it is, uncut, because a release must name it.
  */
 export function mailList(mails: readonly MailRecord[], asked: Asked): string {
   return listOf(mails, asked, (mail) => [
@@ -25,8 +25,8 @@ export function mailList(mails: readonly MailRecord[], asked: Asked): string {
 }
 
 /**
- * Mails whose last attempt has an unknown outcome: id, since when and at which hop; who wrote to whom,
- * of those whom it concerns; and the last words that were heard.
+ * Mails whose last attempt has an unknown outcome: id, since when and at which hop; who wrote to
+ * whom, for the recipients concerned; and the last words heard.
  */
 export function unknownList(mails: readonly MailRecord[], asked: Asked): string {
   return listOf(mails, asked, (mail) => {
@@ -40,7 +40,7 @@ export function unknownList(mails: readonly MailRecord[], asked: Asked): string 
   });
 }
 
-/** Each mail's id, what follows it on its line, and lines of their own if there is something to say. */
+/** Each mail's id with what follows on its line, then further lines if there is more to say. */
 function listOf(
   mails: readonly MailRecord[],
   { limit }: Asked,
@@ -62,7 +62,7 @@ function senderOf({ smtp }: MailRecord): string {
   return smtp.mailFrom === "" ? "<>" : smtp.mailFrom;
 }
 
-/** Who wrote to whom; of a record that nobody has read that is not known. */
+/** Who wrote to whom; of a record that nobody has read this is not known. */
 function correspondents(mail: MailRecord, to: string | undefined): string {
   if (isUnread(mail)) return `record of source ${mail.origin.name}`;
   return `${senderOf(mail)} → ${recipientsOf(mail.recipients, to)}`;

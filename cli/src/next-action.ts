@@ -34,7 +34,7 @@ export function nextAction(mail: MailRecord, now: Date, system?: SeenSystem): st
 
 interface Action {
   text: string;
-  /** What a person may do about it, in lines that a shell takes as they stand. */
+  /** What a person may do about it, in lines that can be pasted into a shell. */
   command?: string;
 }
 
@@ -72,7 +72,10 @@ function awaitedText({ next }: MailRecord): string {
   return lane === undefined ? (next ?? "a dispatcher") : laneText(lane);
 }
 
-/** Only if it was already tried: of a mail on its way nobody needs to know its end. */
+/**
+ * Only for a mail that was already tried: on the first try nobody needs to know when it would be
+ * given up.
+ */
 function givenUp(mail: MailRecord, now: Date): string {
   const { plan, recipients } = mail;
   if (plan === undefined || !recipients.some(({ attempts }) => attempts > 0)) return "";
@@ -152,7 +155,7 @@ function finalAction(mail: MailRecord, now: Date): Action {
   };
 }
 
-/** Why what comes next does not come. */
+/** Why the next step does not come. */
 function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined): string[] {
   const step = awaitedStep(mail);
   if (system === undefined || step === undefined) return [];
@@ -162,7 +165,7 @@ function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined):
   if (paused !== undefined) {
     const { by, at } = paused;
     return [
-      `${pausable} is paused by ${by} (${age(at, now)}): ${rsAgent} resume ${pausable} goes on`,
+      `${pausable} is paused by ${by} (${age(at, now)}): to go on, ${rsAgent} resume ${pausable}`,
     ];
   }
   const service = step === "relay" ? "relay" : "dispatcher";
@@ -177,7 +180,9 @@ function obstacles(mail: MailRecord, now: Date, system: SeenSystem | undefined):
   return lane === undefined || why === undefined ? [] : [`no ${workerText(lane)} is able: ${why}`];
 }
 
-/** Which step it waits for; of a mail in a dispatcher's hand the first that it has not had. */
+/**
+ * The step that the mail waits for; if a dispatcher holds it, the first step that it has not had.
+ */
 function awaitedStep(mail: MailRecord): Lane | PausableStep | undefined {
   const { state, next, plan, verdicts, lease } = mail;
   if (state === "ready" || state === "relaying") return "relay";

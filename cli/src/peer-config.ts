@@ -9,7 +9,7 @@ export const peerConfigSchema = z.object({
   ...avWorkerConfigSchema.pick({ AV_ALLOW_BLIND: true }).shape,
   SPAM_SPAMD: z.string().optional(),
   SPAM_RSPAMD: z.string().optional(),
-  /** For `doctor`: a folder whose disk is looked at. */
+  /** For `doctor`: a folder whose disk is checked. */
   SPOOL_DIR: z.string().optional(),
   ...spamWorkerConfigSchema.pick({ SPAM_RSPAMD_REQUIRED: true, SPAM_RSPAMD_TASK_TIMEOUT_MS: true })
     .shape,

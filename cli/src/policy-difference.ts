@@ -2,12 +2,12 @@ import { isDeepStrictEqual } from "node:util";
 import { nameOf, type PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import { counted } from "./terminal.ts";
 
-/** What a policy file changes in what is stored, which it replaces whole. */
+/** What changes if a policy file replaces everything that is stored. */
 export interface PolicyDifference {
   added: PolicyDocument[];
   changed: PolicyDocument[];
   removed: PolicyDocument[];
-  /** Domains whose mail was accepted, and is refused from then on. */
+  /** Domains whose mail was accepted so far and will be refused. */
   lostDomains: string[];
 }
 
@@ -29,7 +29,7 @@ export function policyDifference(
   };
 }
 
-/** The revision is the store's. */
+/** Ignores the revision, which the store sets. */
 function isSame(one: PolicyDocument, other: PolicyDocument): boolean {
   return isDeepStrictEqual({ ...one, revision: 0 }, { ...other, revision: 0 });
 }
@@ -38,7 +38,7 @@ function domainsOf(document: PolicyDocument): readonly string[] {
   return document.scope === "tenant" ? (document.domains ?? []) : [];
 }
 
-/** A line for each kind of change; none if nothing changes. */
+/** One line per kind of change; none if nothing changes. */
 export function differenceLines(difference: PolicyDifference): string[] {
   const { added, changed, removed, lostDomains } = difference;
   const line = (label: string, documents: readonly PolicyDocument[]) =>
@@ -53,7 +53,7 @@ export function differenceLines(difference: PolicyDifference): string[] {
   ];
 }
 
-/** The tenants that are gone then. */
+/** The tenants that will be gone. */
 export function lostTenants({ removed }: PolicyDifference): string[] {
   return removed.filter(({ scope }) => scope === "tenant").map(nameOf);
 }
@@ -62,7 +62,7 @@ function labelOf(document: PolicyDocument): string {
   return document.scope === "default" ? "default" : `${document.scope} ${nameOf(document)}`;
 }
 
-/** Some of many. */
+/** A list cut after ten names. */
 export function listed(names: readonly string[]): string {
   const more = names.length - 10;
   return names.slice(0, 10).join(", ") + (more > 0 ? ` and ${counted(more, "other")}` : "");

@@ -6,8 +6,8 @@ import type { CliDeps } from "./session.ts";
 const help = { helpWidth: 80, showGlobalOptions: false };
 
 /**
- * Runs the command that the arguments name. Only its own module is loaded: the help and a wrong name
- * need none. Usage errors are thrown.
+ * Runs the command that the arguments name. Only that command's module is loaded: the help and a
+ * wrong name need none. Usage errors are thrown.
  */
 export async function runProgram(args: readonly string[], deps: CliDeps): Promise<void> {
   const [first, second] = args;

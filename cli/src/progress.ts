@@ -1,7 +1,7 @@
-/** A line at most so often, and none of what takes no longer. */
+/** At most one line in this time, so that quick work shows none. */
 const everyMs = 2_000;
 
-/** Tells who waits how far something is. */
+/** Tells a waiting person how far something is. */
 export function createProgress(
   tell: (text: string) => void,
   now: () => number = () => performance.now(),

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 
 /**
  * `rs-agent ready`: asks one service's health port. Docker runs it every few seconds in each
- * container, so that it loads nothing but Node itself: no driver, no schemas, no command parser.
+ * container, so it loads nothing but Node itself: no driver, no schemas, no command parser.
  */
 const readyUsage = `Usage: rs-agent ready [--url URL] [--live] [--timeout MS]
 
@@ -67,7 +67,7 @@ function parse(
   }
 }
 
-/** A service that listens everywhere is asked on this host. */
+/** A service that listens on all addresses is asked on this host. */
 function urlOf(listen: string): string | undefined {
   const [, host, port] = /^(\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):(\d+)$/.exec(listen) ?? [];
   if (host === undefined || port === undefined) return undefined;
@@ -85,7 +85,7 @@ function get(url: URL, timeoutMs: number): Promise<{ status: number; body: strin
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => {
         body += chunk;
-        if (body.length > maxAnswerBytes) asking.destroy(new Error("it answers without an end"));
+        if (body.length > maxAnswerBytes) asking.destroy(new Error("its answer does not end"));
       });
       response.on("error", reject);
       response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
@@ -96,7 +96,7 @@ function get(url: URL, timeoutMs: number): Promise<{ status: number; body: strin
   });
 }
 
-/** The reasons that `/readyz` gives, one a line. */
+/** The reasons that `/readyz` gives, one per line. */
 function whyNot(body: string): string | undefined {
   try {
     const { notReady } = JSON.parse(body) as { notReady?: { part: string; reason: string }[] };

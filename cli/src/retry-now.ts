@@ -14,8 +14,9 @@ import {
 } from "./interventions.ts";
 
 /**
- * Due immediately; held mail goes on, and its time in the queue starts again. So does mail that failed and of
- * which nobody was told, for those recipients. An outcome that is unknown is waited for all the same (I8).
+ * Makes mail due immediately. Held mail goes on, and its time in the queue starts again; so does
+ * failed mail of which nobody was told, for those recipients. Even so, the relay waits before it
+ * resends after an unknown outcome (I8).
  */
 export function retryNow(mail: MailRecord, actor: Actor): Intervention {
   if (mail.state === "bounced") return retryUnreported(mail, actor);
@@ -28,7 +29,7 @@ export function retryNow(mail: MailRecord, actor: Actor): Intervention {
 }
 
 /**
- * What would be held again immediately, for the same reason, is not taken up.
+ * Refuses what would immediately be held again for the same reason.
  * @throws TerminalError CLI_REFUSED
  */
 function demandUse(mail: MailRecord, { now, isSamePolicy = false }: Actor): void {

@@ -9,11 +9,11 @@ import { runProgram } from "./program.ts";
 import { withRunningSystem } from "./running-system.ts";
 import { createOutput } from "./terminal.ts";
 
-/** `rs-agent`: reads the environment and the arguments, runs one command, says how it went. */
+/** `rs-agent`: reads the environment and the arguments, runs one command, reports how it went. */
 const root = join(import.meta.dirname, "..", "..");
 let exitCode = 0;
 
-// A reader that has seen enough (`| head`) is no error.
+// A reader that has seen enough (`| head`) is not an error.
 process.stdout.on("error", () => exit(exitCode));
 await run().catch((error: unknown) => {
   if (error instanceof CommanderError) exit(error.exitCode === 0 ? 0 : 64);

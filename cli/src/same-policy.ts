@@ -5,8 +5,8 @@ import { createPolicyBook, type PolicyBook } from "@rs-agent/shared/policy/effec
 import type { PolicyStore } from "@rs-agent/shared/store/policies.ts";
 
 /**
- * Whether the stored policies would give a held mail the plan that it has, made of the same documents as
- * they were then. They are read once, and only if a mail asks for it.
+ * Whether the stored policies would give a held mail the same plan, made from the same documents.
+ * They are read once, and only if a mail needs it.
  */
 export function createPolicyComparison(): (
   mail: MailRecord,
@@ -27,7 +27,7 @@ export function createPolicyComparison(): (
   };
 }
 
-/** Undefined: what is stored does not hold together, so nobody can say. */
+/** Undefined if the stored policies do not fit together, so that nobody can say. */
 async function readBook(store: Pick<PolicyStore, "all">): Promise<PolicyBook | undefined> {
   try {
     return createPolicyBook(await store.all());

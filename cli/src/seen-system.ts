@@ -18,7 +18,7 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 
 /** A worker as its dispatchers see it. */
 export type SeenWorker = WorkerStatus & {
-  /** Each worker stands once, with the dispatchers that know it. */
+  /** Each worker appears once, with the dispatchers that know it. */
   dispatchers: string[];
 };
 export type SeenRoute = RouteStatus & { relay: string };
@@ -37,11 +37,11 @@ export interface SeenService {
   service: string;
   /** When it was last heard of. */
   at: Date;
-  /** The newest version of records that it reads; undefined: a release that does not say. */
+  /** The newest version of records that it reads; undefined if its release does not say. */
   records?: number;
-  /** Mails on which it works; undefined: it does not say. */
+  /** Mails that it is working on; undefined if it does not say. */
   inHand?: number;
-  /** Mails of which the change stream did not tell it in time, since its start. */
+  /** Mails that the change stream did not report to it in time, since its start. */
   timerOnlyMails?: number;
 }
 
@@ -49,14 +49,14 @@ export interface SeenService {
 export interface SeenSystem {
   services: SeenService[];
   workers: SeenWorker[];
-  /** Of each kind of task: what there is to do, and how many workers that needs. */
+  /** For each kind of task: what there is to do, and how many workers that needs. */
   demand: SeenDemand[];
   /** Next hops to which relays have something to send. */
   routes: SeenRoute[];
   /** Ingests that answer 452 for now. */
   overloads: SeenOverload[];
   paused: Pause[];
-  /** The checks of their own that policies have on. */
+  /** The own checks that policies have on. */
   ownChecks: OwnCheck[];
 }
 
@@ -115,7 +115,7 @@ function workersIn(reports: readonly ActorReport[]): SeenWorker[] {
   return [...seen.values()].sort((a, b) => compare(a.kind + a.id, b.kind + b.id));
 }
 
-/** Each dispatcher has added up all of them: the newest sum counts. */
+/** Each dispatcher adds up all of them, so the newest sum counts. */
 function demandIn(reports: readonly ActorReport[], workers: readonly SeenWorker[]): SeenDemand[] {
   const seen = reports.flatMap(({ service, snapshot }) => {
     const parsed = demandStatusSchema.safeParse(snapshot["demand"]);
@@ -143,15 +143,15 @@ function overloadsIn({ id, service, snapshot }: ActorReport): SeenOverload[] {
   return [{ ...parsed.data, ingest: id }];
 }
 
-/** It takes tasks, or would if it had the time. */
+/** Whether it takes tasks, or would if it were not busy. */
 export function isAble({ unable, state }: SeenWorker): boolean {
   return unable == null && state === "open";
 }
 
-/** Why no worker takes tasks of this kind, or those for one engine; undefined: one does. */
+/** Why no worker takes tasks of this kind, or those for one engine; undefined if one does. */
 export function whyNoWorker(lane: Lane, { workers }: SeenSystem): string | undefined {
   const ofKind = workers.filter((worker) => worker.kind === kindOf(lane));
-  // One that has not been able yet has not said which engine it has.
+  // A worker that has not been able yet has not said which engine it has.
   const own = ofKind.filter((worker) => serves(worker, lane) || worker.engine == null);
   if (own.some((worker) => serves(worker, lane) && isAble(worker))) return undefined;
   if (own.length > 0)
@@ -161,7 +161,7 @@ export function whyNoWorker(lane: Lane, { workers }: SeenSystem): string | undef
   return `none is known to a dispatcher; ${others.join(", ")}`;
 }
 
-/** `host:port` of a route's key, and the source address if it has one. */
+/** `host:port` from a route's key, with the source address if it has one. */
 export function routeText(key: string): string {
   const [hop = key, source = ""] = key.split("|");
   return source === "" ? hop : `${hop} from ${source}`;

@@ -3,8 +3,8 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Session } from "./session.ts";
 
 /**
- * Whether the sender of incoming mail may be told that it failed (I12), as the relay finds it out, by the
- * name servers of this host or of DNS_SERVERS.
+ * Whether the sender of incoming mail may be told that it failed (I12). Decided as in the relay,
+ * with the name servers of this host or of DNS_SERVERS.
  */
 export async function askForProof(
   { database, config }: Pick<Session, "database" | "config">,

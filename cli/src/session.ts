@@ -12,11 +12,13 @@ export interface CliDeps {
   /** The file of a running system that MONGODB_URI was taken from. */
   settingsFile?: string | undefined;
   output: Output;
-  /** A line that may move, beside the result; undefined: complaints' place. */
+  /**
+   * A status line, apart from the result, that may be overwritten; undefined: where complaints go.
+   */
   live?: { isTTY?: boolean; write(text: string): unknown };
   /** Reads a file, or standard input for `-`. */
   readInput(path: string): Promise<Buffer>;
-  /** How the command ends if nothing was thrown; the last call counts. 0 without one. */
+  /** Sets how the command ends if nothing is thrown. The last call counts; without one it is 0. */
   setExitCode(code: number): void;
 }
 
@@ -26,7 +28,9 @@ export interface Session {
   actor(): Actor;
 }
 
-/** Opens the database, runs, closes. The driver is loaded here, since not every command needs it. */
+/**
+ * Opens the database, runs, closes. The driver is loaded here, because not every command needs it.
+ */
 export async function withDatabase<T>(
   { env, settingsFile }: Pick<CliDeps, "env" | "settingsFile">,
   run: (session: Session) => Promise<T>,
@@ -41,7 +45,7 @@ export async function withDatabase<T>(
   return await run({ database, config, actor });
 }
 
-/** A start that was killed could not take its settings away. */
+/** A killed `npm start` could not remove its settings. */
 function asLeftBehind(error: unknown, file: string): unknown {
   if (!(error instanceof RetryableError)) return error;
   const text = `${error.message}; MONGODB_URI is that of ${file}: does this npm start still run?`;

@@ -4,10 +4,10 @@ import { explain } from "./explain.ts";
 import { readSystem, type SeenSystem } from "./seen-system.ts";
 import { mailById } from "./session.ts";
 
-/** All that `explain` is made of. */
+/** All that `explain` needs. */
 interface Story {
   mail: MailRecord;
-  /** The parts that it was split into. */
+  /** The parts into which it was split. */
   children: MailRecord[];
   /** Our own reports on it. */
   reports: MailRecord[];
@@ -29,7 +29,7 @@ export function explainStory({ mail, children, reports, now, system }: Story): s
   return explain(mail, [...children, ...reports], now, system);
 }
 
-/** What we told the sender of recipients that failed. */
+/** The reports that told the sender of failed recipients. */
 async function reportsOn({ mails }: Database, mail: MailRecord): Promise<MailRecord[]> {
   const { _id: id, recipients, receivedAt: since } = mail;
   const to = mail.smtp.mailFrom;

@@ -7,7 +7,7 @@ const noLines = {
   ...{ left: "", "left-mid": "", mid: "", "mid-mid": "", right: "", "right-mid": "", middle: "" },
 };
 
-/** Rows in columns, at most 80 wide: what is too long ends with an ellipsis. */
+/** Rows in columns, at most 80 wide: text that is too long ends with an ellipsis. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const shown = rows.map((row) => row.map(printable));
   const natural = head.map((title, column) =>
@@ -28,10 +28,10 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join("\n");
 }
 
-/** The first column names the thing and is not narrowed below this. */
+/** The first column names the thing and is not made narrower than this. */
 const nameWidth = 32;
 
-/** Narrows the widest columns until two blanks after each leave it within the width. */
+/** Narrows the widest columns until all fit within the width, with two blanks after each. */
 function fitted(natural: readonly number[]): number[] {
   const [first = 0, ...others] = natural;
   const name = Math.min(first, nameWidth);

@@ -1,23 +1,23 @@
 import { wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 
-/** Output fits a terminal of this width; who needs more takes `--json`. */
+/** Output fits a terminal of this width; `--json` gives more. */
 export const width = 80;
 
 /** Where a command writes its result. */
 export interface Output {
   /** One line or several, without the last line end. */
   print(text: string): void;
-  /** The same for prose: on a terminal its lines end between words. */
+  /** The same for prose: on a terminal, its lines break between words. */
   tell(text: string): void;
   /** A result for machines. */
   json(value: unknown): void;
   /** Bytes as they are. */
   bytes(value: Buffer): void;
-  /** One thing of several that went wrong, beside the result. */
+  /** One of several things that went wrong, apart from the result. */
   complain(text: string): void;
 }
 
-/** `columns`: of the terminals that the results and the complaints go to, if they do. */
+/** `columns`: the widths of the terminals that results and complaints go to, if they do. */
 export function createOutput(
   write: (text: string | Buffer) => void,
   writeError: (text: string) => void,
@@ -32,19 +32,22 @@ export function createOutput(
   };
 }
 
-/** Raw bytes (a header block) are of no use as a list of numbers. */
+/** Raw bytes (a header block) are useless as a list of numbers. */
 function withoutBytes(_key: string, value: unknown): unknown {
   const isBuffer =
     typeof value === "object" && value !== null && "type" in value && value.type === "Buffer";
   return isBuffer ? undefined : value;
 }
 
-/** What mail says about itself must not control a terminal: no control characters. */
+/** What mail says must not control a terminal: no control characters. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, " ");
 }
 
-/** A label and its text, wrapped after a margin as wide as the label column; its lines stay separate. */
+/**
+ * A label and its text, wrapped to the right of the label column; the text's own lines stay
+ * separate.
+ */
 export function field(label: string, text: string, margin = 12): string {
   const lines = text
     .trim()
@@ -77,7 +80,7 @@ export function counted(count: number, noun: string): string {
   return `${String(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** Lines indented and wrapped. */
+/** Indents and wraps the text. */
 export function indented(text: string, margin = 4): string {
   return field("", text, margin);
 }

@@ -11,7 +11,7 @@ export function span(ms: number): string {
   return `${(ms / 1_000).toFixed(1)}s`;
 }
 
-/** How long ago, or how far away; what is within a second is now. */
+/** How long ago, or how far away; anything within a second is now. */
 export function age(at: Date, now: Date): string {
   const ms = now.getTime() - at.getTime();
   if (Math.abs(ms) < 1_000) return "now";

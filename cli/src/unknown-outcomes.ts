@@ -10,19 +10,20 @@ import { demandState, refused, type Actor, type Intervention } from "./intervent
 
 /**
  * What a person may do about an outcome that nobody knows (I8), as pure functions: have the mail
- * sent again, or say what was found out at the hop. Only the recipients of that attempt are concerned.
+ * sent again, or say what was found out at the hop. Only the recipients of that attempt are
+ * concerned.
  */
 
 /** What can be found out at the hop, or decided in spite of it. */
 export const foundOutcomes = ["sent", "bounced", "discarded"] as const;
 export type FoundOutcome = (typeof foundOutcomes)[number];
 
-/** RFC 3463 codes if the hop's words carry none. */
+/** RFC 3463 codes for replies that carry none. */
 const statusOf = { sent: "2.0.0", bounced: "5.0.0", dead: "5.0.0", discarded: "2.7.1" } as const;
 
 /**
- * Sent again, in spite of a policy that holds: a possible duplicate with the same Message-ID. Not
- * before the hop's longest time-out is over; the relay sees to that.
+ * Sends the mail again despite a policy that holds it: a possible duplicate with the same
+ * Message-ID. The relay makes sure that this is not before the hop's longest time-out is over.
  * @throws TerminalError CLI_REFUSED
  */
 export function resend(mail: MailRecord, actor: Actor): Intervention {
@@ -39,18 +40,18 @@ export function resend(mail: MailRecord, actor: Actor): Intervention {
 /** What the person found out. */
 export interface Found {
   as: FoundOutcome;
-  /** Only of these recipients; undefined: of all that are concerned. */
+  /** Only for these recipients; undefined: for all that are concerned. */
   to?: readonly string[] | undefined;
   /** The hop's own words, such as `250 2.0.0 queued as 4XyZ`. */
   reply?: string | undefined;
 }
 
-/** Whether `settle` has to know if the sender may be told (I12). */
+/** Whether `settle` needs to know if the sender may be told (I12). */
 export function needsProof(mail: MailRecord, { as }: Pick<Found, "as">): boolean {
   return outcomeOf(mail, as) === "bounced" && isFromStrangers(mail);
 }
 
-/** If nobody was asked. */
+/** The proof if nobody was asked. */
 function withoutProof(mail: MailRecord): SenderProof {
   return isFromStrangers(mail)
     ? { kind: "unproven", why: "unverified", detail: "the sender was not verified" }
@@ -58,8 +59,8 @@ function withoutProof(mail: MailRecord): SenderProof {
 }
 
 /**
- * The outcome of recipients as the hop knows it. `bounced` tells the sender, if that is proven to be
- * the sender (`needsProof`); elsewhere all is as if the hop had refused the mail to us.
+ * Sets the outcome of recipients as the hop knows it. `bounced` tells a sender who is proven to be
+ * the sender (`needsProof`); apart from that, all is as if the hop had refused the mail to us.
  * @throws TerminalError CLI_REFUSED
  */
 export function settle(
@@ -98,7 +99,7 @@ export function settle(
   };
 }
 
-/** What follows for the others. */
+/** What happens to the other recipients. */
 function nextOf(mail: MailRecord): string {
   const waiting = concernedIn(mail);
   if (waiting.length > 0) return `; held for ${listed(waiting.map(({ address }) => address))}`;
@@ -121,7 +122,7 @@ function failed(address: string, { as, reply }: Found, { now }: Actor): FailedRe
   return { address, status: statusIn(reply, as), lastAttemptAt: now, ...said };
 }
 
-/** The enhanced status code in the hop's words (RFC 2034), if it is of the outcome's class. */
+/** The enhanced status code in the hop's words (RFC 2034), if its class is that of the outcome. */
 function statusIn(reply: string | undefined, as: FoundOutcome): string {
   const usual = statusOf[as];
   const code = /(?:^|\s)([25]\.\d{1,3}\.\d{1,3})(?=\s|$)/.exec(reply ?? "")?.[1];
@@ -138,7 +139,7 @@ function chosenOf(mail: MailRecord, to: readonly string[] | undefined): Readonly
   const chosen = to.map((wanted) => {
     const found = concerned.find((address) => address.toLowerCase() === wanted.toLowerCase());
     if (found !== undefined) return found;
-    throw refused(mail, `the outcome of ${wanted} is not unknown; of ${listed(concerned)} it is`);
+    throw refused(mail, `the outcome is not unknown for ${wanted}; it is for ${listed(concerned)}`);
   });
   return new Set(chosen);
 }
@@ -152,19 +153,22 @@ function demandConcerned(mail: MailRecord): Recipient[] {
   );
 }
 
-/** `what`: the infinitive of what is asked for, in the passive. */
+/** `what`: what is asked for, as a passive infinitive. */
 function demandUnknown(mail: MailRecord, what: string): UnknownMark {
   const { state, unknown, _id } = mail;
   if (state === "relaying" && unknown !== undefined) {
-    const way = `${rsAgent} hold ${_id} keeps it back first`;
+    const way = `to keep it back first: ${rsAgent} hold ${_id}`;
     throw refused(mail, `it is sent again by its policy; ${way}`);
   }
   if (state !== "held" && unknown === undefined) {
-    throw refused(mail, "no outcome of it is unknown");
+    throw refused(mail, "none of its outcomes is unknown");
   }
   demandState(mail, what, "settled");
   if (unknown !== undefined) return unknown;
-  throw refused(mail, `no outcome of it is unknown; ${rsAgent} explain ${_id} says why it is held`);
+  throw refused(
+    mail,
+    `none of its outcomes is unknown; ${rsAgent} explain ${_id} says why it is held`,
+  );
 }
 
 function whenText({ resolveAt }: UnknownMark, now: Date): string {
@@ -172,7 +176,7 @@ function whenText({ resolveAt }: UnknownMark, now: Date): string {
   return resolveAt <= now ? "now" : `at ${resolveAt.toISOString()}`;
 }
 
-/** Some of many: a history entry has its limit. */
+/** A list cut after five addresses: a history entry has its limit. */
 function listed(addresses: readonly string[]): string {
   const more = addresses.length - 5;
   return addresses.slice(0, 5).join(", ") + (more > 0 ? ` and ${String(more)} more` : "");

@@ -1,4 +1,4 @@
-/** A copy in which no private key of a plan or policy shows; `file:` names stay. */
+/** A copy that shows no private key of a plan or policy; `file:` names stay. */
 export function withoutKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutKeys);
   if (typeof value !== "object" || value === null) return value;

@@ -1,7 +1,7 @@
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 
 /**
- * For kits that a container image has not: they would bring servers of their own along.
+ * For kits that a container image does not have: they would bring servers of their own.
  * @throws TerminalError SETUP_MISSING saying what to run instead; any other error as it is
  */
 export function withoutKit(what: string, command: string): (error: unknown) => never {

@@ -20,7 +20,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** As npx runs it: with the folder of the packages' programs first on the PATH. */
+/** PATH as npx sets it: with the folder of the packages' programs first. */
 const pathWith = (...folders: string[]) =>
   [join(root, "node_modules", ".bin"), ...folders].join(delimiter);
 
@@ -30,7 +30,7 @@ test("in a checkout, and in its folders, it is npx", () => {
   }
 });
 
-test("where it is installed as a program it is its name, from everywhere", async () => {
+test("where it is installed as a program, it is its name, from everywhere", async () => {
   await symlink(join(root, "cli", "bin", "rs-agent.mjs"), join(folder, "bin", "rs-agent"));
   for (const cwd of [root, "/"]) {
     const place = { path: pathWith(join(folder, "bin")), cwd, root };
@@ -38,7 +38,7 @@ test("where it is installed as a program it is its name, from everywhere", async
   }
 });
 
-test("so it is where the script beside our units is installed, which brings the settings", async () => {
+test("the same where the script of our units is installed, which brings the settings", async () => {
   const script = join(root, "deploy", "systemd", "rs-agent");
   await mkdir(join(script, ".."), { recursive: true });
   await writeFile(script, "#!/bin/sh\n", { mode: 0o755 });
@@ -54,7 +54,7 @@ test("a stranger's program of that name is not ours", async () => {
   expect(calledAs("rs-agent", place)).toBe("npx rs-agent");
 });
 
-test("elsewhere, where npx would fetch a stranger's, it is the file", () => {
+test("elsewhere, because npx would fetch a stranger's, it is the file", () => {
   const place = { path: pathWith("/usr/bin"), cwd: folder, root };
   expect(calledAs("rs-agent", place)).toBe(join(root, "cli", "bin", "rs-agent.mjs"));
 });

@@ -54,7 +54,7 @@ describe("clamav-cli questions", () => {
     expect(await run([...clamd, "reload"])).toMatchObject({ code: 0, stdout: "RELOADING\n" });
   });
 
-  it("asks the usual clamd where the options name none, or its host alone", async () => {
+  it("asks the usual clamd if the options name none, or only its host", async () => {
     const usual = `${inject("clamd")},192.0.2.1:3310`;
     const addressOf = async (...args: string[]) => {
       const { stdout } = await run([...args, "--json", "ping"], "", usual);
@@ -71,13 +71,13 @@ describe("clamav-cli questions", () => {
     expect(other.stderr).toContain("127.0.0.2:3310");
   });
 
-  it("goes by unix socket too, and says all of it as JSON", async () => {
+  it("also uses a unix socket, and says all of it as JSON", async () => {
     const { code, stdout } = await run(["--socket", inject("clamdSocket"), "--json", "version"]);
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ name: "clamd", address: inject("clamdSocket") });
   });
 
-  it("ends with 2 where no clamd is, in words or JSON, without a stack trace", async () => {
+  it("ends with 2 if there is no clamd, in words or JSON, without a stack trace", async () => {
     for (const command of [["ping"], ["scan", dir]]) {
       const { code, stderr } = await run(["--host", "127.0.0.1", "--port", "1", ...command]);
       expect(code).toBe(2);
@@ -87,7 +87,7 @@ describe("clamav-cli questions", () => {
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: "AV_ENGINE_AWAY" } });
   });
 
-  it("ends with 2 at its deadline where clamd is silent", async () => {
+  it("ends with 2 at its deadline if clamd is silent", async () => {
     const silent = createServer((socket) => socket.on("error", () => undefined).resume());
     silent.listen(0, "127.0.0.1");
     await once(silent, "listening");
@@ -98,7 +98,7 @@ describe("clamav-cli questions", () => {
     expect(stderr).toMatch(/^AV_TIMEOUT: /);
   });
 
-  it("explains itself, and ends with 2, never 1, when it is called wrongly", async () => {
+  it("explains itself, and ends with 2, never 1, if it is called wrongly", async () => {
     const help = await run(["--help"]);
     expect(help.code).toBe(0);
     for (const word of ["ping", "version", "stats", "reload", "scan", "--host", "Exit codes"]) {
@@ -112,7 +112,7 @@ describe("clamav-cli questions", () => {
 });
 
 describe("clamav-cli scan", () => {
-  it("ends with 0 where all is clean, as clamdscan words it", async () => {
+  it("ends with 0 if all is clean, in clamdscan's words", async () => {
     await files({ "a.eml": clean, "deep/er/b.eml": "hello" });
     const { code, stdout, stderr } = await run([...clamd, "scan", dir]);
     expect(code).toBe(0);
@@ -122,7 +122,7 @@ describe("clamav-cli scan", () => {
     expect(stdout).toMatch(/SCAN SUMMARY -+\nScanned files: 2\nInfected files: 0\nTime: /);
   });
 
-  it("ends with 1 where something is found, whatever else happened", async () => {
+  it("ends with 1 if something is found, whatever else happened", async () => {
     await files({ "bad.eml": eicar, "sealed.eml": encrypted, "good.eml": clean });
     const { code, stdout } = await run([...clamd, "scan", dir, join(dir, "nowhere")]);
     expect(code).toBe(1);
@@ -132,7 +132,7 @@ describe("clamav-cli scan", () => {
     expect(stdout).toMatch(/Infected files: 1\nNot checked: 1\nTotal errors: 1\n/);
   });
 
-  it("ends with 3 where something could not be looked into", async () => {
+  it("ends with 3 if something could not be looked into", async () => {
     await files({ "sealed.eml": encrypted, "good.eml": clean, "large.eml": "x".repeat(3_000) });
     const sealed = await run([...clamd, "scan", join(dir, "sealed.eml")]);
     expect(sealed.code).toBe(3);
@@ -141,13 +141,13 @@ describe("clamav-cli scan", () => {
     expect(large.stdout).toContain("large.eml: NOT CHECKED (too-large: 3000 bytes");
   });
 
-  it("ends with 2 where a file is not there", async () => {
+  it("ends with 2 if a file does not exist", async () => {
     await files({ "good.eml": clean });
     const { code } = await run([...clamd, "scan", join(dir, "good.eml"), join(dir, "nowhere")]);
     expect(code).toBe(2);
   });
 
-  it("scans by path with --disk, and knows no link, empty file or special file for clean", async () => {
+  it("scans by path with --disk, and calls no link, empty file or special file clean", async () => {
     await files({ "bad.eml": eicar, "good.eml": clean, empty: "" });
     await symlink(join(dir, "bad.eml"), join(dir, "link.eml"));
     const { code, stdout } = await run([...clamd, "--json", "scan", "--disk", dir]);
@@ -208,7 +208,7 @@ describe("readPathReply", () => {
     );
   });
 
-  it("calls whatever ends with FOUND found, if it is not a heuristic's alone (I2)", () => {
+  it("calls whatever ends with FOUND found, unless it is only a heuristic (I2)", () => {
     fc.assert(
       fc.property(fc.array(word, { maxLength: 6 }), (parts) => {
         const { outcome } = readPathReply(`${parts.join("")} FOUND`, "/a");

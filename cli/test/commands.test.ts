@@ -26,7 +26,7 @@ async function get(id: string): Promise<MailRecord> {
   return mail;
 }
 
-/** What one command complained of, in one line. */
+/** What one command complained about, on one line. */
 async function refusalOf(args: string[]): Promise<string> {
   const { code, err } = await cli().run(args);
   expect(code).toBe(1);
@@ -49,7 +49,7 @@ describe("status", () => {
       outstanding: { tasks: 0, bytes: 0 },
     };
     const d1 = { heldMails: 0, workers: [worker], timerOnlyMails: 4 };
-    // Who has said nothing for 10 s is not shown.
+    // A service that has said nothing for 10 s is not shown.
     const sayTheyRun = async () => {
       await store.actors.report("d1", "dispatcher", d1);
       await store.actors.report("d2", "dispatcher", { heldMails: 0, workers: [worker] });
@@ -91,7 +91,7 @@ describe("status", () => {
 });
 
 describe("status of the work", () => {
-  test("shows workers wanted beside those that are there, by the newest dispatcher", async () => {
+  test("shows workers wanted next to those that are there, by the newest dispatcher", async () => {
     const { run, store } = cli();
     const worker = (id: string, unable?: string) => ({
       id,
@@ -220,7 +220,7 @@ describe("find and explain", () => {
     expect(out.trimEnd().split("\n").at(-1)).toBe("the newest 1; there may be more: --limit");
   });
 
-  test("an id that nobody has is named", async () => {
+  test("an unknown id is named", async () => {
     expect(await codeOf(cli().run(["explain", "nobody"]))).toBe("CLI_NOT_FOUND");
   });
 });
@@ -280,7 +280,7 @@ describe("interventions in the database", () => {
     expect(await refusalOf(["cancel", id])).toMatch(/^CLI_REFUSED: .* is discarded: only mail/);
   });
 
-  test("one that is refused does not keep the others from their turn", async () => {
+  test("a refused one does not stop the others", async () => {
     const [first, second] = [await stored(mailWith()), await stored(mailWith())];
     const { out, err, code } = await cli().run(["hold", first, "nobody", second]);
     expect(out).toBe(`${first}: held until retry-now\n${second}: held until retry-now\n`);

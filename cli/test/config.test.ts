@@ -21,7 +21,7 @@ async function leave(...path: string[]): Promise<string> {
   return file;
 }
 
-test("a running system is found by the file that it left, and the environment goes first", async () => {
+test("a running system is found by the file that it left, and the environment takes precedence", async () => {
   const file = await leave(".run");
   expect(withRunningSystem({ MONGODB_DB: "mine", AV_CLAMD: "" }, root)).toEqual({
     env: {
@@ -40,7 +40,7 @@ test("RS_AGENT_RUN_DIR and RS_AGENT_ENV_FILE say where the file is", async () =>
   }
 });
 
-test("with a database of its own the environment names another system, of which nothing is taken", async () => {
+test("an environment with another database names another system, from whose file nothing is taken", async () => {
   await leave(".run");
   const other = { MONGODB_URI: "mongodb://other" };
   expect(withRunningSystem(other, root)).toEqual({ env: other });
@@ -49,12 +49,12 @@ test("with a database of its own the environment names another system, of which 
   expect(same.file).toBeUndefined();
 });
 
-test("without such a file the environment is all; one that is named must be there", () => {
+test("without such a file there is only the environment; a file that is named must exist", () => {
   expect(withRunningSystem({ A: "b" }, root)).toEqual({ env: { A: "b" } });
   expect(() => withRunningSystem({ RS_AGENT_ENV_FILE: join(root, "no") }, root)).toThrow(/ENOENT/);
 });
 
-test("who does something is the user, or whom RS_AGENT_USER names", () => {
+test("the actor is the user, or whoever RS_AGENT_USER names", () => {
   const env = { MONGODB_URI: "mongodb://a" };
   expect(loadCliConfig(env).by).not.toBe("");
   expect(loadCliConfig({ ...env, RS_AGENT_USER: "x" }).by).toBe("x");

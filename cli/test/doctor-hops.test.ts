@@ -18,7 +18,7 @@ const quiet: SeenSystem = {
   },
 };
 
-/** An SMTP server that says this at first and to EHLO; what it was told is in `heard`. */
+/** An SMTP server that sends this greeting and EHLO reply; `heard` has what it was told. */
 async function startHop(banner: string, ehlo: string) {
   const heard: string[] = [];
   const server = createServer((socket) => {
@@ -48,7 +48,7 @@ async function diagnosed(route: string, nextHop: string, system = quiet, isAssum
 
 const offers = "250-hop.example\n250-SIZE 1000\n250-STARTTLS\n250-X-OWN\n250 8BITMIME\n";
 
-test("each hop of the policy is asked once, and its offers stand beside it", async () => {
+test("each hop of the policy is asked once, and its offers are on its line", async () => {
   const [one, two] = [
     await startHop("220 hi", offers),
     await startHop("220-a\r\n220 b", "250 x\n"),
@@ -78,7 +78,7 @@ test.each([
   expect(seen[0]?.found).toMatch(found);
 });
 
-test("one that is not there is not well, or not known where nobody named it", async () => {
+test("a hop that is not there is not well, or not known if nobody named it", async () => {
   const named = await diagnosed("{}", "127.0.0.1:1");
   expect(named).toMatchObject([{ ok: false }]);
   expect(named[0]?.found).toContain("ECONNREFUSED");
@@ -87,7 +87,7 @@ test("one that is not there is not well, or not known where nobody named it", as
   expect(assumed[0]?.advice).toContain("RELAY_NEXT_HOP is not set here");
 });
 
-test("one without the TLS that policy demands is not well", async () => {
+test("a hop without the TLS that policy demands is not well", async () => {
   const hop = await startHop("220 hi", "250-x\n250 SIZE\n");
   const seen = await diagnosed(`{ nextHop: "${hop.address}", tls: required }`, hop.address);
   const demanding = seen.find(({ advice }) => advice !== undefined);
@@ -95,7 +95,7 @@ test("one without the TLS that policy demands is not well", async () => {
   expect(demanding?.advice).toContain("policy demands TLS there");
 });
 
-test("what a relay meets there stands in the same line: nothing contradicts it", async () => {
+test("what a relay meets there is on the same line, so that nothing contradicts it", async () => {
   const hop = await startHop("220 hi", offers);
   const failing = {
     ...{ route: `${hop.address}|192.0.2.1`, heldMails: 3, openSessions: 0, relay: "relay-1" },

@@ -16,7 +16,7 @@ test.each([
   expect(diagnosis.warning === true || !diagnosis.ok).toBe(diagnosis.advice !== undefined);
 });
 
-test("the database's own word counts; where it has none, the folders of this host", async () => {
+test("the database's own word counts; if it has none, the folders of this host", async () => {
   const full = { disk: () => Promise.resolve({ freeBytes: gb / 100, totalBytes: gb }) };
   expect(await diagnoseDisk(full, [])).toMatchObject([{ ok: false }]);
   const silent = { disk: () => Promise.resolve(undefined) };

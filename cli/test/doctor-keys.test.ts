@@ -30,7 +30,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 const dnsAt = (server: string) => createDns({ servers: [server], timeoutMs: 1_000 });
 
-/** The diagnoses of one key, in a DNS that holds these records. */
+/** The diagnoses of one key in a DNS with these records. */
 async function diagnosed(file: string, records: Records, domain = "acme.company") {
   const dns = await startNameServer(records);
   onTestFinished(() => dns.close());
@@ -66,7 +66,7 @@ test.each([
     { [at]: [dkimRecord(rsa), dkimRecord(rsa)] },
     /more than one key is published there/,
   ],
-])("where DNS has %s it says what to publish", async (_what, records, found) => {
+])("if the DNS has %s, it says what to publish", async (_what, records, found) => {
   const [only, ...others] = await diagnosed("rsa.pem", records);
   expect(others).toEqual([]);
   expect(only).toMatchObject({ part: "DKIM key", ok: false });
@@ -83,12 +83,12 @@ test("a key for testing is a warning", async () => {
   expect(only?.found).toContain("t=y");
 });
 
-test("a name that is nobody's is a warning, since somebody tries it out", async () => {
+test("a reserved name is a warning, because somebody is trying things out", async () => {
   const [only] = await diagnosed("rsa.pem", {}, "acme.example");
   expect(only).toMatchObject({ ok: true, warning: true });
 });
 
-test("where no name server answers, that is said, and nothing is guessed", async () => {
+test("if no name server answers, it says so and guesses nothing", async () => {
   const key = `{ domain: acme.company, selector: s1, privateKey: "file:${join(folder, "rsa.pem")}" }`;
   const yaml = `tenants: { t: { domains: [acme.company], keys: [${key}] } }`;
   const [only] = await diagnoseKeys(parsePolicyYaml(yaml, "p.yaml"), dnsAt("127.0.0.1:1"));
@@ -97,7 +97,7 @@ test("where no name server answers, that is said, and nothing is guessed", async
   if (only !== undefined) expect(diagnosisText(only)).toMatch(/^DKIM key +NOT KNOWN: /);
 });
 
-test("a key that cannot be read is not well, whatever DNS says", async () => {
+test("a key that cannot be read is not well, whatever the DNS says", async () => {
   await writeFile(join(folder, "rubbish.pem"), "no key");
   await chmod(join(folder, "rubbish.pem"), 0o600);
   for (const [file, why] of [

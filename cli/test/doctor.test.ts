@@ -82,7 +82,7 @@ test("a spam engine is asked what a worker asks before it takes work", async () 
   expect(parts.get("rspamd")?.found).toContain("GTUBE is ham to it");
 });
 
-test("an address that is none is said to be so", async () => {
+test("an invalid address is reported as such", async () => {
   const { parts } = await diagnose("--spamd", "nowhere", "--rspamd", "127.0.0.1:99999");
   expect(parts.get("spamd")?.found).toContain("host:port or /path");
   expect(parts.get("rspamd")?.found).toContain("host:port or /path");
@@ -133,7 +133,7 @@ test("everything well is exit code 0", async () => {
   expect(code).toBe(0);
 });
 
-test("a wrong setting is named as one, and no database is blamed", async () => {
+test("a wrong setting is named, and no database is blamed", async () => {
   const { parts } = await diagnose("--dns", "nowhere");
   expect(parts.get("database")).toMatchObject({ ok: false, advice: "correct this" });
   expect(parts.get("database")?.found).toMatch(/must be addresses such as .*DNS_SERVERS/s);
@@ -147,7 +147,7 @@ test("a tenant without a domain lets no mail in", async () => {
   expect(out).toMatch(/^policy +NOT WELL: 1 document, revision 1$/m);
 });
 
-test("warns of a clamd.conf by which clamd stands still while it loads, and of nothing unknown", async () => {
+test("warns about a clamd.conf with which clamd stands still while it loads, and about nothing unknown", async () => {
   const conf = (text: string) => ({ "clamd.conf": text });
   const args = ["doctor", "--clamd", inject("clamd")];
   const named = [...args, "--clamd-conf", "clamd.conf"];
@@ -166,7 +166,7 @@ test("warns of a clamd.conf by which clamd stands still while it loads, and of n
   );
 });
 
-test("warns where memory is short for signatures beside the old ones", () => {
+test("warns if memory is short for new signatures next to the old ones", () => {
   const facts = { configFile: "f", concurrent: true, signatureBytes: 1_300_000_000 };
   const short = diagnoseReload({ ...facts, freeBytes: 700_000_000 });
   expect(short).toMatchObject({ ok: true, warning: true });

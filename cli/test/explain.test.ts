@@ -32,7 +32,7 @@ function worker(unable?: string) {
   return { ...known, unable, grant: credit, outstanding: credit, dispatchers: ["d1"] };
 }
 
-/** The story in one line, every line of it within the width. */
+/** The story on one line; checks that every line of it fits the width. */
 function story(mail: MailRecord, kin: MailRecord[] = [], system = healthy): string {
   const text = explain(mail, kin, now, system);
   expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
@@ -40,12 +40,12 @@ function story(mail: MailRecord, kin: MailRecord[] = [], system = healthy): stri
 }
 
 describe("what comes next", () => {
-  test("is told with what is in its way: a pause, no able worker, no dispatcher", () => {
+  test("comes with what is in its way: a pause, no able worker, no dispatcher", () => {
     const mail = mailWith({ dueAt: before(10) });
     expect(story(mail)).toContain("next waits for virus, due now history");
     const paused = [{ step: "virus" as const, by: "ann", at: before(60) }];
     expect(story(mail, [], { ...healthy, paused })).toContain(
-      `virus is paused by ann (1m ago): ${rsAgent} resume virus goes on`,
+      `virus is paused by ann (1m ago): to go on, ${rsAgent} resume virus`,
     );
     expect(story(mail, [], { ...healthy, workers: [worker("the canary failed")] })).toContain(
       "no virus worker is able: av-1: the canary failed",
@@ -56,14 +56,14 @@ describe("what comes next", () => {
     );
   });
 
-  test("of a mail that no engine could check is told until when it waits", () => {
+  test("for a mail that no engine could check says how long it waits", () => {
     const uncheckedSince = { check: "virus", reason: "time-out", at: before(3600) } as const;
     expect(story(mailWith({ uncheckedSince }))).toContain(
       "no virus verdict (time-out) since 2026-02-01 11:00:00Z; quarantine by policy in 3h",
     );
   });
 
-  test("of a mail whose hop is away is its next try, its end, and why", () => {
+  test("for a mail whose hop is away is its next try, its end, and why", () => {
     const key = "hop.example:25|";
     const routes = [
       { route: key, relay: "r1", heldMails: 0, openSessions: 0, failure: "connect ECONNREFUSED" },
@@ -85,7 +85,7 @@ describe("what comes next", () => {
     expect(story({ ...mail, queuedAt: before(0) })).toContain("; held for a person in 5d");
   });
 
-  test("of incoming mail whose time is over is to look at the hop, and what takes it up again", () => {
+  test("for incoming mail whose time is over is to look at the hop, and how to take the mail up again", () => {
     const mail = finalMail({
       state: "held",
       route: { ...plan.route, key: "hop.example:25|", host: "hop.example", port: 25 },
@@ -97,7 +97,7 @@ describe("what comes next", () => {
     expect(told).toContain(`${rsAgent} retry-now ${mail._id}`);
   });
 
-  test("of mail of which nobody was told says so, why, and how it is tried again", () => {
+  test("for mail of which nobody was told says so, why, and how to try it again", () => {
     const mail = finalMail({
       state: "bounced",
       reason: "no report, SPF none for x.example, no aligned DKIM signature: b@t.example: 550 no",
@@ -113,7 +113,7 @@ describe("what comes next", () => {
     );
   });
 
-  test("of mail that a version before held is told without the cause that it did not write", () => {
+  test("for mail that an earlier version held lacks the cause that that version did not write", () => {
     const history = [
       { at: new Date(), event: "relay attempt", detail: "hop: 1 deferred: 451 4.3.2 not now" },
       { at: new Date(), event: "held", by: "relay-1", detail: "its time in the queue is over" },
@@ -124,7 +124,7 @@ describe("what comes next", () => {
     expect(told).toContain(`a person must act: try it again if its policy has been changed`);
   });
 
-  test("of held mail is what a person has to do: a finding is overridden where policy holds it", () => {
+  test("for held mail is what a person has to do: override a finding if policy holds it", () => {
     const byPerson = finalMail({
       ...{ state: "held", verdicts: { spam }, reason: "held by ann" },
       history: [{ at: new Date(), event: "held", by: "ann", cause: "person" }],
@@ -137,7 +137,7 @@ describe("what comes next", () => {
     );
   });
 
-  test("of a release names what keeps the mail back, and not what policy lets pass marked", () => {
+  test("for a release names what keeps the mail back, not what policy lets pass marked", () => {
     const tagged = { ...spam, finding: { ...spam.finding, score: 6 } };
     const told = story(quarantinedMail({ verdicts: { virus: infected, spam: tagged } }));
     expect(told).toContain("--override 'infected: Eicar-Signature' history");
@@ -172,7 +172,7 @@ describe("a step's wait", () => {
     expect(story(mail)).toContain("waited 4.0s, worked 1.0s");
   });
 
-  test("is the worker's own queue where its clock is ahead of the database's", () => {
+  test("is the worker's own queue if its clock is ahead of the database's", () => {
     const virus = { ...clean, at: before(200), queueMs: 7, workMs: 10 };
     expect(story(mailWith({ receivedAt: before(100), verdicts: { virus } }))).toContain(
       "waited 7ms, worked 10ms",
@@ -181,7 +181,7 @@ describe("a step's wait", () => {
 });
 
 describe("kin", () => {
-  test("of a split mail have the recipients' stories, with the hops' last replies", () => {
+  test("of a split mail tell the recipients' stories, with the hops' last replies", () => {
     const sent = { address: "b@t.example", outcome: "sent" as const, attempts: 2, reply: "250 ok" };
     const part = finalMail({ state: "sent", parentId: "p", recipients: [sent] });
     const told = story(finalMail({ state: "split", finalAt: now }), [part]);
@@ -206,7 +206,7 @@ describe("kin", () => {
   });
 });
 
-test("a document that never was a mail is shown as it lay there, with its reason line by line", () => {
+test("a document that never was a mail is shown as it was found, with its reason line by line", () => {
   const mail = deadMail({ reason: "it is none:\n→ at v", malformed: { hello: "world" } });
   const text = explain(mail, [], now, healthy);
   expect(text).toContain("state       dead: it is none:\n            → at v\n");
@@ -214,7 +214,7 @@ test("a document that never was a mail is shown as it lay there, with its reason
   expect(text).not.toContain("no verdict yet");
 });
 
-test("a dead source record is shown as what it is, and nobody is told to send it as mail", () => {
+test("a dead source record is shown as such, and nobody is told to send it as mail", () => {
   const {
     header: none,
     plan: noPlan,
@@ -264,7 +264,7 @@ describe("a source record that nobody has read", () => {
     expect(text).not.toContain("dead show");
   });
 
-  test("is read again by `dead retry` where services ended over it, and the letter says so", () => {
+  test("is read again by `dead retry` if services died over it, and the letter says so", () => {
     const { next, dueAt, ...dead } = stub;
     expect([next, dueAt]).toBeDefined();
     const history = [{ at: now, event: "dead", cause: "services-ended" }] as const;
@@ -278,12 +278,12 @@ describe("a source record that nobody has read", () => {
     expect(told).toBe("its record is read again, due now");
   });
 
-  test("is read, not planned, where a person has it tried at once", () => {
+  test("is read, not planned, if a person has it tried at once", () => {
     const { set } = takenUp({ ...stub, state: "held" }, { now });
     expect(set).toMatchObject({ state: "incoming", next: "adopt" });
   });
 
-  test("has its record named as its way in once it is a mail", () => {
+  test("names its record as the way it came in once it is a mail", () => {
     const text = story({ ...mailWith({}), origin: stub.origin });
     expect(text).toContain('source portal, record {"$oid":"0123456789abcdef01234567"}');
   });

@@ -29,7 +29,7 @@ test.each([
   expect(await run(...args)).toEqual({ code: 1, stderr: `CLI_FILE: ${name}: no such file\n` });
 });
 
-test("a folder is named as one", async () => {
+test("a folder is reported as one", async () => {
   const { stderr } = await run("policy", "apply", "--dry-run", folder);
   expect(stderr).toBe(`CLI_FILE: ${folder}: is a folder\n`);
 });

@@ -14,7 +14,7 @@ function stepOf(mail: MailRecord) {
   return nextStep({ ...mail, plan: mail.plan, rawSha256: mail.body.sha256, now });
 }
 
-test("retry-now takes up what the next hop did not take in time, whatever its policy is", () => {
+test("retry-now takes up what the next hop did not take in time, whatever the policy", () => {
   const reason = "its time in the queue is over: b@t.example: 451 4.3.2 not now";
   const mail = mailWith({ state: "held", reason, route: plan.route });
   const { change } = retryNow(mail, { ...actor, isSamePolicy: true });
@@ -36,7 +36,7 @@ describe("retry-now of mail of which nobody was told (I12)", () => {
       ...given,
     });
 
-  test("opens those recipients alone; the mail is no longer removed, and its time starts again", () => {
+  test("opens only those recipients; the mail is no longer removed, and its time starts again", () => {
     const { states, change } = retryNow(untold(), actor);
     expect(states).toEqual(["bounced"]);
     const mail = after(untold(), change);
@@ -49,7 +49,7 @@ describe("retry-now of mail of which nobody was told (I12)", () => {
     expect([mail.finalAt, mail.expireAt, mail.reason]).toEqual([undefined, undefined, undefined]);
   });
 
-  test("is refused where the sender of each was told", () => {
+  test("is refused if the sender was told about each", () => {
     const recipients = untold().recipients.slice(2);
     expect(() => retryNow(untold({ recipients }), actor)).toThrow("its sender was told");
   });
@@ -76,7 +76,7 @@ describe("release", () => {
     expect(stepOf(after(mail, change)).kind).toBe("enrich");
   });
 
-  test("of one finding leaves the other one standing", () => {
+  test("of one finding leaves the other standing", () => {
     const mail = quarantinedMail({ verdicts: { virus: infected, spam } });
     const released = after(mail, release(mail, ["infected: Eicar-Signature"], actor).change);
     expect(standingFindings(released)).toEqual([{ check: "spam", finding: "spam" }]);
@@ -96,7 +96,7 @@ describe("release", () => {
     ["infected: Odd  name\r\n with\x1b[31m 'quotes'", "infected: Odd name with [31m 'quotes'"],
     [`infected: ${"N".repeat(250)}`, `infected: ${"N".repeat(60)}\n    ${"N".repeat(190)}`],
     ["infected: 蠕虫 \u202e🐛", "infected: 蠕虫 🐛"],
-  ])("of %j is done by what the screen shows of it", (finding, shown) => {
+  ])("of %j works with what the screen shows of it", (finding, shown) => {
     const names = [finding.slice("infected: ".length)];
     const verdicts = { virus: { ...infected, finding: { kind: "infected" as const, names } } };
     const mail = quarantinedMail({ verdicts });
@@ -106,7 +106,7 @@ describe("release", () => {
     expect(() => release(mail, [`${shown}x`], actor)).toThrow("what keeps it back: --override");
   });
 
-  test("of mail that policy holds for a finding is possible, of sent mail not", () => {
+  test("of mail that policy holds for a finding is possible; of sent mail it is not", () => {
     const held = mailWith({ state: "held", verdicts: { virus: infected } });
     expect(release(held, ["infected: Eicar-Signature"], actor).states).toEqual(["held"]);
     expect(() => release(mailWith({ state: "sent" }), [], actor)).toThrow(/is sent: only mail/);
@@ -128,7 +128,7 @@ describe("retry-now", () => {
     expect(change.set).toEqual({ dueAt: now });
   });
 
-  test("takes held mail up where its next step is, a finding still stands (I2)", () => {
+  test("takes held mail up at its next step, and a finding still stands (I2)", () => {
     const clean = { ...infected, finding: { kind: "clean" as const } };
     const mail = mailWith({ state: "held", verdicts: { virus: clean } });
     expect(retryNow(mail, actor).change.set).toMatchObject({ state: "processing", next: "spam" });
@@ -142,12 +142,12 @@ describe("retry-now", () => {
     expect(retryNow(mail, actor).change.set).toMatchObject({ state: "incoming", next: "plan" });
   });
 
-  describe("of mail that would be held again immediately, as long as the policy is the same", () => {
+  describe("of mail that would be held again immediately while the policy is the same", () => {
     const same = { ...actor, isSamePolicy: true };
     const other = { ...actor, isSamePolicy: false };
     const entry = { at: now, event: "held", by: "dispatcher-1", cause: "unable" } as const;
 
-    test("is refused where what was found holds it, with the release that names it", () => {
+    test("is refused if a finding holds it, with the release that names the finding", () => {
       const holding = {
         ...plan,
         virus: plan.virus && { ...plan.virus, onInfected: "hold" as const },
@@ -159,7 +159,7 @@ describe("retry-now", () => {
       expect(retryNow(mail, other).told).toBe("no longer held, due now");
     });
 
-    test("is refused where the mail can never be made what policy asks for, with the reason", () => {
+    test("is refused if the mail can never become what policy asks for, with the reason", () => {
       const reason = "the mail has no From field to sign for";
       const mail = mailWith({ state: "held", reason, history: [entry] });
       expect(() => retryNow(mail, same)).toThrow(
@@ -168,7 +168,7 @@ describe("retry-now", () => {
       expect(retryNow(mail, other).told).toBe("no longer held, due now");
     });
 
-    test("is refused where the next hop may have it and policy holds that, with both ways", () => {
+    test("is refused if the next hop may have it and policy holds such mail, with both ways out", () => {
       const careful = { ...plan, relay: { ...plan.relay, onUnknown: "hold" as const } };
       const unknown = {
         ...{ attempt: 1, at: now, connection: "192.0.2.1:25", relay: "relay-1" },
@@ -185,7 +185,7 @@ describe("retry-now", () => {
       );
     });
 
-    test("is done where a person held it, or where it is tried again by itself", () => {
+    test("is done if a person held it, or if it is tried again by itself", () => {
       const byPerson = after(mailWith(), hold(mailWith(), same).change);
       expect(retryNow(byPerson, same).told).toBe("no longer held, due now");
       const later = new Date(now.getTime() + 60_000);
@@ -199,7 +199,7 @@ describe("retry-now", () => {
     });
   });
 
-  test("of final mail is refused, with the way to go", () => {
+  test("of final mail is refused, with what to do instead", () => {
     expect(() => retryNow(quarantinedMail(), actor)).toThrow(/quarantine release/);
     expect(() => retryNow(deadMail(), actor)).toThrow(/dead retry/);
   });
@@ -237,7 +237,7 @@ describe("hold and cancel", () => {
 });
 
 describe("dead letters", () => {
-  test("dead letters of source records are not sent as mail: what helps is named", () => {
+  test("dead letters of source records are not sent as mail; what helps is named", () => {
     const {
       header: none,
       plan: noPlan,

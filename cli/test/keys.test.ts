@@ -32,14 +32,14 @@ test("init makes a secret for each kind, and a list that lets each play just tha
   expect(modeOf("allow.yaml")).toBe(0o644);
 });
 
-test("init writes over nothing", async () => {
+test("init overwrites nothing", async () => {
   await keys("init", folder);
   const before = listText();
   await expect(keys("init", folder)).rejects.toMatchObject({ code: "CLI_REFUSED" });
   expect(listText()).toBe(before);
 });
 
-test("secrets are for the group where that is asked for, whatever the umask", async () => {
+test("secrets are readable for the group if that is asked for, whatever the umask", async () => {
   const umask = process.umask(0o077);
   try {
     await keys("init", folder, "--group-readable");
@@ -80,12 +80,12 @@ test.each([
   expect(listText()).toBe(before);
 });
 
-test("add refuses a kind that there is not", async () => {
+test("add refuses an unknown kind", async () => {
   await keys("init", folder);
   await expect(keys("add", folder, "x", "--kind", "relay")).rejects.toThrow(CommanderError);
 });
 
-test("revoke takes a name or a key, once, and the key may act as nothing any more", async () => {
+test("revoke takes a name or a key, once, and the key may no longer act as anything", async () => {
   await keys("init", folder);
   const [enricher = ""] = list().keysOf("enricher");
   await keys("revoke", folder, "av-worker");

@@ -6,7 +6,10 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { mongodbUri } from "../../test/support/test-mongodb.ts";
 
-/** What a command takes is what it loads: modules are counted, since a time says little on a busy machine. */
+/**
+ * A command's cost is what it loads: modules are counted, because a time says little on a busy
+ * machine.
+ */
 const bin = join(import.meta.dirname, "..", "bin");
 
 let folder: string;
@@ -29,7 +32,7 @@ interface Loaded {
   /** Files of ours and of packages. */
   count: number;
   packages: string[];
-  /** Where Node keeps what it has compiled. */
+  /** Where Node keeps its compile cache. */
   cache: string | undefined;
 }
 
@@ -52,8 +55,8 @@ async function loadedBy(program: string, args: string[], env: NodeJS.ProcessEnv 
   return loaded;
 }
 
-describe("a command loads what it needs itself", () => {
-  test("the help needs the parser alone", async () => {
+describe("a command loads only what it needs itself", () => {
+  test("the help needs only the parser", async () => {
     const { packages, count, cache } = await loadedBy("rs-agent", ["--help"]);
     expect(packages).toEqual(["commander", "close-with-grace"]);
     expect(count).toBeLessThan(25);

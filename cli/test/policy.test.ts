@@ -33,7 +33,7 @@ tenants:
     expect((await run("show")).out).toBe(out);
   });
 
-  test("apply says what it changes, and asks before tenants go", async () => {
+  test("apply says what it changes, and asks before removing tenants", async () => {
     const own = anotherDatabase();
     const apply = (text: string, ...options: string[]) =>
       runCli(["policy", "apply", "p.yaml", ...options], own, { "p.yaml": text });
@@ -62,7 +62,7 @@ tenants:
     );
   });
 
-  test("test names all that it needs in one message", async () => {
+  test("test names everything that it lacks in one message", async () => {
     const lacking = async (...args: string[]) =>
       messageOf(await run("test", ...args).catch((error: unknown) => error));
     expect(await lacking("--from", "a@acme.example", "--to", "b@x.example")).toBe(
@@ -73,7 +73,7 @@ tenants:
     );
   });
 
-  test("apply stores nothing where a line is wrong", async () => {
+  test("apply stores nothing if a line is wrong", async () => {
     const before = await cli().store.policies.revision();
     expect(await codeOf(run("apply", "bad.yaml"))).toBe("CFG_POLICY_INVALID");
     expect(await cli().store.policies.revision()).toBe(before);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { createProgress } from "../src/progress.ts";
 
-test("progress is told only of what takes longer, and at most every two seconds", () => {
+test("progress is shown only for what takes longer, at most every two seconds", () => {
   const told: string[] = [];
   let now = 0;
   const tell = createProgress(

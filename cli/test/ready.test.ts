@@ -24,7 +24,7 @@ test("ready says that a service is ready, by HEALTH_HTTP or by URL", async () =>
   expect(await askReady(["--url", url, "--live"], {})).toEqual({ exitCode: 0, text: "alive" });
 });
 
-test("ready gives the reasons of one that is not; alive it is all the same", async () => {
+test("ready gives the reasons of a service that is not ready; it is alive all the same", async () => {
   const env = { HEALTH_HTTP: await idle("no answer for 7 s") };
   expect(await askReady([], env)).toEqual({ exitCode: 1, text: "database: no answer for 7 s" });
   expect(await askReady(["--live"], env)).toMatchObject({ exitCode: 0 });
@@ -35,7 +35,7 @@ test("ready gives the reasons of one that is not; alive it is all the same", asy
   });
 });
 
-test("ready names what is wrong with how it is called", async () => {
+test("ready names what is wrong with its arguments", async () => {
   for (const args of [[], ["--url", "nowhere"], ["--url", "https://x"], ["--bogus"], ["x"]]) {
     expect(await askReady(args, {})).toMatchObject({ exitCode: 64 });
   }
@@ -44,7 +44,7 @@ test("ready names what is wrong with how it is called", async () => {
   expect(await askReady(["--help"], env)).toMatchObject({ exitCode: 0 });
 });
 
-test("ready has no trust in what answers: nobody, an answer without an end, another server", async () => {
+test("ready trusts no answer: nobody, an answer without an end, another server", async () => {
   const server = createServer((request, response) => {
     if (request.url === "/readyz") response.writeHead(200).write("x".repeat(200_000));
     else response.writeHead(500).end("no JSON");
@@ -55,7 +55,7 @@ test("ready has no trust in what answers: nobody, an answer without an end, anot
   onTestFinished(() => void server.close());
   const { port } = server.address() as { port: number };
   const url = `http://127.0.0.1:${port}`;
-  expect((await askReady(["--url", url], {})).text).toContain("it answers without an end");
+  expect((await askReady(["--url", url], {})).text).toContain("its answer does not end");
   expect(await askReady(["--url", url, "--live"], {})).toEqual({
     exitCode: 1,
     text: `${url}/healthz answers 500`,
@@ -78,7 +78,7 @@ test("a service whose event loop stands still is not alive", async () => {
   });
 });
 
-test("rs-agent ready loads Node alone: no module of a package", async () => {
+test("rs-agent ready loads nothing but Node: no module of a package", async () => {
   const script = join(import.meta.dirname, "../bin/rs-agent.mjs");
   const address = await idle();
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, "ready"], {

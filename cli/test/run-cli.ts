@@ -16,12 +16,12 @@ import { mongodbUri } from "../../test/support/test-mongodb.ts";
 
 export interface Ran {
   out: string;
-  /** What was complained of. */
+  /** Its complaints. */
   err: string;
   code: number;
 }
 
-/** Runs one command in this process; `files` is what it may read. What it throws is thrown. */
+/** Runs one command in this process; it may read only `files`. Throws what the command throws. */
 export async function runCli(
   args: readonly string[],
   env: NodeJS.ProcessEnv,
@@ -84,14 +84,14 @@ export function useCli(): () => CliDatabase {
   };
 }
 
-/** The code that a command fails with; what has none is thrown. */
+/** The code that a command fails with; an error without one is thrown. */
 export async function codeOf(running: Promise<unknown>): Promise<string> {
   const message = await messageFrom(running);
   expect(message).not.toContain("\n");
   return message.slice(0, message.indexOf(":"));
 }
 
-/** What a command that fails tells of it: code and message. */
+/** Code and message of a command that fails. */
 export async function messageFrom(running: Promise<unknown>): Promise<string> {
   const error: unknown = await running.then(
     () => new Error("it succeeded"),
@@ -105,7 +105,7 @@ export function expectNarrow(text: string): void {
   expect(text.split("\n").filter((line) => line.length > width)).toEqual([]);
 }
 
-/** The environment for a database of its own name, which is as good as empty. */
+/** The environment for a database of another name, which is as good as empty. */
 export function anotherDatabase(): { MONGODB_URI: string; MONGODB_DB: string } {
   return { MONGODB_URI: mongodbUri(), MONGODB_DB: `cli_${randomBytes(6).toString("hex")}` };
 }

@@ -14,7 +14,7 @@ const rules = (_id: string, revision: number) =>
   policyDocumentSchema.parse({ _id, scope: _id.slice(0, _id.indexOf(":")), revision });
 const ofAddress = rules("address:b@t.example", 2);
 
-/** As they were when the mail was planned. */
+/** The documents as they were when the mail was planned. */
 const planned = [tenant("t"), tenant("u"), ofAddress];
 const plan = createPolicyBook(planned).planFor({
   ...{ direction: "incoming", mailFrom: "a@x.example", recipient: "b@t.example" },
@@ -25,7 +25,7 @@ function isSame(documents: readonly PolicyDocument[]) {
   return createPolicyComparison()(mailWith({ state: "held", plan }), store);
 }
 
-test("the policy is the same as long as the documents are that made a mail's plan", async () => {
+test("the policy is the same as long as the documents that made a mail's plan are", async () => {
   expect(await isSame(planned)).toBe(true);
   expect(await isSame([tenant("t"), tenant("u", { revision: 9 }), tenant("v"), ofAddress])).toBe(
     true,
@@ -38,11 +38,11 @@ test.each<[string, PolicyDocument[]]>([
   ["one more applies", [...planned, rules("domain:t.example", 1)]],
   ["another tenant has the domain", [tenant("w", { domains: ["t.example"] }), ofAddress]],
   ["what is stored does not hold together", [...planned, tenant("v", { domains: ["t.example"] })]],
-])("it is another where %s", async (_, documents) => {
+])("it is another if %s", async (_, documents) => {
   expect(await isSame(documents)).toBe(false);
 });
 
-test("nothing is read for mail that is not held, and once for many", async () => {
+test("nothing is read for mail that is not held, and for many mails only once", async () => {
   let reads = 0;
   const all = () => {
     reads += 1;

@@ -24,7 +24,7 @@ function systemOf(...workers: Partial<SeenWorker>[]): SeenSystem {
 const spamd = { engine: { name: "spamd", version: "4.0.1" } };
 const rspamd = { engine: { name: "rspamd", version: "3.4" } };
 
-it("says which engines there are where mail waits for another one", () => {
+it("says which engines there are if mail waits for another one", () => {
   expect(whyNoWorker("spam:rspamd", systemOf(spamd))).toBe(
     "none is known to a dispatcher; spam-1 has spamd",
   );
@@ -33,7 +33,7 @@ it("says which engines there are where mail waits for another one", () => {
   expect(whyNoWorker("spam:rspamd", systemOf(spamd, rspamd))).toBeUndefined();
 });
 
-it("says what the workers with that engine say, and those that have not said theirs yet", () => {
+it("says what the workers with that engine say, and those that have not named theirs yet", () => {
   const away = { unable: "rspamd 127.0.0.1:11333: no connection" };
   const expected = "rspamd 127.0.0.1:11333: no connection";
   expect(whyNoWorker("spam:rspamd", systemOf(spamd, away))).toBe(`spam-2: ${expected}`);

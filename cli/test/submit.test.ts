@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startSmtpSink, type SmtpSink } from "@rs-agent/kit/smtp/smtp-sink.ts";
 import { runCli } from "./run-cli.ts";
 
-/** A real SMTP peer that refuses `no@…`, and every mail that says so. */
+/** A real SMTP peer that refuses `no@…`, and every mail that asks to be refused. */
 let sink: SmtpSink;
 let address: string;
 let received: { from: string; to: readonly string[]; raw: Buffer }[] = [];
@@ -32,7 +32,7 @@ const files = {
 };
 const submit = (...args: string[]) => runCli(["submit", ...args, "--smtp", address], {}, files);
 
-test("hands in each file with its bytes as they are", async () => {
+test("hands in each file, byte for byte", async () => {
   const { out, code } = await submit(
     "a.eml",
     "b.eml",
@@ -75,7 +75,7 @@ test("shows each refused recipient with the server's reply, and fails", async ()
   ]);
 });
 
-test("a mail that is refused whole fails with the reply, and the next one is handed in", async () => {
+test("a mail that is refused as a whole fails with the reply, and the next one is handed in", async () => {
   const { out, code } = await submit(
     "bad.eml",
     "b.eml",

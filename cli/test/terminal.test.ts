@@ -19,7 +19,7 @@ test("a table is never wider than 80 columns and has a line for each row", () =>
   );
 });
 
-test("a field is wrapped behind its margin and loses no word", () => {
+test("a field is wrapped after its margin and loses no word", () => {
   fc.assert(
     fc.property(anyText, (text) => {
       const lines = field("label", text).split("\n");

@@ -22,7 +22,7 @@ const mark: UnknownMark = {
   resolveAt: new Date("2026-01-31T23:10:00Z"),
 };
 
-/** One recipient was sent to and one deferred before the outcome of the two others was lost. */
+/** One recipient was sent to and one was deferred before the outcome of the other two was lost. */
 function heldMail(given: Partial<MailRecord> = {}): MailRecord {
   const { enrich: none, ...unchanged } = plan;
   expect(none).toBeDefined();
@@ -49,7 +49,7 @@ function heldMail(given: Partial<MailRecord> = {}): MailRecord {
 
 const proven = { kind: "proven", detail: "SPF pass for x.example" } as const;
 
-/** Without the one that was deferred. */
+/** The same without the deferred recipient. */
 function withoutDeferred(given: Partial<MailRecord> = {}): MailRecord {
   const mail = heldMail();
   return { ...mail, recipients: mail.recipients.slice(0, 3), ...given };
@@ -60,7 +60,7 @@ function outcomesOf(recipients: unknown): string[] {
 }
 
 describe("resend", () => {
-  test("I8: goes back to where it waited, with its mark and by whose word", () => {
+  test("I8: goes back to where it waited, with its mark and who decided it", () => {
     const { states, change } = resend(heldMail(), actor);
     expect(states).toEqual(["held"]);
     expect(change.set).toMatchObject({ state: "relaying", next: route.key, dueAt: now });
@@ -79,14 +79,14 @@ describe("resend", () => {
     expect(resend(heldMail({ unknown: fresh }), actor).told).toContain("longest time-out");
   });
 
-  test("I2: a finding that came to stand against it is not passed by: it is processed", () => {
+  test("I2: a finding that has come to stand against it is not bypassed: the mail is processed", () => {
     const { change } = resend(heldMail({ verdicts: { virus: infected, spam: ham } }), actor);
     expect(change.set).toMatchObject({ state: "processing", unknown: { resendBy: "p" } });
   });
 });
 
 describe("settle", () => {
-  test("I1: closes the recipients of that attempt alone; who was deferred goes on", () => {
+  test("I1: closes only the recipients of that attempt; a deferred one goes on", () => {
     const reply = "250 2.6.0 queued as 4XyZ";
     const { change, report } = settle(heldMail(), { as: "sent", reply }, actor);
     expect(outcomesOf(change.set?.recipients)).toEqual(["sent", "sent", "sent", "open"]);
@@ -102,7 +102,7 @@ describe("settle", () => {
     expect(report).toBeUndefined();
   });
 
-  test("is final where nobody is left, and is kept as policy says", () => {
+  test("makes the mail final if nobody is left, and policy says how long it is kept", () => {
     const { change } = settle(withoutDeferred(), { as: "discarded" }, actor);
     expect(change.set).toMatchObject({ state: "sent", finalAt: now });
     expect(outcomesOf(change.set?.recipients)).toEqual(["sent", "discarded", "discarded"]);
@@ -110,7 +110,7 @@ describe("settle", () => {
     expect(change.unset).toEqual(expect.arrayContaining(["unknown", "reason"]));
   });
 
-  test("of some of them leaves it held for the others", () => {
+  test("for some of them leaves it held for the others", () => {
     const { change, told } = settle(heldMail(), { as: "sent", to: ["B@t.example"] }, actor);
     expect(outcomesOf(change.set?.recipients)).toEqual(["sent", "sent", "open", "open"]);
     expect(change.set?.unknown).toEqual({ ...mark, recipients: ["c@t.example"] });
@@ -118,7 +118,7 @@ describe("settle", () => {
     expect(told).toBe("sent: b@t.example; held for c@t.example");
   });
 
-  test("as bounced has the sender told, with the hop's words", () => {
+  test("as bounced tells the sender, with the hop's words", () => {
     const reply = "550 5.1.1 no such user";
     const found = { as: "bounced", reply } as const;
     const { change, report } = settle(withoutDeferred(), found, actor, proven);
@@ -136,7 +136,7 @@ describe("settle", () => {
     expect(plainly.report?.failed[0]?.status).toBe("5.0.0");
   });
 
-  test("I12: as bounced tells nobody where the sender of incoming mail is not proven", () => {
+  test("I12: as bounced tells nobody if the sender of incoming mail is not proven", () => {
     const mail = withoutDeferred();
     const outgoing = { ...mail.plan, direction: "outgoing" } as MailRecord["plan"];
     const reply = "550 5.1.1 no such user";
@@ -161,12 +161,12 @@ describe("settle", () => {
       { outcome: "bounced", report: "none" },
     ]);
     expect(told).toContain("no report");
-    // Nobody was asked: no proof either.
+    // Nobody was asked, so there is no proof.
     expect(settle(mail, found, actor).report).toBeUndefined();
     expect(settle(withoutDeferred({ plan: outgoing }), found, actor).report).toBeDefined();
   });
 
-  test("as bounced is a dead letter where nobody may be told: null sender, or a finding", () => {
+  test("as bounced makes a dead letter if nobody may be told: null sender, or a finding", () => {
     const mail = withoutDeferred();
     const nobody = { ...mail, smtp: { ...mail.smtp, mailFrom: "" } };
     const double = settle(nobody, { as: "bounced" }, actor);
@@ -178,10 +178,10 @@ describe("settle", () => {
     expect(settle(tagged, { as: "bounced" }, actor).report).toBeUndefined();
   });
 
-  test("of a recipient whose outcome is known is refused, and names those of whom it is not", () => {
+  test("for a recipient whose outcome is known is refused, and names those whose outcome is not", () => {
     const found = { as: "sent" as const, to: ["d@t.example"] };
     expect(() => settle(heldMail(), found, actor)).toThrow(
-      /outcome of d@t.example is not unknown; of b@t.example, c@t.example it is/,
+      /the outcome is not unknown for d@t.example; it is for b@t.example, c@t.example/,
     );
   });
 });
@@ -197,8 +197,10 @@ test("both are refused for mail that is not held with an unknown outcome", () =>
     );
     const { unknown: none, ...known } = heldMail();
     expect(none).toBeDefined();
-    expect(() => act(known)).toThrow(/no outcome of it is unknown; .*rs-agent explain \w+ says/);
-    expect(() => act(mailWith({ state: "ready" }))).toThrow(/no outcome of it is unknown/);
+    expect(() => act(known)).toThrow(
+      /none of its outcomes is unknown; .*rs-agent explain \w+ says/,
+    );
+    expect(() => act(mailWith({ state: "ready" }))).toThrow(/none of its outcomes is unknown/);
     expect(() => act({ ...heldMail(), state: "sent" })).toThrow(/only mail that is held/);
     expect(() => act(heldMail({ recipients: [] }))).toThrow(/every recipient .* has an outcome/);
   }
@@ -235,7 +237,7 @@ describe("rs-agent unknown", () => {
     expect((await run(["unknown", "ls"])).out).toBe("none\n");
   });
 
-  /** The command, on a host whose name server knows this of the sender's domain. */
+  /** The command, on a host whose name server has this SPF record for the sender's domain. */
   async function withDns(spf: string) {
     const dns = await startNameServer({ "TXT x.example": [spf] });
     onTestFinished(() => dns.close());
@@ -244,7 +246,7 @@ describe("rs-agent unknown", () => {
     return { store, run };
   }
 
-  test("I12: settle --as bounced tells nobody where SPF does not name the client", async () => {
+  test("I12: settle --as bounced tells nobody if SPF does not list the client", async () => {
     const { run, store } = await withDns("v=spf1 -all");
     const id = await stored(withoutDeferred());
     const { out } = await run(["unknown", "settle", id, "--as", "bounced"]);
@@ -263,7 +265,7 @@ describe("rs-agent unknown", () => {
     expect(await store.mails.get(id)).toMatchObject({ state: "processing" });
   });
 
-  test("settle --as bounced has the report stored before the outcome, once", async () => {
+  test("settle --as bounced stores the report before the outcome, once", async () => {
     const { run, store } = await withDns("v=spf1 ip4:203.0.113.5 -all");
     const id = await stored(withoutDeferred());
     const args = ["unknown", "settle", id, "--as", "bounced", "--reply", "550 5.7.1 not you"];
@@ -283,7 +285,7 @@ describe("rs-agent unknown", () => {
     expect(text).toContain("550 5.7.1 not you");
     expect(text).not.toContain("a@t.example");
     const again = await run(args);
-    expect(again.err).toMatch(/CLI_REFUSED: \w+ is bounced: no outcome of it is unknown/);
+    expect(again.err).toMatch(/CLI_REFUSED: \w+ is bounced: none of its outcomes is unknown/);
     expect(again.code).toBe(1);
   });
 
@@ -299,7 +301,7 @@ describe("rs-agent unknown", () => {
     expect(found.filter(({ origin }) => origin.name === id)).toEqual([]);
   });
 
-  test("I3: what was read is what is changed: a mail that was held again meanwhile is read again", async () => {
+  test("I3: only what was read is changed: a mail that was held again meanwhile is read again", async () => {
     const { store } = cli();
     const id = await stored(heldMail());
     const seen = await store.mails.get(id);

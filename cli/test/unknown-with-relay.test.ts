@@ -37,7 +37,7 @@ function eventsOf({ history }: MailRecord): string[] {
   return history.map(({ event, by }) => (by === "tester" ? `${event} by ${by}` : event));
 }
 
-test("I8: a held mail is sent again by a person's word: same Message-ID, counted, and who said so", async () => {
+test("I8: a held mail is sent again if a person says so: same Message-ID, counted, with the person's name", async () => {
   const { database, sink, id, counts, run } = await installation();
   const { out } = await run("ls");
   expect(out).toContain(id);
@@ -56,7 +56,7 @@ test("I8: a held mail is sent again by a person's word: same Message-ID, counted
   expect(first?.toString()).toContain("Message-ID: <1@sender.example>");
 });
 
-test("I1: what a person found out is not sent again; who was deferred beside it gets the mail", async () => {
+test("I1: what a person found out is not sent again; a deferred recipient still gets the mail", async () => {
   const { database, sink, id, counts, run } = await installation();
   await run("settle", id, "--as", "sent", "--reply", "250 2.0.0 queued as 4XyZ");
   const mail = await vi.waitFor(() => mailIn(database, id, "sent"));

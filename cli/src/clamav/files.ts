@@ -7,13 +7,13 @@ import type { FileOutcome } from "./outcome.ts";
 export type Entry =
   | { kind: "file"; path: string; size: number }
   | { kind: "stdin" }
-  /** Not on this machine; clamd may know it (disk mode). */
+  /** Not on this machine; clamd may have it (disk mode). */
   | { kind: "unknown"; path: string }
   | { kind: "decided"; path: string; outcome: FileOutcome };
 
 /**
- * All that the given paths lead to, folders with all that is in them. Symbolic links are followed
- * where they are given, and passed over inside folders: clamd would answer `OK` to those unseen.
+ * All that the given paths lead to, folders with their whole content. Symbolic links are followed
+ * if they are given, and passed over inside folders: clamd would answer `OK` to those unseen.
  */
 export async function findEntries(paths: readonly string[]): Promise<Entry[]> {
   const found: Entry[] = [];

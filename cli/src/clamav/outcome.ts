@@ -4,7 +4,7 @@ import type { VirusFinding } from "@rs-agent/shared/checks/virus.ts";
 /** Exit codes of `clamav-cli`, the first two as clamdscan(1) has them. */
 export const exitCodes = { clean: 0, found: 1, error: 2, notChecked: 3 } as const;
 
-/** What became of one file. `skipped` is not a file that anyone could scan, or has nothing in it. */
+/** What became of one file. `skipped`: nobody could scan it, or it is empty. */
 export type FileOutcome =
   | { result: "clean" }
   | { result: "infected"; names: readonly string[] }
@@ -20,7 +20,10 @@ export interface ScannedFile {
   ms: number;
 }
 
-/** A finding in the CLI's words: what lies in the file is "not checked", all else an error. */
+/**
+ * A finding in the CLI's words: a reason that lies in the file is "not checked", any other an
+ * error.
+ */
 export function outcomeOf(finding: VirusFinding): FileOutcome {
   switch (finding.kind) {
     case "clean":

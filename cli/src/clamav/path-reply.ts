@@ -2,9 +2,9 @@ import { findingOf, isFoundReply, quote } from "@rs-agent/av-worker/clamd/replie
 import { outcomeOf, type FileOutcome } from "./outcome.ts";
 
 /**
- * One reply to CONTSCAN of `asked`: `OK` counts for exactly that path, `FOUND` for whatever file
- * in it clamd names, everything else is an error. If a colon in a path or in a name makes it
- * unclear which of the two ends where, the path is the longer one, and the finding stays one.
+ * One reply to CONTSCAN of `asked`: `OK` counts for exactly that path, `FOUND` for whatever file in
+ * it clamd names; everything else is an error. If a colon makes it unclear where the path ends and
+ * the name begins, the path is the longer one, and the finding remains a finding.
  */
 export function readPathReply(
   reply: string,

@@ -10,7 +10,7 @@ import { columnsOf, wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 import { exitCodes } from "./outcome.ts";
 import { scanAll } from "./scan.ts";
 
-/** Where a command reads and writes; in a program the process's own. */
+/** Where a command reads and writes; in a program, the process's own streams. */
 export interface Streams {
   stdout: Writable;
   stderr: Writable & { isTTY?: boolean; columns?: number };
@@ -18,7 +18,7 @@ export interface Streams {
 }
 
 interface GlobalOptions {
-  /** Undefined: that of the usual clamd. */
+  /** Undefined: the host of the usual clamd. */
   host?: string;
   port?: number;
   socket?: string;
@@ -37,12 +37,12 @@ interface ScanOptions extends GlobalOptions {
 const commandTimeoutSeconds = 10;
 const scanTimeoutSeconds = 150;
 
-/** Where a clamd listens if nobody has named one. */
+/** Where a clamd listens if nobody names one. */
 const plainAddress = "127.0.0.1:3310";
 
 /**
  * `clamav-cli`: runs the command in `args` and returns its exit code. Writes to `streams` only.
- * `usual`: the clamd that is asked if the options name none, as AV_CLAMD has it.
+ * `usual`: the clamd to ask if the options name none, as AV_CLAMD has it.
  */
 export async function runClamavCli(
   args: readonly string[],
@@ -55,7 +55,7 @@ export async function runClamavCli(
     await program.parseAsync(args, { from: "user" });
     return exitCode;
   } catch (error) {
-    // Commander has said already what was wrong; its own exit code would read as "found".
+    // Commander has already said what was wrong; its own exit code would read as "found".
     if (error instanceof CommanderError) {
       return error.exitCode === 0 ? exitCodes.clean : exitCodes.error;
     }
@@ -64,7 +64,7 @@ export async function runClamavCli(
   }
 }
 
-/** The first of AV_CLAMD, if it is one. */
+/** The first address of AV_CLAMD, if it is one. */
 function usualAddress(addresses: string): EngineAddress {
   const [first] = addresses.split(",", 1);
   const [address] = engineAddresses(clamdPort).safeParse(first).data ?? [];
@@ -135,7 +135,7 @@ function addQuestions(program: Command, streams: Streams, usual: EngineAddress):
     const text = await stats(address, signal);
     return { text, json: { address: address.text, text } };
   });
-  question("reload", "let clamd load its signatures again", async (address, signal) => {
+  question("reload", "have clamd load its signatures again", async (address, signal) => {
     await reload(address, signal);
     return { text: "RELOADING", json: { address: address.text, reloading: true } };
   });
@@ -197,7 +197,10 @@ function timeoutOption(): Option {
   );
 }
 
-/** The address in `--socket`, or in `--host` and `--port`; what neither says is as the usual clamd's. */
+/**
+ * The address in `--socket`, or in `--host` and `--port`; what is not given comes from the usual
+ * clamd.
+ */
 function addressOf(
   { host, port: number, socket }: GlobalOptions,
   usual: EngineAddress,
@@ -213,7 +216,7 @@ function addressOf(
   );
 }
 
-/** This host's names for itself are one. */
+/** All names of this host for itself count as one. */
 function isSameHost(one: string, other: string): boolean {
   const loopback = ["127.0.0.1", "localhost", "::1", "[::1]"];
   return one === other || (loopback.includes(one) && loopback.includes(other));
@@ -231,7 +234,7 @@ function wholeNumber(min: number, max: number): (text: string) => number {
   };
 }
 
-/** Bytes, with K, M or G as clamd.conf has them. */
+/** Bytes, with K, M or G as in clamd.conf. */
 function size(text: string): number {
   const match = /^(\d{1,9})([KMG]?)$/i.exec(text);
   if (match === null) throw new InvalidArgumentError("It must be bytes, as in 26214400 or 25M.");

@@ -4,12 +4,12 @@ import type { ScannedFile } from "./outcome.ts";
 
 export interface ProgressBar {
   advance(file: ScannedFile): void;
-  /** Writes something in the bar's place and puts it back. */
+  /** Writes something in place of the bar, then draws the bar again. */
   above(write: () => void): void;
   end(): void;
 }
 
-/** Scans that end sooner than this show no bar. */
+/** A scan that ends sooner shows no bar. */
 const appearsAfterMs = 1_000;
 const redrawMs = 100;
 const clearLine = "\r\x1b[K";
@@ -60,7 +60,7 @@ function sizeOf(entry: Entry): number {
   return entry.kind === "file" ? entry.size : 0;
 }
 
-/** `[#######       ]  52 %  120 of 230 files`, as long as the terminal is wide. */
+/** `[#######       ]  52 %  120 of 230 files`, as wide as the terminal. */
 export function barOf(share: number, files: number, total: number, columns: number): string {
   const percent = `${Math.floor(share * 100)} %`.padStart(5);
   const counter = ` ${percent}  ${files} of ${total} files`;

@@ -7,18 +7,18 @@ import { createProgressBar } from "./progress-bar.ts";
 
 export interface ReportOptions {
   output: "text" | "json";
-  /** Leaves out what is clean. */
+  /** Leaves out clean files. */
   onlyInfected: boolean;
   summary: boolean;
 }
 
 export interface Report {
   add(file: ScannedFile): void;
-  /** Writes what comes last; the exit code. */
+  /** Writes the end of the report and returns the exit code. */
   end(): number;
 }
 
-/** Tells of each file as it comes (text, in clamdscan's words), or of all in one JSON document. */
+/** Reports each file as it comes (text, in clamdscan's words), or all in one JSON document. */
 export function createReport(
   options: ReportOptions,
   entries: readonly Entry[],
@@ -45,7 +45,7 @@ export function createReport(
   return { add, end };
 }
 
-/** `/path: OK`, `/path: Name FOUND`, and for the rest what it is, in clamdscan's manner. */
+/** `/path: OK`, `/path: Name FOUND`, and for other outcomes their words, in clamdscan's manner. */
 function lineOf({ path, outcome }: ScannedFile): string {
   return `${printable(path)}: ${words(outcome)}`;
 }

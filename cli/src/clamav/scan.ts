@@ -17,7 +17,7 @@ import { createReport, type ReportOptions } from "./report.ts";
 
 export interface ScanSettings extends ReportOptions {
   address: EngineAddress;
-  /** For each file: waiting for its turn at clamd, sending and scanning. */
+  /** For each file: waiting for its turn at clamd, sending and scanning together. */
   timeoutMs: number;
   maxBytes: number;
   /** Files at once. */
@@ -55,7 +55,7 @@ async function askEngine({ address, timeoutMs }: ScanSettings): Promise<Engine> 
   return (await version(address, deadline.signal)).engine;
 }
 
-/** A person asks this one clamd: that it answers VERSION is enough to be asked. */
+/** A person asks this one clamd, so it is asked as soon as it answers VERSION. */
 function createPool(settings: ScanSettings, engine: Engine): ClamdPool {
   const check = async (address: EngineAddress, signal: AbortSignal) => {
     try {
@@ -133,7 +133,10 @@ async function scanInput(
   return outcomeOf((await pool.ask(input, { signal, timeoutMs, accountMs: 0 })).finding);
 }
 
-/** CONTSCAN of a path that only clamd can see; it lists what it found, and `OK` if that is nothing. */
+/**
+ * CONTSCAN of a path that only clamd can see. clamd lists what it found, or answers `OK` if that is
+ * nothing.
+ */
 async function scanRemote(
   path: string,
   { settings }: Scanner,
@@ -150,7 +153,7 @@ async function scanRemote(
   }
 }
 
-/** At most `limit` bytes of a stream; what is longer is cut there, to be found too large. */
+/** At most `limit` bytes of a stream; a longer one is cut there, and then found to be too large. */
 async function readAll(stream: Readable, limit: number, signal: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;

@@ -6,7 +6,7 @@ import { retryNow } from "../retry-now.ts";
 import { createPolicyComparison } from "../same-policy.ts";
 import type { CliDeps } from "../session.ts";
 
-/** What may be done to any mail that has met no end yet. */
+/** What may be done to any mail that has not yet ended. */
 
 export function addRetryNow(program: Command, deps: CliDeps): void {
   program

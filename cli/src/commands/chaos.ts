@@ -3,7 +3,7 @@ import type { ChaosArguments } from "@rs-agent/chaos/command.ts";
 import type { CliDeps } from "../session.ts";
 import { withoutKit } from "../without-kit.ts";
 
-/** `rs-agent chaos`: the kill kit on a private system of its own; no installation is touched. */
+/** `rs-agent chaos`: the kill kit on a private system of its own; it touches no installation. */
 export function addChaos(program: Command, deps: CliDeps): void {
   program
     .command("chaos")
@@ -13,7 +13,7 @@ export function addChaos(program: Command, deps: CliDeps): void {
     .option("--json", "print the result as JSON")
     .option("--keep", "keep logs and data even if everything holds")
     .action(async (given: ChaosArguments) => {
-      // Loaded here only: the kit brings database drivers and SMTP servers along.
+      // Loaded only here: the kit brings database drivers and SMTP servers with it.
       const { chaosCommand, runChaosCommand } = await import("@rs-agent/chaos/command.ts").catch(
         withoutKit("the kill kit", "npm run chaos"),
       );

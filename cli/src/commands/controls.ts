@@ -24,7 +24,7 @@ export function addPause(program: Command, deps: CliDeps): void {
     .addArgument(step())
     .action(async (name: PausableStep) => {
       await withDatabase(deps, ({ database, config }) => database.controls.pause(name, config.by));
-      deps.output.tell(`${name} is paused; ${rsAgent} resume ${name} goes on`);
+      deps.output.tell(`${name} is paused; to go on: ${rsAgent} resume ${name}`);
     });
 }
 

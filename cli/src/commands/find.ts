@@ -42,7 +42,7 @@ export function addFind(program: Command, deps: CliDeps): void {
     });
 }
 
-/** As we show instants ourselves: UTC, unless another zone is named. */
+/** Times are read as we show them: UTC, unless another zone is named. */
 function parseTime(text: string): Date {
   if (durationSchema.safeParse(text).success) return new Date(Date.now() - durationMs(text));
   const isZoned = /(z|[+-]\d{2}:?\d{2})$/i.test(text) && /\d[t ]\d/i.test(text);

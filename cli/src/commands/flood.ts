@@ -12,7 +12,7 @@ export function addFlood(program: Command, deps: CliDeps): void {
   const command = program.command("flood");
   for (const [flags, description] of options) command.option(flags, description);
   command
-    .option("--pid <name=PID...>", "measure CPU and memory of this process of this host, too")
+    .option("--pid <name=PID...>", "also measure CPU and memory of this process on this host")
     .option("--no-mongo", "use no database, even if MONGODB_URI is set")
     .action(async (given: FloodArguments) => {
       deps.setExitCode(await flood(given, deps));

@@ -24,7 +24,7 @@ interface AddOptions {
   groupReadable?: true;
 }
 
-/** Keys of the bus, in a folder of this host: `keys init|add|revoke|ls`. Needs no database. */
+/** Keys of the bus, in a folder on this host: `keys init|add|revoke|ls`. Needs no database. */
 export function addKeys(program: Command, { output }: CliDeps): void {
   const group = program.command("keys");
   const groupReadable = () =>

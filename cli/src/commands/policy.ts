@@ -114,7 +114,7 @@ function addTest(group: Command, deps: CliDeps): void {
     .option("--header-from <address>", "the header From (default: the SMTP sender)")
     .option(
       "--outgoing [tenant]",
-      "the mail comes in by a listener for outgoing mail, of this tenant",
+      "the mail comes in through a listener for outgoing mail (of this tenant)",
     )
     .option("--file <file>", "use this file instead of the stored policy")
     .option("--json", "print the plan as JSON")
@@ -129,7 +129,7 @@ function addTest(group: Command, deps: CliDeps): void {
     });
 }
 
-/** All missing options are named in one message. */
+/** Names all missing options in one message. */
 function withAll(given: Partial<TestOptions>, command: Command): TestOptions {
   const { from, to, ip } = given;
   if (from !== undefined && to !== undefined && ip !== undefined) return { ...given, from, to, ip };
@@ -167,7 +167,7 @@ interface Tested {
   direction: Plan["direction"];
   tenantId: string | undefined;
   isAccepted: boolean;
-  /** Why ingest would not take the mail. */
+  /** Why ingest would refuse the mail. */
   refusal?: string;
   plan: Plan;
 }
@@ -195,7 +195,7 @@ function testPolicy(book: PolicyBook, options: TestOptions): Tested {
   };
 }
 
-/** As ingest says it at MAIL and at RCPT (docs/ingest.md). */
+/** As ingest answers at MAIL and at RCPT (docs/ingest.md). */
 function refusalOf(book: PolicyBook, direction: Direction, to: string, tenant: string | undefined) {
   if (tenant !== undefined && !book.hasTenant(tenant)) {
     return `no policy has the tenant ${tenant}: 451 4.3.5`;
@@ -241,7 +241,7 @@ function checkText(plan: Plan, check: CheckKind): string {
   return `${checkOf(check).rulesText(asked)}; ${uncheckedText(asked.unchecked)}`;
 }
 
-/** Reasons with the same rule stand together. */
+/** Groups reasons that have the same rule. */
 function uncheckedText(rules: UncheckedRules): string {
   const byRule = new Map<string, string[]>();
   for (const [reason, { action, waitMs = 0, then = "quarantine" }] of Object.entries(rules)) {

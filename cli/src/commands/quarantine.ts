@@ -9,7 +9,7 @@ import { parseCount } from "./counts.ts";
 
 type KeptState = "quarantined" | "dead";
 
-/** Mail held back for a person: `quarantine ls|show|release|delete`. */
+/** Mail that is held back for a person: `quarantine ls|show|release|delete`. */
 export function addQuarantine(program: Command, deps: CliDeps): void {
   const group = program.command("quarantine");
   addList(group, deps, "quarantined");

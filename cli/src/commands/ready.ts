@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { askReady } from "../ready.ts";
 import type { CliDeps } from "../session.ts";
 
-/** Stands in the list of commands; `bin/rs-agent.mjs` runs it without loading the others. */
+/** Only for the list of commands; `bin/rs-agent.mjs` runs it without loading the others. */
 export function addReady(program: Command, deps: CliDeps): void {
   program
     .command("ready")

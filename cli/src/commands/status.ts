@@ -120,7 +120,7 @@ function workerTable(workers: readonly SeenWorker[]): string {
   );
 }
 
-/** Workers wanted beside those that are there. */
+/** Workers wanted, next to those that are there. */
 function demandTable(demand: readonly SeenDemand[]): string {
   return table(
     ["TASK", "WORKERS", "WANTED", "WAITING", "ARRIVING", "SERVICE TIME", "AT ONCE"],
@@ -136,17 +136,17 @@ function demandTable(demand: readonly SeenDemand[]): string {
   );
 }
 
-/** What a person should know of or act on, whole. */
+/** What a person should know or act on, uncut. */
 function attentionLines(status: Status): string[] {
   const { waiting, workers, routes, overloads, paused, now } = status;
   return [
     ...paused.map(({ step, by, at }) =>
-      field("paused", `${step}, by ${by} ${age(at, now)}; ${rsAgent} resume ${step} goes on`),
+      field("paused", `${step}, by ${by} ${age(at, now)}; to go on: ${rsAgent} resume ${step}`),
     ),
     ...overloads.map(({ ingest, since, waiting: count, oldestMs }) =>
       field(
         "attention",
-        `${ingest} puts new mail off (452) for ${span(now.getTime() - since.getTime())} now: ${mailsText(count)} not yet checked, the oldest untaken for ${span(oldestMs)}`,
+        `${ingest} has put new mail off (452) for ${span(now.getTime() - since.getTime())}: ${mailsText(count)} not yet checked, the oldest untaken for ${span(oldestMs)}`,
       ),
     ),
     ...waiting.flatMap((group) => starving(group, status)),
@@ -161,7 +161,7 @@ function attentionLines(status: Status): string[] {
   ];
 }
 
-/** Mail for whose task no worker is able. */
+/** Mail that waits for a task that no worker is able to do. */
 function starving({ state, next, count, oldestAt }: Waiting, status: Status): string[] {
   const lane = laneIn(next);
   if (state !== "processing" || lane === undefined) return [];

@@ -16,7 +16,7 @@ interface SubmitOptions {
 
 interface Submitted {
   file: string;
-  /** As a listener of ours names it; undefined if another server took it. */
+  /** The id that a listener of ours names; undefined if another server took the mail. */
   id?: string;
   accepted: string[];
   rejected: { address: string; reply: string }[];
@@ -40,7 +40,7 @@ async function submit(deps: CliDeps, files: string[], options: SubmitOptions): P
   const server = parseNextHop(smtp);
   if (server === undefined) throw new TerminalError("CFG_INVALID", `--smtp ${smtp}: not host:port`);
   const to = options.to.flatMap((one) => one.split(",")).map((one) => one.trim());
-  // Plain text to a listener of our own: its certificate is often made for another name.
+  // Without TLS to a listener of our own: its certificate is often made for another name.
   const transport = nodemailer.createTransport({
     ...server,
     pool: true,
@@ -93,7 +93,7 @@ async function sendOne(
   }
 }
 
-/** What nodemailer says of a refusal; the server's reply is absent if there was none. */
+/** What nodemailer says about a refusal; without a reply from the server, `response` is absent. */
 interface SmtpError {
   recipient?: string;
   response?: string;

@@ -13,7 +13,7 @@ import { withoutKeys } from "../without-keys.ts";
 import { interveneAll } from "../intervene.ts";
 import { parseCount } from "./counts.ts";
 
-/** Mail that may be at the next hop or not, and is held for a person: `unknown ls|resend|settle`. */
+/** Mail that the next hop may or may not have, held for a person: `unknown ls|resend|settle`. */
 export function addUnknown(program: Command, deps: CliDeps): void {
   const group = program.command("unknown");
   addList(group, deps);

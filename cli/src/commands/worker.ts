@@ -15,7 +15,7 @@ interface TestOptions {
   json?: true;
 }
 
-/** `worker test`: holds a worker of any language to the protocol (docs/write-a-worker.md). */
+/** `worker test`: holds a worker in any language to the protocol (docs/write-a-worker.md). */
 export function addWorker(program: Command, deps: CliDeps): void {
   program
     .command("worker")
@@ -23,7 +23,7 @@ export function addWorker(program: Command, deps: CliDeps): void {
     .command("test")
     .description("hold a worker to the wire protocol, as its dispatcher")
     .argument("<address>", "where to listen: what the worker has as BUS_DISPATCHERS")
-    .argument("[second]", "one more, for what concerns two dispatchers")
+    .argument("[second]", "a second one, for what needs two dispatchers")
     .option("--settings <json>", "the settings of its tasks", settingsIn)
     .option("--huge-mb <n>", "size of the largest mail", numberIn, 30)
     .option("--patience <seconds>", "how long one mail may take", numberIn, 20)
@@ -93,7 +93,7 @@ function settingsIn(text: string): Record<string, unknown> {
       return value as Record<string, unknown>;
     }
   } catch {
-    // said below
+    // reported below
   }
   throw new InvalidArgumentError("must be a JSON object");
 }

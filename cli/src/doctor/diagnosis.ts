@@ -4,15 +4,15 @@ import { field } from "../terminal.ts";
 export interface Diagnosis {
   part: string;
   ok: boolean;
-  /** It works, and may cost something some day. */
+  /** It works, but may cost something one day. */
   warning?: true;
   /** It cannot be seen from here. */
   unknown?: true;
   /** What was found. */
   found: string;
-  /** What to do, if it is not well. */
+  /** What to do if it is not well. */
   advice?: string;
-  /** What belongs to the advice and is to be copied, unbroken. */
+  /** Part of the advice that is to be copied, so it is not wrapped. */
   copy?: string;
 }
 

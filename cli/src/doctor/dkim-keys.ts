@@ -7,13 +7,13 @@ import { counted } from "../terminal.ts";
 import { eachOf } from "./each-of.ts";
 import type { Diagnosis } from "./diagnosis.ts";
 
-/** More of them are not looked at; a run of `doctor` is to end. */
+/** More keys are not looked at: a run of `doctor` must end. */
 const mostKeys = 200;
 const part = "DKIM key";
 
 /**
- * Each DKIM key of the policy: can it be read here, and is its public half what DNS says. Those that
- * are well share one line.
+ * Each DKIM key of the policy: can it be read here, and does the DNS have its public half? Those
+ * that are well share one line.
  */
 export async function diagnoseKeys(
   documents: readonly PolicyDocument[],
@@ -44,7 +44,7 @@ export async function diagnoseKeys(
   ];
 }
 
-/** Undefined: it is well. */
+/** Undefined if the key is well. */
 async function diagnoseKey(key: SigningKey, dns: AskDns): Promise<Diagnosis | undefined> {
   const name = nameOf(key);
   let record: string;
@@ -65,7 +65,7 @@ type Published = { kind: "records"; records: string[] } | { kind: "no answer"; r
 async function recordsAt(name: string, dns: AskDns): Promise<Published> {
   try {
     const records = await dns(name, "TXT");
-    // One record may come in several strings (RFC 6376 §3.6.2.2).
+    // One record may come as several strings (RFC 6376 §3.6.2.2).
     return { kind: "records", records: records.map((strings) => [strings].flat().join("")) };
   } catch (error) {
     const { code = "" } = error as NodeJS.ErrnoException;
@@ -75,7 +75,7 @@ async function recordsAt(name: string, dns: AskDns): Promise<Published> {
   }
 }
 
-/** Whether what is published lets others verify what this key signs. Pure. */
+/** Whether the published record lets others verify what this key signs. Pure. */
 function judge(name: string, record: string, published: Published): Diagnosis | undefined {
   if (published.kind === "no answer") {
     const found = `${name}: readable; no name server says whether it is published (${published.reason})`;
@@ -91,7 +91,7 @@ function judge(name: string, record: string, published: Published): Diagnosis | 
   const [only, second] = keys;
   if (only === undefined) {
     const missing = unwell("readable, but no record is published for it");
-    // RFC 2606: these names are nobody's, so that this is somebody trying it out.
+    // RFC 2606 reserves these names, so this is somebody trying things out.
     return isReserved(name) ? { ...missing, ok: true, warning: true } : missing;
   }
   if (second !== undefined)
@@ -106,7 +106,7 @@ function judge(name: string, record: string, published: Published): Diagnosis | 
   return undefined;
 }
 
-/** RFC 6376 §3.2: `name=value` with semicolons between; blanks in `p` do not count. */
+/** RFC 6376 §3.2: `name=value`, separated by semicolons; blanks in `p` do not count. */
 function tagsOf(record: string): Map<string, string> {
   return new Map(
     record.split(";").flatMap((tag): [string, string][] => {

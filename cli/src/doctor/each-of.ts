@@ -1,6 +1,6 @@
 const atOnce = 10;
 
-/** The results in the order of the items, a few at once. */
+/** Works on a few items at once; the results are in the order of the items. */
 export async function eachOf<T, R>(
   items: readonly T[],
   work: (item: T) => Promise<R>,

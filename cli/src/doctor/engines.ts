@@ -15,7 +15,7 @@ import type { PeerConfig } from "../peer-config.ts";
 import type { Diagnosis } from "./diagnosis.ts";
 
 const engineTimeoutMs = 5_000;
-/** An engine has a few mails to check, and others before them. */
+/** An engine has a few canaries to check, and other mail before them. */
 const canaryLimits = {
   timeoutMs: 15_000,
   connectTimeoutMs: engineTimeoutMs,
@@ -49,7 +49,7 @@ export async function diagnoseClamd(
   }
 }
 
-/** What an av-worker asks before it takes work. */
+/** Runs the check that an av-worker runs before it takes work. */
 async function diagnoseCanaries(
   address: EngineAddress,
   { AV_ALLOW_BLIND: allowBlind }: PeerConfig,
@@ -88,7 +88,7 @@ function toEngine(address: string) {
   return { address: parseEngineAddress(address), clock: systemClock };
 }
 
-/** Asks it what a spam-worker asks before it takes work. */
+/** Runs the check that a spam-worker runs before it takes work. */
 async function diagnoseSpamEngine(
   part: string,
   advice: string,

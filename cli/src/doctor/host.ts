@@ -4,16 +4,16 @@ import { bytes } from "../terminal.ts";
 import { span } from "../times.ts";
 import type { Diagnosis } from "./diagnosis.ts";
 
-/** Below these a disk is short, and below a tenth of them it is not well. */
+/** Below these a disk is short of space; below a tenth of them it is not well. */
 const shortShare = 0.1;
 const shortBytes = 2 * 1024 ** 3;
 
 const unknownDisk: Diagnosis = {
   ...{ part: "disk", ok: true, unknown: true },
-  found: "the database does not tell how much of its own is free",
+  found: "the database does not tell how much of its disk is free",
 };
 
-/** The disk under the database, by what the database says of it, and under these folders of this host. */
+/** The database's disk, as the database reports it, and the disks of these folders on this host. */
 export async function diagnoseDisk(
   database: Pick<Database, "disk">,
   folders: readonly string[],
@@ -22,7 +22,7 @@ export async function diagnoseDisk(
   const here = await Promise.all(
     folders.map(async (folder) => ({ folder, disk: await diskOf(folder) })),
   );
-  // If a folder of it is known here, its disk is that one.
+  // If one of its folders is known here, that folder's disk is the database's.
   const silent = folders.length > 0 ? [] : [unknownDisk];
   return [
     ...(under === undefined ? silent : [judgeDisk("the database", under)]),
@@ -43,7 +43,6 @@ async function diskOf(folder: string): Promise<Disk | undefined> {
   }
 }
 
-/** Pure. */
 export function judgeDisk(where: string, { freeBytes, totalBytes }: Disk): Diagnosis {
   const share = freeBytes / Math.max(totalBytes, 1);
   const found = `${where}: ${bytes(freeBytes)} free of ${bytes(totalBytes)}`;
@@ -59,7 +58,7 @@ export function judgeDisk(where: string, { freeBytes, totalBytes }: Disk): Diagn
 const oddMs = 2_000;
 const wrongMs = 60_000;
 
-/** This host's clock against the database's, which decides about leases. Pure. */
+/** Compares this host's clock with the database's, which governs leases. Pure. */
 export function diagnoseClock(database: Database["clock"], now: Date): Diagnosis {
   const errorMs = database.errorMs?.() ?? 0;
   const offMs = now.getTime() - database.now().getTime();

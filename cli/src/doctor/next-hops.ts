@@ -9,19 +9,22 @@ import { askGreeting, type Greeting } from "./smtp-greeting.ts";
 
 const part = "next hop";
 const timeoutMs = 5_000;
-/** More of them are not asked. */
+/** More hops are not asked. */
 const mostHops = 100;
 
 export interface HopAsking {
   /** The EHLO name. */
   ourName: string;
-  /** RELAY_NEXT_HOP is not set here: if policy names no next hop, the dispatchers may have another. */
+  /**
+   * RELAY_NEXT_HOP is not set here. Where policy names no next hop, the dispatchers may have
+   * another.
+   */
   isAssumed: boolean;
 }
 
 /**
- * Each next hop of the policy: does it answer from here, what does it offer, and do the relays get mail
- * through to it. One line a hop, so that nothing said of it contradicts another.
+ * Each next hop of the policy: does it answer from here, what does it offer, and can the relays
+ * deliver to it? One line per hop, so that nothing said about it contradicts another line.
  */
 export async function diagnoseHops(
   documents: readonly PolicyDocument[],
@@ -45,7 +48,7 @@ export async function diagnoseHops(
   const more = all.length - routes.length;
   return [
     ...seen,
-    // Of an earlier policy, or by a setting that is not known here.
+    // Hops of an earlier policy, or of a setting that is not known here.
     ...others.flatMap(({ route, relay, failure }) => {
       if (failure == null) return [];
       const hop = routeText(route);
@@ -85,7 +88,7 @@ function waysOf(document: PolicyDocument, book: PolicyBook): Route[] {
   }
 }
 
-/** The way of mail to `to`, or from a tenant; without both, of mail that is nobody's. */
+/** The route of mail to `to`, or from a tenant; without both, of mail that belongs to nobody. */
 function routeFor(
   book: PolicyBook,
   { to, tenantId }: { to?: string; tenantId?: string } = {},
@@ -109,7 +112,7 @@ function failuresAt(route: Route, { routes }: SeenSystem): string[] {
   );
 }
 
-/** What operators look for in an EHLO reply; AUTH by its mechanisms. */
+/** What operators look for in an EHLO reply; AUTH with its mechanisms. */
 const notable =
   /^(?:SIZE|8BITMIME|STARTTLS|SMTPUTF8|DSN|PIPELINING|CHUNKING|AUTH|ENHANCEDSTATUSCODES)\b/i;
 
@@ -136,7 +139,8 @@ function judge(
   const hasTls = route.port === 465 || offers.some((line) => /^STARTTLS$/i.test(line));
   const found = [`${protocol} ${hop}: ${offered}`, ...failures].join("; ");
   if (tls === "required" && !hasTls) {
-    const advice = "policy demands TLS there, and it is not offered: mail waits until it is";
+    const advice =
+      "policy demands TLS there, but the hop does not offer it: mail waits until it does";
     return { part, ok: false, found, advice };
   }
   if (failures.length > 0) {

@@ -7,7 +7,7 @@ import { engineText } from "../explain.ts";
 import { isAble, type SeenSystem } from "../seen-system.ts";
 import type { Diagnosis } from "./diagnosis.ts";
 
-/** The services by what they report, and what people have paused. */
+/** The services by what they report, and the steps that people have paused. */
 export function diagnoseServices(system: SeenSystem): Diagnosis[] {
   return [
     ...services.map((service) => diagnoseService(service, system)),
@@ -38,7 +38,7 @@ function diagnoseService(
   return { part: name, ok: false, found: "has not reported in the last 10 s", advice };
 }
 
-/** Services of two releases on one database, or one newer than this program. */
+/** Reports services of two releases on one database, or a service newer than this program. */
 function diagnoseReleases({ services: running }: SeenSystem): Diagnosis[] {
   const part = "releases";
   const newest = running.find(({ records = 1 }) => records > recordVersion);

@@ -1,7 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 
-/** What a next hop says to who only asks. */
+/** What a next hop says to a client that only asks. */
 export type Greeting =
   /** `offers`: the lines of its EHLO reply, in the order in which they came. */
   { kind: "answers"; offers: string[] } | { kind: "no"; reason: string };
@@ -18,8 +18,8 @@ export interface Greeted {
 const maxReplyBytes = 65_536;
 
 /**
- * Connects, says EHLO (LHLO, RFC 2033) and QUIT, and nothing else: no mail is begun. On port 465 TLS comes
- * first (RFC 8314 §3.3); whether its certificate is right is not looked at here. Never rejects.
+ * Connects, says EHLO (LHLO, RFC 2033) and QUIT, and nothing else: no mail is begun. On port 465
+ * TLS comes first (RFC 8314 §3.3); its certificate is not checked here. Never rejects.
  */
 export async function askGreeting({
   host,
@@ -54,7 +54,7 @@ export async function askGreeting({
   }
 }
 
-/** Whole replies, their lines joined by \n (RFC 5321 §4.2.1). */
+/** Whole replies, with their lines joined by \n (RFC 5321 §4.2.1). */
 async function* repliesOf(socket: Socket): AsyncGenerator<string, void> {
   let text = "";
   socket.setEncoding("utf8");
@@ -72,7 +72,7 @@ async function* repliesOf(socket: Socket): AsyncGenerator<string, void> {
 
 async function nextOf(replies: AsyncGenerator<string, void>): Promise<string> {
   const next = await replies.next();
-  if (next.done === true) throw new Error("it ends the connection");
+  if (next.done === true) throw new Error("it closes the connection");
   return next.value;
 }
 

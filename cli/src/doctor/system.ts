@@ -13,7 +13,7 @@ import { diagnoseClock, diagnoseDisk } from "./host.ts";
 import { diagnoseHops } from "./next-hops.ts";
 import { diagnoseServices } from "./services.ts";
 
-/** What the database and those who use it say, and what its policy needs to be there. */
+/** What the database and its users say, and whether what its policy needs is there. */
 export async function diagnoseSystem(
   deps: CliDeps,
   folders: readonly string[],
@@ -53,7 +53,7 @@ export async function diagnoseSystem(
 function adviceFor(error: unknown, env: NodeJS.ProcessEnv): string {
   const { MONGODB_URI: uri = "", MONGODB_URI_FILE: uriFile = "" } = env;
   if (uri + uriFile === "") {
-    return "set MONGODB_URI as the services have it; a running npm start is found in its own folder only";
+    return "set MONGODB_URI as the services have it; a running npm start is found only in its own folder";
   }
   if (error instanceof RsError && error.code === "CFG_INVALID") return "correct this";
   return (
