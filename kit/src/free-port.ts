@@ -2,12 +2,15 @@ import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Below what Linux gives to outgoing connections (32768 and above): none of those takes it first. */
+/**
+ * Below the ports that Linux gives to outgoing connections (32768 and above), so none of those
+ * takes it first.
+ */
 const ports = { from: 12_000, below: 32_000 } as const;
 
 /**
- * A port of 127.0.0.1 that was free a moment ago, for servers that cannot bind port 0 or have to
- * come back to the same address after a restart. Another server may take it first: try again then.
+ * A port of 127.0.0.1 that was free a moment ago, for servers that cannot bind port 0 or must come
+ * back at the same address after a restart. Another server may take it first: then try again.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -29,7 +32,7 @@ export async function isFree(port: number, host = "127.0.0.1"): Promise<boolean>
   return true;
 }
 
-/** Something of this host takes connections on that port. */
+/** Whether something on this host takes connections on that port. */
 export function listens(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => {

@@ -9,19 +9,22 @@ const types: Readonly<Record<number, string>> = {
   28: "AAAA",
 };
 
-/** Answers by `TYPE name`. A name that is there under another type has no data; others are not there. */
+/**
+ * Answers by `TYPE name`. A name that exists under another type only has no data; any other does
+ * not exist.
+ */
 export type Records = Readonly<Record<string, readonly string[]>>;
 
 /** RFC 1035 §4.1.1. */
 const responseCodes = { NOERROR: 0, SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const;
 
 export interface NameServerOptions {
-  /** Asked before each answer, with `TYPE name`: an error instead of it, or silence. */
+  /** Asked before each answer, with `TYPE name`: an error in place of the answer, or silence. */
   trouble?: (question: string) => "SERVFAIL" | "REFUSED" | "silent" | undefined;
 }
 
 export interface NameServer extends AsyncDisposable {
-  /** As DNS_SERVERS takes it. */
+  /** In the form that DNS_SERVERS takes. */
   readonly address: string;
   /** Every question so far, as `TYPE name`. */
   readonly asked: readonly string[];
@@ -78,7 +81,7 @@ function answerTo(
   answers: Buffer[],
 ): Buffer {
   const head = Buffer.from(query.subarray(0, 12));
-  // A response, recursion desired and available.
+  // A response, with recursion desired and available.
   head.writeUInt16BE(0x8180 | responseCodes[code], 2);
   head.writeUInt16BE(1, 4);
   head.writeUInt16BE(answers.length, 6);

@@ -1,6 +1,6 @@
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 
-/** What an option was given that it cannot take. */
+/** The error for a value that an option cannot take. */
 export function wrongOption(option: string, given: string, wanted: string): TerminalError {
   const text = given === "" ? option : `${option} ${given}`;
   return new TerminalError("CFG_INVALID", `${text}: ${wanted}`);
@@ -23,7 +23,7 @@ export function wholeNumber(option: string, text: string, most = 1_000_000_000):
   throw wrongOption(option, text, `must be a whole number from 1 to ${most}`);
 }
 
-/** `a:9,b:1` as pairs of name and share; a name alone has the share 1. */
+/** `a:9,b:1` as pairs of name and share; a name without a share has 1. */
 export function sharesOf(option: string, text: string): [name: string, share: number][] {
   return text.split(",").map((entry) => {
     const [name = "", share = "1", ...more] = entry.trim().split(":");

@@ -8,11 +8,14 @@ import { needs, provideSystemPackages, thisHost } from "./system-packages.ts";
 const silenceMs = 120_000;
 
 export interface PythonEnvironment {
-  /** Its folder in the cache: one for each set of packages. */
+  /** Its folder in the cache: one per set of packages. */
   name: string;
   /** For pip, each with its version. */
   packages: readonly string[];
-  /** The console script that one of them brings; none: an interpreter that can import them. */
+  /**
+   * The console script that one of the packages brings; absent: an interpreter that can import
+   * them.
+   */
   script?: string;
   pipArguments?: readonly string[];
 }
@@ -24,7 +27,9 @@ export interface PythonContext {
   report: (text: string) => void;
 }
 
-/** A virtual environment in the cache, made if it is not there; `file` is its script or interpreter. */
+/**
+ * A virtual environment in the cache, made if it is missing; `file` is its script or interpreter.
+ */
 export async function providePython(
   { name, packages, script, pipArguments = [] }: PythonEnvironment,
   context: PythonContext,
@@ -32,7 +37,7 @@ export async function providePython(
   const { cacheDir, env, report } = context;
   const folder = join(cacheDir, name);
   const file = join(folder, "bin", script ?? "python3");
-  // Written last of all, so that a half-made environment is not mistaken for a whole one.
+  // Written last, so that a half-made environment is not mistaken for a whole one.
   const proof = script === undefined ? join(folder, "bin", "made") : file;
   if (await isExecutable(proof)) return { file };
   const python = await systemPython(context);
@@ -53,7 +58,7 @@ export async function providePython(
   return { missing: `pip cannot install ${packages.join(", ")}: ${lastLine(installed.output)}` };
 }
 
-/** Python with its `venv`: there, or installed like the other packages of the system. */
+/** Python with its `venv`: already there, or installed like the other system packages. */
 async function systemPython({
   path,
   env,

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { xoroshiro128plusFromState } from "pure-rand/generator/xoroshiro128plus";
 
-/** Numbers that a seed determines: the same seed and subject give the same ones, on every machine. */
+/** Numbers determined by a seed: the same seed and subject give the same ones, on every machine. */
 export interface Random {
   /** At least 0 and below 1. */
   next(): number;
-  /** A whole number of at least `low` and at most `high`. */
+  /** A whole number from `low` to `high`, both included. */
   between(low: number, high: number): number;
   /** True with this probability. */
   chance(probability: number): boolean;
@@ -15,8 +15,8 @@ export interface Random {
 }
 
 /**
- * What a generator of its own for each subject draws, at least 0 and below 1: what one part of a run draws
- * does not change what another one gets. The state is the SHA-256 of seed and subject.
+ * Draws at least 0 and below 1 from a separate generator for each subject, so that what one part of
+ * a run draws does not change what another one gets. The state is the SHA-256 of seed and subject.
  */
 export function drawsOf(seed: number, ...subject: readonly (string | number)[]): () => number {
   const digest = createHash("sha256")
@@ -46,8 +46,8 @@ export function randomOf(seed: number, ...subject: readonly (string | number)[])
 }
 
 /**
- * `count` places dealt out by weight: each name gets its share, rounded so that the sum is right, and
- * none is left out while another has two. In the order of the names.
+ * `count` places dealt out by weight: each name gets its share, rounded so that the sum is right,
+ * and none is left out while another has two. In the order of the names.
  */
 export function dealt<T extends string>(weights: Readonly<Record<T, number>>, count: number): T[] {
   const names = Object.keys(weights) as T[];

@@ -7,12 +7,15 @@ import { runCommand, type CommandEnd } from "./processes/run-command.ts";
 
 /** Something of the operating system that we cannot bring as an npm package. */
 export interface Need {
-  /** A program on the PATH (or in an sbin folder), a file in a folder of libraries, or a module of Perl or Python. */
+  /**
+   * A program on the PATH (or in an sbin folder), a file in a library folder, or a Perl or Python
+   * module.
+   */
   program?: string;
   library?: string;
   perlModule?: string;
   pythonModule?: string;
-  /** Debian's packages that bring it; a name that a release does not have is left out. */
+  /** The Debian packages that bring it; a name that a release does not have is left out. */
   packages: readonly string[];
   /** What these packages start by themselves on a host with systemd. */
   units?: readonly string[];
@@ -24,29 +27,29 @@ export const needs = {
     packages: ["clamav-daemon"],
     units: ["clamav-daemon.service", "clamav-daemon.socket", "clamav-freshclam.service"],
   },
-  // Up to Debian 11 spamd was a part of spamassassin.
+  // Up to Debian 11, spamd was part of spamassassin.
   spamd: { program: "spamd", packages: ["spamassassin", "spamd"], units: ["spamd.service"] },
   rspamd: { program: "rspamd", packages: ["rspamd"], units: ["rspamd.service"] },
   smtpSink: { program: "smtp-sink", packages: ["postfix"], units: ["postfix.service"] },
   saslUsers: { program: "saslpasswd2", packages: ["sasl2-bin"], units: ["saslauthd.service"] },
-  // Debian only recommends it to those who let users sign in.
+  // Debian only recommends it, for servers that let users sign in.
   saslPlain: { library: "sasl2/libplain.so", packages: ["libsasl2-modules"] },
   systemdAnalyze: { program: "systemd-analyze", packages: ["systemd"] },
   mailDkim: { perlModule: "Mail::DKIM::Verifier", packages: ["libmail-dkim-perl"] },
   zip: { program: "zip", packages: ["zip"] },
   python: { program: "python3", packages: ["python3"] },
-  // Debian leaves ensurepip out of python3, without which no virtual environment has a pip.
+  // Debian leaves ensurepip out of python3; without it no virtual environment has a pip.
   pythonVenv: { pythonModule: "ensurepip", packages: ["python3-venv"] },
 } as const satisfies Record<string, Need>;
 
 export interface Host {
   isRoot: boolean;
   path: string;
-  /** What commands are given: a proxy, say. */
+  /** The environment of the commands: a proxy, say. */
   env: NodeJS.ProcessEnv;
   run: typeof runCommand;
   hasSystemd: () => Promise<boolean>;
-  /** What is going on now. */
+  /** Tells what is going on now. */
   report: (text: string) => void;
   /** A line that stays. */
   note: (text: string) => void;
@@ -76,8 +79,9 @@ const aptInstall = ["install", "-y", "-q", "--no-install-recommends"];
 const aptWait = ["-o", "DPkg::Lock::Timeout=120"];
 
 /**
- * Sees to it that everything is installed: by apt-get if we are root on Debian, else it says
- * exactly what to install. What a package starts by itself is stopped again: we start our own.
+ * Makes sure that everything is installed: with apt-get if we are root on Debian; otherwise the
+ * error says exactly what to install. What a package starts by itself is stopped again, because we
+ * start our own.
  * @throws TerminalError SETUP_MISSING with the command to give; SETUP_FAILED with apt-get's words
  */
 export async function provideSystemPackages(wanted: readonly Need[], host: Host): Promise<void> {
@@ -90,7 +94,7 @@ export async function provideSystemPackages(wanted: readonly Need[], host: Host)
     await update(aptGet, host);
   }
   let packages = await knownOf(packagesOf(missing), host);
-  host.note(`Not here: ${missing.map(nameOf).join(", ")}. apt-get installs ${packages.join(", ")}`);
+  host.note(`Missing: ${missing.map(nameOf).join(", ")}. apt-get installs ${packages.join(", ")}`);
   const setUp = new Set<string>();
   let end = await install(aptGet, packages, setUp, host);
   if (!end.ok) {
@@ -100,7 +104,7 @@ export async function provideSystemPackages(wanted: readonly Need[], host: Host)
   }
   await stopUnits(missing, host);
   const still = await missingOf(missing, host);
-  host.note(`apt-get has installed ${setUp.size} packages, with all that these need`);
+  host.note(`apt-get has installed ${setUp.size} packages, dependencies included`);
   if (still.length === 0) return;
   throw new TerminalError(
     "SETUP_FAILED",
@@ -173,7 +177,7 @@ async function install(
   });
 }
 
-/** The packages that this release has; all of them if it cannot be asked. */
+/** The packages that this release has; all of them if apt-cache cannot tell. */
 async function knownOf(packages: readonly string[], host: Host): Promise<readonly string[]> {
   const known = await Promise.all(
     packages.map(async (name) => (await host.run("apt-cache", ["show", name], { silenceMs })).ok),

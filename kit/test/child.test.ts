@@ -30,7 +30,7 @@ it("appends what it says to its log", async () => {
   await vi.waitFor(() => expect(readFileSync(logFile, "utf8")).toBe("one\ntwo\n"));
 });
 
-it("ends with its whole group, also where it does not heed SIGTERM", async () => {
+it("ends with its whole group, even if it ignores SIGTERM", async () => {
   const child = shell("trap '' TERM; sleep 600 & echo $! here; wait; sleep 600", {
     stopWithinMs: 50,
   });
@@ -41,16 +41,16 @@ it("ends with its whole group, also where it does not heed SIGTERM", async () =>
   await vi.waitFor(() => expect(() => process.kill(grandchild, 0)).toThrow("ESRCH"));
 });
 
-it("is stopped where it ends, or is not ready in time, and says so", async () => {
+it("is stopped if it ends or is not ready in time, and says so", async () => {
   const never = () => new Promise<never>(() => undefined);
   const ended = untilReady(shell("exit 1"), never, { withinMs: 60_000 });
   await expect(ended).rejects.toThrow("it ended (exit code 1)");
   const slow = shell("sleep 600");
-  await expect(untilReady(slow, never, { withinMs: 50 })).rejects.toThrow("not able after 0 s");
+  await expect(untilReady(slow, never, { withinMs: 50 })).rejects.toThrow("not ready after 0 s");
   expect(await slow.ended).toBe("SIGTERM");
 });
 
-it("is ready with what its question gives, and the question's signal aborts with the caller's", async () => {
+it("is ready with what `ready` gives, whose signal aborts with the caller's", async () => {
   const child = shell("sleep 600");
   expect(await untilReady(child, () => Promise.resolve(7), { withinMs: 1_000 })).toBe(7);
   const stopping = new AbortController();

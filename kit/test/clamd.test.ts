@@ -77,7 +77,7 @@ describe("startClamd", () => {
     await second.stop();
   });
 
-  it.runIf(process.getuid?.() === 0)("becomes another user where we are root", async () => {
+  it.runIf(process.getuid?.() === 0)("becomes another user if we are root", async () => {
     const reports: string[] = [];
     const clamd = await startClamd({ dir, user: "clamav", report: (text) => reports.push(text) });
     expect(await answerOf(clamd.socketPath, attached)).toMatch(/FOUND$/);

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { treeCpuMs } from "../src/processes/cpu-time.ts";
 
-/** `sh` with these commands, one after the other; it stays behind its last one. */
+/** `sh` with these commands, one after the other; it stays alive after the last one. */
 function shell(commands: string): number {
   const child = spawn("sh", ["-c", `${commands}; sleep 600`], { detached: true, stdio: "ignore" });
   const { pid } = child;
@@ -15,7 +15,7 @@ function shell(commands: string): number {
   return pid;
 }
 
-it("counts what a process has started, and what of that has ended", async () => {
+it("counts what a process has started, even if it has ended", async () => {
   const burn = `"${process.execPath}" -e "while (process.cpuUsage().user < 400_000);"`;
   const [busy, idle] = [shell(burn), shell("true")];
   await vi.waitFor(() => expect(treeCpuMs(busy)).toBeGreaterThan(200));

@@ -19,7 +19,7 @@ function startIdle(): Server {
   return { pid: child.pid ?? 0, ended, stop };
 }
 
-/** Keeps an idle process; `fails` says at which starts (from 0) there is none. */
+/** Keeps an idle process running; `fails` says which starts (from 0) fail. */
 async function keep(given: { fails?: number[]; restart?: boolean; signal?: AbortSignal } = {}) {
   const { fails = [], restart = true, signal = new AbortController().signal } = given;
   const told: string[] = [];
@@ -44,7 +44,7 @@ async function keep(given: { fails?: number[]; restart?: boolean; signal?: Abort
 }
 
 describe("keepRunning", () => {
-  it("starts a server again that was killed, in the place of the one that ended", async () => {
+  it("restarts a killed server in the place of the one that ended", async () => {
     const { kept, told, pids, places } = await keep();
     process.kill(kept.first.pid, "SIGKILL");
     await expect.poll(() => told).toHaveLength(2);
@@ -58,7 +58,7 @@ describe("keepRunning", () => {
     expect(told).toHaveLength(2);
   });
 
-  it("says why it does not start, and tries on", async () => {
+  it("says why it does not start, and keeps trying", async () => {
     const { kept, told } = await keep({ fails: [1, 2] });
     process.kill(kept.first.pid, "SIGKILL");
     await expect.poll(() => told.at(-1)).toBe("idle runs again");
@@ -68,7 +68,7 @@ describe("keepRunning", () => {
     ]);
   });
 
-  it("leaves a server that ended where it is told so, or once the system stops", async () => {
+  it("does not restart a server if told so, or once the system stops", async () => {
     const left = await keep({ restart: false });
     await left.kept.first.stop();
     const stopping = new AbortController();

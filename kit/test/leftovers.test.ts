@@ -46,7 +46,7 @@ it("ends the processes that a killed owner left behind", async () => {
   expect((await ended)[1]).toBe("SIGKILL");
 });
 
-it("never ends a process that has another start time than the one that was noted", () => {
+it("never ends a process whose start time differs from the one noted", () => {
   const child = sleeper();
   takeOver(file);
   writeFileSync(file, `1 1\n${child.pid} 1\n`);
@@ -64,7 +64,7 @@ it("refuses a folder whose owner lives", () => {
   expect(() => takeOver(file)).toThrow(`another start (process ${owner.pid}) runs in this folder`);
 });
 
-it("ends all that it noted, and not itself", async () => {
+it("ends all that it noted, but not itself", async () => {
   const child = sleeper();
   const processes = takeOver(file);
   processes.note(child.pid);
@@ -73,7 +73,7 @@ it("ends all that it noted, and not itself", async () => {
   expect((await ended)[1]).toBe("SIGKILL");
 });
 
-it("ends what it noted even where somebody has removed its file", async () => {
+it("ends what it noted even if somebody has removed its file", async () => {
   const child = sleeper();
   const processes = takeOver(file);
   rmSync(file);

@@ -19,7 +19,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** A program in a folder that stands first on the PATH. */
+/** Puts a program into a folder that stands first on the PATH. */
 async function program(name: string, script: string): Promise<string> {
   const bin = join(folder, "bin");
   await mkdir(bin, { recursive: true });
@@ -28,7 +28,7 @@ async function program(name: string, script: string): Promise<string> {
   return bin;
 }
 
-/** No provider is reachable but those that a test makes: no PATH of the machine, an empty cache. */
+/** Only providers that a test makes are reachable: no PATH of the machine, an empty cache. */
 function start(env: NodeJS.ProcessEnv, reports: string[] = []) {
   return startMongoDb({
     cacheDir: join(folder, "cache"),
@@ -38,7 +38,7 @@ function start(env: NodeJS.ProcessEnv, reports: string[] = []) {
   });
 }
 
-/** As if the download of mongod had just failed, so that no test asks the internet. */
+/** Marks the download of mongod as just failed, so that no test asks the internet. */
 async function withoutDownload(): Promise<void> {
   await mkdir(join(folder, "cache", "mongod"), { recursive: true });
   const mark = `${new Date().toISOString()}\nno internet in this test`;
@@ -54,7 +54,7 @@ describe("npm run mongo:build", () => {
       report: (text) => reports.push(text),
     });
 
-  it("builds the server by cargo to where startMongoDb looks for it, once", async () => {
+  it("builds the server with cargo where startMongoDb looks for it, once", async () => {
     const bin = await program(
       "cargo",
       `echo "$@" >> ${folder}/asked
@@ -73,7 +73,7 @@ describe("npm run mongo:build", () => {
     expect(reports.join()).not.toContain("Compiling");
   });
 
-  it("says what to install where there is no cargo, and what cargo said where it failed", async () => {
+  it("says what to install if there is no cargo, and what cargo said if it failed", async () => {
     await expect(build(folder)).rejects.toThrow(/no cargo on the PATH: install Rust .*rustup/);
     const bin = await program("cargo", 'echo "error: no cmake here" >&2; exit 101');
     await expect(build(bin)).rejects.toThrow(/cargo did not build .*\nerror: no cmake here/);
@@ -140,7 +140,7 @@ describe("startMongoDb", () => {
       expect(error.message).toContain(part);
   });
 
-  it("goes on to the next provider where one does not start, and tells why at the end", async () => {
+  it("goes on to the next provider if one does not start, and tells why at the end", async () => {
     await withoutDownload();
     const bin = await program("mongod", "echo 'illegal instruction' >&2; exit 4");
     const reports: string[] = [];
@@ -174,7 +174,7 @@ describe("the cache folder", () => {
 });
 
 describe("a program of the set-up", () => {
-  it("is found on the PATH only where it can be run", async () => {
+  it("is found on the PATH only if it can be run", async () => {
     const bin = await program("tool", "true");
     await writeFile(join(bin, "text"), "no program");
     expect(await findProgram("tool", `/nowhere:${bin}`)).toBe(join(bin, "tool"));

@@ -51,7 +51,7 @@ it("is ready when the process has said so in its log", async () => {
   expect(running.state).toBe("ready");
 });
 
-it("does not give up a service that was ready once, however often its start fails after that", async () => {
+it("does not give up a service that was ready once, however often it fails to start afterwards", async () => {
   const runs = join(dir, "runs");
   const running = await start(`
     import { appendFileSync, readFileSync } from "node:fs";
@@ -67,7 +67,7 @@ it("does not give up a service that was ready once, however often its start fail
   expect(running.state).toBe("ready");
 });
 
-it("tells of each end how it came", async () => {
+it("tells how each end came", async () => {
   const ends: ProcessEnd[] = [];
   const running = await start(sayReady + live, { onEnd: (end) => ends.push(end) });
   await running.untilReady();
@@ -77,7 +77,7 @@ it("tells of each end how it came", async () => {
   expect(ends).toEqual([how]);
 });
 
-it("starts a killed process again, under another pid, in the same log", async () => {
+it("restarts a killed process under another pid, with the same log", async () => {
   const running = await start(sayReady + live);
   await running.untilReady();
   const first = running.kill("SIGKILL");
@@ -89,7 +89,7 @@ it("starts a killed process again, under another pid, in the same log", async ()
   expect(log.match(/"ready"/g)).toHaveLength(2);
 });
 
-it("leaves a killed process dead where it was told so", async () => {
+it("leaves a killed process dead if told so", async () => {
   const running = await start(sayReady + live, { restart: false });
   await running.untilReady();
   running.kill("SIGKILL");
@@ -97,7 +97,7 @@ it("leaves a killed process dead where it was told so", async () => {
   expect(running.state).toBe("ended");
 });
 
-it("does not start a process again whose settings are wrong, and says what it said", async () => {
+it("does not restart a process whose settings are wrong, and says what it said", async () => {
   const running = await start(
     `console.error("CFG_INVALID: MONGODB_URI is missing"); process.exit(78);`,
   );
@@ -115,7 +115,7 @@ it("drains by SIGTERM and waits for the end", async () => {
   expect(trouble).toEqual([]);
 });
 
-it("tells what a process that is not ready warned of last", async () => {
+it("tells the last warning of a process that is not ready", async () => {
   const warn = { level: 40, msg: "engine is unable", reason: "no connection" };
   const running = await start(`console.error(${JSON.stringify(JSON.stringify(warn))});${live}`);
   await expect.poll(() => running.trouble).toBe("test service (engine is unable: no connection)");

@@ -21,7 +21,7 @@ function program(name: string): void {
   writeFileSync(join(dir, "bin", name), "#!/bin/sh\n", { mode: 0o755 });
 }
 
-/** A host whose apt-get does `install` and whose commands are only noted. */
+/** A host whose apt-get does `install` and whose commands are only recorded. */
 function host(more: Partial<Host> & { install?: () => boolean } = {}): Host {
   return {
     isRoot: true,
@@ -39,13 +39,13 @@ function host(more: Partial<Host> & { install?: () => boolean } = {}): Host {
   };
 }
 
-it("does nothing where everything is there", async () => {
+it("does nothing if everything is there", async () => {
   program("clamd");
   await provideSystemPackages([needs.clamd], host());
   expect(commands).toEqual([]);
 });
 
-it("installs by apt-get what lacks, without recommended packages and without starting services", async () => {
+it("installs what is missing with apt-get, without recommended packages and without starting services", async () => {
   program("apt-get");
   let env: NodeJS.ProcessEnv | undefined;
   const base = host();
@@ -67,7 +67,7 @@ it("installs by apt-get what lacks, without recommended packages and without sta
   });
 });
 
-it("says by a line that stays what is not here, what is installed for it, and how much that was", async () => {
+it("says in a lasting line what is missing, what is installed for it, and how much that was", async () => {
   program("apt-get");
   const base = host();
   const installing = host({
@@ -82,8 +82,8 @@ it("says by a line that stays what is not here, what is installed for it, and ho
   });
   await provideSystemPackages([needs.rspamd], installing);
   expect(noted).toEqual([
-    "Not here: rspamd. apt-get installs rspamd",
-    "apt-get has installed 2 packages, with all that these need",
+    "Missing: rspamd. apt-get installs rspamd",
+    "apt-get has installed 2 packages, dependencies included",
   ]);
 });
 
@@ -100,7 +100,7 @@ it("reads the lists of packages again if the first try fails", async () => {
   expect(steps.slice(-4)).toEqual(["update", "show", "show", "install"]);
 });
 
-it("installs python3-venv where Python is there without its ensurepip", async () => {
+it("installs python3-venv if Python is there without its ensurepip", async () => {
   program("apt-get");
   program("python3");
   let hasVenv = false;
@@ -118,7 +118,7 @@ it("installs python3-venv where Python is there without its ensurepip", async ()
   ]);
 });
 
-it("stops what a package has started by itself", async () => {
+it("stops what a package started by itself", async () => {
   program("apt-get");
   const install = () => {
     program("spamd");
@@ -131,7 +131,7 @@ it("stops what a package has started by itself", async () => {
   expect(commands.at(-1)).toBe("systemctl disable --now spamd.service");
 });
 
-it("gives the exact command where we are not root", async () => {
+it("gives the exact command if we are not root", async () => {
   program("apt-get");
   await expect(
     provideSystemPackages([needs.clamd, needs.spamd], host({ isRoot: false })),
@@ -144,7 +144,7 @@ it("gives the exact command where we are not root", async () => {
   expect(commands).toEqual([]);
 });
 
-it("gives apt-get's last words where it cannot", async () => {
+it("gives apt-get's last words if it fails", async () => {
   program("apt-get");
   await expect(
     provideSystemPackages([needs.spamd], host({ install: () => false })),

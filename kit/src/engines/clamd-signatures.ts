@@ -3,12 +3,12 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
 
-/** Text that our own signatures call a virus wherever it stands: `RS.Agent.Test`. For tests. */
+/** Text that our own signatures call a virus wherever it occurs: `RS.Agent.Test`. For tests. */
 export const testVirus = ["RS-AGENT-TEST", "VIRUS-SIGNATURE"].join("-");
 
 /**
- * Writes a signature database for a private clamd if there are no real signatures: enough to
- * show that it detects, not to protect anyone. Extended (`.ndb`) and hash (`.hdb`) signatures of
+ * Writes a signature database for a private clamd if there are no real signatures: enough to show
+ * that it detects, not to protect anyone. Extended (`.ndb`) and hash (`.hdb`) signatures, see
  * https://docs.clamav.net/manual/Signatures.html; clamd adds `.UNOFFICIAL` to their names.
  */
 export async function writeSignatures(databaseDir: string): Promise<void> {

@@ -10,19 +10,22 @@ import { startChild, untilReady } from "../processes/child.ts";
 import { idsOfUser } from "../processes/system-user.ts";
 
 export interface ClamdOptions {
-  /** An existing or new folder that is ours alone: configuration, log, socket, temporary files. */
+  /** An existing or new folder of our own: configuration, log, socket, temporary files. */
   dir: string;
   /** The program. Default: the `clamd` on the PATH or in /usr/sbin. */
   program?: string;
-  /** Where signatures lie, e.g. `/var/lib/clamav`. Default: a few of our own, written to `dir`. */
+  /**
+   * The folder of the signatures, e.g. `/var/lib/clamav`. Default: a few of our own, written to
+   * `dir`.
+   */
   databaseDir?: string;
   /** 0 or absent: a free port. */
   port?: number;
-  /** Whom clamd becomes if we are root; it is given `dir`. Default: who we are. */
+  /** The user that clamd becomes if we are root; it is given `dir`. Default: our own user. */
   user?: string;
   /** Lines of clamd.conf(5) that replace or add to ours, e.g. `{ AlertExceedsMax: "no" }`. */
   settings?: Readonly<Record<string, string>>;
-  /** Told what is being waited for, once and whenever 5 s more have passed. */
+  /** Told what is being waited for, once and then every 5 s. */
   report?: (text: string) => void;
   /** Loading real signatures takes 10 to 60 s. Default 180,000. */
   startTimeoutMs?: number;
@@ -37,13 +40,13 @@ export interface RunningClamd extends AsyncDisposable {
   configFile: string;
   logFile: string;
   pid: number;
-  /** Settles when the process has ended, by whatever. */
+  /** Settles when the process has ended, for whatever reason. */
   ended: Promise<unknown>;
   stop(): Promise<void>;
 }
 
 /**
- * Starts a private clamd on 127.0.0.1 and a unix socket, able to scan when this returns: it has
+ * Starts a private clamd on 127.0.0.1 and a unix socket. It can scan when this returns: it has
  * answered PING and found EICAR. It has a process group of its own, so that Ctrl-C on a terminal
  * does not take it away from a draining system.
  * @throws TerminalError SETUP_MISSING (not installed), RetryableError SETUP_FAILED (with its log)
@@ -106,7 +109,9 @@ interface Places {
   logFile: string;
 }
 
-/** clamd.conf(5). What cannot be looked into must be said (`Alert…`): clamd's default is `OK`. */
+/**
+ * clamd.conf(5). clamd must report what it cannot look into (`Alert…`): by default it says `OK`.
+ */
 function configuration(options: ClamdOptions, places: Places): string {
   const lines: Record<string, string> = {
     Foreground: "yes",
@@ -125,7 +130,8 @@ function configuration(options: ClamdOptions, places: Places): string {
     MaxRecursion: "10",
     StreamMaxLength: "60M",
     MaxScanSize: "200M",
-    // Not below MaxScanSize: of a file in a zip clamd scans the first MaxFileSize, and says OK.
+    // At least MaxScanSize: of a larger file in a zip clamd scans the first MaxFileSize bytes, and
+    // says OK.
     MaxFileSize: "200M",
     MaxThreads: "2",
     MaxQueue: "100",
@@ -142,7 +148,9 @@ function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
 
-/** Makes the folder and what we wrote there readable and writable for the user that clamd becomes. */
+/**
+ * Makes the folder, and what we wrote there, readable and writable for the user that clamd becomes.
+ */
 async function giveTo(user: string | undefined, dir: string): Promise<void> {
   if (user === undefined || !isRoot()) return;
   const { uid, gid } = await idsOfUser(user);
@@ -174,7 +182,7 @@ async function untilAble(
   }
 }
 
-/** PING, then a real scan: clamd answers the first while it cannot do the second. */
+/** PING, then a real scan: clamd answers PING before it can scan. */
 async function findsEicar(port: number): Promise<boolean> {
   if ((await ask(port, Buffer.from("zPING\0"))) !== "PONG\0") return false;
   const size = Buffer.alloc(4);
@@ -184,7 +192,7 @@ async function findsEicar(port: number): Promise<boolean> {
   return /^stream: [^]+ FOUND\0$/.test(reply);
 }
 
-/** One command on a connection of its own; "" for every failure. */
+/** One command on a connection of its own; "" for any failure. */
 function ask(port: number, command: Buffer): Promise<string> {
   return new Promise((resolve) => {
     let reply = "";

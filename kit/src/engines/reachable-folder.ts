@@ -4,8 +4,8 @@ import { dirname, join } from "node:path";
 import type { User } from "../processes/system-user.ts";
 
 /**
- * A folder that the user can reach: `dir`, or if that lies below one closed to others (a clone under
- * /root, say) a temporary one, which `remove` takes away again.
+ * A folder that the user can reach: `dir` or, if that lies below a folder closed to others (a clone
+ * under /root, say), a temporary one that `remove` deletes.
  */
 export async function reachableFolder(
   dir: string,

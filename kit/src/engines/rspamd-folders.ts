@@ -30,12 +30,12 @@ const withoutNetwork = [
   "whitelist",
 ];
 
-/** To read all 9,600 takes 14 s of a core; these are enough to see that it works. */
+/** Reading all 9,600 takes 14 s of one core; these are enough to see that it works. */
 const fewTopLevelDomains = ["com", "net", "org", "example", "test", "invalid"];
 
 export interface RspamdFolders {
   configFile: string;
-  /** rspamd's own variables (rspamd(8), `--var`): the host's local settings are not read. */
+  /** rspamd's own variables (rspamd(8), `--var`); the host's local settings are not read. */
   variables: Readonly<Record<string, string>>;
   log: string;
   removeOurs(): Promise<void>;
@@ -77,7 +77,9 @@ export async function prepareRspamdFolders(
   };
 }
 
-/** The distribution's rules and scores; one kind of process, and no statistics, which need a Redis. */
+/**
+ * The distribution's rules and scores. One kind of process, and no statistics, which need a Redis.
+ */
 function mainConfig({ processes }: RspamdOptions, port: number): string {
   return [
     'lua = "$RULESDIR/rspamd.lua";',
@@ -96,7 +98,7 @@ function mainConfig({ processes }: RspamdOptions, port: number): string {
   ].join("\n");
 }
 
-/** No resolver is there: what asks all the same is answered by nobody, soon. */
+/** There is no resolver: a rule that asks the DNS anyway gets no answer, and soon gives up. */
 function optionLines({ isFull }: RspamdOptions, config: string, state: string): string {
   return [
     'filters = "chartable,regexp";',
@@ -112,7 +114,7 @@ function optionLines({ isFull }: RspamdOptions, config: string, state: string): 
   ].join("\n");
 }
 
-/** Readable for rspamd's user whatever our umask is. */
+/** Readable for rspamd's user, whatever our umask. */
 async function writeReadable(path: string, content: string): Promise<void> {
   await writeFile(path, content);
   await chmod(path, 0o644);

@@ -9,9 +9,12 @@ import { unprivilegedUser, type User } from "../processes/system-user.ts";
 
 /** bin is on every user's PATH, sbin is not. */
 const programDirs = ["/usr/bin", "/usr/sbin", "/usr/local/sbin"];
-/** It does not scan as root. Debian's rspamd brings the first; the second is everywhere. */
+/**
+ * rspamd does not scan as root. Debian's package brings the first of these users; the second exists
+ * everywhere.
+ */
 const unprivilegedUsers = ["_rspamd", "nobody"];
-/** Reading the rules takes 1–2 s of one quiet core; with `isFull` some 15 s. */
+/** Reading the rules takes 1–2 s on one quiet core, with `isFull` about 15 s. */
 const startLimitMs = 180_000;
 const lookEveryMs = 100;
 const attempts = 2;
@@ -23,9 +26,9 @@ export interface RspamdOptions {
   port?: number;
   /** Scanning processes; each works on many mails at once. */
   processes: number;
-  /** With all top-level domains and compiled expressions, as a mail server has it: slow to start. */
+  /** With all top-level domains and compiled expressions, as on a mail server: slow to start. */
   isFull?: boolean;
-  /** Files of `local.d` by name, such as rules of one's own in `multimap.conf`. */
+  /** Files of `local.d` by name, such as your own rules in `multimap.conf`. */
   local?: Readonly<Record<string, string>>;
   /** Progress, one short line each: what is being waited for. */
   report?: (text: string) => void;
@@ -40,8 +43,8 @@ export interface RunningRspamd extends Child {
 }
 
 /**
- * Starts a private rspamd (the distribution's rules, normal workers only): local rules, no network, no
- * Redis, nothing of the host's own settings. Settles once a real check was answered.
+ * Starts a private rspamd (the distribution's rules, normal workers only) with local rules, no
+ * network, no Redis, and none of the host's settings. Resolves once it has answered a real check.
  * @throws TerminalError SETUP_MISSING if it is not installed, SETUP_FAILED if it does not start
  */
 export async function startRspamd(options: RspamdOptions): Promise<RunningRspamd> {
@@ -56,7 +59,7 @@ export async function startRspamd(options: RspamdOptions): Promise<RunningRspamd
       return await launch(program, port, folders, user, options.signal);
     } catch (error) {
       await folders.removeOurs();
-      // Between our choice of a free port and rspamd's bind, another may have taken it.
+      // Another process may have taken the port between our choice and rspamd's bind.
       if (attempt >= attempts || options.signal?.aborted === true) throw error;
     }
   }
@@ -101,7 +104,7 @@ async function launch(
   };
 }
 
-/** rspamd(8). `-f`: the process stays ours, in the foreground. */
+/** rspamd(8). `-f` keeps the process in the foreground, as our child. */
 async function rspamdArguments(folders: RspamdFolders, user: User | undefined): Promise<string[]> {
   const group = user === undefined ? undefined : await groupName(user.gid);
   const variables = Object.entries(folders.variables);

@@ -1,7 +1,7 @@
 import { TerminalError, messageOf } from "@rs-agent/shared/errors.ts";
 import { startChild, untilReady, type Child } from "../processes/child.ts";
 
-/** What a spam engine is started with, and when it is taken to work. */
+/** How to start a spam engine, and how to see that it works. */
 export interface EngineCommand {
   /** For a person: `spamd`. */
   name: string;
@@ -10,14 +10,14 @@ export interface EngineCommand {
   env?: Readonly<Record<string, string>>;
   logFile: string;
   startLimitMs: number;
-  /** Settles once a real check was answered; rejects when the signal aborts. */
+  /** Resolves once a real check was answered; rejects when the signal aborts. */
   untilChecks: (signal: AbortSignal) => Promise<void>;
   signal: AbortSignal | undefined;
 }
 
 /**
- * Starts an engine, able to check when this returns.
- * @throws TerminalError SETUP_FAILED with the end of what it said
+ * Starts an engine, which can check mail when this returns.
+ * @throws TerminalError SETUP_FAILED with the end of what it printed
  */
 export async function startSpamEngine(command: EngineCommand): Promise<Child> {
   const { name, program, args, env, logFile, startLimitMs, untilChecks, signal } = command;

@@ -8,21 +8,23 @@ import { unprivilegedUser, type User } from "../processes/system-user.ts";
 
 /** Where Debian keeps the plugin lists. */
 const debianConfigDir = "/etc/spamassassin";
-/** What sa-compile has made of the rules: spamd makes some 10 % more checks with it. */
+/** The rules as compiled by sa-compile: with them spamd makes about 10 % more checks. */
 const compiledRulesDir = "/var/lib/spamassassin/compiled";
-/** Debian's spamassassin brings the first; the second is everywhere. */
+/** Debian's spamassassin brings the first of these users; the second exists everywhere. */
 const unprivilegedUsers = ["debian-spamd", "nobody"];
 
 /**
- * Whom spamd shall run as: if we are root somebody else, else ourselves. It refuses to check mail
- * as root, and does not take a user by number.
+ * The user for spamd: somebody else if we are root, otherwise ourselves. spamd refuses to check
+ * mail as root, and does not take a user by number.
  * @throws TerminalError SETUP_MISSING
  */
 export async function userForSpamd(): Promise<User | undefined> {
   return process.getuid?.() === 0 ? unprivilegedUser("spamd", unprivilegedUsers) : ourselves();
 }
 
-/** spamd wants a name for its virtual users; a uid without one (in a container, say) has none. */
+/**
+ * spamd wants a name for its virtual users; a uid without a name (in a container, say) yields none.
+ */
 function ourselves(): User | undefined {
   try {
     const { username, uid, gid } = userInfo();
@@ -33,7 +35,7 @@ function ourselves(): User | undefined {
 }
 
 export interface Folders {
-  /** Of root, and readable for spamd's user. */
+  /** Owned by root, and readable for spamd's user. */
   config: string;
   /** Owned by spamd's user: Bayes tokens, users' preferences, HOME. */
   state: string;
@@ -84,12 +86,14 @@ async function copyPluginLists(config: string): Promise<void> {
   }
 }
 
-/** A plugin list in which the plugin is on that reads compiled rules; Debian's has it commented out. */
+/**
+ * A plugin list with the plugin that reads compiled rules turned on; Debian's has it commented out.
+ */
 export function withCompiledRules(list: string): string {
   return list.replace(/^#\s*(loadplugin\s+Mail::SpamAssassin::Plugin::Rule2XSBody)\b/m, "$1");
 }
 
-/** Readable for spamd's user whatever our umask is. */
+/** Readable for spamd's user, whatever our umask. */
 async function writeReadable(path: string, content: string | Buffer): Promise<void> {
   await writeFile(path, content);
   await chmod(path, 0o644);

@@ -10,7 +10,7 @@ import { prepareFolders, userForSpamd, type Folders } from "./spamd-folders.ts";
 
 /** sbin is not on every user's PATH. */
 const programDirs = ["/usr/sbin", "/usr/local/sbin"];
-/** Loading and compiling the rules takes 2–4 s of one quiet core. */
+/** Loading and compiling the rules takes 2–4 s on one quiet core. */
 const startLimitMs = 120_000;
 const lookEveryMs = 50;
 const attempts = 2;
@@ -20,7 +20,7 @@ export interface SpamdOptions {
   dir: string;
   /** 0 or absent: a free port. */
   port?: number;
-  /** Checks at once: each child is a process of some 100 MB. */
+  /** Checks at once: each child is a process of about 100 MB. */
   children: number;
   /** Lines for local.cf after ours, such as your own rules. */
   config?: readonly string[];
@@ -33,7 +33,7 @@ export interface RunningSpamd extends Child {
   /** `127.0.0.1:port` */
   address: string;
   port: number;
-  /** A folder per user name (the `User` header) in which a `user_prefs` file may lie. */
+  /** One folder per user name (the `User` header), which may hold a `user_prefs` file. */
   usersDir: string;
   /** Its rules: lists of plugins and local.cf. */
   configDir: string;
@@ -41,8 +41,8 @@ export interface RunningSpamd extends Child {
 }
 
 /**
- * Starts a private spamd (SpamAssassin's own, as the distribution has it): local tests only, no
- * network, no files of the host's users, state of its own. Settles once a real check was answered.
+ * Starts a private spamd (the distribution's SpamAssassin): local tests only, no network, no files
+ * of the host's users, state of its own. Resolves once it has answered a real check.
  * @throws TerminalError SETUP_MISSING if it is not installed, SETUP_FAILED if it does not start
  */
 export async function startSpamd(options: SpamdOptions): Promise<RunningSpamd> {
@@ -55,7 +55,7 @@ export async function startSpamd(options: SpamdOptions): Promise<RunningSpamd> {
     try {
       return await launch(program, options, folders, user);
     } catch (error) {
-      // Between our choice of a free port and spamd's bind, another may have taken it.
+      // Another process may have taken the port between our choice and spamd's bind.
       if (attempt < attempts && options.signal?.aborted !== true) continue;
       await folders.removeOurs();
       throw error;
@@ -107,7 +107,7 @@ async function launch(
   };
 }
 
-/** spamd(8p). Never -d: the process stays ours, in the foreground. */
+/** spamd(8p). Never -d: the process stays in the foreground, as our child. */
 function spamdArguments(
   port: number,
   children: number,

@@ -1,10 +1,10 @@
-/** A header field: name and body, already encoded and folded as it shall stand. */
+/** A header field: name and body, already encoded and folded as it is to appear. */
 export type Field = readonly [name: string, body: string];
 
 /** A MIME entity: its header and its body, with CRLF line ends. */
 export interface Entity {
   fields: readonly Field[];
-  /** Bytes as they are in the mail, their transfer encoding applied. */
+  /** Bytes as in the mail, transfer encoding applied. */
   body: Buffer;
 }
 
@@ -13,7 +13,7 @@ export function crlf(text: string, encoding: BufferEncoding = "utf8"): Buffer {
   return Buffer.from(text.replace(/\r?\n/g, "\r\n"), encoding);
 }
 
-/** The entity as it is in a mail: header, empty line, body. */
+/** The entity as it appears in a mail: header, empty line, body. */
 export function entityBytes({ fields, body }: Entity): Buffer {
   const header = fields.map(([name, value]) => `${name}: ${value}\n`).join("");
   return Buffer.concat([crlf(`${header}\n`), body]);
@@ -26,7 +26,7 @@ export function textPart(text: string, type = "text/plain; charset=utf-8"): Enti
   return { fields: [contentType(type), ["Content-Transfer-Encoding", encoding]], body };
 }
 
-/** A part in base64 (RFC 2045 §6.8), an attachment if it has a file name. */
+/** A part in base64 (RFC 2045 §6.8). */
 export function base64Part(type: string, content: Buffer, more: readonly Field[] = []): Entity {
   const fields: Field[] = [contentType(type), ["Content-Transfer-Encoding", "base64"], ...more];
   return { fields, body: base64Lines(content) };
@@ -38,7 +38,7 @@ export function attachment(type: string, fileName: string, content: Buffer): Ent
   ]);
 }
 
-/** A multipart entity (RFC 2046 §5.1): `type` is what stands before the boundary parameter. */
+/** A multipart entity (RFC 2046 §5.1); `type` is what precedes the boundary parameter. */
 export function multipart(type: string, boundary: string, parts: readonly Entity[]): Entity {
   const pieces = parts.flatMap((part) => [crlf(`--${boundary}\n`), entityBytes(part), crlf("\n")]);
   return {

@@ -5,7 +5,7 @@ import { zip, type ZipFile } from "@rs-agent/av-worker/zip.ts";
 /**
  * A zip archive whose files are encrypted with a password by the traditional PKWARE method (APPNOTE
  * 6.1): what people send when they "encrypt" an attachment, and what no scanner can look into. The
- * twelve bytes of salt are the caller's, so that samples can be the same each time.
+ * caller may give the twelve bytes of salt, so that samples are the same each time.
  */
 export function encryptedZip(
   files: readonly ZipFile[],
@@ -52,7 +52,7 @@ function createKeys(password: string) {
   };
 }
 
-/** One step of CRC-32 without the inversion at begin and end that `crc32` makes. */
+/** One step of CRC-32, without the inversions that `crc32` makes at beginning and end. */
 function crcOfByte(crc: number, byte: number): number {
   return ~crc32(Buffer.of(byte), ~crc >>> 0) >>> 0;
 }

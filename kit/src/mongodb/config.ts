@@ -10,7 +10,7 @@ export type ProviderName = (typeof providerNames)[number];
 export const mongoDbConfigSchema = z.object({
   /** Forces one provider; absent: the first that works, in the order of `providerNames`. */
   RS_AGENT_MONGODB: z.enum(providerNames).optional(),
-  /** Folder for everything that is fetched. Default: `rs-agent` in the user's cache folder. */
+  /** The folder for everything that is fetched. Default: `rs-agent` in the user's cache folder. */
   RS_AGENT_CACHE: z.string().optional(),
   XDG_CACHE_HOME: z.string().optional(),
   PATH: z.string().default("/usr/local/bin:/usr/bin:/bin"),

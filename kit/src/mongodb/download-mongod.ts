@@ -1,7 +1,8 @@
 /**
- * A program of its own: downloads the real `mongod` by mongodb-memory-server-core into the folder
- * given as its argument and prints the path of the binary as the last line. It is run as a child,
- * because the library prints its progress on standard output and takes options from the environment.
+ * A program of its own: downloads the real `mongod` with mongodb-memory-server-core into the folder
+ * given as its argument, and prints the path of the binary on the last line. It runs as a child,
+ * because the library prints its progress on standard output and takes options from the
+ * environment.
  */
 import { MongoBinary } from "mongodb-memory-server-core";
 

@@ -7,7 +7,7 @@ import { startServerProcess } from "./server-process.ts";
 /** A private MongoDB-protocol server that runs as our child. */
 export interface PrivateMongoDb {
   uri: string;
-  /** To be forced by RS_AGENT_MONGODB if the same data are to be found again. */
+  /** The provider to force with RS_AGENT_MONGODB in order to find the same data again. */
   provider: ProviderName;
   /** Name, version and where it came from: every proof and benchmark prints it. */
   server: string;
@@ -15,19 +15,19 @@ export interface PrivateMongoDb {
   durability: string;
   port: number;
   pid: number;
-  /** Settles when the process has ended, by whatever. */
+  /** Settles when the process has ended, for whatever reason. */
   ended: Promise<unknown>;
-  /** Ends the server politely and waits for its end. Its data stay. */
+  /** Asks the server to end and waits until it has. Its data stay. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts a MongoDB for trying out, tests and benchmarks: the first of the providers that works (or
- * the one that RS_AGENT_MONGODB names). Callers look at MONGODB_URI themselves: if that is set, no
- * server is started. The data go to a folder of the provider's own inside `dataDir`, since no two
- * servers read each other's files.
- * @throws TerminalError SETUP_MISSING saying what was tried and why it failed; SETUP_FAILED if
- *   the server that RS_AGENT_MONGODB forces does not get ready
+ * Starts a MongoDB for trials, tests and benchmarks: the first of the providers that works (or the
+ * one that RS_AGENT_MONGODB names). Callers check MONGODB_URI themselves: if it is set, no server
+ * is started. Each provider has its own folder inside `dataDir`, because no two servers read each
+ * other's files.
+ * @throws TerminalError SETUP_MISSING saying what was tried and why it failed; SETUP_FAILED if the
+ *   server that RS_AGENT_MONGODB forces does not get ready
  */
 export async function startMongoDb(options: {
   cacheDir?: string;

@@ -11,7 +11,7 @@ import { cachedRustServer } from "./rust-server.ts";
 export interface ServerProgram {
   kind: "mongod" | "secantus";
   file: string;
-  /** Arguments beside port and data folder. */
+  /** Arguments besides port and data folder. */
   args: readonly string[];
   /** Where it came from, for a person: "on the PATH", "downloaded". */
   source: string;
@@ -27,7 +27,7 @@ export interface ProviderContext {
   report: (text: string) => void;
 }
 
-/** The providers of DESIGN "Which MongoDB", tried in the order of `providerNames`. */
+/** The providers, tried in the order of `providerNames`. */
 export const providers: Record<ProviderName, (context: ProviderContext) => Promise<Found>> = {
   mongod: findMongod,
   "secantusd-rs": findRustServer,
@@ -55,15 +55,16 @@ async function findRustServer({ path, cacheDir }: ProviderContext): Promise<Foun
   const onPath = await findProgram("secantusd-rs", path);
   const file = onPath ?? ((await isExecutable(cached)) ? cached : undefined);
   if (file === undefined) return { missing: `no secantusd-rs on the PATH or at ${cached}` };
-  // A log file is allocated in full: 128 MB of zeros is a poor start for a private server.
+  // A log file is allocated in full, and 128 MB of zeros would be a slow start for a private
+  // server.
   const args = [...syncOnCommit, "--log-file-max", "32MB", "--cache-size", "1G"];
   const source = onPath === undefined ? "from the cache" : "on the PATH";
   return { program: { kind: "secantus", file, args, source } };
 }
 
 /**
- * The real server, if the internet is reachable. A failed download is not tried again for an
- * hour, so that every later start without internet is quick.
+ * The real server, if the internet is reachable. A failed download is not retried for an hour, so
+ * that later starts without internet are quick.
  */
 async function downloadMongod({ cacheDir, env, report }: ProviderContext): Promise<Found> {
   const folder = join(cacheDir, "mongod");

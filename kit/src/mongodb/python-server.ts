@@ -1,12 +1,12 @@
 import { providePython } from "../python-environment.ts";
 import type { ProviderContext } from "./providers.ts";
 
-/** The release that LIBRARIES.md measured. */
+/** The release that was tried and measured. */
 const release = "SecantusDB==0.7.0b3";
 
 /**
- * SecantusDB's Python server in a virtual environment of its own in the cache, made if it is not
- * there.
+ * SecantusDB's Python server, in a virtual environment of its own in the cache, which is made if it
+ * is missing.
  */
 export function findPythonServer(
   context: ProviderContext,

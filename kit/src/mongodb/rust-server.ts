@@ -9,17 +9,18 @@ import { runCommand } from "../processes/run-command.ts";
 const crate = "secantus-mdb";
 const version = "0.5.3-beta.196";
 const name = "secantusd-rs";
-/** The linker and WiredTiger's build say nothing for minutes. */
+/** The linker and WiredTiger's build print nothing for minutes. */
 const silenceMs = 1_200_000;
 
-/** Where SecantusDB's Rust server lies once it is built. */
+/** Where SecantusDB's Rust server is once it has been built. */
 export function cachedRustServer(cacheDir: string): string {
   return join(cacheDir, "bin", name);
 }
 
 /**
- * Builds SecantusDB's Rust server by cargo into the cache, where `npm start`, tests and benchmarks
- * find it: some seven minutes on two cores. Its path; immediately if it is already there.
+ * Builds SecantusDB's Rust server with cargo into the cache, where `npm start`, tests and
+ * benchmarks find it: about seven minutes on two cores. Resolves to its path, immediately if it is
+ * already there.
  * @throws TerminalError SETUP_MISSING if there is no cargo, SETUP_FAILED with cargo's last words
  */
 export async function buildRustServer({
@@ -34,7 +35,7 @@ export async function buildRustServer({
   if (cargo === undefined) throw new TerminalError("SETUP_MISSING", withoutCargo);
   await mkdir(cacheDir, { recursive: true });
   report(`building ${crate} ${version} by cargo: some minutes`);
-  // It names a newer compiler than it takes.
+  // It demands a newer compiler than it needs.
   const args = ["install", crate, "--version", version, "--ignore-rust-version"];
   const end = await runCommand(cargo, [...args, "--root", cacheDir], {
     env,

@@ -8,11 +8,11 @@ import type { ServerProgram } from "./providers.ts";
 
 export interface ServerProcess {
   uri: string;
-  /** MongoDB's version as `buildInfo` tells it, or SecantusDB's own. */
+  /** MongoDB's version as `buildInfo` reports it, or SecantusDB's own. */
   version: string;
   port: number;
   pid: number;
-  /** Settles when the process has ended, by whatever, and says how. */
+  /** Settles when the process has ended, for whatever reason, and says how. */
   ended: Promise<string>;
   stop(): Promise<void>;
 }
@@ -20,13 +20,13 @@ export interface ServerProcess {
 const readyWithinMs = 60_000;
 const stopWithinMs = 15_000;
 const replicaSet = "rs0";
-/** Of the server itself. */
+/** The server's own databases. */
 const ownDatabases = ["admin", "config", "local"];
 
 /**
- * Starts a server on 127.0.0.1, on that port or a free one, and waits until `hello` says that it is a writable
- * primary. The child has a process group of its own: Ctrl-C in the terminal reaches us, and we stop
- * it last, after the services have drained.
+ * Starts a server on 127.0.0.1, on that port or a free one, and waits until `hello` says that it is
+ * a writable primary. The child has a process group of its own: Ctrl-C in the terminal reaches us,
+ * and we stop the server last, after the services have drained.
  * @throws TerminalError SETUP_FAILED with the end of what the server printed
  */
 export async function startServerProcess(
@@ -36,7 +36,7 @@ export async function startServerProcess(
 ): Promise<ServerProcess> {
   await mkdir(dataDir, { recursive: true });
   if (port !== undefined) return startOnce(program, dataDir, port);
-  // Between finding a free port and the server's bind another process may take it: try again.
+  // Another process may take the free port before the server binds it: try again.
   for (let attempt = 1; ; attempt++) {
     try {
       return await startOnce(program, dataDir, await freePort());
@@ -82,7 +82,8 @@ async function untilPrimary(
 ): Promise<string> {
   for (;;) {
     try {
-      // A new one each time: whose first connection fails is of no use later (`Topology is closed`).
+      // A new client each time: one whose first connection failed is of no use later (`Topology is
+      // closed`).
       await using client = new MongoClient(uri, {
         serverSelectionTimeoutMS: 2_000,
         minHeartbeatFrequencyMS: 50,
@@ -100,9 +101,10 @@ async function untilPrimary(
 }
 
 /**
- * After its start SecantusDB reads a whole collection for the first question about it, and again for each
- * that comes before it has done so: a second of CPU and hundreds of megabytes each at 25,000 mails, more than
- * there is when a whole system asks at the same time. One question to each, before anybody knows the port.
+ * After its start, SecantusDB reads a whole collection for the first query on it, and again for
+ * each query that comes before that is done. At 25,000 mails each read costs a second of CPU and
+ * hundreds of megabytes, more than there is when a whole system asks at once. So each collection
+ * gets one query before anybody knows the port.
  */
 async function askOnce(uri: string): Promise<void> {
   await using client = new MongoClient(uri);
@@ -115,7 +117,7 @@ async function askOnce(uri: string): Promise<void> {
   }
 }
 
-/** A data folder of an earlier start holds the set's configuration with the port of that time. */
+/** A data folder from an earlier start holds the set's configuration with the port of that time. */
 async function makeReplicaSet(client: MongoClient, hello: Document, port: number): Promise<void> {
   const admin = client.db("admin");
   const members = [{ _id: 0, host: `127.0.0.1:${port}` }];

@@ -5,29 +5,38 @@ import { setTimeout as wait } from "node:timers/promises";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 
 /**
- * A process beside our services: an engine, a database, a peer. It leads a process group of its own, so that
- * Ctrl-C in a terminal is for us alone, and we end it when its work is done.
+ * A process next to our services: an engine, a database, a peer. It leads a process group of its
+ * own, so that Ctrl-C in a terminal reaches only us, and we end it when its work is done.
  */
 export interface Child {
   /** 0 if it could not be started. */
   pid: number;
   stdout: Readable | null;
-  /** Settles when it has ended, by whatever, and says how: `exit code 1`, `SIGKILL`, why it did not start. */
+  /**
+   * Settles when it has ended, for whatever reason, and says how: `exit code 1`, `SIGKILL`, or why
+   * it did not start.
+   */
   ended: Promise<string>;
-  /** The end of what it wrote on standard error, and on standard output unless that is read. */
+  /**
+   * The end of what it wrote to standard error, and to standard output unless the caller reads
+   * that.
+   */
   said: () => string;
-  /** SIGTERM, and later SIGKILL for it and whatever is left of its group. Settles when it has ended. */
+  /**
+   * Sends SIGTERM, and later SIGKILL to it and whatever is left of its group. Settles when it has
+   * ended.
+   */
   stop: () => Promise<void>;
 }
 
 export interface ChildOptions {
-  /** Beside our own. */
+  /** In addition to our own. */
   env?: Readonly<Record<string, string>>;
-  /** What it says is appended there too. */
+  /** Its output is appended to this file too. */
   logFile?: string;
   /** The caller reads standard output itself. */
   readsOutput?: boolean;
-  /** From SIGTERM to SIGKILL. Default 5,000. */
+  /** Time from SIGTERM to SIGKILL. Default 5,000. */
   stopWithinMs?: number;
 }
 
@@ -53,7 +62,7 @@ export function startChild(
     });
   }
   const killAll = () => signalGroup(child.pid, "SIGKILL");
-  // Its children outlive a parent that was killed, and keep the port.
+  // Its children would outlive a killed parent, and keep the port.
   child.once("exit", killAll);
   process.once("exit", killAll);
   const ended = new Promise<string>((resolve) => {
@@ -78,7 +87,7 @@ export function startChild(
   };
 }
 
-/** To a process that leads a group, and to all that is left of it. */
+/** Signals a process that leads a group, and all that is left of the group. */
 export function signalGroup(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {
@@ -89,7 +98,7 @@ export function signalGroup(pid: number | undefined, signal: NodeJS.Signals): vo
 }
 
 /**
- * What `ready` gives. A child that ends before, or is not ready in time, is stopped.
+ * Resolves to what `ready` gives. A child that ends first, or is not ready in time, is stopped.
  * @throws Error that says why it is not ready; what the signal aborts with
  */
 export async function untilReady<T>(
@@ -102,7 +111,7 @@ export async function untilReady<T>(
   const stopped = AbortSignal.any([over.signal, limit, ...(signal === undefined ? [] : [signal])]);
   const failed = new Promise<never>((_, reject) => {
     void child.ended.then((how) => reject(new Error(`it ended (${how})`)));
-    limit.onabort = () => reject(new Error(`not able after ${Math.round(withinMs / 1_000)} s`));
+    limit.onabort = () => reject(new Error(`not ready after ${Math.round(withinMs / 1_000)} s`));
   });
   try {
     return await Promise.race([failed, ready(stopped)]);
@@ -115,7 +124,10 @@ export async function untilReady<T>(
   }
 }
 
-/** Asks until the answer is as it should be. @throws what the signal aborts with */
+/**
+ * Asks until the answer is true.
+ * @throws what the signal aborts with
+ */
 export async function untilAnswers(
   ask: () => Promise<boolean>,
   everyMs: number,

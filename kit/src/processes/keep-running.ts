@@ -1,10 +1,10 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 
-/** A server of ours beside the services: an engine, or the database. */
+/** A server of ours next to the services: an engine, or the database. */
 export interface Server {
   pid: number;
-  /** Settles when its process has ended, by whatever. */
+  /** Settles when its process has ended, for whatever reason. */
   ended: Promise<unknown>;
   stop(): Promise<void>;
 }
@@ -12,30 +12,30 @@ export interface Server {
 export interface KeepRunningOptions<S extends Server> {
   /** For a person. */
   name: string;
-  /** `before`: the one that ended, in whose place it comes, at the same address. */
+  /** `before`: the server that ended; the new one takes its place, at the same address. */
   start: (before: S | undefined, signal: AbortSignal) => Promise<S>;
-  /** Told of each process that was started. */
+  /** Told about each process that was started. */
   onStart: (server: S) => void;
-  /** Told, in one line, of an end that nobody asked for and of what follows. */
+  /** Told, in one line, about an end that nobody asked for and what follows. */
   onTrouble: (text: string) => void;
-  /** False: a server that ends by itself is left so. */
+  /** False: a server that ends by itself is not restarted. */
   restart: boolean;
-  /** Gives up starting. */
+  /** Stops trying to start. */
   signal: AbortSignal;
   firstBackoffMs?: number;
 }
 
 export interface KeptRunning<S extends Server> {
-  /** As it was first started; a later one has its address. */
+  /** The server as first started; a later one has its address. */
   first: S;
-  /** Ends the server that runs now, for good. */
+  /** Ends the server that is running, for good. */
   stop(): Promise<void>;
 }
 
 const slowestBackoffMs = 10_000;
 
 /**
- * Starts a server, and again whenever it ends by itself: what waits for it then goes on.
+ * Starts a server, and restarts it whenever it ends by itself: what waits for it then goes on.
  * @throws what the first start threw
  */
 export async function keepRunning<S extends Server>(

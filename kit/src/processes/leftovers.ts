@@ -4,8 +4,8 @@ import { signalGroup } from "./child.ts";
 
 /**
  * The processes of a run folder, in a file: its owner first, then every process that the owner
- * started, each by pid and start time (proc(5), /proc/PID/stat field 22), so that no other process is
- * ever meant. An owner that was killed leaves its processes behind; the next one ends them.
+ * started, each by pid and start time (proc(5), /proc/PID/stat field 22), so that it can never mean
+ * another process. An owner that was killed leaves its processes behind; the next one ends them.
  */
 export interface ProcessFile {
   /** Notes a process that leads a group of its own. */
@@ -15,7 +15,7 @@ export interface ProcessFile {
 }
 
 /**
- * Makes this process the owner, after it has ended what a dead owner left behind.
+ * Makes this process the owner, after ending what a dead owner left behind.
  * @throws TerminalError SETUP_FAILED while another owner lives
  */
 export function takeOver(file: string): ProcessFile {
@@ -40,14 +40,16 @@ export function takeOver(file: string): ProcessFile {
       try {
         appendFileSync(file, lineOf(entry));
       } catch {
-        // The disk is full, or the folder gone: only the next start would have needed it.
+        // The disk is full, or the folder is gone: only the next start would have needed it.
       }
     },
     endAll: () => noted.filter(isAlive).forEach(killGroup),
   };
 }
 
-/** What this process has noted, by file: the file may be gone when they are to be ended. */
+/**
+ * What this process has noted, by file: the file may be gone when the processes are to be ended.
+ */
 const notedIn = new Map<string, Entry[]>();
 
 interface Entry {
@@ -86,7 +88,7 @@ function killGroup({ pid }: Entry): void {
 /** Clock ticks since boot; undefined if there is no such process, or only its remains (a zombie). */
 function startTimeOf(pid: number): number | undefined {
   try {
-    // The name in parentheses may hold anything, blanks and parentheses too.
+    // The name in parentheses may contain anything, even blanks and parentheses.
     const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ");
     return fields?.[0] === "Z" ? undefined : Number(fields?.[19]);
   } catch {

@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** The process and all below it (proc(5), /proc/PID/task/TID/children); Linux, elsewhere it alone. */
+/**
+ * The process and all its descendants (proc(5), /proc/PID/task/TID/children); only itself if not on
+ * Linux.
+ */
 export function processTree(pid: number): number[] {
   return [
     pid,

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** Resident memory of a process, MB: proc(5), /proc/PID/status, VmRSS. 0 for a process that is gone. */
+/** Resident memory of a process in MB (proc(5), /proc/PID/status, VmRSS). 0 if it is gone. */
 export function residentMb(pid: number): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "latin1");

@@ -1,15 +1,16 @@
 import { spawn } from "node:child_process";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 
-/** How a command of the set-up ended; `output` is the end of what it said on both streams. */
+/** How a set-up command ended; `output` is the end of what it printed on both streams. */
 export interface CommandEnd {
   ok: boolean;
   output: string;
 }
 
 /**
- * Runs a command of the set-up to its end. Never rejects. It is killed when it has said nothing
- * for `silenceMs`: a download through a network that swallows packets would otherwise wait forever.
+ * Runs a set-up command to its end. Never rejects. The command is killed when it has printed
+ * nothing for `silenceMs`: a download through a network that swallows packets would otherwise wait
+ * forever.
  */
 export function runCommand(
   program: string,

@@ -13,21 +13,21 @@ export const warningLevel = 40;
 const errorLevel = 50;
 
 /**
- * Reads what a service has logged since a place in its file. The service writes to the file itself,
- * so that it goes on logging whatever becomes of us.
+ * Reads what a service has logged from some place in its file on. The service writes to the file
+ * itself, so that it goes on logging whatever becomes of us.
  */
 export class ServiceLog {
   readonly file: string;
   #offset: number;
   #rest = "";
 
-  /** Begins at the file's present end. */
+  /** Begins at the current end of the file. */
   constructor(file: string) {
     this.file = file;
     this.#offset = sizeOf(file);
   }
 
-  /** The whole lines that came since the last call; those that are not JSON are left out. */
+  /** The whole lines that came since the last call, except those that are not JSON. */
   read(): LogLine[] {
     const { bytes, offset } = readFrom(this.file, this.#offset);
     this.#offset = offset;
@@ -37,7 +37,9 @@ export class ServiceLog {
   }
 }
 
-/** What a service said last of its own trouble: error lines, or plain lines that are no JSON. */
+/**
+ * What a service said last about its own trouble: error lines, or plain lines that are not JSON.
+ */
 export function troubleOf(file: string): string {
   const { bytes } = readFrom(file, Math.max(0, sizeOf(file) - lookBytes));
   const lines = bytes
@@ -49,11 +51,11 @@ export function troubleOf(file: string): string {
     if (parsed === undefined) return [line];
     return parsed.level >= errorLevel ? [saidBy(parsed)] : [];
   });
-  // One that was started again and again says the same again and again.
+  // A service that was restarted again and again says the same each time.
   return [...new Set(trouble)].slice(-6).join("\n");
 }
 
-/** A line for a person: its message and the reason beside it. */
+/** A line for a person: its message, with the reason. */
 export function saidBy(line: LogLine): string {
   const error = line["err"];
   const message = isRecord(error) ? error["message"] : line["reason"];
@@ -74,7 +76,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }
 
-/** 0 if there is no file any more: somebody may remove our folder. */
+/** 0 if the file is gone: somebody may remove our folder. */
 function sizeOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }

@@ -13,11 +13,11 @@ export interface ServiceProcessOptions {
   cwd: string;
   env: NodeJS.ProcessEnv;
   logFile: string;
-  /** False: a process that ends is left so. */
+  /** False: a process that ends is not restarted. */
   restart: boolean;
-  /** Told of each end that we did not ask for, in one line. */
+  /** Told, in one line, about each end that we did not ask for. */
   onTrouble: (text: string) => void;
-  /** Told of every end. */
+  /** Told about every end. */
   onEnd?: (end: ProcessEnd) => void;
   onSpawn: (pid: number) => void;
 }
@@ -28,12 +28,12 @@ export interface ProcessEnd {
   pid: number | undefined;
   exitCode: number | undefined;
   signal: NodeJS.Signals | undefined;
-  /** It had said that it is ready. */
+  /** It had reported that it was ready. */
   wasReady: boolean;
 }
 
 type State =
-  /** `dying`: a signal that ends it was sent by us for a test; it is started again. */
+  /** `dying`: for a test, we sent a signal that ends it; it will be restarted. */
   | { kind: "starting" | "ready" | "dying"; child: ChildProcess; spawnedAt: number }
   | { kind: "waiting"; until: NodeJS.Timeout }
   | { kind: "stopping"; child: ChildProcess }
@@ -43,25 +43,26 @@ const lethal: readonly NodeJS.Signals[] = ["SIGKILL", "SIGTERM", "SIGINT", "SIGA
 const lookEveryMs = 25;
 const firstBackoffMs = 200;
 const slowestBackoffMs = 10_000;
-/** After this long the next end is not the last one's consequence. */
+/** After this long, the next end is no consequence of the last one. */
 const settledMs = 10_000;
 const graceMs = 3_000;
 /**
- * V8 lets the young generation grow to 128 MB on a machine with much memory, and keeps it: of a
- * service that is busy for long that is most of what it has. With one size from the start (MB) memory
- * soon is what it stays. The images have the same.
+ * On a machine with much memory V8 lets the young generation grow to 128 MB and keeps it, which is
+ * most of the memory of a service that is busy for long. With one size from the start (MB), memory
+ * soon stays the same. The images set the same.
  */
 export const nodeOptions = ["--min-semi-space-size=8", "--max-semi-space-size=8"];
 /**
- * glibc moves this threshold (bytes) up to 32 MB by itself, and keeps what was below it: of mail of
- * 40 MB, read in replies of 16 MB, a service kept 500 MB. Fixed, all large buffers go back immediately
- * (mallopt(3), M_MMAP_THRESHOLD). The images have the same.
+ * glibc raises this threshold (bytes) up to 32 MB by itself, and keeps freed memory below it: with
+ * mail of 40 MB, read in replies of 16 MB, a service kept 500 MB. If it is fixed, all large buffers
+ * are returned immediately (mallopt(3), M_MMAP_THRESHOLD). The images set the same.
  */
 export const allocatorEnv = { MALLOC_MMAP_THRESHOLD_: "1048576" };
 
 /**
- * One service as a process: started, seen to be ready by its log, started again with backoff when it
- * dies, drained by SIGTERM. It has a process group of its own: Ctrl-C in a terminal is for us alone.
+ * One service as a process: started, seen to be ready by its log, restarted with backoff when it
+ * dies, drained by SIGTERM. It has a process group of its own: Ctrl-C in a terminal reaches only
+ * us.
  */
 export class ServiceProcess {
   readonly name: string;
@@ -70,7 +71,7 @@ export class ServiceProcess {
   #state: State = { kind: "ended" };
   #backoffMs = firstBackoffMs;
   #restarts = 0;
-  /** It was ready once: its settings are right, and what ends it now passes. */
+  /** It was ready once: its settings are right, so whatever ends it now is temporary. */
   #wasReady = false;
   #trouble: string | undefined;
   #readyLine = Promise.withResolvers<LogLine>();
@@ -91,12 +92,12 @@ export class ServiceProcess {
     return this.#state.kind;
   }
 
-  /** While it is not ready: what it warned of last, with its name. */
+  /** While it is not ready: its last warning, with its name. */
   get trouble(): string | undefined {
     return this.#trouble;
   }
 
-  /** How often it was started again after an end that nobody asked for. */
+  /** How often it was restarted after an end that nobody asked for. */
   get restarts(): number {
     return this.#restarts;
   }
@@ -125,8 +126,8 @@ export class ServiceProcess {
   }
 
   /**
-   * The line with which it said that it is ready, of the process that runs now.
-   * @throws TerminalError SETUP_FAILED if it will not be started again
+   * The line with which the running process reported that it is ready.
+   * @throws TerminalError SETUP_FAILED if it will not be restarted
    */
   async untilReady(): Promise<LogLine> {
     return this.#readyLine.promise;
@@ -143,7 +144,7 @@ export class ServiceProcess {
     return child.kill(signal) ? child.pid : undefined;
   }
 
-  /** Drains it; kills it if it takes longer than `drainMs` and some more. */
+  /** Drains it; kills it if that takes longer than `drainMs` plus a few seconds. */
   async stop(drainMs: number): Promise<void> {
     if (this.#state.kind === "waiting") {
       clearTimeout(this.#state.until);

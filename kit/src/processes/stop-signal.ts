@@ -1,9 +1,9 @@
 import { exit } from "@rs-agent/shared/lifecycle.ts";
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-/** One Ctrl-C may arrive several times: from the terminal, from npm, and from the bootstrap. */
+/** One Ctrl-C may arrive several times: from the terminal, from npm and from the bootstrap. */
 const sameKeyMs = 1_000;
-/** The exit code, as a shell has it: 128 and SIGINT's number. */
+/** The exit code, as a shell has it: 128 plus SIGINT's number. */
 export const interrupted = 130;
 
 /** Aborts at the first Ctrl-C (or SIGTERM, SIGHUP); a second one ends this process immediately. */

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
 
-/** Who an engine runs as. */
+/** The user that an engine runs as. */
 export interface User {
   name: string;
   uid: number;
@@ -24,7 +24,7 @@ export async function idsOfUser(user: string): Promise<{ uid: number; gid: numbe
 }
 
 /**
- * The first of these users that there is, for an engine that does not work as root.
+ * The first of these users that exists, for an engine that does not work as root.
  * @throws TerminalError SETUP_MISSING
  */
 export async function unprivilegedUser(engine: string, names: readonly string[]): Promise<User> {

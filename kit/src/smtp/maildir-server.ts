@@ -6,16 +6,16 @@ import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { startSmtpSink, type Answer, type SmtpSink, type SmtpSinkOptions } from "./smtp-sink.ts";
 
-/** A point of a session at which the server can be told what to say. */
+/** A point of a session at which the server can be told what to answer. */
 export type Moment =
   | { step: "connect" }
   | { step: "sender"; mailFrom: string }
   | { step: "recipient"; address: string; mailFrom: string }
-  /** The mail lies in the maildir already. For LMTP asked once for each recipient. */
+  /** The mail is in the maildir already. With LMTP, once for each recipient. */
   | { step: "mail"; mail: DeliveredMail; recipient: string };
 
 export interface DeliveredMail {
-  /** Where the mail lies, byte for byte as it came. */
+  /** The file of the mail, byte for byte as it came. */
   file: string;
   mailFrom: string;
   rcptTo: readonly string[];
@@ -26,22 +26,22 @@ export interface MaildirServerOptions extends Omit<
   SmtpSinkOptions,
   "onConnect" | "onSender" | "onRecipient" | "onMail" | "onClose"
 > {
-  /** The maildir; made if it is not there. */
+  /** The maildir; made if it is missing. */
   dir: string;
-  /** Makes the server err as next hops do. */
+  /** Makes the server fail as next hops do. */
   answer?: (moment: Moment) => Answer | Promise<Answer>;
 }
 
 export interface MaildirServer extends SmtpSink {
-  /** Mails lie in its folder `new`. */
+  /** Mails are in its folder `new`. */
   readonly dir: string;
-  /** Mails that were written. */
+  /** How many mails were written. */
   readonly delivered: number;
 }
 
 /**
- * A next hop for trying out and for tests: it writes each mail into a maildir
- * (https://cr.yp.to/proto/maildir.html: `tmp`, then renamed to `new`), and answers 250 after that.
+ * A next hop for trials and tests: it writes each mail into a maildir
+ * (https://cr.yp.to/proto/maildir.html: `tmp`, then renamed to `new`), and only then answers 250.
  */
 export async function startMaildirServer(options: MaildirServerOptions): Promise<MaildirServer> {
   const { dir, lmtp = false, answer = () => undefined } = options;

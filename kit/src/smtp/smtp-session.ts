@@ -6,15 +6,16 @@ export interface SessionOptions {
   port: number;
   /** The argument of EHLO. */
   name: string;
-  /** The longest wait for a connection and for each reply; then the session is over. */
+  /** The longest wait for a connection and for each reply; after it the session is over. */
   replyWithinMs?: number;
 }
 
 const wholeReply = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\r?\n/;
 
 /**
- * A bare SMTP session (RFC 5321) for measurements and tests: commands are written as they are, replies come
- * one after the other, and "" is the reply of a server that has gone or stays silent for too long.
+ * A bare SMTP session (RFC 5321) for measurements and tests: commands are written as they are,
+ * replies come one after the other, and "" stands for the reply of a server that has gone or is
+ * silent for too long.
  */
 export class SmtpSession {
   readonly #socket: Socket;
@@ -24,7 +25,7 @@ export class SmtpSession {
   #wake: (() => void) | undefined;
   #extensions = new Set<string>();
 
-  /** Over a socket that is connected; owns it. */
+  /** On a connected socket, which it owns. */
   constructor(socket: Socket, replyWithinMs = 0) {
     this.#socket = socket;
     this.#replyWithinMs = replyWithinMs;
@@ -40,7 +41,10 @@ export class SmtpSession {
     socket.on("timeout", () => socket.destroy());
   }
 
-  /** Connected, greeted and introduced. @throws Error saying what the server answered instead */
+  /**
+   * Connects, reads the greeting and says EHLO.
+   * @throws Error saying what the server answered instead
+   */
   static async open(options: SessionOptions): Promise<SmtpSession> {
     const { host, port, name, replyWithinMs = 0 } = options;
     const socket = connect({ host, port, noDelay: true, timeout: replyWithinMs });
@@ -64,7 +68,7 @@ export class SmtpSession {
     return !this.#ended;
   }
 
-  /** The server's EHLO named it: `PIPELINING`, `SIZE`, `8BITMIME`. */
+  /** Whether the server's EHLO reply named it: `PIPELINING`, `SIZE`, `8BITMIME`. */
   offers(extension: string): boolean {
     return this.#extensions.has(extension);
   }
@@ -78,7 +82,7 @@ export class SmtpSession {
     return this.reply();
   }
 
-  /** The next reply whole, with its line ends. */
+  /** The next whole reply, with its line ends. */
   async reply(): Promise<string> {
     for (;;) {
       const whole = wholeReply.exec(this.#input)?.[0];
@@ -89,7 +93,7 @@ export class SmtpSession {
       if (this.#ended) return "";
       this.#socket.setTimeout(this.#replyWithinMs);
       await new Promise<void>((resolve) => (this.#wake = resolve));
-      // An idle session may stay as it is for as long as its server lets it.
+      // An idle session may last for as long as its server lets it.
       this.#socket.setTimeout(0);
     }
   }
@@ -104,7 +108,9 @@ export function firstLine(reply: string): string {
   return (reply.split(/\r?\n/)[0] ?? "").replace(/[^ -~]/g, "?").slice(0, 200);
 }
 
-/** A line that begins with a dot gets one more (RFC 5321 §4.5.2). Returns `raw` if there is none. */
+/**
+ * Adds a dot to each line that begins with one (RFC 5321 §4.5.2). Returns `raw` if there is none.
+ */
 export function dotStuffed(raw: Buffer): Buffer {
   const needsNone = raw[0] !== 0x2e && !raw.includes("\n.");
   return needsNone ? raw : Buffer.from(raw.toString("latin1").replace(/^\./gm, ".."), "latin1");

@@ -9,16 +9,19 @@ import {
 } from "smtp-server";
 
 type Reply = `${number} ${string}`;
-/** What it says: undefined for yes, a whole reply (`450 4.2.1 busy`, `250 2.0.0 kept`), or it hangs up. */
+/**
+ * What it answers: undefined for yes, a whole reply (`450 4.2.1 busy`, `250 2.0.0 kept`), or it
+ * hangs up.
+ */
 export type Answer = Reply | "drop" | undefined;
 type Answering<T = Answer> = T | Promise<T>;
 
-/** A session, as the sink's hooks see it: the transaction so far. */
+/** A session as the sink's hooks see it: the transaction so far. */
 export interface SinkSession {
   readonly id: string;
   readonly mailFrom: string;
   readonly rcptTo: readonly string[];
-  /** Ends the connection once what was said is out. */
+  /** Ends the connection once everything said has been sent. */
   hangUp(): void;
 }
 
@@ -30,18 +33,18 @@ export interface SmtpSinkOptions {
   lmtp?: boolean;
   /** PEM: offers STARTTLS. */
   tls?: { key: string; cert: string };
-  /** Offers AUTH, and asks this. */
+  /** Offers AUTH, and asks this function. */
   onAuth?: (user: string, password: string) => boolean;
   /** Extensions that are not offered. */
   hide?: readonly ("PIPELINING" | "8BITMIME" | "SMTPUTF8" | "SIZE")[];
-  /** The largest mail, bytes. */
+  /** The largest mail, in bytes. */
   maxBytes?: number;
   onConnect?: () => Answering;
   onSender?: (mailFrom: string) => Answering;
   onRecipient?: (address: string, session: SinkSession) => Answering;
   /**
-   * Reads the mail to its end and answers it, with LMTP each recipient in its order. What it throws is 451: the
-   * client went away in the middle, or the disk is full.
+   * Reads the mail to its end and answers it; with LMTP, each recipient in order. If it throws, the
+   * answer is 451: the client went away in the middle, or the disk is full.
    */
   onMail: (mail: Readable, session: SinkSession) => Promise<Answer | readonly Answer[]>;
   /** The session has ended, perhaps in the middle of a transaction. */
@@ -51,15 +54,15 @@ export interface SmtpSinkOptions {
 export interface SmtpSink {
   readonly host: string;
   readonly port: number;
-  /** Sessions begun. */
+  /** How many sessions were begun. */
   readonly sessions: number;
   readonly openSessions: number;
-  /** Ends the sessions too. */
+  /** Also ends the sessions. */
   stop(): Promise<void>;
 }
 
 /**
- * The far end of what we send: a real SMTP server whose every answer its hooks can choose.
+ * The far end of what we send: a real SMTP server whose hooks can choose every answer.
  * @throws Error if it cannot listen
  */
 export async function startSmtpSink(options: SmtpSinkOptions): Promise<SmtpSink> {
@@ -118,9 +121,9 @@ export async function startSmtpSink(options: SmtpSinkOptions): Promise<SmtpSink>
     onClose: ({ id, envelope }: Partial<SMTPServerSession>) =>
       options.onClose?.(id ?? "", envelope !== undefined && envelope.mailFrom !== false),
   });
-  // A client that goes away is nothing to us.
+  // It does not matter to us if a client goes away.
   server.on("error", () => undefined);
-  // The last reply must not wait for company (Nagle): the client would wait with it.
+  // The last reply must not wait for more data (Nagle): the client would wait with it.
   server.server.on("connection", (socket: Socket) => socket.setNoDelay(true));
   server.listen(port, host);
   await once(server.server, "listening");
@@ -158,7 +161,7 @@ function offered({ lmtp, tls, onAuth, hide = [], maxBytes }: SmtpSinkOptions) {
     hide8BITMIME: hide.includes("8BITMIME"),
     hideSMTPUTF8: hide.includes("SMTPUTF8"),
     hideSize: hide.includes("SIZE"),
-    // Longer than a relay keeps an idle session: who of us ends it is the relay's choice.
+    // Longer than a relay keeps an idle session, so that the relay is the one to end it.
     socketTimeout: 60_000,
     closeTimeout: 1_000,
     ...(maxBytes === undefined ? {} : { size: maxBytes }),
@@ -170,7 +173,7 @@ function offered({ lmtp, tls, onAuth, hide = [], maxBytes }: SmtpSinkOptions) {
   } satisfies SMTPServerOptions;
 }
 
-/** smtp-server takes the code apart from the text, and what is not 250 for an error. */
+/** smtp-server separates the code from the text, and treats anything but 250 as an error. */
 function replyOf(answer: Reply | undefined): Error | string | undefined {
   const [code, ...words] = answer?.split(" ") ?? [];
   if (code === undefined) return undefined;

@@ -10,14 +10,14 @@ import { startMaildirServer } from "../smtp/maildir-server.ts";
 import { startMongoDb, type PrivateMongoDb } from "../mongodb/mongodb.ts";
 import type { SystemOptions } from "./system.ts";
 
-/** What the services need around them: ours, or what was named instead. */
+/** What the services need around them: our own, or what was named instead. */
 export interface Parts {
   mongodb: { uri: string; db: string; server: string; durability: string; pid?: number };
   nextHop: { address: string; maildir?: string };
   clamd: string | undefined;
   spamd: string | undefined;
   rspamd: string | undefined;
-  /** Of our own spamd. */
+  /** Only with our own spamd. */
   spamdChildren: number | undefined;
   stop(): Promise<void>;
 }
@@ -28,15 +28,15 @@ interface Stoppable {
 
 interface Starting {
   options: SystemOptions;
-  /** Notes a process, to be ended by the next start if this one is killed. */
+  /** Notes a process, for the next start to end if this one is killed. */
   note: (pid: number) => void;
-  /** Notes what is to be stopped in the end. */
+  /** Collects what must be stopped in the end. */
   started: Stoppable[];
 }
 
 /**
- * Starts what was not named, all at once. If one does not start, the others are stopped again. One
- * that ends by itself is started again where it was, unless `restart` is false.
+ * Starts all that was not named, at once. If one part does not start, the others are stopped again.
+ * A part that ends by itself is restarted where it was, unless `restart` is false.
  * @throws what the first to fail said
  */
 export async function startParts(
@@ -70,7 +70,7 @@ export async function startParts(
   };
 }
 
-/** Starts a server that is kept running; if the system is not, the server is not either. */
+/** Starts a server that is kept running, unless the system itself is not restarted. */
 async function kept<S extends Server>(
   { options, note, started }: Starting,
   name: string,
@@ -157,12 +157,12 @@ async function rspamdOf(starting: Starting): Promise<string | undefined> {
   return address;
 }
 
-/** The system's spam engine is this one. */
+/** Whether the system's spam engine is this one. */
 function isOurs({ spamEngine, counts }: SystemOptions, engine: SpamEngineName): boolean {
   return (spamEngine ?? "spamd") === engine && counts?.["spam-worker"] !== 0;
 }
 
-/** A part that is started again is where the services look for it. */
+/** A restarted part must be where the services look for it. */
 function portOf(before: { port: number } | undefined): { port?: number } {
   return before === undefined ? {} : { port: before.port };
 }

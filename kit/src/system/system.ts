@@ -14,17 +14,17 @@ export type Env = Readonly<Record<string, string | undefined>>;
 export interface SystemOptions {
   /** Holds data, logs and relayed mail of this run. */
   runDir: string;
-  /** Processes of each service; default one of each. 0: none, and no engine for it either. */
+  /** How many processes of each service; default one each. 0: none, and no engine for it either. */
   counts?: Partial<Record<ServiceName, number>>;
   /** A MongoDB to use instead of a private one. */
   mongodb?: string;
-  /** Its database. Default `rs_agent`. */
+  /** The name of its database. Default `rs_agent`. */
   db?: string;
   /** An engine to use instead of a private one: `host:port`, or the path of a unix socket. */
   clamd?: string;
   spamd?: string;
   rspamd?: string;
-  /** Which of the two the system has, and which its spam-workers ask. Default spamd. */
+  /** Which spam engine the system has and its spam-workers ask. Default spamd. */
   spamEngine?: SpamEngineName;
   /** A next hop, `host:port`, instead of a private server that writes to a maildir. */
   nextHop?: string;
@@ -32,19 +32,21 @@ export interface SystemOptions {
   smtp?: string;
   /** Settings for all services, over those of our own environment. */
   env?: Env;
-  /** Settings for one service, over `env`; those of its nth process (from 0) if they differ. */
+  /**
+   * Settings for one service, over `env`; a function if they differ for its nth process (from 0).
+   */
   serviceEnv?: Partial<Record<ServiceName, Env | ((nth: number) => Env)>>;
-  /** Another program in the place of a service (benchmarks: a worker without an engine). */
+  /** Another program in place of a service (benchmarks: a worker without an engine). */
   scripts?: Partial<Record<ServiceName, string>>;
-  /** Called when the database answers and before any service starts, to store policies, say. */
+  /** Called when the database answers and before any service starts, e.g. to store policies. */
   prepare?: (mongodb: RunningSystem["mongodb"]) => Promise<void>;
-  /** False: a service that ends is left so. Default true. */
+  /** False: a service that ends is not restarted. Default true. */
   restart?: boolean;
-  /** What is being waited for; `undefined`: `part` is no longer. */
+  /** What is being waited for; `undefined` when `part` no longer is. */
   report?: (part: string, text: string | undefined) => void;
-  /** Ends that nobody asked for, one line each. */
+  /** Told, in one line, about each end that nobody asked for. */
   onTrouble?: (text: string) => void;
-  /** Every end of a service's process, asked for or not. */
+  /** Told about every end of a service's process, asked for or not. */
   onEnd?: (end: ProcessEnd) => void;
   signal?: AbortSignal;
 }
@@ -53,7 +55,10 @@ export interface RunningSystem {
   readonly mongodb: { uri: string; db: string; server: string; durability: string; pid?: number };
   /** `host:port` of the first ingest. */
   readonly smtp: string;
-  /** `host:port` where unrouted mail goes; `maildir` where that is our own server. */
+  /**
+   * `host:port` where mail goes if its policy names no next hop; with `maildir` if that is our own
+   * server.
+   */
   readonly nextHop: { address: string; maildir?: string };
   readonly clamd: string | undefined;
   readonly spamd: string | undefined;
@@ -62,18 +67,23 @@ export interface RunningSystem {
   /** All processes of a service, in the order of their start. */
   processes(name: ServiceName): readonly ServiceProcess[];
   pids(): Record<ServiceName, number[]>;
-  /** Sends a signal (default SIGKILL) to the nth (from 0) process; returns its pid if there was one. */
+  /**
+   * Sends a signal (default SIGKILL) to the nth process (from 0); returns its pid if there was one.
+   */
   kill(name: ServiceName, signal?: NodeJS.Signals, nth?: number): number | undefined;
-  /** One more process of a service; settles when it is ready. Not for dispatchers: workers know theirs. */
+  /**
+   * Adds one process of a service; settles when it is ready. Not for dispatchers: workers know only
+   * those of the start.
+   */
   add(name: Exclude<ServiceName, "dispatcher">): Promise<ServiceProcess>;
-  /** Settles when every process that shall run is ready (again). */
+  /** Settles when every process that should run is ready (again). */
   untilReady(): Promise<void>;
   /** Drains the services in order, then stops engines and database. Idempotent. */
   stop(): Promise<void>;
 }
 
 const root = join(import.meta.dirname, "../../..");
-/** The one that the npm package brings: it runs TypeScript, ours may be older. */
+/** The Node of the npm packages, which runs TypeScript; the one that runs us may be older. */
 const node = join(root, "node_modules", ".bin", "node");
 const drainMs = 30_000;
 const readyWithinMs = 120_000;
@@ -81,7 +91,7 @@ const sayEveryMs = 1_000;
 
 /**
  * Starts the whole system on this host, each service as a process of its own: for `npm start`,
- * tests, benchmarks and fault kits. Settles when all are ready.
+ * tests, benchmarks and fault kits. Resolves when all are ready.
  * @throws TerminalError SETUP_MISSING, SETUP_FAILED naming what did not start; everything that did
  *   is stopped again
  */
@@ -138,7 +148,7 @@ class System implements RunningSystem {
     const count = (name: ServiceName) => counts?.[name] ?? 1;
     this.#smtp = await fixedPort(smtp ?? "127.0.0.1:0");
     for (let n = 0; n < count("dispatcher"); n += 1) {
-      // Chosen by us, so that a dispatcher that is started again is found at the same place.
+      // Chosen by us, so that a restarted dispatcher is found at the same address.
       this.#buses.push(`tcp://127.0.0.1:${await freePort()}`);
     }
     for (const name of serviceNames) {
@@ -147,7 +157,7 @@ class System implements RunningSystem {
     await this.#untilAllReady();
   }
 
-  /** Says whom is waited for, and why that one cannot, if it says so itself. */
+  /** Reports which services are waited for, and why they are not ready if they say so. */
   async #untilAllReady(): Promise<void> {
     const waiting = new Set([...this.#services.values()].flat());
     const why = () => [...waiting].map(({ name, trouble }) => trouble ?? name).join(", ");
@@ -225,7 +235,7 @@ class System implements RunningSystem {
       script: this.#options.scripts?.[name] ?? join(root, "services", name, "src", "main.ts"),
       cwd: root,
       env: definedOf({
-        // What Node has compiled once starts in two thirds of the time.
+        // With Node's compile cache, a start takes two thirds of the time.
         NODE_COMPILE_CACHE: join(cacheFolderOf(process.env), "node-compile-cache"),
         ...process.env,
         ...healthOf(process.env["HEALTH_HTTP"]),
@@ -275,7 +285,7 @@ class System implements RunningSystem {
   }
 }
 
-/** A port chosen now instead of 0, so that a service that is started again is where it was. */
+/** Replaces port 0 with a chosen one, so that a restarted service is where it was. */
 async function fixedPort(address: string): Promise<string> {
   return address.endsWith(":0") ? `${address.slice(0, -1)}${await freePort()}` : address;
 }
@@ -284,7 +294,7 @@ function spamdChildren({ spamdChildren: children }: Parts): Env {
   return children === undefined ? {} : { SPAM_CHILDREN: String(children) };
 }
 
-/** On one host each service needs a port of its own: a free one, which its log tells. */
+/** On one host each service needs a port of its own: a free one, which its log names. */
 function healthOf(asked: string | undefined): Env {
   return asked === undefined ? {} : { HEALTH_HTTP: asked.replace(/:\d+$/, ":0") };
 }
@@ -297,7 +307,7 @@ function definedOf(env: Env): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined));
 }
 
-/** Rejects when the signal aborts; never settles without one. */
+/** Rejects when the signal aborts; without a signal it never settles. */
 function rejectAt(signal: AbortSignal | undefined): Promise<never> {
   return new Promise((_, reject) => {
     const abort = () => reject(new TerminalError("SETUP_FAILED", "stopped while starting"));
