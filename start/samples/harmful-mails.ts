@@ -4,7 +4,9 @@ import { people, sample, type Sample } from "./sample.ts";
 import { zip } from "@rs-agent/av-worker/zip.ts";
 import { encryptedZip } from "@rs-agent/kit/mails/zip.ts";
 
-/** Mail that must not get through, or not unmarked: test viruses, test spam, what cannot be read. */
+/**
+ * Mail that must not get through, or not unmarked: test viruses, test spam, what cannot be read.
+ */
 export function harmfulMails(now: Date): Sample[] {
   return [
     eicarAttachment,
@@ -85,7 +87,7 @@ const eicarInNestedMail = (now: Date): Sample => {
   );
 };
 
-/** The GTUBE test string of SpamAssassin, in parts, so that this file is not spam itself. */
+/** SpamAssassin's GTUBE test string, in parts, so that this file is not spam itself. */
 const gtubeText = ["XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE", "-TEST-EMAIL*C.34X"];
 
 const spamText = textPart(

@@ -2,12 +2,12 @@ import { hostname } from "node:os";
 import { crlf, multipart, textPart } from "@rs-agent/kit/mails/mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
 
-/** Mail off the common road that must arrive nevertheless. */
+/** Unusual mail that must arrive all the same. */
 export function oddMails(now: Date): Sample[] {
   return [bounce, forgedHeaders, brokenMime].map((make) => make(now));
 }
 
-/** A delivery status notification of another system (RFC 3464). */
+/** A delivery status notification from another system (RFC 3464). */
 const bounce = (now: Date): Sample => {
   const report = textPart(
     [
@@ -68,7 +68,7 @@ const forgedHeaders = (now: Date): Sample =>
         ["X-Virus-Scanned", "by a scanner that does not exist"],
         ["X-Virus-Status", "Clean"],
         ["X-RadicalSpam", "forged"],
-        // The name under which our enricher would state its own results (ENRICH_AUTHSERV_ID).
+        // The name under which our enricher would write its own results (ENRICH_AUTHSERV_ID).
         [
           "Authentication-Results",
           `${hostname()};\n dkim=pass header.d=bank.example;\n spf=pass smtp.mailfrom=bank.example`,
@@ -84,7 +84,7 @@ const forgedHeaders = (now: Date): Sample =>
 
 /**
  * The outer boundary never ends, a part has two Content-Types, its base64 has foreign characters
- * and no padding, a nested multipart uses a boundary that its header does not name.
+ * and no padding, and a nested multipart uses a boundary that its header does not name.
  */
 const brokenMime = (now: Date): Sample =>
   sample(

@@ -2,7 +2,7 @@ import { deflateSync, crc32 } from "node:zlib";
 import { attachment, base64Part, crlf, multipart, textPart, type Entity } from "@rs-agent/kit/mails/mime.ts";
 import { people, sample, type Sample } from "./sample.ts";
 
-/** Mail as it comes every day: all of it is delivered. */
+/** Everyday mail: all of it is delivered. */
 export function ordinaryMails(now: Date): Sample[] {
   return [
     plainText,
@@ -144,8 +144,8 @@ const emptyBody = (now: Date): Sample =>
   );
 
 /**
- * OpenPGP over MIME (RFC 3156). The signature is a true one, made once with GnuPG over exactly the
- * bytes of `signedPart` by a key that was thrown away: a change of one byte breaks it.
+ * OpenPGP over MIME (RFC 3156). The signature is genuine, made once with GnuPG over exactly the
+ * bytes of `signedPart` with a key that was thrown away: a change of one byte breaks it.
  */
 const signed = (now: Date): Sample =>
   sample(

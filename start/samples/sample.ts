@@ -1,11 +1,11 @@
 import { entityBytes, type Entity, type Field } from "@rs-agent/kit/mails/mime.ts";
 import type { Outcome } from "@rs-agent/shared/life/outcomes.ts";
 
-/** A mail to try the whole path with, and what has to become of it under the sample policy. */
+/** A mail with which to try the whole path, and what must become of it under the sample policy. */
 export interface Sample {
   /** Unique; for tables and file names. */
   name: string;
-  /** What it is there to show, in a sentence. */
+  /** What it shows, in a sentence. */
   note: string;
   /**
    * `incoming`: sent from `sampleClients.incoming`, a stranger. `outgoing`: from
@@ -22,29 +22,29 @@ export interface Sample {
   expected: { address: string; outcome: Outcome }[];
 }
 
-/** The local addresses to send from: Linux takes all of 127.0.0.0/8 for this host. */
+/** The local addresses to send from: on Linux all of 127.0.0.0/8 is this host. */
 export const sampleClients = { incoming: "127.0.0.1", outgoing: "127.0.0.2" } as const;
 
 /** The people of the samples. */
 export const people = {
-  /** Of the sample tenant, under its own rules. */
+  /** Users of the sample tenant, under its own rules. */
   anna: "anna.berg@northwind.example",
   ben: "ben.otto@northwind.example",
-  /** Of the sample tenant's second domain, where spam is tagged and delivered. */
+  /** A user of the sample tenant's second domain, where spam is tagged and delivered. */
   desk: "desk@shop.northwind.example",
   /** Strangers. */
   jonas: "jonas.keller@partner.example",
   winner: "prize.office@lottery.example",
 } as const;
 
-/** What most samples have in common; the rest is stated by each. */
+/** What most samples have in common; each states the rest. */
 export interface SampleText {
   name: string;
   note: string;
   from?: string;
   to?: string;
   subject: string;
-  /** Fields before the ones that every mail has. */
+  /** Fields that go before those that every mail has. */
   top?: readonly Field[];
   content: Entity;
   envelope?: { mailFrom?: string; rcptTo?: string[] };
@@ -53,7 +53,7 @@ export interface SampleText {
   outcome?: Outcome | Record<string, Outcome>;
 }
 
-/** Makes a sample of its text: header of today, envelope, expected outcomes. */
+/** Makes a sample from its text: today's header, SMTP envelope, expected outcomes. */
 export function sample(text: SampleText, now: Date): Sample {
   const from = text.from ?? `Jonas Keller <${people.jonas}>`;
   const to = text.to ?? `Anna Berg <${people.anna}>`;

@@ -6,9 +6,9 @@ import type { Sample } from "./sample.ts";
 export { people, sampleClients, type Sample } from "./sample.ts";
 
 /**
- * The sample mails, written by us, with what the sample policy (policy.yaml) makes of each. They are
- * the same each time but for Date and Message-ID, which are made of `now`. No test string of EICAR
- * or GTUBE is in a file: the mails are built when they are asked for.
+ * The sample mails, written by us, with what the sample policy (policy.yaml) makes of each. They
+ * are the same each time, except for Date and Message-ID, which are made from `now`. No file holds
+ * the test string of EICAR or GTUBE: the mails are built when they are asked for.
  */
 export function samples(now: Date = new Date()): Sample[] {
   return [...ordinaryMails(now), ...harmfulMails(now), ...oddMails(now)];

@@ -5,7 +5,7 @@ import { spamEngineSchema } from "@rs-agent/shared/checks/spam.ts";
 import { nextHopSchema } from "@rs-agent/shared/policy/next-hop.ts";
 
 const engine = /^(?:(?:unix:)?\/.+|(?:\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5})$/;
-/** One or more, with commas between, as the workers take them. */
+/** One or more, separated by commas, as the workers take them. */
 const engines = z
   .string()
   .refine(
@@ -13,7 +13,7 @@ const engines = z
     "must be host:port or the path of a unix socket",
   );
 
-/** What `npm start` takes from the environment; each service reads its own settings beside it. */
+/** What `npm start` takes from the environment; each service also reads its own settings. */
 export const startConfigSchema = z.object({
   /** A MongoDB of yours; unset: a private one. */
   MONGODB_URI: z.string().optional(),
@@ -30,7 +30,7 @@ export const startConfigSchema = z.object({
   RS_AGENT_SMTP: nextHopSchema.optional(),
   /** Data, logs and relayed mail. Default: `.run` in the project. */
   RS_AGENT_RUN_DIR: z.string().optional(),
-  /** Whether ingest asks the DNS for clients' names: not for those of this host, unless told so. */
+  /** Whether ingest asks the DNS for clients' names: not for those of this host, unless told to. */
   INGEST_REVERSE_LOOKUP: z.string().default("off"),
   /** https://no-color.org */
   NO_COLOR: z.string().optional(),
@@ -43,12 +43,12 @@ export function loadStartConfig(env: NodeJS.ProcessEnv): StartConfig {
   return loadConfig(startConfigSchema, env);
 }
 
-/** npm names the script that it runs, on standard output and before it runs it; not if it is silent. */
+/** npm prints the name of the script before it runs it, on standard output, unless it is silent. */
 export function hasBannerOfNpm(env: NodeJS.ProcessEnv): boolean {
   return env.npm_lifecycle_event === "start" && env.npm_config_loglevel !== "silent";
 }
 
-/** An absolute path; a relative one is meant from the project, for every reader. */
+/** An absolute path; a relative one is resolved from the project, whoever reads it. */
 export function runDirOf(config: StartConfig, root: string): string {
   return config.RS_AGENT_RUN_DIR === undefined
     ? usualRunDir(root)

@@ -58,13 +58,13 @@ async function main(): Promise<void> {
     process.stdout.write(usage);
     return;
   }
-  // Nobody reads on, or the terminal is gone: what runs is stopped in order nevertheless.
+  // Nobody reads any more, or the terminal is gone: what runs is stopped in order all the same.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const config = loadStartConfig(process.env);
   const progress = createProgress();
   const runDir = runDirOf(config, root);
   const processes = openRunDir(runDir);
-  // Whatever ends us, a bug too: nothing goes on without us. After a drain nothing is left to end.
+  // Whatever ends us, even a bug, nothing goes on without us. After a drain nothing is left to end.
   process.once("exit", () => processes.endAll());
   const signal = stopSignal(() => progress.note("Stopping. Ctrl-C again stops without draining."));
   const context: Context = { options, config, runDir, progress, signal };
@@ -72,7 +72,7 @@ async function main(): Promise<void> {
     exit(await run(context));
   } catch (error) {
     if (!signal.aborted) throw isOfFile(error) ? unusable(runDir, error) : error;
-    progress.note("Stopped; none of it runs any more.");
+    progress.note("Stopped; nothing is left running.");
     exit(interrupted);
   } finally {
     progress.stop();
@@ -89,7 +89,7 @@ function openRunDir(runDir: string): ProcessFile {
   }
 }
 
-/** A file or folder cannot be made or written: not ours to help. */
+/** A file or folder cannot be made or written, which is not our fault. */
 function isOfFile(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "syscall" in error && "path" in error;
 }
@@ -99,7 +99,7 @@ function unusable(runDir: string, error: Error): TerminalError {
   return new TerminalError("SETUP_FAILED", text, { cause: error });
 }
 
-/** The exit code: 0 if everything was as it should be. */
+/** Returns the exit code: 0 if everything was as it should be. */
 async function run(context: Context): Promise<number> {
   const { options, config, runDir, progress, signal } = context;
   const store: { database: Database | undefined; hasOtherPolicy: boolean } = {
@@ -156,7 +156,7 @@ async function run(context: Context): Promise<number> {
   return options.exit && result !== undefined && !isAsExpected(result) ? 1 : 0;
 }
 
-/** A database of yours is asked before anything else is done: it is quickly seen to be wrong. */
+/** Asks the user's own database before anything else: if it is wrong, that shows quickly. */
 async function openOwnDatabase(
   { MONGODB_URI: uri, MONGODB_DB: db }: StartConfig,
   progress: Progress,
@@ -199,7 +199,7 @@ async function showSamples(
 function sayWhyNoSamples({ options, progress, config, runDir }: Context, isEmpty: boolean): void {
   if (options.keep && isEmpty) {
     progress.note(
-      `--keep: there is no data of an earlier start in ${runDir}. The system starts empty: no policy, so that ` +
+      `--keep: there is no data from an earlier start in ${runDir}. The system starts empty: no policy, so that ` +
         "no mail is accepted, and no sample mails. npm start without --keep brings both.",
     );
     return;
@@ -263,7 +263,7 @@ function lastWords({ MONGODB_URI: uri }: StartConfig): string {
   return uri === undefined ? `${words} npm start -- --keep goes on with its data.` : words;
 }
 
-/** Data and logs of the last start go; a MongoDB of yours is not touched. */
+/** Removes data and logs of the last start; a MongoDB of the user's own is not touched. */
 function freshStart(runDir: string): void {
   for (const name of ["mongodb", "maildir", "logs", "clamd", "spamd", "rspamd"]) {
     rmSync(join(runDir, name), { recursive: true, force: true });
@@ -275,7 +275,7 @@ async function smtpAddress({ RS_AGENT_SMTP: given }: StartConfig): Promise<strin
   if (given === undefined) return `127.0.0.1:${(await isFree(usualPort)) ? usualPort : 0}`;
   const { host, port } = parseNextHop(given) ?? { host: "127.0.0.1", port: 0 };
   if (await isFree(port, host)) return given;
-  const why = "it is taken, or no address of this host";
+  const why = "it is taken, or not an address of this host";
   throw new TerminalError("SETUP_FAILED", `RS_AGENT_SMTP: cannot listen at ${given}: ${why}`);
 }
 

@@ -2,7 +2,9 @@ import { exitWithError } from "@rs-agent/shared/lifecycle.ts";
 import { cacheFolderOf, loadMongoDbConfig } from "@rs-agent/kit/mongodb/config.ts";
 import { buildRustServer } from "@rs-agent/kit/mongodb/rust-server.ts";
 
-/** `npm run mongo:build`: a database fast enough to measure with, if no mongod can be had. */
+/**
+ * `npm run mongo:build`: a database that is fast enough for measurements, if no mongod can be had.
+ */
 try {
   const { env } = process;
   const config = loadMongoDbConfig(env);

@@ -2,16 +2,16 @@ import { relative } from "node:path";
 import type { PolicyDocument } from "@rs-agent/shared/policy/document.ts";
 import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 
-/** What the last lines tell beside the system itself. */
+/** What the last lines tell besides the system itself. */
 export interface Surroundings {
-  /** Our project: there `npx` finds our commands, elsewhere a stranger's. */
+  /** Our project: only there `npx` finds our commands. */
   root: string;
   runDir: string;
-  /** The run folder is not the usual one, so that the commands must be told. */
+  /** The run folder is not the usual one, so the commands must be told. */
   isOwnRunDir: boolean;
   /** The usual port of SMTP was taken. */
   isOtherPort: boolean;
-  /** The clamd is our private one, which knows the test viruses alone. */
+  /** The clamd is our private one, which knows only the test viruses. */
   hasTestSignatures: boolean;
   /** A mail to explain. */
   mailId: string | undefined;
@@ -19,7 +19,7 @@ export interface Surroundings {
   outgoing: readonly { tenantId: string; networks: readonly string[] }[];
 }
 
-/** Who sends outgoing mail by these policies. */
+/** Who sends outgoing mail under these policies. */
 export function outgoingNetworks(documents: readonly PolicyDocument[]): Surroundings["outgoing"] {
   return documents.flatMap((document) =>
     document.scope === "tenant" && document.networks !== undefined && document.networks.length > 0
@@ -66,5 +66,5 @@ export function nextSteps(
 function outgoingLine({ tenantId, networks }: Surroundings["outgoing"][number]): string {
   const [first = "", ...others] = networks;
   const more = others.length === 0 ? "" : ` and ${others.length} more`;
-  return `Outgoing mail is of  clients in ${first}${more}: tenant ${tenantId}`;
+  return `Outgoing mail from   clients in ${first}${more}: tenant ${tenantId}`;
 }

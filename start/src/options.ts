@@ -29,7 +29,7 @@ logs (.run); RS_AGENT_SMTP is where SMTP listens (127.0.0.1:2525, or a free port
 that is taken).
 `;
 
-/** @throws TerminalError CFG_INVALID for an option that there is not */
+/** @throws TerminalError CFG_INVALID for an unknown option */
 export function parseStartOptions(args: readonly string[]): StartOptions {
   const options = {
     exit: { type: "boolean", default: false },

@@ -1,28 +1,30 @@
 import ora from "ora";
 import { columnsOf, wrapAtWords } from "@rs-agent/shared/wrap-at-words.ts";
 
-/** Tells a person what is being waited for: several things at once, each under its own name. */
+/** Tells a person what is being waited for: several things at once, each by name. */
 export interface Progress {
-  /** What `name` is doing now. If lines stay, the same text is said once, and few per second. */
+  /**
+   * What `name` is doing now. Where lines stay, a text is shown once, and only a few per second.
+   */
   say(name: string, text: string): void;
   /** `name` is no longer waited for. */
   done(name: string): void;
   /** A line that stays. */
   note(text: string): void;
-  /** Removes whatever moves. Further words are still shown. */
+  /** Removes the moving line. Later notes are still shown. */
   stop(): void;
 }
 
 const betweenLinesMs = 2_000;
 
-/** On a terminal one moving line; anywhere else plain lines. Never on standard output. */
+/** On a terminal one moving line, anywhere else plain lines. Never on standard output. */
 export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
   return stream.isTTY ? movingLine(stream) : plainLines(stream);
 }
 
 function movingLine(stream: NodeJS.WriteStream): Progress {
   const waiting = new Map<string, string>();
-  // discardStdin would take Ctrl-C away from us.
+  // With discardStdin, Ctrl-C would not reach us.
   const spinner = ora({ stream, discardStdin: false });
   const show = () => {
     if (waiting.size === 0) spinner.stop();
@@ -46,7 +48,7 @@ function movingLine(stream: NodeJS.WriteStream): Progress {
   };
 }
 
-/** In a log, a line for each step of each part, and counts that move only now and then. */
+/** In a log: one line for each step of each part, and changing counts only now and then. */
 function plainLines(stream: NodeJS.WriteStream): Progress {
   const said = new Map<string, { text: string; at: number }>();
   return {

@@ -17,7 +17,7 @@ export interface SampleResult {
   id: string;
   recipients: RecipientResult[];
   verdicts: Verdicts;
-  /** From its acceptance until the last recipient's end. */
+  /** From acceptance to the end of the last recipient. */
   ms: number;
 }
 

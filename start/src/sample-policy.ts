@@ -8,7 +8,7 @@ import type { PolicyStore } from "@rs-agent/shared/store/policies.ts";
 
 const policyFile = fileURLToPath(new URL("../samples/policy.yaml", import.meta.url));
 
-/** The policy of the sample mails, with a DKIM key that is made at the first call. */
+/** The policy of the sample mails, with a DKIM key that is made on the first call. */
 export function samplePolicy(keyFile: string): PolicyDocument[] {
   if (!existsSync(keyFile)) makeKey(keyFile);
   const text = readFileSync(policyFile, "utf8");
@@ -17,8 +17,8 @@ export function samplePolicy(keyFile: string): PolicyDocument[] {
 }
 
 /**
- * Stores the sample policy if there is none or an earlier sample policy; a policy that a
- * person made is never touched.
+ * Stores the sample policy if there is none, or an earlier sample policy; a policy that a person
+ * made is never touched.
  */
 export async function applySamplePolicy(
   store: PolicyStore,
@@ -32,7 +32,7 @@ export async function applySamplePolicy(
   return "applied";
 }
 
-/** RSA 2048, as most receivers verify (RFC 8301). */
+/** RSA 2048, which most receivers verify (RFC 8301). */
 function makeKey(keyFile: string): void {
   const { privateKey } = generateKeyPairSync("rsa", {
     modulusLength: 2048,

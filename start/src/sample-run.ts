@@ -8,10 +8,10 @@ import { sampleClients, type Sample } from "../samples/samples.ts";
 /** What became of one sample mail so far. */
 export interface SampleFate {
   sample: Sample;
-  /** The id that ingest answered; undefined: it refused the mail, with `reply`. */
+  /** The id that ingest answered; undefined if it refused the mail with `reply`. */
   id: string | undefined;
   reply: string;
-  /** The mail's record, or those of the mails that it was split into. */
+  /** The mail's record, or those of the mails into which it was split. */
   records: MailRecord[];
 }
 
@@ -19,8 +19,8 @@ const lookEveryMs = 50;
 const timeoutMs = 60_000;
 
 /**
- * Sends the samples by SMTP, each from the address that its direction asks for, and gives ids and
- * replies. Where ingest cannot see that address, outgoing ones go to a `submission` listener.
+ * Sends the samples by SMTP, each from the address that its direction requires, and returns ids and
+ * replies. If ingest cannot see that address, outgoing ones go to a `submission` listener.
  */
 export async function sendSamples(
   samples: readonly Sample[],
@@ -66,8 +66,8 @@ export async function sendSamples(
 }
 
 /**
- * Reads the records until every recipient of every sample has met its end, or until the time for
- * that is over: then the rest are still `open`.
+ * Reads the records until every recipient of every sample has met its end, or until time is up: the
+ * rest are then still `open`.
  */
 export async function awaitFates(
   fates: readonly SampleFate[],

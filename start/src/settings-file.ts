@@ -4,9 +4,9 @@ import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 
 /**
  * Leaves the settings of the running system in `rs-agent.env` of its run folder, as KEY=VALUE lines
- * under the names that the services have them: `rs-agent` takes from there what its own environment
- * does not say. It is for this user alone, since MONGODB_URI may hold a password, and it goes when
- * this process ends.
+ * with the names that the services use: `rs-agent` takes from there what its own environment lacks.
+ * The file is readable for this user only, since MONGODB_URI may contain a password, and it is
+ * removed when this process ends.
  */
 export function leaveSettings(system: RunningSystem, runDir: string): void {
   const file = join(runDir, "rs-agent.env");
@@ -29,7 +29,7 @@ export function leaveSettings(system: RunningSystem, runDir: string): void {
   process.once("exit", () => rmSync(file, { force: true }));
 }
 
-/** For a shell's `.` and for `util.parseEnv` alike. */
+/** For a shell's `.` as well as for `util.parseEnv`. */
 function quoted(value: string): string {
   if (/^[\w@%+=:,./[\]-]*$/.test(value)) return value;
   return value.includes("'") ? `"${value}"` : `'${value}'`;

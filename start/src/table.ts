@@ -12,7 +12,7 @@ const lineWidth = widths.reduce((sum, width) => sum + width, 0);
 
 type Style = Parameters<typeof styleText>[0];
 
-/** Made for 80 columns. Colours only if `colour`. */
+/** Made for 80 columns. Coloured only if `colour`. */
 export function fateTable(
   fates: readonly SampleFate[],
   result: StartResult,
@@ -78,7 +78,7 @@ function outcomeText(
   return outcome === expected ? paint("green", `✓ ${outcome}`) : paint("red", `✗ ${outcome}`);
 }
 
-/** What was expected instead, and what the mail's record says about itself. */
+/** What was expected instead, and what the mail's record says. */
 function surpriseLines(
   recipients: readonly RecipientResult[],
   fate: SampleFate | undefined,
@@ -95,7 +95,7 @@ function surpriseLines(
     });
 }
 
-/** `virus clean 12 ms · spam ham (0.3) 41 ms · enrich 5 ms · relay 8 ms`, a line a record. */
+/** `virus clean 12 ms · spam ham (0.3) 41 ms · enrich 5 ms · relay 8 ms`, one line per record. */
 function stepLines(fate: SampleFate | undefined): string[] {
   if (fate === undefined) return [];
   if (fate.id === undefined) return wrap(`refused: ${fate.reply}`);
@@ -115,7 +115,7 @@ function stepsOf({ verdicts, timings, enriched }: MailRecord): string[] {
   return steps;
 }
 
-/** The name of a signature must not steer a terminal. */
+/** A signature's name must not steer a terminal. */
 function printable(name: string): string {
   return name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ");
 }
@@ -143,7 +143,7 @@ function inTime(ms: number): string {
 const indent = " ";
 const separator = " · ";
 
-/** Cuts at the steps' ends, or else between words, if a line is too long. */
+/** Breaks a line that is too long between steps, or else between words. */
 function wrap(text: string, separator = " "): string[] {
   const lines: string[] = [];
   let line = "";
@@ -159,7 +159,7 @@ function wrap(text: string, separator = " "): string[] {
   return [...lines, indent + line];
 }
 
-/** No frame: the lines are read, not the boxes. */
+/** No frame: people read the lines, not the boxes. */
 const plainChars = {
   top: "",
   "top-mid": "",

@@ -8,7 +8,9 @@ import { loadStartConfig } from "./config.ts";
 import { createProgress } from "./progress.ts";
 import { needs, provideSystemPackages, thisHost } from "@rs-agent/kit/system-packages.ts";
 
-/** `npm test`: sees to the system packages that the tests use, then runs Vitest in our place. */
+/**
+ * `npm test`: provides the system packages that the tests use, then runs Vitest in place of itself.
+ */
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 await main().catch(exitWithError);

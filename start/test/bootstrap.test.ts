@@ -17,7 +17,7 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 const bootstrap = fileURLToPath(new URL("../bootstrap.mjs", import.meta.url));
 let dir: string;
 
-/** A project with one package, and an npm that installs it as `npm ci` would, or fails. */
+/** A project with one package, and an npm that installs it like `npm ci`, or fails. */
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "rs-agent-test-bootstrap-"));
   mkdirSync(join(dir, "start", "src"), { recursive: true });
@@ -62,7 +62,7 @@ function run(...args: string[]): Promise<Ended> {
   return runIn(dir, env, process.execPath, [join(dir, "start", "bootstrap.mjs"), ...args]);
 }
 
-/** The real npm, as a person calls it: what an outer npm set does not count. */
+/** The real npm, as a person calls it: settings of an outer npm do not count. */
 function npm(cwd: string, ...args: string[]): Promise<Ended> {
   const { PATH, HOME } = process.env;
   return runIn(cwd, { PATH, HOME }, "npm", args);
@@ -78,7 +78,7 @@ it("installs the packages, says what is being waited for, and hands over argumen
   expect(npmCalls()).toEqual(["ci --include=dev --no-audit --no-fund --loglevel=error"]);
 });
 
-it("installs nothing where the packages are those of the lock file", async () => {
+it("installs nothing if the packages are those of the lock file", async () => {
   await run("start");
   const later = new Date(Date.now() + 10_000);
   utimesSync(join(dir, "package-lock.json"), later, later);
@@ -86,7 +86,7 @@ it("installs nothing where the packages are those of the lock file", async () =>
   expect(npmCalls()).toHaveLength(1);
 });
 
-it("installs again where the lock file asks for something else", async () => {
+it("installs again if the lock file asks for something else", async () => {
   await run("start");
   writeLock("1.0.1");
   const later = new Date(Date.now() + 10_000);
@@ -95,7 +95,7 @@ it("installs again where the lock file asks for something else", async () => {
   expect(npmCalls()).toHaveLength(2);
 });
 
-it("installs again where a workspace of our own is new", async () => {
+it("installs again if a workspace of our own is new", async () => {
   await run("start");
   writeLock("1.0.0", { "node_modules/own": { resolved: "own", link: true } });
   const later = new Date(Date.now() + 10_000);
@@ -104,7 +104,7 @@ it("installs again where a workspace of our own is new", async () => {
   expect(npmCalls()).toHaveLength(2);
 });
 
-it("uses the node of the packages", async () => {
+it("uses the Node of the packages", async () => {
   await run("start");
   writeFileSync(
     join(dir, "node"),
@@ -115,7 +115,7 @@ it("uses the node of the packages", async () => {
   expect((await run("start")).stdout).toBe("own node runs main.ts\n");
 });
 
-it("gives npm's last words where it fails", async () => {
+it("gives npm's last words if it fails", async () => {
   writeFileSync(join(dir, "no-registry"), "");
   const { code, stderr } = await run("start");
   expect(code).toBe(1);
@@ -123,7 +123,7 @@ it("gives npm's last words where it fails", async () => {
   expect(stderr).toContain("npm error ENOTFOUND");
 });
 
-it("is what npm start runs: its own words go before the document, unless it is told to be silent", async () => {
+it("is what npm start runs: npm's own words precede the document, unless it is told to be silent", async () => {
   const scripts = { start: "node start/bootstrap.mjs start" };
   writeFileSync(
     join(dir, "package.json"),
@@ -138,7 +138,7 @@ it("is what npm start runs: its own words go before the document, unless it is t
   );
 });
 
-it("leaves npm's own words alone: it lists scripts, and says which one failed", async () => {
+it("does not change npm's own words: npm lists scripts, and says which one failed", async () => {
   const project = fileURLToPath(new URL("../..", import.meta.url));
   expect((await npm(project, "run")).stdout).toContain("node start/bootstrap.mjs start");
   const { stderr } = await npm(project, "run", "no-such-script");

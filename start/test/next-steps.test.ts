@@ -29,13 +29,13 @@ describe("the last lines of npm start", () => {
     const policies = samplePolicy(join(folder, "key.pem"));
     rmSync(folder, { recursive: true });
     const text = nextSteps(system, { ...around, outgoing: outgoingNetworks(policies) });
-    expect(text).toContain("Outgoing mail is of  clients in 127.0.0.2: tenant northwind\n");
+    expect(text).toContain("Outgoing mail from   clients in 127.0.0.2: tenant northwind\n");
     expect(text).toContain("clamd                127.0.0.1:34567 (npx clamav-cli asks it)\n");
     expect(text).toContain("\n  npx clamav-cli scan README.md\n");
     expect(text.split("\n").filter((line) => line.length > 80)).toEqual([]);
   });
 
-  it("name the first of many networks, and no clamd where there is none", () => {
+  it("name the first of many networks, and no clamd if there is none", () => {
     const outgoing = [{ tenantId: "acme", networks: ["192.0.2.0/24", "2001:db8::/32"] }];
     const text = nextSteps({ ...system, clamd: undefined }, { ...around, outgoing });
     expect(text).toContain("clients in 192.0.2.0/24 and 1 more: tenant acme");

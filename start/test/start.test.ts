@@ -27,7 +27,7 @@ afterEach(async () => {
   rmSync(runDir, { recursive: true, force: true });
 });
 
-/** As `npm start` does, but for servers of the test's environment. */
+/** As for `npm start`, but without the servers of the test's environment. */
 function environment(): NodeJS.ProcessEnv {
   const own = ["MONGODB_URI", "MONGODB_DB", "AV_CLAMD", "SPAM_SPAMD", "RELAY_NEXT_HOP"];
   const inherited = Object.entries(process.env).filter(([name]) => !own.includes(name));
@@ -66,7 +66,7 @@ describe("npm start", () => {
     expect(code).toBe(0);
   });
 
-  it("goes on after the table until it is told to stop, and then drains", async () => {
+  it("keeps running after the table until it is told to stop, and then drains", async () => {
     const child = spawn(process.execPath, [main], { cwd: root, env: environment() });
     children.push(child);
     let text = "";
@@ -98,7 +98,7 @@ describe("npm start", () => {
     expect(existsSync(settings)).toBe(false);
   });
 
-  it("stops whatever it has begun at a Ctrl-C while it starts", async () => {
+  it("stops whatever it has begun if Ctrl-C comes while it starts", async () => {
     const child = spawn(process.execPath, [main], { cwd: root, env: environment() });
     children.push(child);
     let text = "";
@@ -107,7 +107,7 @@ describe("npm start", () => {
     child.kill("SIGINT");
     const [code] = (await once(child, "exit")) as [number];
     expect(code).toBe(130);
-    expect(text.trimEnd()).toMatch(/Stopped; none of it runs any more\.$/);
+    expect(text.trimEnd()).toMatch(/Stopped; nothing is left running\.$/);
   });
 
   it.each([
@@ -129,13 +129,13 @@ describe("npm start", () => {
     expect(ended.code).toBe(code);
   });
 
-  it("says of --keep where there is nothing to go on with", async () => {
+  it("says if there is nothing that --keep could go on with", async () => {
     const { code, stderr } = await start("--keep", "--exit");
-    expect(stderr).toContain(`--keep: there is no data of an earlier start in ${runDir}.`);
+    expect(stderr).toContain(`--keep: there is no data from an earlier start in ${runDir}.`);
     expect(code).toBe(0);
   });
 
-  it("names an option that there is not, in few words", async () => {
+  it("names an unknown option, in few words", async () => {
     const { code, stderr } = await start("--exsit");
     expect(stderr).toMatch(/^CFG_INVALID: Unknown option '--exsit'/);
     expect(stderr).not.toMatch(/^ {4}at /m);
@@ -144,7 +144,7 @@ describe("npm start", () => {
 });
 
 describe("the system", () => {
-  it("starts again what was killed, service or database, at the same address, and leaves nothing running", async () => {
+  it("restarts what was killed, service or database, at the same address, and leaves nothing running", async () => {
     const trouble: string[] = [];
     const system = await startSystem({
       runDir,

@@ -87,7 +87,7 @@ it("shows every recipient, its outcome, and each record's verdicts and step time
   );
 });
 
-it("fits into 80 columns whatever happens, with colours and without", () => {
+it("fits into 80 columns whatever happens, with or without colours", () => {
   const refused: SampleFate = {
     sample: sampleNamed("plain-text"),
     id: undefined,
@@ -104,7 +104,7 @@ it("fits into 80 columns whatever happens, with colours and without", () => {
   }
 });
 
-it("marks an unexpected outcome and says what was expected, and why it is not so", () => {
+it("marks an unexpected outcome, and says what was expected and why it did not come", () => {
   const held = { ...record(split, { [anna]: "sent", [desk]: "open" }), reason: "no key" };
   const wrong = { ...splitFate, records: [{ ...held, state: "held" as const }] };
   const result = resultOf([wrong], counted);
@@ -123,7 +123,7 @@ it("is as expected only if every recipient met its end and I1 holds", () => {
   expect(isAsExpected(resultOf([], counted))).toBe(false);
 });
 
-it("gives the JSON document exactly the fields that are promised", () => {
+it("gives the JSON document exactly the promised fields", () => {
   const result = resultOf([splitFate], counted);
   expect(Object.keys(result)).toEqual(["mails", "conservation"]);
   expect(Object.keys(result.mails[0] ?? {})).toEqual([

@@ -43,7 +43,7 @@ describe("the sample mails", () => {
     ]);
   });
 
-  it("are the same each time but for Date and Message-ID", () => {
+  it("are the same each time, except for Date and Message-ID", () => {
     const later = samples(new Date(now.getTime() + 1_000));
     const timeless = (raw: Buffer) =>
       raw.toString("latin1").replace(/^(Date|Message-ID): .*\r\n/gm, "");
