@@ -7,8 +7,8 @@ import { startBestAmavisd } from "./peers/best-amavisd.ts";
 import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
 
 /**
- * SMTP in, clamd, SMTP out: our system beside amavisd-new with nothing but clamd on, both asking the
- * same private clamd. `node bench/src/av.ts [--rounds N] [--seconds N] [--connections N]
+ * SMTP in, clamd, SMTP out: our system next to amavisd-new with nothing but clamd on, both asking
+ * the same private clamd. `node bench/src/av.ts [--rounds N] [--seconds N] [--connections N]
  * [--size BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024, 50 * 1024], seconds: 5 });

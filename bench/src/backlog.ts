@@ -25,13 +25,14 @@ import {
 } from "./spread.ts";
 
 /**
- * What a claim of 100 costs with ever more mail waiting: its time, the database's CPU, and by explain
- * how many keys and documents its two steps look at, a claimed mail. The first number waiting is the
- * yardstick for the others. `node bench/src/backlog.ts [--waiting N,N…] [--rounds N] [--json]`
+ * What a claim of 100 costs with more and more mail waiting: its time, the database's CPU and, by
+ * explain, how many keys and documents its two steps examine, each per claimed mail. The first
+ * number of waiting mails is the yardstick for the others. `node bench/src/backlog.ts [--waiting
+ * N,N…] [--rounds N] [--json]`
  */
 const options = readOptions({
   waiting: [1_000, 10_000, 100_000],
-  /** Claims measured at each number waiting. */
+  /** Claims measured at each number of waiting mails. */
   rounds: 9,
 });
 const { waiting: levels, rounds } = options;
@@ -39,7 +40,7 @@ const batch = 100;
 const most = 1.2;
 const claim = { states: ["incoming"], next: "plan", limit: batch } as const;
 
-/** Keys and documents examined, a claimed mail. */
+/** Keys and documents examined, per claimed mail. */
 interface Examined {
   keys: number;
   documents: number;
@@ -47,16 +48,16 @@ interface Examined {
 
 interface Level {
   waiting: number;
-  /** A claimed mail. */
+  /** Per claimed mail. */
   ms: Spread;
   databaseCpuMs: Spread;
-  /** Of finding the ids, and of the guarded update. */
+  /** For finding the ids, and for the guarded update. */
   find: Examined | undefined;
   update: Examined | undefined;
   databaseMb: number;
-  /** To the first level. */
+  /** Compared with the first level. */
   timeRatio: Spread & Judgement;
-  /** Keys and documents of both; absent if the server does not explain. */
+  /** Keys and documents of both steps; absent if the server does not explain. */
   examined?: Judgement & { ratio: number };
 }
 
@@ -68,7 +69,7 @@ interface Report {
 
 type Mails = Collection<StoredDocument>;
 
-/** Stored as ingest stores them, but many at a time: how they came is not what is measured. */
+/** Stored as ingest stores them, but many at a time: how they came in is not measured. */
 async function fill(mails: Mails, from: number, to: number): Promise<void> {
   const body = { id: "none", form: "document", size: 4_096, sha256: sha256Hex("") } as const;
   const begun = Date.now() - 3_600_000;
@@ -81,7 +82,7 @@ async function fill(mails: Mails, from: number, to: number): Promise<void> {
   }
 }
 
-/** One claim, and back with what was claimed: as many wait for the next one. */
+/** Makes one claim and puts back what was claimed, so that as many wait for the next one. */
 async function timedClaim({ mails: store }: Database, pid: number) {
   const cpuBefore = treeCpuMs(pid);
   const beganAt = performance.now();
@@ -95,7 +96,7 @@ async function timedClaim({ mails: store }: Database, pid: number) {
   return { ms, databaseCpuMs };
 }
 
-/** The two statements of a claim that look for mail (mail-claims.ts), explained. */
+/** Explains the two statements of a claim that look for mail (mail-claims.ts). */
 async function examinedBy(mails: Mails): Promise<Pick<Level, "find" | "update">> {
   const due: Document = dueFilter(claim, new Date());
   const options = { projection: { unended: 1 }, limit: batch * 3, sort: { dueAt: 1 as const } };
@@ -134,7 +135,7 @@ async function levelOf(
   const claims: Awaited<ReturnType<typeof timedClaim>>[] = [];
   for (let n = 0; n < rounds; n += 1) claims.push(await timedClaim(database, pid));
   const times = claims.map(({ ms }) => ms);
-  say(`${waiting} waiting: ${spreadText(spreadOf(times), 3)} ms a claimed mail`);
+  say(`${waiting} waiting: ${spreadText(spreadOf(times), 3)} ms per claimed mail`);
   return {
     waiting,
     times,
@@ -145,7 +146,7 @@ async function levelOf(
   };
 }
 
-/** All beside the first. */
+/** Compares all levels with the first. */
 function compared(seen: readonly Seen[]): Level[] {
   const [first] = seen;
   const yardstick = first === undefined ? Number.NaN : first.ms.median;
@@ -193,7 +194,7 @@ function print({ conditions, levels }: Report): void {
   const table = new Table({
     head: [
       "waiting",
-      "ms a claimed mail",
+      "ms per claimed mail",
       "database's CPU ms",
       "keys + documents: find, update",
       "RSS, MB",

@@ -11,19 +11,20 @@ import { deliverAll } from "./smtp-load.ts";
 import { judgementText, type Judgement } from "./spread.ts";
 
 /**
- * Fifty mails of 40 MB by SMTP through clamd to the sink: all arrive, and no service's resident memory
- * is above 512 MB. `node bench/src/big.ts [--mails N] [--size BYTES] [--connections N] [--json]`
+ * Fifty mails of 40 MB by SMTP through clamd to the sink: all must arrive, with the resident memory
+ * of every service at most 512 MB. `node bench/src/big.ts [--mails N] [--size BYTES] [--connections
+ * N] [--json]`
  */
 const options = readOptions({
   mails: 50,
   size: 40 * 1024 ** 2,
   connections: 4,
-  /** There is one round: memory that was given back once says nothing. */
+  /** A single round: a run that gave memory back once would prove nothing. */
   rounds: 1,
 });
 const { mails: count, size: bytes, connections: sessions } = options;
 const mostMb = 512;
-/** One takes seconds: its way through clamd, the database and two times SMTP. */
+/** One mail takes seconds: it passes clamd, the database and SMTP twice. */
 const silenceMs = 300_000;
 
 interface Report {
@@ -31,7 +32,7 @@ interface Report {
   mails: number;
   bytes: number;
   seconds: number;
-  /** Over the run; the database and clamd are not judged. */
+  /** Over the run; database and clamd are not judged. */
   memory: (MemoryOfPart & Partial<Judgement>)[];
 }
 

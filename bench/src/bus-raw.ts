@@ -5,7 +5,10 @@ import { fileURLToPath } from "node:url";
 import { performance } from "node:perf_hooks";
 import { Pull, Push } from "zeromq";
 
-/** What one raw round sends: the frames of a task, this often, with this many unanswered at once. */
+/**
+ * What one raw round sends: how many times the frames of a task, and how many are unanswered at
+ * once.
+ */
 export interface RawRound {
   head: Buffer;
   mail: Buffer;
@@ -20,12 +23,12 @@ export interface RawPeer {
   close(): Promise<void>;
 }
 
-/** Bytes of the answer: about what a `clean` result takes. */
+/** Bytes of the answer: about the size of a `clean` result. */
 const replyBytes = 150;
 
 /**
- * The yardstick of `bench/bus`: PUSH and PULL over tcp loopback with nothing of ours between, to a
- * process of its own and back.
+ * The yardstick of `bench/bus`: PUSH and PULL over TCP loopback to another process and back, with
+ * none of our code in between.
  */
 export async function openRawPeer(): Promise<RawPeer> {
   const pull = new Pull();

@@ -33,12 +33,12 @@ import {
 } from "./spread.ts";
 
 export interface BusBenchOptions {
-  /** Bytes of the mails. */
+  /** Sizes of the mails, in bytes. */
   sizes: readonly number[];
-  /** Null workers, each in a process of its own, that share what is in flight. */
+  /** How many null workers, each a process of its own, share what is in flight. */
   workers: readonly number[];
   rounds: number;
-  /** Milliseconds that a round should about take. */
+  /** About how many milliseconds a round should take. */
   roundMs: number;
   /** Tasks unanswered at once, on the bus as in the raw round. */
   inFlight: number;
@@ -50,9 +50,9 @@ export interface BusFigures {
   size: number;
   bus: Spread;
   raw: Spread;
-  /** Of the rounds, each to the raw one beside it. */
+  /** Over the rounds, each divided by the raw round next to it. */
   ratio: Spread & Judgement<AtLeast> & { interval?: Interval };
-  /** The bus with CURVE keys, and what is left of it (of the medians). */
+  /** The bus with CURVE keys, and its share of the rate without (by the medians). */
   keyed: Spread;
   keyedRatio: number;
 }
@@ -65,15 +65,17 @@ const defaults: BusBenchOptions = {
   inFlight: 128,
 };
 
-/** What is demanded of the ratio: a small task is mostly head, which the raw round does not read. */
+/**
+ * What is demanded of the ratio: a small task is mostly head, which the raw round does not read.
+ */
 const smallBytes = 1024;
 const leastSmall = 0.7;
 const least = 0.9;
 
 /**
- * Tasks per second through the dispatcher's pool, ZeroMQ and null workers in processes of their own,
- * beside the raw PUSH/PULL round trip of the same bytes, and beside the same with CURVE keys. Rounds of
- * all three alternate, so that other work of the machine affects all.
+ * Tasks per second through the dispatcher's pool, ZeroMQ and null workers in processes of their
+ * own, next to the raw PUSH/PULL round trip of the same bytes and to the bus with CURVE keys.
+ * Rounds of all three alternate, so that other work of the machine affects them all.
  */
 export async function benchBus(options: BusBenchOptions = defaults): Promise<BusFigures[]> {
   const figures: BusFigures[] = [];
@@ -132,7 +134,7 @@ interface Subject {
   close(): Promise<void>;
 }
 
-/** Settings of a dispatcher and a worker with keys of their own. */
+/** Settings of a dispatcher and a worker, each with its key. */
 function makeKeys() {
   const folder = mkdtempSync(join(tmpdir(), "bench-bus-"));
   const BUS_ALLOW_FILE = join(folder, "allow.yaml");
@@ -197,7 +199,7 @@ async function openSubject(
   };
 }
 
-/** Keeps `inFlight` tasks out until `count` are answered. Per second. */
+/** Keeps `inFlight` tasks out until `count` are answered. Returns tasks per second. */
 async function measure(
   pool: WorkerPool,
   round: { task: TaskToPlace; mail: Buffer; count: number; inFlight: number },
@@ -209,7 +211,7 @@ async function measure(
   let answered = 0;
   const fill = () => {
     while (placed < count && placed - answered < inFlight) {
-      // No two tasks of one mail are at work at once.
+      // Two tasks of one mail are never worked on at once.
       if (pool.place("virus", { ...task, mailId: newMailId() }, mail) === undefined) {
         reject(new Error("the null worker took no task"));
         return;
@@ -284,7 +286,7 @@ function taskOf(mail: Buffer): TaskToPlace {
   };
 }
 
-/** The very head frame that the pool would send for this task. */
+/** Exactly the head frame that the pool would send for this task. */
 function headOf(task: TaskToPlace): Buffer {
   const common = { v: 1, from: "bench-dispatcher", kind: "task", session: newToken() };
   const head = { ...common, ...task, taskId: newToken(), sequence: 1_000, task: "virus" };

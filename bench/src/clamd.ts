@@ -23,10 +23,10 @@ import { peerNeeds, programOf, provide, versionOf } from "./peers/needs.ts";
 import { interleave, timedRound, type Subject } from "./rounds.ts";
 
 /**
- * Scans per second by the av-worker's clamd client, by a bare IDSESSION loop without any of its care (no
- * deadline, no check of replies or ids, no limits) and by clamdscan, which is a process for each mail:
- * as many at once, all asking the same private clamd with a few signatures.
- * `node bench/src/clamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
+ * Scans per second by the av-worker's clamd client, by a bare IDSESSION loop with none of its care
+ * (no deadline, no check of replies or ids, no limits), and by clamdscan, one process per mail. All
+ * have as many scans at once, and ask the same private clamd with a few signatures. `node
+ * bench/src/clamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
  */
 const options = comparisonOptions({
   sizes: [4 * 1024, 50 * 1024, 1024 * 1024],
@@ -36,7 +36,7 @@ const options = comparisonOptions({
 const { rounds, roundMs, sessions: atOnce } = options;
 const targets = [{ against: "bare loop", least: 0.8 }];
 
-/** Scans for as long as a round takes; how many. */
+/** Scans for the length of a round and returns how many scans it made. */
 type Scans = () => Promise<number>;
 
 function subjectOf(name: string, { pid }: RunningClamd, scans: Scans): Subject {
@@ -124,7 +124,7 @@ type TcpAddress = Extract<EngineAddress, { kind: "tcp" }>;
 
 function tcpAddressOf({ address }: RunningClamd): TcpAddress {
   const parsed = parseClamdAddress(address);
-  if (parsed.kind !== "tcp") throw new Error(`the bench goes by TCP, not to ${address}`);
+  if (parsed.kind !== "tcp") throw new Error(`the benchmark uses TCP, not ${address}`);
   return parsed;
 }
 

@@ -12,13 +12,13 @@ import { interleave, ratioOf, type Ratio, type Subject, type SubjectFigures } fr
 import { startSmtpSink, type SmtpSink } from "./smtp-sink.ts";
 import { judge, judgementText, spreadText, type AtLeast, type Judgement } from "./spread.ts";
 
-/** The ratio to that other that is demanded of ours. */
+/** The ratio to another subject that ours must reach. */
 export interface RatioTarget {
   against: string;
   least: number;
 }
 
-/** One table: ours beside others under one condition. */
+/** One table: ours next to others under one condition. */
 export interface ComparisonCase {
   /** `4 KB` */
   title: string;
@@ -31,11 +31,11 @@ export interface ComparisonReport {
   cases: ComparisonCase[];
 }
 
-/** What a figure means nothing without. */
+/** What a reader must know to understand the figures. */
 export interface Conditions {
   machine: string;
   node: string;
-  /** Of the last minute, before and after: anything but us makes figures worse. */
+  /** Load average of the last minute, before and after: other work makes figures worse. */
   load: { before: number; after: number };
   rounds: number;
   about: Record<string, string>;
@@ -66,26 +66,31 @@ export function comparisonOptions(defaults: {
   };
 }
 
-/** The exit code if the machine lacks what the benchmark measures or is measured with (sysexits.h: EX_UNAVAILABLE). */
+/**
+ * The exit code if the machine lacks what the benchmark measures or needs (sysexits.h:
+ * EX_UNAVAILABLE).
+ */
 export const setupMissing = 69;
 
-/** What a comparison runs in: a folder of its own, the sink, and the end of everything that was started. */
+/**
+ * What a comparison runs in: a folder of its own, the sink, and a way to stop all that it started.
+ */
 export interface Stage {
   runDir: string;
   sink: SmtpSink;
-  /** Aborts at Ctrl-C; what takes it stops starting. */
+  /** Aborts at Ctrl-C; whoever is given it stops starting. */
   signal: AbortSignal;
-  /** Notes what is to be stopped in the end; the last first. */
+  /** Notes what must be stopped in the end; the last started is stopped first. */
   keep: <T extends { stop(): Promise<void> }>(started: T) => T;
-  /** Of what has been measured since the stage was opened. */
+  /** The conditions since the stage was opened. */
   conditions: (rounds: number, about: Record<string, string>) => Conditions;
 }
 
-/** Runs `work`, and ends all that it has started whatever comes of it, Ctrl-C included. */
+/** Runs `work` and ends all that it started, whatever happens, even Ctrl-C. */
 export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T> {
   const before = loadavg()[0] ?? 0;
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-bench-"));
-  // Peers' users pass through it.
+  // The peers' users must pass through it.
   await folderOf(runDir);
   const started: { stop(): Promise<void> }[] = [];
   const signal = stopSignal(() => say("stopping"));
@@ -119,11 +124,12 @@ export async function onStage<T>(work: (stage: Stage) => Promise<T>): Promise<T>
     sink.stop();
     rmSync(runDir, { recursive: true, force: true });
   }
-  // The work may still wait for something; servers that were being started end with this process.
+  // The work may still be waiting for something; servers that were being started end with this
+  // process.
   return exit(exitCode);
 }
 
-/** Servers that take mail, side by side, for each size of mail. */
+/** Compares servers that take mail, for each size of mail. */
 export async function compareServers(
   stage: Stage,
   servers: readonly MailServer[],
@@ -147,7 +153,7 @@ export async function compareServers(
   return { conditions: stage.conditions(rounds, about), cases };
 }
 
-/** Ours is the subject of that name; if it is missing there is nothing to be judged. */
+/** Ours is the subject of that name; if it is missing, nothing is judged. */
 export function caseOf(
   title: string,
   figures: SubjectFigures[],
@@ -179,7 +185,7 @@ export function sizeText(bytes: number): string {
   return bytes >= 1024 ? `${rounded(bytes / 1024)} KB` : `${bytes} B`;
 }
 
-/** A table for people, or with `--json` data. */
+/** Prints a table for people or, with `--json`, data. */
 export function printReport(report: ComparisonReport, json: boolean): void {
   const text = json ? JSON.stringify(report, undefined, 2) : renderReport(report);
   process.stdout.write(`${text}\n`);
@@ -197,7 +203,7 @@ export function renderConditions({ machine, node, load, rounds, about }: Conditi
 
 function renderCase({ title, figures, ratios }: ComparisonCase): string {
   const table = new Table({
-    head: [title, "per second: median (min–max)", "CPU ms a mail", "of which"],
+    head: [title, "per second: median (min–max)", "CPU ms per mail", "of which"],
     style: { head: [], border: [] },
   });
   for (const { name, perSecond, cpuMs, cpuMsByPart } of figures) {

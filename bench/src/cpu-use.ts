@@ -1,9 +1,9 @@
 import { treeCpuMs } from "@rs-agent/kit/processes/cpu-time.ts";
 
-/** Process ids by part; what they have started counts with them. */
+/** Process ids by part; processes that they start are included. */
 export type Processes = Readonly<Record<string, readonly number[]>>;
 
-/** From now on; the answer is CPU milliseconds a mail since then, by part. */
+/** Counts from now on; the function returns CPU milliseconds per mail since then, by part. */
 export function countCpu(processes: () => Processes): (mails: number) => Record<string, number> {
   const before = cpuOf(processes());
   return (mails) =>

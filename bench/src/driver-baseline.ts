@@ -6,9 +6,9 @@ const writers = 16;
 const durable = { writeConcern: { w: "majority", journal: true } } as const;
 
 /**
- * What the database takes for the same mails by a bare driver: body and mail inserted one by one, 16
- * at once, then two batched claims and three guarded bulks of 100, all majority and journaled.
- * Mails per second.
+ * What the database takes for the same mails from a bare driver: body and mail inserted one by one,
+ * 16 at once, then two batched claims and three guarded bulks of 100, all majority and journaled.
+ * In mails per second.
  */
 export async function driverBaseline(uri: string, raw: Buffer, mails: number): Promise<number> {
   await using client = new MongoClient(uri);

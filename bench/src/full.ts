@@ -9,9 +9,9 @@ import { peerNeeds, provide, versionOf } from "./peers/needs.ts";
 import { bareSpamdSubject } from "./spamd-loop.ts";
 
 /**
- * SMTP in, clamd and SpamAssassin with two children, SMTP out: our system beside amavisd-new, which
- * has SpamAssassin in itself, and beside what spamd makes when nothing else is done.
- * `node bench/src/full.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
+ * SMTP in, clamd and SpamAssassin with two children, SMTP out: our system next to amavisd-new,
+ * which has SpamAssassin built in, and to what spamd does when it does nothing else. `node
+ * bench/src/full.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024], seconds: 15 });
 const targets = [

@@ -7,12 +7,12 @@ import type { BusFigures } from "./bus.ts";
 import { setupMissing, type ComparisonReport } from "./comparison.ts";
 
 /**
- * A few short rounds of the benchmarks that need no other mail server. Fails where even the best round
- * is below half of what is demanded: so far from it is a change that was silly, not a noisy machine.
- * `node bench/src/guard.ts`
+ * A few short rounds of the benchmarks that need no other mail server. Fails if even the best round
+ * is below half of the target: a result so far off means a bad change, not a noisy machine. `node
+ * bench/src/guard.ts`
  */
 
-/** A ratio that was measured, and what is demanded of it. */
+/** A measured ratio, and its target. */
 interface Figure {
   name: string;
   best: number;
@@ -28,7 +28,7 @@ const ofComparison = (bench: string) => (output: string) =>
   (JSON.parse(output) as ComparisonReport).cases.flatMap(({ title, ratios }) =>
     ratios.flatMap(({ against, spread, judgement }): Figure[] => {
       if (judgement === undefined) return [];
-      const name = `${bench} beside ${against}, ${title}`;
+      const name = `${bench} against ${against}, ${title}`;
       return [{ name, best: spread.max, least: judgement.target.least }];
     }),
   );
@@ -39,10 +39,10 @@ const watched = [
   { bench: "life", options: ["--rounds", "3", "--mails", "300"], read: ofComparison("life") },
 ];
 
-/** Of the target: below this part of it no machine is to blame. */
+/** Share of the target: below this the machine is not to blame. */
 const part = 0.5;
 
-/** Empty if the machine lacks what it takes, as a database that is meant to be measured. */
+/** Empty if the machine lacks what the benchmark needs, such as a database fit for measurements. */
 async function measured({ bench, options, read }: (typeof watched)[number]): Promise<Figure[]> {
   const script = fileURLToPath(new URL(`${bench}.ts`, import.meta.url));
   const child = spawn(process.execPath, [script, "--json", ...options], {
@@ -66,7 +66,7 @@ for (const one of watched) figures.push(...(await measured(one)));
 
 const isFar = ({ best, least }: Figure) => !(best >= least * part);
 const table = new Table({
-  head: ["ratio", "best round", "target", "at the least"],
+  head: ["ratio", "best round", "target", "at least"],
   style: { head: [], border: [] },
 });
 for (const figure of figures) {

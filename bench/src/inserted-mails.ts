@@ -10,8 +10,8 @@ import { nullWorker, refuseSlowServer } from "./our-system.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 
 /**
- * The system without ingest, with workers that have no engine: mail is inserted into the database as
- * ingest would insert it.
+ * The system without ingest, and with workers that have no engine: mail is inserted into the
+ * database as ingest would insert it.
  */
 export async function startNullSystem(
   options: Pick<SystemOptions, "runDir" | "prepare"> & {
@@ -43,7 +43,7 @@ export async function startNullSystem(
   });
 }
 
-/** Body first, then the record that points to it; settles when both are durable. */
+/** Body first, then the record that points to it; resolves when both are durable. */
 export async function insertMail(database: Database, raw: Buffer, id = newMailId()): Promise<void> {
   const body = await database.bodies.put(raw);
   await database.mails.insert(recordOf(id, body, database.clock.now()));
@@ -89,12 +89,12 @@ async function insertMails(
 }
 
 const writers = 16;
-/** So long without any mail at the sink: some are lost. */
+/** If no mail reaches the sink for this long, some are lost. */
 const silenceMs = 60_000;
 
 /**
- * Inserts this many mails, 16 at once, and waits until the sink has all of them, which asks nothing of
- * the database meanwhile. Milliseconds from the first insert to the last arrival.
+ * Inserts this many mails, 16 at once, and waits until the sink has all of them; the waiting asks
+ * nothing of the database. Returns milliseconds from the first insert to the last arrival.
  */
 export async function insertToSink(
   { database, sink }: { database: Database; sink: SmtpSink },
@@ -113,7 +113,10 @@ export async function insertToSink(
 
 const lookEveryMs = 50;
 
-/** All mail has left every state in which something waits. @throws Error if some is held */
+/**
+ * Resolves when no mail is left in a state in which something waits.
+ * @throws Error if a mail is held
+ */
 export async function untilSent(database: Database): Promise<void> {
   for (;;) {
     const waiting = await database.mails.waiting();
@@ -124,7 +127,7 @@ export async function untilSent(database: Database): Promise<void> {
   }
 }
 
-/** A mail of that size in the canonical form, as the database has it. */
+/** A mail of that size in canonical form, as the database has it. */
 export function rawMail(size: number): Buffer {
   const head =
     "Received: from stranger.example (stranger.example [192.0.2.1])\r\n" +

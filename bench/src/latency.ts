@@ -17,14 +17,15 @@ import {
 } from "./spread.ts";
 
 /**
- * How long a mail takes that has the system to itself: ten mails per second at even intervals, workers
- * without engines. From the insertion of a mail's record, which is when there is a mail, to the 250 of
- * the next hop as the relay logs it; and the same from before its body was inserted.
- * `node bench/src/latency.ts [--rate N] [--seconds N] [--rounds N] [--size BYTES] [--json]`
+ * How long a mail takes if it has the system to itself: ten mails per second at even intervals,
+ * workers without engines. From the insertion of a mail's record, with which the mail begins to
+ * exist, to the next hop's 250 as the relay logs it; and the same from before its body was
+ * inserted. `node bench/src/latency.ts [--rate N] [--seconds N] [--rounds N] [--size BYTES]
+ * [--json]`
  */
 const options = readOptions({
   rate: 10,
-  /** Of a round. */
+  /** Length of a round. */
   seconds: 20,
   rounds: 7,
   size: 4_096,
@@ -61,7 +62,7 @@ interface Times {
 const sleepUntil = (at: number) =>
   new Promise((resolve) => setTimeout(resolve, Math.max(0, at - Date.now())));
 
-/** An open loop: a mail is inserted when it is its time, whatever became of those before. */
+/** An open loop: a mail is inserted when its time comes, whatever became of those before. */
 async function latencyRound(
   database: Database,
   relayLog: ServiceLog,

@@ -11,9 +11,9 @@ import { interleave, type Subject, type SubjectRound } from "./rounds.ts";
 import type { SmtpSink } from "./smtp-sink.ts";
 
 /**
- * A mail's life, from insert to relayed: workers that have no engine, the real enricher, and smtp-sink
- * as next hop, beside the driver's own work for the same mails in the same run.
- * `node bench/src/life.ts [--mails N] [--rounds N] [--size BYTES] [--json]`
+ * A mail's life, from insert to relayed: workers without engines, the real enricher, and smtp-sink
+ * as next hop, next to the driver's own work for the same mails in the same run. `node
+ * bench/src/life.ts [--mails N] [--rounds N] [--size BYTES] [--json]`
  */
 const { mails, rounds, size, json } = readOptions({ mails: 2_000, rounds: 7, size: 4_096 });
 const raw = rawMail(size);

@@ -10,9 +10,9 @@ export interface MailServer {
   name: string;
   /** `host:port` */
   address: string;
-  /** Packages' versions and settings that a reader has to know. */
+  /** Package versions and settings that a reader has to know. */
   about: string;
-  /** Whose CPU time counts, with what they have started, by part. */
+  /** The processes whose CPU time counts, with those that they start, by part. */
   processes(): Processes;
   stop(): Promise<void>;
 }
@@ -21,20 +21,21 @@ export interface MailLoad {
   sink: SmtpSink;
   bytes: number;
   sessions: number;
-  /** How long a round should about take. */
+  /** About how long a round should take. */
   roundMs: number;
 }
 
-/** So long without any mail at the sink: some are lost. */
+/** If no mail reaches the sink for this long, some are lost. */
 const silenceMs = 60_000;
-/** What a server does after the last mail has left (removing it, writing it down) counts too. */
+/** What a server does after the last mail has left (removing it, logging it) counts too. */
 const settleMs = 500;
 const firstWarmUp = 32;
 const fewest = 10;
 
 /**
- * A server as subject of a comparison: each round delivers distinct mails by SMTP, from the first MAIL
- * to the last arrival at the sink. Warms up with a round, by which it knows how many mails fill one.
+ * A server as subject of a comparison: each round delivers distinct mails by SMTP, and is timed
+ * from the first MAIL to the last arrival at the sink. It warms up with a round that tells how many
+ * mails fill one.
  */
 export async function mailSubject(server: MailServer, load: MailLoad): Promise<Subject> {
   const round = (count: number) => mailRound(server, load, count);
@@ -69,7 +70,7 @@ export interface Catches {
 }
 
 /**
- * Sees to it that a server does what is measured: a clean mail arrives; EICAR and GTUBE, if it
+ * Makes sure that a server does what is measured: a clean mail arrives; EICAR and GTUBE, if it
  * checks for them, do not.
  * @throws Error naming what it did instead
  */
@@ -91,7 +92,7 @@ async function passes(server: MailServer, sink: SmtpSink): Promise<void> {
   await sink.arrived(expected, silenceMs);
 }
 
-/** Refused immediately, or accepted and not there when mail that came later is. */
+/** Refused immediately, or accepted but not there when a later mail is. */
 async function stops(
   server: MailServer,
   sink: SmtpSink,

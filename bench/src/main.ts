@@ -3,25 +3,27 @@ import { fileURLToPath } from "node:url";
 import { nodeOptions } from "@rs-agent/kit/processes/service-process.ts";
 import { interrupted } from "@rs-agent/kit/processes/stop-signal.ts";
 
-/** `npm run bench -- [name…] [--json] [the benchmark's own options]`: one after the other. */
+/**
+ * `npm run bench -- [name…] [--json] [the benchmark's own options]`: runs them one after the other.
+ */
 const benches: Record<string, string> = {
-  bus: "dispatcher pool, ZeroMQ and 1 or 4 workers without an engine, beside raw PUSH/PULL",
-  life: "insert to relayed with workers without engines, beside the driver alone",
+  bus: "dispatcher pool, ZeroMQ and 1 or 4 workers without an engine, next to raw PUSH/PULL",
+  life: "insert to relayed with workers without engines, next to the driver alone",
   latency: "insert to relayed at 10 mails per second: p50 and p99",
-  none: "SMTP to SMTP without checks, beside amavisd-new without checks and postfix alone",
-  av: "SMTP to SMTP with clamd, beside amavisd-new with clamd",
-  full: "SMTP to SMTP with clamd and SpamAssassin, beside amavisd-new with both, and spamd alone",
+  none: "SMTP to SMTP without checks, next to amavisd-new without checks and postfix alone",
+  av: "SMTP to SMTP with clamd, next to amavisd-new with clamd",
+  full: "SMTP to SMTP with clamd and SpamAssassin, next to amavisd-new with both and to spamd alone",
   rspamd:
-    "SMTP to SMTP with clamd and rspamd, beside postfix with rspamd as milter and full's amavisd-new",
-  clamd: "our clamd client beside a bare IDSESSION loop and clamdscan",
-  spamd: "our spamd client beside a bare loop and spamc",
-  scale: "1, 2, 4 and 8 workers whose engine takes 20 ms, beside the ideal line",
+    "SMTP to SMTP with clamd and rspamd, next to postfix with rspamd as milter and to full's amavisd-new",
+  clamd: "our clamd client next to a bare IDSESSION loop and clamdscan",
+  spamd: "our spamd client next to a bare loop and spamc",
+  scale: "1, 2, 4 and 8 workers whose engine takes 20 ms, next to the ideal line",
   backlog: "what a claim costs with 1,000, 10,000 and 100,000 mails waiting",
-  policies: "50,000 tenants: a look-up, a change taken on, memory, policy apply",
-  writes: "many mails' progress in one statement, and in one for each: time, the database's CPU",
+  policies: "50,000 tenants: a look-up, taking a change on, memory, policy apply",
+  writes: "many mails' progress in one statement or one each: time, the database's CPU",
   big: "fifty mails of 40 MB: the memory of each service",
   overload: "arrivals at a multiple of the capacity: memory, replies, order, recovery",
-  guard: "bus, clamd and life in short: fails where one is below half of its target",
+  guard: "bus, clamd and life in short: fails if one is below half of its target",
 };
 
 const named = process.argv.slice(2).filter((word) => !word.startsWith("-") && word in benches);
@@ -34,13 +36,13 @@ const json = options.includes("--json");
 
 async function run(name: string): Promise<{ output: string; isStopped: boolean }> {
   const script = fileURLToPath(new URL(`${name}.ts`, import.meta.url));
-  // In the heap that services have.
+  // With the heap size that services have.
   const node = name === "policies" ? nodeOptions : [];
   const child = spawn(process.execPath, [...node, script, ...options], {
     stdio: ["inherit", json ? "pipe" : "inherit", "inherit"],
   });
   let output = "";
-  // Ctrl-C goes to the benchmark too, which ends what it has started before it ends.
+  // Ctrl-C also reaches the benchmark, which ends what it started before it ends itself.
   const end = () => child.kill("SIGTERM");
   process.on("SIGINT", () => undefined).on("SIGTERM", end);
   child.stdout?.setEncoding("utf8").on("data", (text: string) => (output += text));
@@ -53,16 +55,16 @@ async function run(name: string): Promise<{ output: string; isStopped: boolean }
 if (options.includes("--help")) {
   process.stdout.write(
     "npm run bench -- [name…] [--json] [options]\n\n" +
-      "Without a name all but overload and guard, one after the other. Peers are set up by the suite itself:\n" +
-      "Debian's packages are installed where we are root, and run as private copies on free ports of\n" +
+      "Without a name: all but overload and guard, one after the other. The suite sets up the peers itself:\n" +
+      "Debian's packages are installed if we are root, and run as private copies on free ports of\n" +
       "127.0.0.1.\n\n",
   );
   for (const [name, text] of Object.entries(benches)) {
     process.stdout.write(`  ${name.padEnd(10)}${text}\n`);
   }
   process.stdout.write(
-    "\nMost take --rounds N (7; an interval of 95 % needs 6 and more) and --size BYTES; those with\n" +
-      "peers --seconds N of a round, and --connections N (32). docs/performance.md has them all.\n",
+    "\nMost take --rounds N (7; a 95 % interval needs at least 6) and --size BYTES; those with\n" +
+      "peers take --seconds N per round, and --connections N (32). docs/performance.md has them all.\n",
   );
 } else {
   const reports: Record<string, unknown> = {};

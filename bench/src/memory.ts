@@ -3,10 +3,13 @@ import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
 /** The resident memory of one process over a run. */
 export interface MemoryOfPart {
   part: string;
-  /** MB at ten equal distances of the run, for a person to see. */
+  /** MB at ten evenly spaced points of the run, for a person to see. */
   overTimeMb: number[];
   maxMb: number;
-  /** The straight line through what was seen from `judgedFromMinute` on, in percent of its mean. */
+  /**
+   * The slope of the straight line through the samples from `judgedFromMinute` on, in percent of
+   * their mean.
+   */
   slopePercentPerMinute: number;
   judgedFromMinute: number;
 }
@@ -20,7 +23,7 @@ const everyMs = 1_000;
 /** Until then caches fill and code is compiled. */
 const settledMinute = 2;
 
-/** Looks at the processes each second until it is stopped. `pids` is asked again each time. */
+/** Looks at the processes each second until it is stopped; `pids` is called each time. */
 export function watchMemory(pids: () => Record<string, number>): { stop(): MemoryOfPart[] } {
   const samples = new Map<string, Sample[]>();
   const begun = performance.now();
@@ -46,7 +49,7 @@ export function watchMemory(pids: () => Record<string, number>): { stop(): Memor
 
 function memoryOf(part: string, seen: readonly Sample[]): MemoryOfPart {
   const last = seen.at(-1)?.minute ?? 0;
-  // A run that is too short for that is looked at in its second half.
+  // A run too short for that is judged by its second half.
   const judgedFromMinute = last > settledMinute + 1 ? settledMinute : last / 2;
   const judged = seen.filter(({ minute }) => minute >= judgedFromMinute);
   const at = (tenth: number) => seen[Math.floor((tenth * (seen.length - 1)) / 9)]?.mb ?? 0;
@@ -59,7 +62,7 @@ function memoryOf(part: string, seen: readonly Sample[]): MemoryOfPart {
   };
 }
 
-/** Least squares. */
+/** By least squares. */
 function slopeOf(samples: readonly Sample[]): number {
   const count = samples.length;
   const mean = (of: (sample: Sample) => number) =>

@@ -7,9 +7,9 @@ import { peerNeeds, provide } from "./peers/needs.ts";
 import { startPostfix } from "./peers/postfix.ts";
 
 /**
- * SMTP in, no check, SMTP out: our system beside amavisd-new without checks, and beside postfix that
- * does nothing but relay. `node bench/src/none.ts [--rounds N] [--seconds N] [--connections N]
- * [--size BYTES,…] [--json]`
+ * SMTP in, no check, SMTP out: our system next to amavisd-new without checks, and to postfix that
+ * only relays. `node bench/src/none.ts [--rounds N] [--seconds N] [--connections N] [--size
+ * BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024], seconds: 5 });
 const targets = [

@@ -15,14 +15,16 @@ const outputs: Record<"virus" | "spam", TaskOutput> = {
 };
 
 const schema = workerConfigSchema.extend({
-  /** Which check it stands in for. */
+  /** The check that it stands in for. */
   NULL_TASK: z.enum(["virus", "spam"]),
   NULL_CONCURRENCY: integer(1, 10_000).default(64),
   /** How long it pretends to think about a mail. */
   NULL_WORK_MS: integer(0, 600_000).default(0),
 });
 
-/** A worker service without an engine: it answers immediately, so that all else is what is measured. */
+/**
+ * A worker service without an engine: it answers immediately, so that everything else is measured.
+ */
 await runService(async () => {
   const config = loadConfig(schema, process.env);
   const log = createLogger(`null-${config.NULL_TASK}`, config.LOG_LEVEL);

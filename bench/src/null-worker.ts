@@ -6,8 +6,9 @@ import type { TaskHandler, TaskOutput } from "@rs-agent/shared/worker/handler.ts
 import { startWorker } from "@rs-agent/shared/worker/worker.ts";
 
 /**
- * A virus worker without an engine: every mail is clean immediately. Arguments: the dispatcher's result
- * socket, tasks at once; keys of the bus are in the environment. Ends when standard input does.
+ * A virus worker without an engine: every mail is clean immediately. Arguments: the dispatcher's
+ * result socket, and how many tasks at once; the environment has the keys of the bus. Ends when
+ * standard input does.
  */
 const [dispatcher = "", concurrency = "64"] = process.argv.slice(2);
 const { BUS_KEY_FILE, BUS_ALLOW_FILE } = process.env;

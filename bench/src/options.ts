@@ -4,18 +4,18 @@ import { exitWithError } from "@rs-agent/shared/lifecycle.ts";
 import { wholeNumber, wrongOption } from "@rs-agent/kit/options.ts";
 
 type Defaults = Readonly<Record<string, number | readonly number[]>>;
-/** A number above 0, or several, by name. */
+/** For each name a number above 0, or several. */
 type Options<D> = { -readonly [N in keyof D]: D[N] extends number ? number : number[] } & {
   json: boolean;
 };
 
-/** Everything else is a count, or bytes. */
+/** All others are counts or bytes. */
 const mayBeFractions = new Set(["seconds", "minutes", "factor", "rate", "work-ms", "round-ms"]);
 const most = 999_999_999;
 
 /**
- * A benchmark's options, each with its default; if that is a list the option takes several,
- * `1,4`. `--json` goes with all.
+ * A benchmark's options, each with its default; if that is a list, the option takes several
+ * numbers, as in `1,4`. `--json` works with all.
  * @throws TerminalError CFG_INVALID
  */
 export function parseOptions<const D extends Defaults>(
@@ -32,7 +32,7 @@ export function parseOptions<const D extends Defaults>(
   return { ...Object.fromEntries(numbers), json } as Options<D>;
 }
 
-/** Those of this process; ends it if they are wrong. */
+/** The options of this process; ends it if they are wrong. */
 export function readOptions<const D extends Defaults>(defaults: D): Options<D> {
   try {
     return parseOptions(process.argv.slice(2), defaults);

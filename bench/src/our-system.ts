@@ -17,7 +17,7 @@ export interface OurOptions {
   runDir: string;
   sink: SmtpSink;
   signal: AbortSignal;
-  /** The engines that it asks; a check without one is off by policy. */
+  /** The engines that it asks; policy turns off a check without an engine. */
   clamd?: RunningClamd;
   spamd?: { running: RunningSpamd; children: number };
   /** Instead of spamd. */
@@ -28,12 +28,15 @@ export interface OurSystem extends MailServer {
   system: RunningSystem;
 }
 
-/** A worker service without an engine: NULL_TASK, NULL_WORK_MS and NULL_CONCURRENCY are its settings. */
+/**
+ * A worker service without an engine, with the settings NULL_TASK, NULL_WORK_MS and
+ * NULL_CONCURRENCY.
+ */
 export const nullWorker = fileURLToPath(new URL("null-engine-service.ts", import.meta.url));
 
 /**
- * The whole system as it ships, one process of each service, every change of the default policy on; it
- * takes mail by SMTP and relays it to the sink.
+ * The whole system as it ships, one process of each service, every change of the default policy on.
+ * It takes mail by SMTP and relays it to the sink.
  */
 export async function startOurs(options: OurOptions): Promise<OurSystem> {
   const { runDir, sink, signal, clamd, spamd, rspamd } = options;
@@ -75,7 +78,7 @@ export async function startOurs(options: OurOptions): Promise<OurSystem> {
 }
 
 /**
- * What is measured with the server that is only for trying out says nothing of any other.
+ * Figures measured with the server that is only for trials say nothing about any other.
  * @throws TerminalError SETUP_MISSING
  */
 export function refuseSlowServer({ server }: { server: string }): void {

@@ -13,18 +13,18 @@ import { openArrivals, type ArrivalCounts } from "./smtp-arrivals.ts";
 import { startSmtpSink } from "./smtp-sink.ts";
 
 /**
- * More mail than the system can check: a private system with a spam engine of a stated speed, its
- * capacity measured, then arrivals by SMTP at a multiple of that. What must hold: memory stays, the
- * 250 stays quick or becomes 452, the oldest goes first, what was accepted is sent, and it recovers
- * by itself. `node bench/src/overload.ts [--minutes N] [--factor N] [--engine-rate N]
- * [--max-waiting N] [--connections N] [--json]`
+ * More mail than the system can check: a private system with a spam engine of known speed, its
+ * capacity measured, then arrivals by SMTP at a multiple of that. What must hold: memory does not
+ * grow, the 250 stays quick or becomes 452, the oldest mail goes first, what was accepted is sent,
+ * and the system recovers by itself. `node bench/src/overload.ts [--minutes N] [--factor N]
+ * [--engine-rate N] [--max-waiting N] [--connections N] [--json]`
  */
 const options = readOptions({
   minutes: 10,
   factor: 10,
-  /** Mails per second that the spam engine does; spamd does some 20. */
+  /** How many mails per second the spam engine checks; spamd manages about 20. */
   "engine-rate": 40,
-  /** INGEST_MAX_WAITING; a minute's work of the engine if none is given. */
+  /** INGEST_MAX_WAITING; by default a minute's work of the engine. */
   "max-waiting": 0,
   connections: 100,
 });
@@ -34,7 +34,7 @@ const maxWaiting = options["max-waiting"] || engineRate * 60;
 const engineConcurrency = 4;
 const capacitySeconds = 20;
 const demandedSlope = 1;
-/** A slope is judged over at least a minute, after the two in which it settles. */
+/** A slope is judged over at least a minute, after two minutes in which it settles. */
 const judgedMinutes = 3;
 
 interface Times {
@@ -62,7 +62,7 @@ interface Report {
   overtaken: Times;
   memory: MemoryOfPart[];
   recovery: { takesMailAfterMs: number; nothingWaitsAfterMs: number };
-  /** Accepted recipients that have no end. */
+  /** Accepted recipients without an end. */
   open: number;
   holds: boolean;
   because: string[];
@@ -140,7 +140,7 @@ async function measure(system: RunningSystem, database: Database): Promise<Repor
   return { ...report, holds: because.length === 0, because };
 }
 
-/** Mails per second that go through while there is always some more to do. */
+/** Mails per second that go through while there is always more to do. */
 async function capacityOf(system: RunningSystem, database: Database): Promise<number> {
   const relayed = followRelay(system.logsDir);
   const arrivals = await openArrivals(system.smtp, 10, rawMail());
@@ -164,7 +164,7 @@ async function capacityOf(system: RunningSystem, database: Database): Promise<nu
   return rate;
 }
 
-/** An open loop: arrivals come when they come, whatever became of those before. */
+/** An open loop: arrivals come at their time, whatever became of those before. */
 async function arriveAt(perSecond: number, forMs: number, arrive: () => void): Promise<void> {
   const begun = performance.now();
   let arrived = 0;
@@ -224,7 +224,7 @@ function whatFails(
       ({ part, slopePercentPerMinute }) =>
         `${part} grew by ${slopePercentPerMinute.toFixed(2)} % per minute`,
     ),
-    // The probe of the recovery is one more.
+    // The probe of the recovery is one more mail.
     ...(sent < accepted + 1 ? [`${accepted + 1} accepted, ${sent} sent`] : []),
     ...(report.open > 0 ? [`${report.open} recipients without an end`] : []),
     ...Object.entries(others).map(([reply, count]) => `${count} times reply ${reply}`),
@@ -272,7 +272,7 @@ function print(report: Report): void {
       `${times.toString()}\n${rss.toString()}\n` +
       `takes mail ${recovery.takesMailAfterMs} ms after the last arrival, nothing waits after ${recovery.nothingWaitsAfterMs} ms\n` +
       (minutes < judgedMinutes
-        ? `memory is judged in runs of ${judgedMinutes} minutes and more\n`
+        ? `memory is judged only in runs of at least ${judgedMinutes} minutes\n`
         : "") +
       `${report.holds ? "holds" : `does not hold: ${report.because.join("; ")}`}\n`,
   );

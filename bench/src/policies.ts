@@ -26,15 +26,15 @@ import {
 
 /**
  * A policy of many tenants, each with two domains, two networks, a key, a route of its own and one
- * address with rules of its own: what a mail's look-up takes, beside a walk through all networks; how
- * long a service's event loop stands still while it takes a change on; what it holds in memory; and
- * how long `policy apply` takes to store it. `node bench/src/policies.ts [--tenants N] [--rounds N]
- * [--mails N] [--json]`
+ * address with rules of its own: what looking up a mail takes, next to a walk through all networks;
+ * how long a service's event loop stands still while it takes on a change; how much memory the
+ * policy needs; and how long `policy apply` takes to store it. `node bench/src/policies.ts
+ * [--tenants N] [--rounds N] [--mails N] [--json]`
  */
 const options = readOptions({
   tenants: 50_000,
   rounds: 7,
-  /** Looked up in a round. */
+  /** Mails looked up per round. */
   mails: 20_000,
 });
 const { tenants, rounds } = options;
@@ -44,7 +44,7 @@ const mostBlockMs = 50;
 interface Change {
   blockMs: Spread;
   blockCpuMs: Spread & Judgement;
-  /** From the look at the version to the new policies in force. */
+  /** From the look at the version until the new policies are in force. */
   takenOnMs: Spread;
   takenOnCpuMs: Spread;
 }
@@ -59,7 +59,7 @@ interface Report {
   conditions: Conditions;
   documents: number;
   lookup: { p50Us: Spread & Judgement; p99Us: Spread };
-  /** Through all networks, for the direction alone; and that divided by our whole look-up. */
+  /** Through all networks, for the direction only; and that divided by our whole look-up. */
   walk: { us: Spread; toLookup: Spread };
   changes: { ofOneTenant: Change; ofDefault: Change };
   start: Taken;
@@ -67,7 +67,7 @@ interface Report {
   apply: { allSeconds: number; oneSeconds: number };
 }
 
-/** A network of sixteen addresses for each. */
+/** One network of sixteen addresses each. */
 const ipv4Of = (n: number, host = 0) =>
   [10, (n >> 12) & 255, (n >> 4) & 255, ((n & 15) << 4) + host].join(".");
 const ipv6Of = (n: number) => `2001:db8:${(n >> 16).toString(16)}:${(n & 0xffff).toString(16)}::`;
@@ -91,7 +91,9 @@ function* documentsOf(threshold: number): Generator<PolicyDocument> {
   }
 }
 
-/** Of some tenant: to a user, to one with rules of its own, or from a client of its network. */
+/**
+ * A mail of some tenant: to a user, to one with rules of its own, or from a client in its network.
+ */
 function mailOf(random: Random): MailForPolicy {
   const n = random.between(0, tenants - 1);
   const domain = domainOf(n);
@@ -120,7 +122,7 @@ function lookedUp(book: PolicyBook, mails: readonly MailForPolicy[]) {
   return { p50: at(0.5), p99: at(0.99) };
 }
 
-/** What each look-up would take for its direction alone without an index, in microseconds. */
+/** What finding the direction alone would take without an index, in microseconds per mail. */
 function walked(networks: readonly Network[], mails: readonly MailForPolicy[]): number {
   const beganAt = performance.now();
   for (const { smtp } of mails) {
@@ -133,7 +135,7 @@ function walked(networks: readonly Network[], mails: readonly MailForPolicy[]): 
   return ((performance.now() - beganAt) * 1_000) / mails.length;
 }
 
-/** As `policy apply` leaves it: other documents under a new revision, the others as they were. */
+/** What `policy apply` leaves: changed documents under a new revision, the others as they were. */
 async function change(db: Db, id: string, rules: object): Promise<void> {
   const counter = db.collection<{ _id: string; revision: number }>("controls");
   const step = { $inc: { revision: 1 }, $set: { mark: newToken() } };
@@ -145,12 +147,12 @@ async function change(db: Db, id: string, rules: object): Promise<void> {
 }
 
 interface Block {
-  /** By the clock, and of our own CPU alone: on a busy machine others take their time too. */
+  /** Wall time, and our own CPU time alone: on a busy machine others take their share too. */
   ms: number;
   cpuMs: number;
 }
 
-/** The longest time in which nobody else had a turn while this ran. */
+/** The longest time in which nothing else had a turn while this ran. */
 async function watched<T>(work: () => Promise<T>) {
   const block: Block = { ms: 0, cpuMs: 0 };
   let turn = { at: performance.now(), cpu: process.threadCpuUsage() };
@@ -166,7 +168,7 @@ async function watched<T>(work: () => Promise<T>) {
   const result = await work();
   const ms = performance.now() - beganAt;
   const { user, system } = process.threadCpuUsage(cpuBefore);
-  // What stood still at the very end is seen at the next turn.
+  // A block at the very end shows at the next turn.
   await pause(5);
   clearInterval(ticking);
   return { result, ms, cpuMs: (user + system) / 1_000, block };

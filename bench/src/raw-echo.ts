@@ -1,8 +1,8 @@
 import { Pull, Push } from "zeromq";
 
 /**
- * The other side of the raw round trip: answers each message with one frame of `replyBytes`.
- * Arguments: the parent's PULL endpoint, the reply's size. Writes its own endpoint to standard
+ * The other end of the raw round trip: answers each message with one frame of `replyBytes`.
+ * Arguments: the parent's PULL endpoint, and the reply's size. Writes its own endpoint to standard
  * output and ends when standard input does.
  */
 const [parent = "", replyBytes = "150"] = process.argv.slice(2);

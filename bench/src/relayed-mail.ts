@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { ServiceLog } from "@rs-agent/kit/processes/service-log.ts";
 
-/** What the relay's log says of the mails that left. */
+/** What the relay's log says about mails that left. */
 export interface RelayedMail {
   count: number;
-  /** Milliseconds from acceptance to the next hop's 250, in the order of leaving. */
+  /** Milliseconds from acceptance to the next hop's 250, in the order in which they left. */
   ages: number[];
-  /** For each mail, by how many milliseconds the youngest mail that left before it was younger. */
+  /** For each mail: by how many milliseconds the youngest mail that left before it was younger. */
   overtaken: number[];
 }
 

@@ -10,14 +10,14 @@ export interface Subject {
 export interface SubjectRound {
   /** Mails (or checks) per second. */
   perSecond: number;
-  /** CPU milliseconds a mail, by part. */
+  /** CPU milliseconds per mail, by part. */
   cpuMs: Record<string, number>;
 }
 
 export interface SubjectFigures {
   name: string;
   perSecond: Spread;
-  /** Over all parts. */
+  /** Sum over all parts. */
   cpuMs: Spread;
   /** Medians. */
   cpuMsByPart: Record<string, number>;
@@ -32,7 +32,7 @@ export interface Ratio {
   interval: Interval | undefined;
 }
 
-/** A round by the clock: `work` tells how many mails it was. */
+/** Times a round; `work` returns how many mails it was. */
 export async function timedRound(
   processes: () => Processes,
   work: () => Promise<number>,
@@ -44,7 +44,7 @@ export async function timedRound(
   return { perSecond: count / seconds, cpuMs: cpuUsed(count) };
 }
 
-/** Rounds of all subjects in turn, so that other work of the machine affects them all. */
+/** Runs rounds of all subjects in turn, so that other work of the machine affects them all. */
 export async function interleave(
   subjects: readonly Subject[],
   rounds: number,
@@ -74,7 +74,7 @@ function figuresOf({ name, rounds }: { name: string; rounds: SubjectRound[] }): 
   };
 }
 
-/** The ratio of each round of `ours` to the round of the other that ran beside it. */
+/** Divides each round of `ours` by the other's round that ran next to it. */
 export function ratioOf(ours: SubjectFigures, other: SubjectFigures): Ratio {
   const values = ours.rounds.map(
     ({ perSecond }, n) => perSecond / (other.rounds[n]?.perSecond ?? Number.NaN),

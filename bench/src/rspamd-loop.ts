@@ -6,17 +6,20 @@ import { distinctMail } from "./sample-mails.ts";
 export interface RspamdLoad {
   rspamd: RunningRspamd;
   bytes: number;
-  /** How long a round should about take. */
+  /** About how long a round should take. */
   roundMs: number;
 }
 
-/** More than it has processes: each works on several. */
+/** More than it has processes: each works on several mails. */
 const atOnce = 8;
 const warmUp = 64;
-/** clamd is not its work, and its client is the one that its milter has; https://docs.rspamd.com/configuration/settings/ */
+/**
+ * Scanning with clamd is not part of its own work; its client address is the one that its milter
+ * reports. https://docs.rspamd.com/configuration/settings/
+ */
 const headers = { Settings: JSON.stringify({ symbols_disabled: ["CLAM_VIRUS"] }), Ip: "127.0.0.1" };
 
-/** rspamd's own rate: `POST /checkv2` over kept connections, and nothing around it. */
+/** rspamd's own rate: `POST /checkv2` over kept connections, and nothing else. */
 export async function bareRspamdSubject(load: RspamdLoad): Promise<Subject> {
   const { perSecond } = await rspamdRound(load, warmUp);
   const count = Math.max(warmUp, Math.round((perSecond * load.roundMs) / 1_000));

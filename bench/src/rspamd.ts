@@ -11,10 +11,11 @@ import { startPostfixWithRspamd } from "./peers/rspamd.ts";
 import { bareRspamdSubject } from "./rspamd-loop.ts";
 
 /**
- * SMTP in, clamd and rspamd, SMTP out: our system beside what a user would pick today, postfix with
- * rspamd as its milter and clamd by its antivirus module; beside it `full`'s amavisd-new, and rspamd from
- * a bare client. Each side has an rspamd of its own with the same rules and two processes.
- * `node bench/src/rspamd.ts [--rounds N] [--seconds N] [--connections N] [--size BYTES,…] [--json]`
+ * SMTP in, clamd and rspamd, SMTP out: our system next to what one would pick today, postfix with
+ * rspamd as its milter and clamd through its antivirus module; also `full`'s amavisd-new, and
+ * rspamd asked by a bare client. Each side has its own rspamd with the same rules and two
+ * processes. `node bench/src/rspamd.ts [--rounds N] [--seconds N] [--connections N] [--size
+ * BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024], seconds: 5 });
 const targets = [

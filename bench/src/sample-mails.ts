@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from "node:crypto";
 import { eicar } from "@rs-agent/av-worker/eicar.ts";
 import { gtube } from "@rs-agent/spam-worker/canary.ts";
 
-/** Whose domain the recipients' is, on both sides. */
+/** The domain of the recipients, on both sides. */
 export const recipientDomain = "bench.example";
 export const mailFrom = "sender@stranger.example";
 export const rcptTo = `rcpt@${recipientDomain}`;
@@ -11,7 +11,7 @@ const words =
   "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you were all her she there would their we him been has when who will no more if out so up said what its about than into them can only other time new some could these two may first then do any like my now over such our man me even most made after also did many off before must well back through years much where your way down should because long each just state those people too mister how little good world make very year still see work men day get here old life both between being under three never know same last another while us might great go come since against right came take used himself few house use place during without again home around small however found part school once set number".split(
     " ",
   );
-/** Lines of words, of which every mail takes its own. */
+/** Lines of words, from which every mail takes its own. */
 const lines = Array.from({ length: 4_096 }, () => {
   let line = "";
   while (line.length < 64) line += `${words[randomInt(words.length)] ?? ""} `;
@@ -21,8 +21,8 @@ const lines = Array.from({ length: 4_096 }, () => {
 let numbered = 0;
 
 /**
- * Mails of about this many bytes, no two of them the same: clamd remembers by their hash what it found
- * clean. Each ends with the dot of DATA; no line begins with one.
+ * Mails of about this many bytes, no two alike: clamd remembers by hash what it found clean. Each
+ * ends with the dot of DATA; no line begins with one.
  */
 export function distinctMails(count: number, bytes: number): Buffer[] {
   return Array.from({ length: count }, () => Buffer.from(`${textOf(bytes)}.\r\n`, "latin1"));
@@ -39,7 +39,7 @@ function textOf(bytes: number): string {
   return text;
 }
 
-/** With an attachment of random bytes, this many in all; ends with DATA's dot. */
+/** A mail with an attachment of random bytes, of this total size; ends with DATA's dot. */
 export function bigMail(bytes: number): Buffer {
   const boundary = "part-of-bench";
   const begin =
@@ -55,7 +55,7 @@ export function bigMail(bytes: number): Buffer {
   return Buffer.from(`${begin}${encoded.join("\r\n")}\r\n--${boundary}--\r\n.\r\n`, "latin1");
 }
 
-/** With EICAR as an attachment. */
+/** A mail with EICAR as an attachment. */
 export function virusMail(): Buffer {
   const boundary = "part-of-bench";
   const part = `--${boundary}\r\nContent-Type: `;
@@ -68,7 +68,7 @@ export function virusMail(): Buffer {
   return Buffer.from(`${mail}.\r\n`, "latin1");
 }
 
-/** With GTUBE in its text. */
+/** A mail with GTUBE in its text. */
 export function spamMail(): Buffer {
   const type = "Content-Type: text/plain; charset=us-ascii";
   return Buffer.from(`${head("An offer", type)}${gtube()}\r\n\r\n.\r\n`, "latin1");

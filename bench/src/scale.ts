@@ -18,10 +18,10 @@ import {
 } from "./spread.ts";
 
 /**
- * Whether twice the workers do twice the work: 1, 2, 4 and 8 av-workers that take one mail at a time
- * and whose engine is a timer of 20 ms, so that a worker does at best 50 mails per second. From the
- * first insert to the last mail relayed. `node bench/src/scale.ts [--rounds N] [--seconds N]
- * [--work-ms N] [--workers N,N…] [--json]`
+ * Whether twice the workers do twice the work: 1, 2, 4 and 8 av-workers that take one mail at a
+ * time and whose engine is a timer of 20 ms, so that a worker does at most 50 mails per second.
+ * From the first insert to the last mail relayed. `node bench/src/scale.ts [--rounds N] [--seconds
+ * N] [--work-ms N] [--workers N,N…] [--json]`
  */
 const options = readOptions({ rounds: 7, seconds: 5, "work-ms": 20, workers: [1, 2, 4, 8] });
 const { rounds, "work-ms": workMs, workers: counts } = options;
@@ -37,9 +37,9 @@ interface Step {
   workers: number;
   idealPerSecond: number;
   perSecond: Spread;
-  /** Of the ideal. */
+  /** Share of the ideal. */
   ratio: Spread & Judgement;
-  /** Of all cores, used by the system and its database, in percent: near 100 it can go no further. */
+  /** Percent of all cores used by the system and its database: near 100, no more is possible. */
   cpuPercent: Spread;
 }
 

@@ -1,14 +1,14 @@
 import type { SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 import { openSession } from "./smtp-session.ts";
 
-/** What became of the arrivals of a while, and how long their clients waited for the word. */
+/** What became of the arrivals of a period, and how long their clients waited for a reply. */
 export interface ArrivalCounts {
-  /** Transactions that were begun. */
+  /** Transactions begun. */
   begun: number;
   accepted: number;
-  /** 452 or 421: come again. */
+  /** 452 or 421: try again later. */
   putOff: number;
-  /** Any other end, by its reply. */
+  /** Any other outcome, by reply. */
   others: Record<string, number>;
   /** Arrivals that found every connection busy. */
   crowdedOut: number;
@@ -22,14 +22,14 @@ export interface Arrivals {
   readonly counts: ArrivalCounts;
   /** Begins one transaction, unless every connection is busy. */
   arrive: () => void;
-  /** Ends when what was begun has had its reply. */
+  /** Resolves when everything begun has had its reply. */
   settled(): Promise<void>;
   close(): void;
 }
 
 const mailbox = "rcpt@bench.example";
 
-/** Clients that hold their connections and deliver over them, as an MTA with a full queue does. */
+/** Clients that keep their connections and deliver over them, like an MTA with a full queue. */
 export async function openArrivals(
   address: string,
   connections: number,
@@ -96,7 +96,7 @@ export async function openArrivals(
         .catch(() => other("gone"))
         .finally(() => {
           underWay.delete(work);
-          // A session that is over serves nobody; the others go on.
+          // A session that has ended is not used again; the others go on.
           if (session.isOpen) idle.push(session);
         });
       underWay.add(work);

@@ -5,14 +5,16 @@ import { deliver, openSession, quit } from "./smtp-session.ts";
 export interface LoadEnd {
   /** `performance.now()` of the first MAIL. */
   beganAt: number;
-  /** Sessions that the server ended before all was sent; what was not taken went by another. */
+  /**
+   * Sessions that the server ended before all was sent; what it had not taken went through another.
+   */
   reopened: number;
 }
 
 /**
- * Delivers all mails by this many kept sessions, each as fast as the server takes them: a session takes
- * the next mail when it has its 250. A server that serves fewer sessions lets the others wait for their
- * greeting; when those are greeted nothing may be left for them.
+ * Delivers all mails over this many kept sessions, each as fast as the server takes them: a session
+ * takes the next mail when it has its 250. A server that serves fewer sessions lets the others wait
+ * for their greeting; once they are greeted, nothing may be left for them.
  * @throws Error for any reply that refuses a mail
  */
 export async function deliverAll(
@@ -40,7 +42,7 @@ export async function deliverAll(
   return end;
 }
 
-/** The reply to one mail by a session of its own. */
+/** The reply to one mail, over a session of its own. */
 export async function deliverOne(address: string, mail: Buffer): Promise<string> {
   const session = await openSession(address);
   try {

@@ -1,12 +1,12 @@
 import { SmtpSession } from "@rs-agent/kit/smtp/smtp-session.ts";
 
-/** Greeted, and EHLO said. Waits as long as the server lets it wait. */
+/** Connects, reads the greeting and says EHLO. Waits for as long as the server makes it wait. */
 export function openSession(address: string): Promise<SmtpSession> {
   const [host = "", port = ""] = address.split(":");
   return SmtpSession.open({ host, port: Number(port), name: "bench.example" });
 }
 
-/** The whole reply to the final dot: MAIL, RCPT and DATA in one go (RFC 2920). */
+/** Sends MAIL, RCPT and DATA in one go (RFC 2920); returns the whole reply to the final dot. */
 export async function deliver(
   session: SmtpSession,
   from: string,
@@ -16,7 +16,7 @@ export async function deliver(
   session.send(`MAIL FROM:<${from}>\r\nRCPT TO:<${to}>\r\nDATA\r\n`);
   const mail = await session.reply();
   if (!mail.startsWith("250")) {
-    // The two others are refused with it, unless the server has gone.
+    // RCPT and DATA are refused along with MAIL, unless the server has gone.
     if (session.isOpen && !mail.startsWith("421")) {
       await session.reply();
       await session.reply();

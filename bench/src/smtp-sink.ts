@@ -12,7 +12,8 @@ export interface SmtpSink {
   /** Mails whose final dot it has seen so far. */
   readonly count: number;
   /**
-   * Settles when this many mails in all have come, with the time (`performance.now()`) of the last.
+   * Resolves when this many mails in all have come, with the time (`performance.now()`) of the
+   * last.
    * @throws Error when none has come for `silenceMs`
    */
   arrived(count: number, silenceMs: number): Promise<number>;

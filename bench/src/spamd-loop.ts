@@ -6,21 +6,24 @@ import type { RunningSpamd } from "@rs-agent/kit/engines/spamd.ts";
 import { timedRound, type Subject, type SubjectRound } from "./rounds.ts";
 import { distinctMail } from "./sample-mails.ts";
 
-/** A spamd with as many requests at once as it has children: that is what it can do. */
+/** A spamd with as many requests at once as it has children, which is all that it can do. */
 export interface SpamdLoad {
   running: RunningSpamd;
   children: number;
   bytes: number;
-  /** How long a round should about take. */
+  /** About how long a round should take. */
   roundMs: number;
 }
 
-/** Asks for one mail. @throws Error for anything but a verdict */
+/**
+ * Asks for one mail.
+ * @throws Error for anything but a verdict
+ */
 type Ask = (mail: Buffer) => Promise<void>;
 
 /**
- * spamd's own rate: the command that our worker gives (`judge` in services/spam-worker), a connection
- * each as the protocol has it, and nothing around it.
+ * spamd's own rate: the command that our worker gives (`judge` in services/spam-worker), one
+ * connection each as the protocol has it, and nothing else.
  */
 export function bareSpamdSubject(load: SpamdLoad): Promise<Subject> {
   const { port } = load.running;
@@ -48,7 +51,7 @@ export function spamdClientSubject(load: SpamdLoad): Promise<Subject> {
   });
 }
 
-/** SpamAssassin's own client, a process for each mail. */
+/** SpamAssassin's own client, one process per mail. */
 export function spamcSubject(load: SpamdLoad): Promise<Subject> {
   const { port } = load.running;
   const args = ["-d", "127.0.0.1", "-p", String(port), "-R", "-x"];

@@ -14,9 +14,9 @@ import { interleave } from "./rounds.ts";
 import { bareSpamdSubject, spamcSubject, spamdClientSubject } from "./spamd-loop.ts";
 
 /**
- * Checks per second by the spam-worker's client, by a bare loop on the socket and by spamc, which is a
- * process for each mail, all asking the same spamd with two children.
- * `node bench/src/spamd.ts [--rounds N] [--seconds N] [--size BYTES,…] [--json]`
+ * Checks per second by the spam-worker's client, by a bare loop on the socket and by spamc, one
+ * process per mail, all asking the same spamd with two children. `node bench/src/spamd.ts [--rounds
+ * N] [--seconds N] [--size BYTES,…] [--json]`
  */
 const options = comparisonOptions({ sizes: [4 * 1024], seconds: 10 });
 const { rounds, roundMs } = options;

@@ -21,7 +21,7 @@ export function spreadText({ min, median, max }: Spread, digits = 0): string {
   return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`;
 }
 
-/** The median with the ends of its 95 % interval; undefined if the rounds are too few for one. */
+/** The ends of the median's 95 % interval. */
 export interface Interval {
   lower: number;
   upper: number;
@@ -30,11 +30,12 @@ export interface Interval {
 const confidence = 0.95;
 
 /**
- * The 95 % interval of the median by order statistics: the k-th smallest and the k-th largest value,
- * with the largest k for which the median of whatever is behind these rounds lies between them with
- * 95 % (the binomial distribution with one half). It supposes nothing of how the values are spread,
- * only that the rounds do not depend on each other. With 7 or 8 rounds these are the least and the
- * greatest, with 9 to 11 the second; below 6 rounds there is none.
+ * The 95 % interval of the median by order statistics: the k-th smallest and the k-th largest
+ * value, with the largest k for which the true median lies between them with a probability of 95 %
+ * (binomial distribution with one half). It assumes nothing about the distribution of the values,
+ * only that the rounds are independent. With 7 or 8 rounds these are the smallest and the largest
+ * value, with 9 to 11 the second ones; below 6 rounds there is no interval. Undefined if the rounds
+ * are too few.
  */
 export function medianInterval(values: readonly number[]): Interval | undefined {
   const sorted = [...values].sort((a, b) => a - b);
@@ -57,17 +58,17 @@ function binomialHalf(n: number, k: number): number {
   return chance;
 }
 
-/** What is demanded of a figure. */
+/** What a figure must reach. */
 export type AtLeast = { least: number };
 export type Target = AtLeast | { most: number };
 
-/** Whether a figure with its interval is what is demanded of it. */
+/** Whether a figure, with its interval, reaches its target. */
 export interface Judgement<T extends Target = Target> {
   target: T;
   meets: boolean | "too few rounds";
 }
 
-/** A target is met when the interval's end that is worse for us meets it. */
+/** A target is met if the end of the interval that is worse for us meets it. */
 export function judge<T extends Target>(values: readonly number[], target: T): Judgement<T> {
   const interval = medianInterval(values);
   if (interval === undefined) return { target, meets: "too few rounds" };

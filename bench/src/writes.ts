@@ -27,17 +27,17 @@ import {
 } from "./spread.ts";
 
 /**
- * What the write of a mail's progress costs when many are written at once, in both forms that the store
- * has: one statement for all, and one for each. `MONGODB_URI=… npm run bench -- writes` measures that
- * server, else one that it starts, with its CPU.
+ * What writing a mail's progress costs when many are written at once, in both forms that the store
+ * has: one statement for all, and one for each. `MONGODB_URI=… npm run bench -- writes` measures
+ * that server; otherwise the benchmark starts one, and measures its CPU too.
  */
 const options = readOptions({ mails: [2, 10, 100], size: [1_000, 4_096], rounds: 9 });
 const { mails: counts, size: sizes, rounds } = options;
-/** Writes of one round, so that the clock of the CPU, which ticks each 10 ms, tells them apart. */
+/** Writes per round: enough for the CPU clock, which ticks every 10 ms, to tell rounds apart. */
 const writesOfRound = 1_000;
 const most = 0.7;
 
-/** A mail, in milliseconds. */
+/** Milliseconds per mail. */
 interface Cost {
   ms: number;
   databaseCpuMs: number | undefined;
@@ -48,7 +48,7 @@ interface Level {
   bytes: number;
   together: { ms: Spread; databaseCpuMs?: Spread };
   alone: { ms: Spread; databaseCpuMs?: Spread };
-  /** One statement for all, to one for each; by the database's CPU where it is known. */
+  /** One statement for all, divided by one for each; by the database's CPU if it is known. */
   ratio: Spread & Judgement;
 }
 
@@ -69,7 +69,9 @@ class Writes {
     this.#pid = pid;
   }
 
-  /** Groups of so many records of this size, and what each group's write costs a mail. */
+  /**
+   * Inserts groups of this many records of this size, and returns what writing them costs per mail.
+   */
   async cost(form: WriteForm, count: number, bytes: number): Promise<Cost> {
     const token = newToken();
     const groups = Array.from({ length: Math.ceil(writesOfRound / count) }, () =>
@@ -109,7 +111,7 @@ function documentLike(bytes: number, token: string): StoredDocument {
   return { ...document, padding: "x".repeat(missing) };
 }
 
-/** As when a mail has passed its checks: a verdict, its times, what comes next. */
+/** The change when a mail has passed its checks: a verdict, its times, what comes next. */
 function progress(): MailChange {
   const now = new Date();
   const finding = { kind: "clean" } as const;
@@ -186,7 +188,8 @@ function print({ conditions, levels }: Report): void {
     const judged = `${spreadText(ratio, 2)}\n${judgementText(ratio)}`;
     table.push([mails, bytes, cell(all), cell(alone), judged]);
   }
-  const what = "A mail: milliseconds until it is written, and of the database's CPU.";
+  const what =
+    "Per mail: milliseconds until it is written, and milliseconds of the database's CPU.";
   process.stdout.write(`${renderConditions(conditions)}\n${what}\n${table.toString()}\n`);
 }
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { firstLine } from "../src/bus-raw.ts";
 
-it("says immediately that no name is there", async () => {
+it("says immediately that no name exists", async () => {
   const script = fileURLToPath(new URL("../src/peers/no-such-domain.ts", import.meta.url));
   const child = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "inherit"] });
   try {

@@ -22,7 +22,7 @@ describe("a benchmark's options", () => {
     ["--seconds", "", "--seconds: must be a number above 0, up to 999999999"],
     ["--size", "4096,", "--size: must be a whole number from 1 to 999999999"],
     ["--sizes", "4096", "Unknown option '--sizes'"],
-  ])("%s %s is refused with what would be right", (name, value, text) => {
+  ])("%s %s is refused, with what would be right", (name, value, text) => {
     expect(() => parseOptions([name, value], defaults)).toThrow(text);
   });
 });

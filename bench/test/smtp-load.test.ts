@@ -7,7 +7,9 @@ import { deliverAll } from "../src/smtp-load.ts";
 const closing: (() => void)[] = [];
 afterEach(() => closing.splice(0).forEach((close) => close()));
 
-/** Serves this many sessions at once, each for this many mails, as amavisd does; keeps what it took. */
+/**
+ * Serves this many sessions at once, each for this many mails, as amavisd does; keeps what it took.
+ */
 async function fewAtOnce(options: { sessions: number; mailsEach: number }) {
   const taken: string[] = [];
   const waiting: Socket[] = [];
@@ -59,7 +61,7 @@ function serve(socket: Socket, mailsEach: number, taken: string[]): void {
   });
 }
 
-it("delivers every mail once where sessions have to wait and are ended in between", async () => {
+it("delivers every mail once even if sessions have to wait or are ended", async () => {
   const server = await fewAtOnce({ sessions: 2, mailsEach: 7 });
   const mails = distinctMails(50, 500);
   const end = await deliverAll(server.address, mails, 8);

@@ -4,7 +4,7 @@ import { judge, judgementText, medianInterval, spreadOf } from "../src/spread.ts
 const upTo = (count: number) => Array.from({ length: count }, (_, n) => n + 1);
 
 describe("the interval of a median", () => {
-  it("is not there below six rounds", () => {
+  it("does not exist below six rounds", () => {
     expect(medianInterval(upTo(5))).toBeUndefined();
     expect(medianInterval([])).toBeUndefined();
   });
@@ -34,7 +34,7 @@ describe("a target", () => {
     expect(judge(values, { most: 1.3 })).toEqual({ target: { most: 1.3 }, meets: true });
   });
 
-  it("is not judged by few rounds", () => {
+  it("is not judged by too few rounds", () => {
     const judgement = judge([2, 2, 2], { least: 1 });
     expect(judgement.meets).toBe("too few rounds");
     expect(judgementText(judgement)).toBe("target ≥ 1: too few rounds to say");

@@ -20,24 +20,24 @@ import { folderOf, startServer } from "./server-process.ts";
 export interface AmavisdOptions {
   /** Holds its configuration and log. */
   dir: string;
-  /** Where it delivers what it has let pass. */
+  /** Where it delivers what passes. */
   sinkPort: number;
   children: number;
   /** The clamd that it asks; absent: no virus check. */
   clamd?: RunningClamd;
-  /** The spamd whose rules and settings its SpamAssassin has; absent: no spam check. */
+  /** The spamd whose rules and settings its SpamAssassin uses; absent: no spam check. */
   likeSpamd?: RunningSpamd;
 }
 
 const user = "amavis";
 const isRoot = process.getuid?.() === 0;
-/** Its own default is 20; a child that is forked less often is faster. */
+/** Its own default is 20; it is faster if children are forked less often. */
 const requestsPerChild = 1_000;
 
 /**
- * A private amavisd-new that takes mail by SMTP and passes it on, as its makers recommend it for
- * clamd: clamd reads the mail by its path, so that amavisd need not decode it, and its files lie in
- * memory. No quarantine, no notices, no DNS, no DKIM, no banned names, no header checks.
+ * A private amavisd-new that takes mail by SMTP and passes it on, set up as its makers recommend
+ * for clamd: clamd reads the mail by its path, so that amavisd need not decode it, and its files
+ * are in memory. No quarantine, no notices, no DNS, no DKIM, no banned names, no header checks.
  */
 export async function startAmavisd(options: AmavisdOptions): Promise<MailServer> {
   const { dir, children, clamd, likeSpamd } = options;
@@ -52,7 +52,7 @@ export async function startAmavisd(options: AmavisdOptions): Promise<MailServer>
   const file = join(dir, "amavisd.conf");
   writeFileSync(file, configuration(options, { port, temp, home, rules }));
   const remove = () => rmSync(temp, { recursive: true, force: true });
-  // Also where Ctrl-C comes while it starts.
+  // Also if Ctrl-C comes while it starts.
   process.once("exit", remove);
   try {
     const { pid, stop } = await startServer({
@@ -156,7 +156,7 @@ function configuration(options: AmavisdOptions, { port, temp, home, rules }: Pla
   ].join("\n");
 }
 
-/** The same SpamAssassin: spamd's lists of plugins and its local.cf, with Bayes tokens of its own. */
+/** Copies spamd's SpamAssassin: its plugin lists and its local.cf, with Bayes tokens of its own. */
 async function copyRules({ configDir }: RunningSpamd, to: string): Promise<string> {
   await folderOf(to);
   const bayes = await folderOf(join(dirname(to), "bayes"), user);

@@ -5,7 +5,7 @@ import { startAmavisd, type AmavisdOptions } from "./amavisd.ts";
 
 const counts = [2, 4, 8];
 
-/** amavisd with the number of children with which it is fastest in a round of each. */
+/** amavisd with the number of children that is fastest, found with one round each. */
 export async function startBestAmavisd(
   options: Omit<AmavisdOptions, "children">,
   load: MailLoad,

@@ -27,7 +27,10 @@ const host = thisHost(process.env["PATH"] ?? "/usr/bin:/bin", {
   report: (text) => process.stderr.write(`${text}\n`),
 });
 
-/** Installs what is missing. @throws TerminalError SETUP_MISSING, SETUP_FAILED */
+/**
+ * Installs what is missing.
+ * @throws TerminalError SETUP_MISSING, SETUP_FAILED
+ */
 export async function provide(...wanted: readonly Need[]): Promise<void> {
   await provideSystemPackages([needs.smtpSink, ...wanted], host);
 }

@@ -9,9 +9,9 @@ import { folderOf, startServer, type ServerProcess } from "./server-process.ts";
 export interface PostfixInstanceOptions {
   /** Configuration, queue, data and log of an instance of our own. */
   dir: string;
-  /** It runs when it listens there. */
+  /** It is running when it listens there. */
   port: number;
-  /** Lines of main.cf (postconf(5)) after those that keep the instance to itself. */
+  /** Lines of main.cf (postconf(5)) that follow those that isolate the instance. */
   main: string;
   /** master.cf (master(5)). */
   master: string;
@@ -40,8 +40,8 @@ const queueFolders: Record<string, number> = {
 const group = "postdrop";
 
 /**
- * A private instance of postfix (http://www.postfix.org/MULTI_INSTANCE_README.html) that knows no DNS
- * and nothing of the one that may run on this host. postfix begins as root.
+ * A private instance of postfix (http://www.postfix.org/MULTI_INSTANCE_README.html) that uses no
+ * DNS and knows nothing of one that may run on this host. postfix must be started by root.
  * @throws TerminalError SETUP_MISSING if we are not root
  */
 export async function startPostfixInstance(

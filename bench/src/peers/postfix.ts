@@ -13,8 +13,8 @@ export interface PostfixOptions {
 }
 
 /**
- * Takes mail by SMTP and relays all of it to the sink: its queue on the same disk as our database, no
- * DNS, no limits for a busy client.
+ * Takes mail by SMTP and relays all of it to the sink: its queue is on the same disk as our
+ * database, and it has no DNS and no limits for a busy client.
  * @throws TerminalError SETUP_MISSING if we are not root
  */
 export async function startPostfix(options: PostfixOptions): Promise<MailServer> {
@@ -59,7 +59,7 @@ function settings(sinkPort: number, milter: string | undefined): Record<string, 
   };
 }
 
-/** master(5): what relaying needs, none of it in a chroot. */
+/** master(5): what relaying needs, nothing in a chroot. */
 function services(port: number): string {
   return [
     `127.0.0.1:${port} inet n - n - - smtpd`,

@@ -25,16 +25,16 @@ export interface RspamdOptions {
   /** Configuration, state and log. */
   dir: string;
   clamd: RunningClamd;
-  /** Processes that scan. */
+  /** How many processes scan. */
   processes: number;
 }
 
 const user = "_rspamd";
 
 /**
- * A private rspamd as milter, as a user of today would set it up: Debian's rules and settings, its
- * proxy scans by itself, clamd by the antivirus module. No redis, and DNS that answers immediately that
- * nothing is known.
+ * A private rspamd as milter, as one would set it up today: Debian's rules and settings, a proxy
+ * that scans itself, clamd through the antivirus module. No Redis, and a DNS that answers
+ * immediately that no name exists.
  */
 export async function startRspamdMilter(options: RspamdOptions): Promise<RspamdMilter> {
   const { dir } = options;
@@ -85,8 +85,8 @@ export async function startRspamdMilter(options: RspamdOptions): Promise<RspamdM
 const compiledWithinMs = 120_000;
 
 /**
- * Until then it matches its rules the slow way: it compiles them behind the scenes, and each process
- * says when it has them.
+ * Until its rules are compiled, it matches them the slow way. It compiles them in the background,
+ * and each process says when it has them.
  */
 async function untilCompiled(logFile: string, processes: number): Promise<void> {
   const loaded = /\(rspamd_proxy\).*hyperscan database .*has been loaded/g;
@@ -99,7 +99,7 @@ async function untilCompiled(logFile: string, processes: number): Promise<void> 
   }
 }
 
-/** https://docs.rspamd.com/configuration/ : files of local.d, which lie over Debian's. */
+/** https://docs.rspamd.com/configuration/ : files of local.d, which override Debian's. */
 function settings(
   { clamd, processes, dir }: RspamdOptions,
   { port, dnsPort }: { port: number; dnsPort: number },
@@ -120,14 +120,14 @@ function settings(
     "worker-normal.inc": off,
     "worker-controller.inc": off,
     "worker-fuzzy.inc": off,
-    // Asks servers of the project over the internet.
+    // It asks the project's servers over the internet.
     "fuzzy_check.conf": off,
     "antivirus.conf": [
       "clamav {",
       '  type = "clamav";',
       '  symbol = "CLAM_VIRUS";',
       '  action = "reject";',
-      // The whole mail, as the others let clamd see it: by default attachments alone.
+      // The whole mail, as clamd gets it from the others; by default only attachments.
       "  scan_mime_parts = false;",
       `  servers = "127.0.0.1:${clamd.port}";`,
       "}",
@@ -136,7 +136,7 @@ function settings(
   };
 }
 
-/** postfix with this rspamd as its milter: what takes mail and passes it on. */
+/** postfix with this rspamd as its milter, as one server that takes mail and passes it on. */
 export async function startPostfixWithRspamd(options: {
   dir: string;
   sinkPort: number;

@@ -10,14 +10,14 @@ export type ServerProcess = Pick<Child, "pid" | "stop">;
 export interface ServerOptions {
   program: string;
   args: readonly string[];
-  /** What it prints, and what is told if it does not start. */
+  /** Takes what it prints, which is quoted if it does not start. */
   logFile: string;
   /** It is ready when it listens there. */
   port: number;
   env?: Readonly<Record<string, string>>;
 }
 
-/** rspamd compiles its regular expressions first: 10 s of a quiet core. */
+/** rspamd first compiles its regular expressions, which takes 10 s on a quiet core. */
 const readyWithinMs = 240_000;
 const stopWithinMs = 10_000;
 
@@ -40,7 +40,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   }
 }
 
-/** Makes a folder that everybody may pass, and that belongs to that user if we are root. */
+/** Makes a folder that everybody may enter, and that belongs to that user if we are root. */
 export async function folderOf(path: string, user?: string, mode = 0o755): Promise<string> {
   mkdirSync(path, { recursive: true });
   chmodSync(path, mode);
