@@ -21,19 +21,22 @@ import { startSink } from "./sink.ts";
 
 export interface ChaosOptions {
   mails: number;
-  /** How many faults. */
+  /** How many faults to cause. */
   kills: number;
   seed: number;
   /** Clients that hand in mail at once. Default 6. */
   clients?: number;
-  /** Accepted mails that may wait before the clients wait too. Default a quarter of all, 60 to 300. */
+  /**
+   * Accepted mails that may wait before the clients wait too. Default: a quarter of all, within 60
+   * to 300.
+   */
   maxBacklog?: number;
-  /** How long nothing may move while the system settles after the last fault. Default 240 s. */
+  /** While the system settles after the last fault, how long nothing may move. Default 240 s. */
   settleWithinMs?: number;
-  /** Logs and data are kept even if all is well. */
+  /** Keep logs and data even if all is well. */
   keep?: boolean;
   report: (part: string, text: string | undefined) => void;
-  /** One line for each fault and end, for those who look. */
+  /** One line for each fault and process end, for somebody watching. */
   onEvent: (text: string) => void;
   /** An existing folder for data and logs; removed if all is well. */
   runDir: string;
@@ -43,8 +46,8 @@ export interface ChaosOptions {
 const lookEveryMs = 200;
 
 /**
- * One run: starts a whole private system, floods it, breaks it, lets it settle, and looks from outside
- * whether every mail met the end that it was made for.
+ * One run: starts a whole private system, floods it, breaks it, lets it settle, and checks from
+ * outside whether every mail met the end that it was made for.
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { runDir } = options;
@@ -60,7 +63,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   return { ...result, folder: runDir };
 }
 
-/** Everything that a run has to show; the system is stopped when this settles. */
+/** Runs everything and returns what was seen; the system is stopped when this settles. */
 async function observe(options: ChaosOptions): Promise<Observed> {
   const { runDir, seed, report, onEvent } = options;
   const startedAt = new Date();
@@ -128,9 +131,12 @@ interface Run {
   faults: DoneFault[];
   poisonDeaths: readonly PoisonDeath[];
   watch: ProgressWatch;
-  /** Sessions at the next hop that were open when something came that may leave an outcome unknown. */
+  /**
+   * Sessions at the next hop that were open when something happened that may leave an outcome
+   * unknown.
+   */
   readonly exposed: number;
-  /** No client tries any longer. */
+  /** Stops all clients. */
   giveUp: () => Promise<void>;
 }
 
@@ -189,7 +195,7 @@ async function floodAndHavoc(
       faults,
       poisonDeaths,
       watch,
-      // Poison kills on while the system settles.
+      // Poison goes on killing while the system settles.
       get exposed() {
         return exposed;
       },
@@ -203,7 +209,10 @@ async function floodAndHavoc(
   }
 }
 
-/** Waits until all is accepted and nothing waits, or nothing moves; milliseconds since the last fault was over. */
+/**
+ * Waits until all is accepted and nothing waits, or until nothing moves. Returns milliseconds since
+ * the last fault was over.
+ */
 async function settle(
   { report, settleWithinMs = 240_000, signal, mails }: ChaosOptions,
   system: ChaosSystem,
@@ -231,14 +240,16 @@ async function settle(
   return passedMs();
 }
 
-/** With those in the source that are not adopted yet. */
+/** Includes mails in the source that are not adopted yet. */
 async function waitingMails(system: ChaosSystem, watch: ProgressWatch): Promise<number> {
   const { db, collection } = system.source;
   const inbox = system.observer.db(db).collection(collection);
   return (await inbox.countDocuments({ state: "incoming" })) + (await watch.look());
 }
 
-/** A dispatcher that starts removes what dead ones left in the spool: nothing may remain after that. */
+/**
+ * A dispatcher that starts removes what dead ones left in the spool: after that nothing may remain.
+ */
 async function sweepSpool({ services }: ChaosSystem): Promise<void> {
   await services.untilReady();
   for (const nth of services.processes("dispatcher").keys()) {
@@ -247,7 +258,7 @@ async function sweepSpool({ services }: ChaosSystem): Promise<void> {
   await services.untilReady();
 }
 
-/** Header blocks are left out: what came of them is seen at the next hop. */
+/** Header blocks are left out: the next hop shows what came of them. */
 async function allRecords({ observer, dbName }: ChaosSystem): Promise<MailRecord[]> {
   const documents = observer
     .db(dbName)

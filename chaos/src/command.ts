@@ -42,7 +42,7 @@ export interface ChaosCommand {
   keep: boolean;
 }
 
-/** @throws TerminalError CFG_INVALID for an option that there is not, or that is not a number */
+/** @throws TerminalError CFG_INVALID for an unknown option, or a value that is not a number */
 export function parseChaosArguments(args: readonly string[]): ChaosCommand | "help" {
   const options = {
     mails: { type: "string" },
@@ -74,18 +74,18 @@ export function chaosCommand(given: ChaosArguments): ChaosCommand {
 export interface ChaosSurroundings {
   /** The result. */
   print: (text: string) => void;
-  /** What happens meanwhile, a line each. */
+  /** What happens meanwhile, one line each. */
   say: (text: string) => void;
 }
 
-/** Runs the command; its exit code. */
+/** Runs the command and returns its exit code. */
 export async function runChaosCommand(
   command: ChaosCommand,
   { print, say }: ChaosSurroundings,
 ): Promise<number> {
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-chaos-"));
   const processes = takeOver(join(runDir, "processes"));
-  // Whatever ends us: nothing goes on without us. After a run nothing is left to end.
+  // Whatever ends us, nothing goes on without us. After a run nothing is left to end.
   process.once("exit", () => processes.endAll());
   const signal = stopSignal(() => say("Stopping. Ctrl-C again kills all that was started."));
   say(`chaos: ${command.mails} mails, ${command.kills} faults, --seed ${command.seed}`);
@@ -138,7 +138,7 @@ function textOf(result: ChaosResult): string {
 const labelWidth = 12;
 const screenWidth = 80;
 
-/** A label and its text, broken between words where a terminal of 80 columns ends. */
+/** A label and its text, broken between words at the end of a terminal of 80 columns. */
 function row(label: string, text: string): string[] {
   const lines: string[] = [];
   let line = "";

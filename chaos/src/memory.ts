@@ -2,9 +2,9 @@ import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
 import { serviceNames, type ServiceName } from "@rs-agent/kit/system/service-names.ts";
 import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 
-/** The memory of a run's processes, looked at again and again. */
+/** The memory of a run's processes, sampled again and again. */
 export interface MemoryWatch {
-  /** The most that a process of each service had resident, MB. */
+  /** The most resident memory that any process of each service had, in MB. */
   maxRssMb(): Record<ServiceName, number>;
   stop(): void;
 }

@@ -1,12 +1,15 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
 
-/** How much mail waits, looked at again and again. */
+/** How much mail waits, checked again and again. */
 export interface ProgressWatch {
-  /** Mails that are accepted and have not met their end, by the last look. */
+  /** Accepted mails that have not met their end, by the last look. */
   waiting(): number;
-  /** The same, by a look now. @throws RetryableError while the database is away */
+  /**
+   * The same, by a look now.
+   * @throws RetryableError while the database is away
+   */
   look(): Promise<number>;
-  /** For what they wait, by the last look: `spam 12, 127.0.0.1:25 3`. */
+  /** What they wait for, by the last look: `spam 12, 127.0.0.1:25 3`. */
   text(): string;
   stop(): void;
 }

@@ -9,42 +9,42 @@ import { numberOfMessageId } from "./mails/mail-bytes.ts";
 import type { Judged } from "./parts/spam-engine-process.ts";
 import { engineVersion } from "./parts/spam-engine-version.ts";
 
-/** What a run prints with `--json`. */
+/** The result of a run, as `--json` prints it. */
 export interface ChaosResult {
   seed: number;
-  /** How many mails, and faults, were asked for. */
+  /** How many mails and faults were asked for. */
   mails: number;
   faults: number;
-  /** Which MongoDB, and what an acknowledged write of it survives. */
+  /** Which MongoDB, and what an acknowledged write to it survives. */
   server: string;
   durability: string;
   /** Mails that got a 250, or were inserted. */
   accepted: number;
   /** I1 in recipients, as the store counts them. */
   conservation: Conservation;
-  /** Records by their last state, our own reports separately. */
+  /** Records by their last state; our own reports separately. */
   byState: Record<string, number>;
   lost: number;
   /** Copies beyond the first at the next hop, recipient by recipient. */
   duplicates: number;
   unknownOutcomes: number;
-  /** Attempts that ended unknown, and how many at most could have by what the next hop saw. */
+  /** Attempts that ended unknown, and the most that could have, by what the next hop saw. */
   unknownAttempts: { seen: number; possible: number };
   unscanned: number;
-  /** Everything that is not as it should be, by kind; `lost` and `unscanned` among them. */
+  /** Everything that is not as it should be, by kind, including `lost` and `unscanned`. */
   findings: Record<string, number>;
   kills: { total: number; byKind: Record<string, number> };
-  /** Poisoned mails, those that are dead letters, and whom they killed how often. */
+  /** Poisoned mails, those of them that are dead letters, and how often each victim was killed. */
   poison: { mails: number; dead: number; deaths: Record<string, number>; mostOfOneMail: number };
-  /** From the last fault's end until every mail had met its end. */
+  /** From the end of the last fault until every mail had met its end. */
   settledMs: number;
   /** Resident memory, MB: the most that any process of each service had. */
   maxRssMb: Record<ServiceName, number>;
-  /** Submissions that got no 250, and the mails that came of them (0, 1 or more each). */
+  /** Submissions without a 250, and the mails that resulted from them (0, 1 or more each). */
   withoutReply: { submissions: number; mails: number };
   /** Spam verdicts by engine: SpamAssassin's, and those of our engine that speaks its protocol. */
   spamVerdicts: { spamd: number; ours: number };
-  /** Checks that our engine made once more for a mail that it had judged already. */
+  /** Checks that our engine repeated for a mail that it had already judged. */
   rescans: number;
   /** Mails that took longer than a minute. */
   delayed: number;
@@ -52,15 +52,15 @@ export interface ChaosResult {
   hopTroubles: Record<string, number>;
   /** Drains that were asked for, by exit code. */
   drains: Record<string, number>;
-  /** Processes that ended by a bug. */
+  /** Processes that ended because of a bug. */
   bugs: string[];
-  /** Files left in the spool in the end. */
+  /** Files left in the spool at the end. */
   spoolFiles: number;
   seconds: number;
   holds: boolean;
   /** Why it does not hold, in words. */
   because: string[];
-  /** Where logs and stories lie; absent if all is well. */
+  /** The folder of logs and stories; absent if all is well. */
   folder?: string;
 }
 
@@ -72,7 +72,7 @@ export interface Observed extends Seen {
   conservation: Conservation;
   faults: readonly DoneFault[];
   poisonDeaths: readonly PoisonDeath[];
-  /** Ends of service processes until all had settled. */
+  /** Ends of service processes until everything had settled. */
   ends: readonly ProcessEnd[];
   /** The checks that our spam engine answered. */
   judged: readonly Judged[];
@@ -88,9 +88,11 @@ export interface Observed extends Seen {
   seconds: number;
 }
 
-/** What SpamAssassin must judge of all mail, at the least. */
+/** The smallest share of all mail that SpamAssassin must judge. */
 const leastSpamdShare = 0.15;
-/** No process may ever need more: MAX_HELD_BYTES, RELAY_HELD_BYTES and what Node takes itself. */
+/**
+ * No process may ever need more: MAX_HELD_BYTES, RELAY_HELD_BYTES and what Node takes for itself.
+ */
 const mostRssMb = 600;
 const delayedAfterMs = 60_000;
 
@@ -196,7 +198,7 @@ function poisonOf({ submissions, records, seed, poisonDeaths }: Observed): Chaos
   };
 }
 
-/** Whose word the spam verdicts are: a spam-worker's own spamd, or one behind our engine. */
+/** Where the spam verdicts come from: a spam-worker's own spamd, or one behind our engine. */
 function spamVerdictsOf({ records, judged }: Observed): ChaosResult["spamVerdicts"] {
   const passedOn = new Set(judged.filter(({ judge }) => judge === "spamd").map(rootIdOf));
   const checked = records.filter(({ verdicts }) => verdicts.spam?.engine !== undefined);
@@ -211,7 +213,7 @@ function rootIdOf({ mailId }: Judged): string {
   return mailId;
 }
 
-/** Children of a split are checked each for itself, under the id of their parent. */
+/** The children of a split are each checked, under the id of their parent. */
 function rescansOf({ records, judged }: Observed): number {
   const due = Map.groupBy(
     records.filter(({ state }) => state !== "split"),

@@ -5,12 +5,14 @@ import { startSmtpSink, type Answer, type SinkSession } from "@rs-agent/kit/smtp
 import { randomOf } from "@rs-agent/kit/random.ts";
 import { numberIn } from "./mails/planned-mail.ts";
 
-/** A mail that the next hop has taken, or may be thought to have. */
+/** A mail that the next hop has taken, or may be thought to have taken. */
 export interface Copy {
-  /** The id in our newest Received field, of a report that in its Message-ID; "" if there is none. */
+  /**
+   * The id in our newest Received field, for a report that in its Message-ID; "" if there is none.
+   */
   mailId: string;
   isReport: boolean;
-  /** The number of the mail that it is, or that it reports on. */
+  /** The number of the mail, or of the mail that it reports on. */
   number: number | undefined;
   mailFrom: string;
   rcptTo: readonly string[];
@@ -19,16 +21,16 @@ export interface Copy {
 
 export interface SinkOptions {
   seed: number;
-  /** The longest that a relay waits for the final reply: the sink may be slower. */
+  /** How long a relay waits for the final reply: the sink may be slower. */
   finalTimeoutMs: number;
-  /** Looks at what came, the moment it is taken. */
+  /** Inspects what came, at the moment when it is taken. */
   inspect: (copy: Copy, raw: Buffer) => Promise<void>;
 }
 
 export interface Sink {
   readonly address: string;
   readonly copies: readonly Copy[];
-  /** Transactions that ended without a final reply, by whomever. */
+  /** Transactions that ended without a final reply, whoever ended them. */
   readonly unfinished: number;
   /** Final replies given, by kind of trouble. */
   readonly troubles: ReadonlyMap<string, number>;
@@ -38,24 +40,24 @@ export interface Sink {
 
 /** What the next hop does to a mail, as next hops do. */
 const troubles = [
-  /** 4yz to a recipient, to the whole mail after its dot, to the connection. */
+  /** 4yz to a recipient, to the whole mail after its dot, or to the connection. */
   "defer-recipient",
   "defer-mail",
   "busy",
-  /** It hangs up: after the dot having kept the mail or not, or in the middle of the body. */
+  /** It hangs up: after the dot, having kept the mail or not, or in the middle of the body. */
   "drop-kept",
   "drop-unkept",
   "drop-in-body",
   "slow",
-  /** It keeps the mail and says so after the relay has stopped listening. */
+  /** It keeps the mail, and says so after the relay has stopped listening. */
   "too-late",
 ] as const;
 type Trouble = (typeof troubles)[number];
 const troubleShare = 0.15;
 
 /**
- * The next hop of a run: it counts copies and errs by seed and mail, so that the same mail meets the same
- * trouble in each run of a seed. 5yz comes by the recipient's name.
+ * The next hop of a run. It counts copies, and fails by seed and mail, so that the same mail meets
+ * the same trouble in each run of a seed. 5yz depends on the recipient's name.
  */
 export async function startSink(options: SinkOptions): Promise<Sink> {
   const hop = new ErringHop(options);
@@ -83,9 +85,9 @@ class ErringHop {
   readonly troubles = new Map<string, number>();
   unfinished = 0;
   readonly #options: SinkOptions;
-  /** Transactions begun for a mail so far. */
+  /** How many transactions were begun for a mail so far. */
   readonly #tries = new Map<number, number>();
-  /** By session: of the mail that it is about. */
+  /** By session: the trouble of the mail that it is about. */
   readonly #trouble = new Map<string, Trouble | undefined>();
 
   constructor(options: SinkOptions) {
@@ -125,7 +127,9 @@ class ErringHop {
     if (isUnfinished) this.unfinished += 1;
   }
 
-  /** By seed and mail: some mails meet one trouble in their first transaction, some two. */
+  /**
+   * By seed and mail: some mails meet trouble in their first transaction, some in the first two.
+   */
   #troubleOf(address: string): Trouble | undefined {
     const number = numberIn(address);
     if (number === undefined) return undefined;

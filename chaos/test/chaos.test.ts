@@ -6,7 +6,7 @@ import { runChaos } from "../src/chaos.ts";
 
 const seed = 20_270_101;
 
-it("I1, I2, I8: no mail of 500 is lost, unscanned or sent twice unawares under 20 faults", async () => {
+it("I1, I2, I8: no mail of 500 is lost, unscanned or silently sent twice under 20 faults", async () => {
   const events: string[] = [];
   const { because, findings, folder, ...result } = await runChaos({
     mails: 500,
@@ -17,7 +17,7 @@ it("I1, I2, I8: no mail of 500 is lost, unscanned or sent twice unawares under 2
     onEvent: (text) => events.push(text),
     signal: new AbortController().signal,
   });
-  // The folder with the stories is named if it does not hold.
+  // If it does not hold, this names the folder with the stories.
   expect({ because, folder }, events.join("\n")).toEqual({ because: [], folder: undefined });
   expect(result).toMatchObject({ holds: true, accepted: 500, lost: 0, unscanned: 0 });
   expect(result.kills.total).toBe(20);

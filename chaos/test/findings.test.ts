@@ -22,7 +22,7 @@ function mailOf(kind: MailKind, isForged = false): PlannedMail {
   throw new Error(`no ${kind} mail`);
 }
 
-/** The record as it should be in the end. */
+/** The record as it should be at the end. */
 function record(mail: PlannedMail, more: Partial<Record<keyof MailRecord, unknown>> = {}) {
   return parseMail({
     _id: `mail${mail.number}`,
@@ -66,7 +66,7 @@ function judged(seen: Partial<Seen>) {
 const clean = mailOf("clean");
 
 describe("the judgement of a run", () => {
-  it("finds nothing where every mail met the end that it was made for", () => {
+  it("finds nothing if every mail met the end that it was made for", () => {
     const infected = mailOf("infected");
     const kept = record(infected, { state: "quarantined", verdicts: {} });
     expect(
@@ -88,7 +88,7 @@ describe("the judgement of a run", () => {
     expect(judged({ submissions: [submission(clean)] }).kinds).toEqual(["lost"]);
   });
 
-  it("I1: finds a mail that is said to be sent and never came", () => {
+  it("I1: finds a mail that is recorded as sent and never came", () => {
     const seen = { submissions: [submission(clean)], records: [record(clean)] };
     expect(judged(seen).kinds).toContain("lost");
   });
@@ -101,7 +101,7 @@ describe("the judgement of a run", () => {
     );
   });
 
-  it("finds what is not over, and what ended otherwise than it should", () => {
+  it("finds what has not ended, and what ended differently than it should", () => {
     const recipients = (outcome: string) =>
       clean.recipients.map(({ address }) => ({ address, outcome }));
     for (const [outcome, kind] of [
@@ -144,7 +144,7 @@ describe("the judgement of a run", () => {
     expect(kinds).toEqual(expect.arrayContaining(["leaked", "unscanned"]));
   });
 
-  it("I8: takes a duplicate for right only where the history says that it was sent again", () => {
+  it("I8: accepts a duplicate only if the history says that it was sent again", () => {
     const twice = { submissions: [submission(clean)], copies: [copy(clean), copy(clean)] };
     const at = new Date();
     const history = [
@@ -164,7 +164,7 @@ describe("the judgement of a run", () => {
     });
   });
 
-  it("allows a mail more than was accepted for each submission that heard no 250", () => {
+  it("allows one mail more than accepted for each submission that heard no 250", () => {
     const records = [record(clean), record(clean, { _id: "other" })];
     const copies = [copy(clean), copy(clean, "other")];
     const seen = (unheard: number) =>

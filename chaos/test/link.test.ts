@@ -50,7 +50,7 @@ it("passes bytes on, from the client's own address", async () => {
   expect(link.open).toBe(1);
 });
 
-it("keeps everything back while it is stalled, new connections too, and loses nothing", async () => {
+it("holds everything back while it is stalled, even on new connections, and loses nothing", async () => {
   const first = await client();
   link.stall();
   const second = await client();
@@ -75,7 +75,7 @@ it("resets what is open, and takes new connections", async () => {
   await vi.waitFor(() => expect(again.seen.text).toBe("y"));
 });
 
-it("tells one side alone that the other has ended", async () => {
+it("tells only one side that the other has ended", async () => {
   const { socket, seen } = await client();
   socket.write("x");
   await vi.waitFor(() => expect(seen.text).toBe("x"));

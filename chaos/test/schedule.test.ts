@@ -4,7 +4,7 @@ import { bytesOf } from "../src/mails/mail-bytes.ts";
 import { mailKinds, planMail } from "../src/mails/planned-mail.ts";
 import { dealt } from "@rs-agent/kit/random.ts";
 
-it("makes the same mails and faults of the same seed, and others of another", () => {
+it("makes the same mails and faults from the same seed, and others from another", () => {
   const date = new Date(0);
   const bytes = (seed: number) => bytesOf(seed, planMail(seed, 7), date);
   expect(bytes(1).equals(bytes(1))).toBe(true);

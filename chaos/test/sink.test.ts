@@ -57,7 +57,7 @@ it("refuses by the recipient's name: before the mail, or after it", async () => 
   expect(sink.copies).toEqual([]);
 });
 
-it("errs in every way that it knows, and counts what it left unfinished", async () => {
+it("fails in every way that it knows, and counts what it left unfinished", async () => {
   const { sink } = await start();
   await Promise.all(
     Array.from({ length: 150 }, (_, number) => send(sink, `to.${number}@north.chaos.example`)),

@@ -31,7 +31,7 @@ function mail(number: number, text: string): Buffer[] {
   return [Buffer.from(lines.join("\r\n"))];
 }
 
-it("judges as a spamd does, and says that it is none", async () => {
+it("judges as spamd does, and says that it is not spamd", async () => {
   const { client, judged } = await start();
   expect(
     await client.report([Buffer.from(`Subject: x\r\n\r\n${gtube()}\r\n`)], { signal }),
@@ -48,7 +48,7 @@ it("judges as a spamd does, and says that it is none", async () => {
   expect(judged).toEqual([]);
 });
 
-it("passes mail on to SpamAssassin, as much at once as that has room for, and its answers back", async () => {
+it("passes mail on to SpamAssassin, as much at once as it has room for, and returns its answers", async () => {
   const { client, judged } = await start();
   const answers = await Promise.all(
     [1, 2, 3].map((number) => client.report(mail(number, "hello"), { signal })),

@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { ChaosSystem } from "../parts/chaos-system.ts";
 import { nameOf, type Fault } from "./schedule.ts";
 
-/** A fault that was done, for counts and stories. */
+/** A fault that was caused, for counts and stories. */
 export interface DoneFault {
   name: string;
   fault: Fault;
@@ -13,20 +13,20 @@ export interface DoneFault {
 export interface HavocOptions {
   system: ChaosSystem;
   schedule: readonly Fault[];
-  /** Part of all mails that has met its end, 0 to 1: the faults are spread over it. */
+  /** Share of all mails that have met their end, 0 to 1: the faults are spread over it. */
   progress: () => number;
   onFault: (fault: DoneFault) => void;
   signal: AbortSignal;
 }
 
-/** The last part of the mails is finished without new faults. */
+/** The last mails are finished without new faults. */
 const spreadOver = 0.95;
 const shortestGapMs = 300;
-/** If nothing moves, the next fault still comes after this long. */
+/** If nothing moves, the next fault comes after this long all the same. */
 const longestGapMs = 20_000;
 const lookEveryMs = 50;
 
-/** Does all faults of the schedule; settles when each is done and what it held back goes on again. */
+/** Causes all faults of the schedule; settles when each is over and what it held back goes on. */
 export async function wreakHavoc(options: HavocOptions): Promise<DoneFault[]> {
   const { schedule, progress, signal, onFault } = options;
   const done: DoneFault[] = [];
@@ -93,11 +93,11 @@ async function inflictOnService(
   note(pid);
   if (kind !== "stop") return;
   await pause(fault.forMs, signal);
-  // Only this process: one that was killed meanwhile has a successor that runs.
+  // Only this process: one that was killed meanwhile has a running successor.
   if (pid !== undefined) resume(pid);
 }
 
-/** While it is down already, there is nothing to kill. */
+/** While the process is down there is nothing to kill. */
 async function untilUp(
   pidOf: () => number | undefined,
   signal: AbortSignal,

@@ -24,7 +24,7 @@ const shares: Readonly<Record<FaultKind, number>> = {
   reset: 4,
   "half-close": 3,
 };
-/** Those that hold leases and connections die most often. */
+/** Services that hold leases and connections die most often. */
 const services = Object.fromEntries(
   serviceNames.map((name) => [name, name === "dispatcher" || name === "relay" ? 3 : 2]),
 ) as Record<ServiceName, number>;
@@ -36,7 +36,7 @@ const parts: Readonly<Record<PartName, number>> = {
   "spam-engine": 3,
 };
 
-/** All faults of a run in their order; the same for the same seed and number. */
+/** All faults of a run in order; the same for the same seed and number. */
 export function scheduleOf(seed: number, count: number): Fault[] {
   const random = randomOf(seed, "faults");
   const kinds = dealt(shares, count);
@@ -45,7 +45,7 @@ export function scheduleOf(seed: number, count: number): Fault[] {
   return random.shuffled(kinds).map((kind) => faultOf(kind, random, ofServices, ofParts));
 }
 
-/** Names for the faults of these kinds, each as often as its weight asks for, in random order. */
+/** Names for the faults of these kinds, each as often as its weight demands, in random order. */
 function deck<T extends string>(
   weights: Readonly<Record<T, number>>,
   names: readonly T[],
@@ -71,7 +71,8 @@ function faultOf(
     case "drain":
       return { kind, service: service(), nth };
     case "stop":
-      // Some shorter than the leases (3 s, 5 s), some longer, some longer than the bus waits (10 s).
+      // Some shorter than the leases (3 s, 5 s), some longer, and some longer than the bus waits
+      // (10 s).
       return { kind, service: service(), nth, forMs: random.between(500, 12_000) };
     case "kill-part":
       return { kind, part: part(), downMs: random.between(0, 4_000) };
@@ -87,14 +88,14 @@ function faultOf(
   }
 }
 
-/** A relay that dies or stops over a transaction, loses the hop, or cannot write what became of it. */
+/** A relay dies or stops during a transaction, loses the hop, or cannot write what became of it. */
 export function mayLeaveUnknown(fault: Fault): boolean {
   if ("service" in fault) return fault.service === "relay" && fault.kind !== "drain";
   if ("part" in fault) return fault.part === "database";
   return fault.link === "next-hop" || fault.link.startsWith("relay-database");
 }
 
-/** For counting and for a person: `kill relay`, `stall next-hop`. */
+/** For counts and for a person: `kill relay`, `stall next-hop`. */
 export function nameOf(fault: Fault): string {
   if ("service" in fault) return `${fault.kind} ${fault.service}`;
   if ("part" in fault) return `${fault.kind} ${fault.part}`;

@@ -5,15 +5,15 @@ import { victims, type Victim } from "../mails/planned-mail.ts";
 import type { ChaosSystem, LinkName, PartName } from "../parts/chaos-system.ts";
 import type { Look } from "../parts/link.ts";
 
-/** One more that a poisoned mail has killed. */
+/** One death by a poisoned mail. */
 export interface PoisonDeath {
   victim: Victim;
-  /** The poisoned mail's. */
+  /** The number of the poisoned mail. */
   number: number;
   at: Date;
 }
 
-/** Where a victim gets mail: the side of the link that it comes from, and who dies of it. */
+/** Where a victim gets mail: the link, the side from which mail comes, and who dies of it. */
 interface Tripwire {
   victim: Victim;
   link: LinkName;
@@ -22,7 +22,7 @@ interface Tripwire {
 }
 
 const restartAfterMs = 300;
-/** Longer than field, name and number together, and than a command with a path. */
+/** Longer than field, name and number together, and longer than a command with a path. */
 const tailBytes = 512;
 const field = Buffer.from(poisonField, "latin1");
 const victimAndNumber = new RegExp(`${poisonField}: ([a-z-]+) (\\d+);`, "g");
@@ -46,14 +46,14 @@ function bothOf(
   return links.map((link, nth) => ({ victim: service, link, from, kill: { service, nth } }));
 }
 
-/** The engine that is behind the link of its own name. */
+/** The engine behind the link of the same name. */
 function engines(victim: Victim, names: readonly (PartName & LinkName)[]): Tripwire[] {
   return names.map((name) => ({ victim, link: name, from: "near", kill: { part: name } }));
 }
 
 /**
- * Makes poisoned mail kill its victims: a process that gets its bytes over a link dies before it can do anything
- * with them, each time. `onDeath` hears of each.
+ * Makes poisoned mail kill its victims: a process that gets its bytes over a link dies before it
+ * can do anything with them, each time. `onDeath` is told about each death.
  */
 export function layTripwires(
   { links, parts, services }: ChaosSystem,
@@ -82,7 +82,7 @@ export function layTripwires(
   }
 }
 
-/** Tells of each poisoned mail in a stream, even if its mark lies across two pieces. */
+/** Reports each poisoned mail in a stream, even if its mark spans two pieces. */
 function poisonIn(onPoison: (victim: Victim, number: number) => void): Look {
   let tail = Buffer.alloc(0);
   return (piece) => {
@@ -94,12 +94,12 @@ function poisonIn(onPoison: (victim: Victim, number: number) => void): Look {
       const victim = victims.find((each) => each === name);
       if (victim !== undefined) onPoison(victim, Number(number));
     }
-    // Seen once is enough: the rest of it must not count as another.
+    // Once is enough: the rest must not count as another.
     tail = Buffer.alloc(0);
   };
 }
 
-/** clamd is told where the mail lies, not what it is, where it shares the dispatcher's disk. */
+/** Where clamd shares the dispatcher's disk, it is told the mail's path instead of its content. */
 function filesScannedBy(commands: Buffer): Buffer[] {
   if (!commands.includes("zSCAN ")) return [];
   return [...commands.toString("latin1").matchAll(scanOfFile)].map(([, path = ""]) => {

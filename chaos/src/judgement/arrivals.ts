@@ -5,7 +5,7 @@ import { planMail } from "../mails/planned-mail.ts";
 import { dkim } from "../mails/policy.ts";
 import type { Copy } from "../sink.ts";
 
-/** A copy that came with other bytes than it should have, or without its signature. */
+/** A copy that came with wrong bytes, or without its signature. */
 export interface Damage {
   copy: Copy;
   what: string;
@@ -14,8 +14,8 @@ export interface Damage {
 const headEnd = Buffer.from("\r\n\r\n");
 
 /**
- * Looks at what arrives at the next hop: the raw mail that was handed in must be there byte for byte
- * after our own fields (of a tagged one the body), and outgoing mail must bear our valid signature.
+ * Checks what arrives at the next hop: the raw mail as handed in must follow our own fields byte
+ * for byte (only the body if the mail is tagged), and outgoing mail must bear our valid signature.
  */
 export function createInspector(run: { seed: number; startedAt: Date; dnsRecord: () => string }) {
   const damages: Damage[] = [];

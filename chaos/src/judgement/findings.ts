@@ -5,7 +5,7 @@ import type { Submission } from "../mails/submissions.ts";
 import type { Copy } from "../sink.ts";
 import type { Damage } from "./arrivals.ts";
 
-/** What was seen of a run, from outside. */
+/** What was seen of a run from outside. */
 export interface Seen {
   seed: number;
   submissions: readonly Submission[];
@@ -16,29 +16,29 @@ export interface Seen {
 }
 
 export const findingKinds = [
-  /** Never accepted, whatever was tried. */
+  /** Never accepted, however often it was tried. */
   "refused",
-  /** Accepted, and a recipient's mail is nowhere, or `sent` and never came. */
+  /** Accepted, but a recipient's mail is nowhere, or is `sent` and never came. */
   "lost",
   /** A recipient still has no outcome. */
   "open",
   /** Another outcome than the one that the mail was made for. */
   "wrong-fate",
-  /** Relayed without the verdicts that its policy demands, or in spite of them. */
+  /** Relayed without the verdicts that its policy demands, or despite them. */
   "unscanned",
-  /** Came to somebody who should not have got it. */
+  /** Arrived at somebody who should not have got it. */
   "leaked",
-  /** More copies than its history says that it was sent again. */
+  /** More copies than the resends in its history explain. */
   "unexplained-duplicate",
   "damaged",
   /** More mails than attempts to hand it in. */
   "surplus",
-  /** A bounce without its one report, one to a forged sender, or a report that went wrong. */
+  /** A bounce without its one report, a report to a forged sender, or a report that went wrong. */
   "report",
 ] as const;
 export type FindingKind = (typeof findingKinds)[number];
 
-/** Something that should not be, with the mail's ids to find its story by. */
+/** Something that should not be, with the mail's ids by which to find its story. */
 export interface Finding {
   kind: FindingKind;
   number: number | undefined;
@@ -50,20 +50,20 @@ export interface Findings {
   findings: Finding[];
   /** Copies at the next hop beyond the first, recipient by recipient. */
   duplicates: number;
-  /** Attempts whose outcome stayed unknown, recipient by recipient, and as they are. */
+  /** Attempts whose outcome stayed unknown: counted per recipient, and per attempt. */
   unknownOutcomes: number;
   unknownAttempts: number;
-  /** Mails that came of submissions that got no 250. */
+  /** Mails that resulted from submissions without a 250. */
   surplusMails: number;
 }
 
-/** A mail as it was accepted, with those that carry its recipients. */
+/** A mail as it was accepted, with the records that carry its recipients. */
 interface Root {
   record: MailRecord;
   carriers: MailRecord[];
 }
 
-/** Compares what was handed in with what the database and the next hop say. Pure. */
+/** Compares what was handed in with what database and next hop show. Pure. */
 export function judge(seen: Seen): Findings {
   const context = contextOf(seen);
   const unknowns = seen.records.flatMap(unknownsOf);
@@ -86,7 +86,7 @@ export function judge(seen: Seen): Findings {
 
 interface Context {
   seen: Seen;
-  /** Root mails by the number that their Message-ID says. */
+  /** Root mails by the number in their Message-ID. */
   roots: Map<number, Root[]>;
   byId: Map<string, MailRecord>;
   reports: Map<string, MailRecord[]>;
@@ -197,7 +197,10 @@ function judgeRecipient(
   }
 }
 
-/** I2, from outside: both verdicts, on these very bytes, and none of them a finding that policy keeps. */
+/**
+ * I2 from outside: both verdicts are there, on exactly these bytes, and neither is a finding that
+ * policy keeps.
+ */
 function missingVerdict(
   { verdicts, body }: MailRecord,
   outcome: ExpectedRecipient["outcome"],
@@ -212,7 +215,10 @@ function missingVerdict(
   return outcome === "sent" ? undefined : "it was to be kept back";
 }
 
-/** One report a bounced mail's group of recipients, sent; none for anything else, nor to a forged sender. */
+/**
+ * One sent report for each bounced mail's group of recipients; none for anything else, nor to a
+ * forged sender.
+ */
 function judgeReports(
   { reports, arrived }: Context,
   { isForged }: PlannedMail,
@@ -237,7 +243,7 @@ function judgeReports(
   }
 }
 
-/** Records that are none of what was handed in, and copies of mails that there are not. */
+/** Records of mail that was never handed in, and copies of mails that do not exist. */
 function strangers({ seen, byId }: Context): Finding[] {
   const numbers = new Set(seen.submissions.map(({ mail }) => mail.number));
   const records = seen.records.flatMap((record) => {
@@ -258,7 +264,7 @@ function resentOf(history: MailRecord["history"]): number {
   return history.filter(({ event }) => event === "sent again").length;
 }
 
-/** For each attempt that ended unknown its recipients, by what the record says of it. */
+/** For each attempt that ended unknown the number of recipients, by its record. */
 function unknownsOf({ history, recipients }: MailRecord): number[] {
   return history.flatMap((one) => {
     if (one.event === "outcome unknown") return [one.concerned ?? recipients.length];

@@ -12,7 +12,7 @@ export interface Story {
   /** Without bodies and header blocks. */
   records: Partial<MailRecord>[];
   copies: Copy[];
-  /** Lines of all services that name it, in the order of their time. */
+  /** Lines of all services that name it, in order of time. */
   log: string[];
   /** What went wrong while it was on its way. */
   faults: string[];
@@ -27,12 +27,12 @@ export interface StorySources {
   logFiles: readonly string[];
 }
 
-/** More stories than this say nothing new. */
+/** More stories than these say nothing new. */
 const maxStories = 20;
 const slowMails = 5;
 const maxLogLines = 200;
 
-/** The stories of mails that are not as they should be, and those of the slowest ones. */
+/** The stories of mails that are not as they should be, and of the slowest ones. */
 export function storiesOf(sources: StorySources): { wrong: Story[]; slowest: Story[] } {
   const { findings } = sources.verdict;
   const byMail = [...Map.groupBy(findings, ({ number, mailIds }) => number ?? mailIds[0])];
@@ -90,7 +90,7 @@ function storyOf(
   };
 }
 
-/** The plan is the policy's, the same for all mails of a kind. */
+/** The plan follows from the policy and is the same for all mails of a kind. */
 function withoutPlan(record: MailRecord): Partial<MailRecord> {
   const story: Partial<MailRecord> = { ...record };
   delete story.plan;

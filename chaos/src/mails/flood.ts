@@ -5,7 +5,7 @@ import { openSubmitter, type Submission, type SubmitterOptions } from "./submiss
 export interface FloodOptions extends SubmitterOptions {
   mails: number;
   clients: number;
-  /** Mails that are accepted and not finished: while there are this many, the clients wait. */
+  /** While this many accepted mails are not finished, the clients wait. */
   maxBacklog: number;
   backlog: () => number;
   signal: AbortSignal;
@@ -22,7 +22,7 @@ export interface Flood {
 
 const lookEveryMs = 50;
 
-/** Hands in all mails of a run, in the order of their numbers, several clients at once. */
+/** Hands in all mails of a run, in the order of their numbers, with several clients at once. */
 export function startFlood(options: FloodOptions): Flood {
   const { seed, mails, clients, signal } = options;
   const submissions: Submission[] = [];

@@ -12,18 +12,18 @@ import { randomOf, type Random } from "@rs-agent/kit/random.ts";
 import { domains, type PlannedMail } from "./planned-mail.ts";
 import { proseLine } from "@rs-agent/kit/mails/prose.ts";
 
-/** The field by which the next hop knows a mail again. */
+/** The field by which the next hop recognizes a mail. */
 export const idField = "X-Chaos-Id";
 
-/** What a poisoned mail is known by: its victim, and its number. */
+/** Marks a poisoned mail: its victim and its number. */
 export const poisonField = "X-Chaos-Poison";
 
-/** Its value, also the left part of the Message-ID. */
+/** The field's value, also the left part of the Message-ID. */
 export function chaosId(seed: number, number: number): string {
   return `${number}.${seed}`;
 }
 
-/** The mail's number, if a Message-ID is one of ours of this seed. */
+/** The mail's number, if the Message-ID is one of ours with this seed. */
 export function numberOfMessageId(messageId: string, seed: number): number | undefined {
   const found = /^<(\d+)\.(\d+)@/.exec(messageId);
   return found !== null && Number(found[2]) === seed ? Number(found[1]) : undefined;
@@ -69,7 +69,7 @@ function fileOf({ kind, attachmentBytes }: PlannedMail, random: Random): Entity 
   return attachment("image/x-raw", "plan.raw", Buffer.alloc(attachmentBytes, piece));
 }
 
-/** 0.3 to 4 KB of text; a line that begins with a dot is among them. */
+/** 0.3 to 4 KB of text, with one line that begins with a dot. */
 function paragraphs(random: Random): string {
   const lines = Array.from({ length: random.between(5, 60) }, () => proseLine(random));
   lines.splice(random.between(0, lines.length), 0, "...and a line that begins with dots");

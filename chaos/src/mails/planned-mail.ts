@@ -20,7 +20,7 @@ export const mailKinds = [
 ] as const;
 export type MailKind = (typeof mailKinds)[number];
 
-/** What a poisoned mail kills whenever that has it in hand. */
+/** What a poisoned mail kills whenever it gets the mail. */
 export const victims = [
   "relay",
   "av-worker",
@@ -32,11 +32,14 @@ export const victims = [
 ] as const;
 export type Victim = (typeof victims)[number];
 
-/** What has to become of one recipient. */
+/** What must become of one recipient. */
 export interface ExpectedRecipient {
   address: string;
   outcome: Exclude<Outcome, "open" | "discarded">;
-  /** The raw mail must arrive whole after our fields; of a `tagged` one the body, its subject is changed. */
+  /**
+   * The raw mail must arrive whole after our fields; if `tagged` only the body, because its subject
+   * is changed.
+   */
   arrives: "whole" | "tagged";
 }
 
@@ -51,28 +54,28 @@ export interface PlannedMail {
   /** "" is the null sender. */
   readonly mailFrom: string;
   readonly recipients: readonly ExpectedRecipient[];
-  /** Its sender's domain names other clients as its own: nobody may be told that it failed. */
+  /** Its sender's domain lists other clients as its own, so nobody may be told that it failed. */
   readonly isForged: boolean;
   /** Bytes of the attachment of a big mail, else 0. */
   readonly attachmentBytes: number;
-  /** Of a poisoned mail. */
+  /** Only for a poisoned mail. */
   readonly kills?: Victim;
 }
 
 export const domains = {
-  /** Of our tenant, under its rules. */
+  /** Our tenant's, under its rules. */
   north: "north.chaos.example",
-  /** Of our tenant too: spam is tagged and delivered here. */
+  /** Our tenant's too: here spam is tagged and delivered. */
   south: "south.chaos.example",
   /** Strangers. */
   stranger: "stranger.example",
-  /** Strangers too, in whose name others send. */
+  /** Strangers too, whose name others forge. */
   forged: "forged.example",
 } as const;
 
-/** One in this many is poisoned, and the victims take turns. */
+/** One mail in this many is poisoned, and the victims take turns. */
 const poisonEvery = 250;
-/** Of the others, in a thousand. */
+/** Of the others, per thousand. */
 const shares: Readonly<Record<Exclude<MailKind, "poison">, number>> = {
   clean: 470,
   outgoing: 120,
@@ -97,7 +100,7 @@ export function planMail(seed: number, number: number): PlannedMail {
   const direction = kind === "outgoing" || kind === "own-virus" ? "outgoing" : "incoming";
   const isBig = kind === "big";
   // A record in a source has no listener and so no network: its client decides its direction too.
-  // Big mail and poison come by SMTP: what kills a dispatcher must not do so before it is a mail.
+  // Big mail and poison come by SMTP: poison must not kill a dispatcher before it is a mail.
   const via = !isBig && kills === undefined && random.chance(sourceShare) ? "source" : "smtp";
   const noSender = kind === "no-sender" || kind === "double-bounce";
   const isForged = (kind === "refused" || kind === "rejected") && number % 2 === 0;

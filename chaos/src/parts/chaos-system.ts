@@ -24,11 +24,11 @@ import { Part, type Running } from "./part.ts";
 import { quickSettings } from "./quick-settings.ts";
 import { startSpamEngine, type Judged } from "./spam-engine-process.ts";
 
-/** Each av-worker has a clamd of its own: what kills one leaves alone what the other is working on. */
+/** Each av-worker has its own clamd: what kills one does not touch what the other is working on. */
 export const partNames = ["database", "clamd", "clamd-2", "spamd", "spam-engine"] as const;
 export type PartName = (typeof partNames)[number];
 
-/** Connections that a run may cut: from whom or to whom. */
+/** Connections that a run may cut, named by either end. */
 export const cuttableLinks = [
   "ingest-database",
   "dispatcher-database",
@@ -52,7 +52,7 @@ export const cuttableLinks = [
   "tasks-enricher",
   "tasks-enricher-2",
 ] as const;
-/** The two last are left alone: by them mail is inserted and the run is looked at. */
+/** The last two are left alone: mail is inserted and the run is watched through them. */
 const linkNames = [...cuttableLinks, "inserter-database", "observer-database"] as const;
 export type LinkName = (typeof linkNames)[number];
 
@@ -60,7 +60,7 @@ export interface ChaosSystemOptions {
   runDir: string;
   /** `host:port` of the next hop. */
   sink: string;
-  /** Told of each check that our own spam engine answered. */
+  /** Told about each check that our own spam engine answered. */
   onJudged: (judged: Judged) => void;
   onEnd: (end: ProcessEnd) => void;
   onTrouble: (text: string) => void;
@@ -68,12 +68,12 @@ export interface ChaosSystemOptions {
   signal: AbortSignal;
 }
 
-/** The whole private system of a run, all of its connections through links. */
+/** The whole private system of a run, with all connections through links. */
 export interface ChaosSystem {
   readonly services: RunningSystem;
   readonly parts: Readonly<Record<PartName, Part>>;
   readonly links: Readonly<Record<LinkName, Link>>;
-  /** By a connection that no fault touches but the database's own death. */
+  /** Over a connection that no fault touches but the database's own death. */
   readonly database: Database;
   readonly observer: MongoClient;
   readonly inserter: MongoClient;
@@ -92,14 +92,14 @@ const dbName = "chaos";
 const sourceName = "inbox";
 const spamdChildren = 2;
 /**
- * Requests at once of the spam-worker beside our engine and of the one beside spamd. The first has
- * several that wait for spamd behind the engine and must not keep the others waiting.
+ * Requests at once of the spam-worker with our engine, and of the one with spamd. The first has
+ * several that wait for spamd behind the engine, and these must not hold up the others.
  */
 const spamRequests = [10, 1] as const;
-/** Two of each: what one of them holds when it dies, the other has to finish. */
+/** Two of each: what one of them holds when it dies, the other must finish. */
 const two = 2;
 
-/** Starts it. If something does not start, what did is stopped again. */
+/** Starts the system. If something does not start, what did is stopped again. */
 export async function startChaosSystem(options: ChaosSystemOptions): Promise<ChaosSystem> {
   const undo: (() => Promise<unknown>)[] = [];
   const stop = async () => {
@@ -129,7 +129,7 @@ async function start(
   undo.push(() => Promise.all(Object.values(parts).map((part) => part.stop())));
   await Promise.all(Object.values(parts).map((part) => part.start()));
 
-  // Reads all records of a run in the end, on a machine that may be busy.
+  // It reads all records of a run at the end, on a machine that may be busy.
   const observer = new MongoClient(uriOf(links["observer-database"]), {
     promoteBuffers: true,
     socketTimeoutMS: 120_000,
@@ -245,7 +245,10 @@ function ourSource(): { sources: string; source: SourceConfig } {
   return { sources, source };
 }
 
-/** Who is where, behind which link; one av-worker shares the dispatchers' disk, one does not. */
+/**
+ * Which service is where, behind which link; one av-worker shares the dispatchers' disk, the other
+ * does not.
+ */
 async function serviceEnv(
   links: Record<LinkName, Link>,
   sources: string,
@@ -253,7 +256,7 @@ async function serviceEnv(
 ): Promise<NonNullable<SystemOptions["serviceEnv"]>> {
   const smtp = await behind(links, ["client-ingest", "client-ingest-2"]);
   const results = await behind(links, ["results-dispatcher", "results-dispatcher-2"]);
-  // The second av-worker and spam-worker have their mailbox behind no link.
+  // The mailboxes of the second av-worker and spam-worker are behind no link.
   const avTasks = await behind(links, ["tasks-av-worker"]);
   const spamTasks = await behind(links, ["tasks-spam-worker"]);
   const enrichTasks = await behind(links, ["tasks-enricher", "tasks-enricher-2"]);
@@ -295,7 +298,7 @@ interface Behind {
   outside: string;
 }
 
-/** A free place for the server behind each of these links. */
+/** A free address for the server behind each of these links. */
 async function behind(
   links: Record<LinkName, Link>,
   names: readonly LinkName[],
@@ -309,7 +312,7 @@ async function behind(
   );
 }
 
-/** The driver's own time-outs, short as everything else here. */
+/** The driver's own time-outs, short like everything else here. */
 function uriOf({ address }: Link): string {
   return `mongodb://${address}/?directConnection=true&socketTimeoutMS=6000&serverSelectionTimeoutMS=3000&connectTimeoutMS=3000`;
 }

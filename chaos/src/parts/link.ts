@@ -1,10 +1,10 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
-/** Is shown what one side of one connection sends, piece by piece, before the other side gets it. */
+/** Is shown what one side of a connection sends, piece by piece, before the other side gets it. */
 export type Look = (bytes: Buffer) => void;
 
-/** A TCP proxy between two parts, which can do to their connections what networks do. */
+/** A TCP proxy between two parts that can do to their connections what networks do. */
 export interface Link {
   readonly name: string;
   /** `127.0.0.1:port`, the same for the link's whole life. */
@@ -13,13 +13,19 @@ export interface Link {
   readonly open: number;
   /** Where new connections lead. */
   leadTo(address: string): void;
-  /** From now on `look` makes a reader of each connection for what comes from this side. */
+  /**
+   * From now on, `look` makes a reader for each connection, which sees what comes from this side.
+   */
   watch(from: "near" | "far", look: () => Look): void;
-  /** Passes nothing on, in no direction, until `heal`; nothing is lost, as if packets were. */
+  /**
+   * Passes nothing on, in either direction, until `heal`; nothing is lost, as if only packets were.
+   */
   stall(): void;
-  /** Ends all connections by RST; new ones are taken. */
+  /** Ends all connections by RST; new ones are accepted. */
   reset(): void;
-  /** Says to one side of each connection that the other has ended, and drops what comes from there. */
+  /**
+   * Tells one side of each connection that the other has ended, and drops what comes from there.
+   */
   halfClose(side: "near" | "far"): void;
   /** Ends all connections by RST and refuses new ones until `heal`. */
   refuse(): Promise<void>;
@@ -39,7 +45,7 @@ interface Pair {
   far: Socket;
 }
 
-/** Starts a link that leads nowhere yet: until `leadTo` it resets what connects. */
+/** Starts a link that leads nowhere yet: until `leadTo`, it resets whatever connects. */
 export async function openLink(name: string): Promise<Link> {
   const pairs = new Set<Pair>();
   const state: State = { target: "", stalled: false, refusing: false, watches: {} };
@@ -115,13 +121,13 @@ async function listen(server: Server, port: number): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Passes bytes on, with back pressure, and ends as they end. */
+/** Passes bytes on, with back-pressure, and ends as they end. */
 function join(pairs: Set<Pair>, near: Socket, state: State): void {
   const [host, port] = state.target.split(":");
   const far = connect({
     host,
     port: Number(port),
-    // The other side sees the client that it is: addresses decide what mail is outgoing.
+    // The other side sees the real client: its address decides what mail is outgoing.
     localAddress: near.remoteAddress,
     allowHalfOpen: true,
     noDelay: true,
@@ -140,7 +146,7 @@ function join(pairs: Set<Pair>, near: Socket, state: State): void {
       if (!state.stalled) from.resume();
     });
     from.on("end", () => to.end());
-    // A reset on one side is one on the other.
+    // A reset on one side becomes one on the other.
     from.on("error", () => to.resetAndDestroy());
     from.on("close", () => {
       to.destroySoon();

@@ -16,7 +16,7 @@ export interface PartOptions {
   start: () => Promise<Running>;
   /** Where its clients find it, wherever it listens itself. */
   links: readonly Link[];
-  /** Told of the process, which leads a group of its own. */
+  /** Told about the process, which leads a group of its own. */
   onStart: (pid: number) => void;
   onTrouble: (text: string) => void;
 }
@@ -42,7 +42,7 @@ export class Part {
     return this.#running?.pid;
   }
 
-  /** @throws as its own start does */
+  /** @throws what its own start throws */
   async start(): Promise<void> {
     const running = await this.#options.start();
     this.#running = running;
@@ -51,7 +51,7 @@ export class Part {
     for (const link of this.#options.links) link.leadTo(`127.0.0.1:${port}`);
   }
 
-  /** Kills it with its whole process group and starts it again after `downMs`. */
+  /** Kills it with its whole process group and restarts it after `downMs`. */
   async killAndRestart(downMs: number): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
@@ -61,7 +61,7 @@ export class Part {
     this.#busy = undefined;
   }
 
-  /** It has ended by itself: a poisoned engine, say. */
+  /** Call it when it has ended by itself: a poisoned engine, say. */
   async onEnded(downMs: number): Promise<void> {
     if (this.#running !== undefined && !this.#stopped) await this.killAndRestart(downMs);
   }

@@ -3,8 +3,8 @@ import type { Env } from "@rs-agent/kit/system/system.ts";
 export const relayTimeoutMs = 3_000;
 
 /**
- * Leases and time-outs so short that a run settles in tens of seconds instead of in minutes: what is
- * tested is that they are kept, not how long they are. All settings are the services' own
+ * Leases and time-outs so short that a run settles in tens of seconds instead of minutes: what is
+ * tested is that they are kept, not how long they are. All are the services' own settings
  * (docs/settings.md).
  */
 export const quickSettings: Env = {

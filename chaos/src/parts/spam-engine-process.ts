@@ -8,7 +8,7 @@ import type { Running } from "./part.ts";
 const script = fileURLToPath(new URL("spam-engine.ts", import.meta.url));
 const startWithinMs = 60_000;
 
-/** A check that our spam engine has answered, by itself or by what spamd said. */
+/** A check that our spam engine answered, by itself or with what spamd said. */
 export interface Judged {
   judge: "ours" | "spamd";
   /** The id in the mail's newest Received field. */

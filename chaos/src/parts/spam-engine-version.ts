@@ -1,2 +1,2 @@
-/** By this version verdicts of our own spam engine are told from SpamAssassin's. */
+/** The version that tells our own spam engine's verdicts from SpamAssassin's. */
 export const engineVersion = "0.chaos";

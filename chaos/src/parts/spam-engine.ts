@@ -5,16 +5,17 @@ import { gtube } from "@rs-agent/spam-worker/canary.ts";
 import { engineVersion } from "./spam-engine-version.ts";
 
 /**
- * A program: an engine that speaks spamd's protocol (SpamAssassin's spamd/PROTOCOL) and knows GTUBE
- * only. SpamAssassin itself makes some 20 checks per second, so most mail of a run is judged here. A
- * part of all is passed on to the spamd of the argument, as much at once as that has room for, and its
- * answers back; while it is less than that part, we judge slowly, so that it catches up.
- * Standard output says first where it listens, then of each mail whose check was answered who judged
- * it (`ours`, `spamd`) and its id.
+ * A program: an engine that speaks spamd's protocol (SpamAssassin's spamd/PROTOCOL) and knows only
+ * GTUBE. SpamAssassin itself makes only about 20 checks per second, so most mail of a run is judged
+ * here. A share of the mail is passed on to the spamd of the argument, as much at once as it has
+ * room for, and its answers are returned; while the share is too small, we judge slowly, so that it
+ * catches up.
+ * Standard output first says where the engine listens, and then, for each answered check of a mail,
+ * who judged it (`ours`, `spamd`) and its id.
  */
 const [spamd = ""] = process.argv.slice(2);
 const passedOnAtOnce = 2;
-/** Parts of all: SpamAssassin's checks are what a run's processors have most to do with. */
+/** Shares of all mail: SpamAssassin's checks are most of the work of a run's processors. */
 const leastPassedOn = 0.18;
 const mostPassedOn = 0.2;
 const workMs = 60;
@@ -42,7 +43,7 @@ async function serve(socket: Socket): Promise<void> {
   const isTheirTurn = count.passedOn <= count.judged * mostPassedOn;
   const isForSpamd = isMail && isTheirTurn && count.withSpamd < passedOnAtOnce;
   const spamdsAnswer = isForSpamd ? await answerOfSpamd(request) : undefined;
-  // Where spamd dies, perhaps of another's mail, that is not the death of us.
+  // If spamd dies, perhaps of another mail, we do not die with it.
   const answer = spamdsAnswer ?? (await ourAnswer(request, isMail));
   const finished = once(socket, "finish");
   socket.end(answer, "latin1");
@@ -58,11 +59,11 @@ async function serve(socket: Socket): Promise<void> {
 interface Request {
   method: string;
   mail: string;
-  /** All of it, as it came (latin1). */
+  /** The whole request, as it came (latin1). */
   text: string;
 }
 
-/** A client ends its side when all is said. */
+/** A client ends its side when it has sent everything. */
 async function requestOn(socket: Socket): Promise<Request | undefined> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -84,7 +85,7 @@ function mailIdIn({ mail }: Request): string | undefined {
   return /\(rs-agent\) with \S+ id ([0-9a-z]+)/.exec(mail.slice(0, 4_000))?.[1];
 }
 
-/** Undefined if spamd is away or went away. */
+/** Undefined if spamd is away or goes away. */
 async function answerOfSpamd({ text }: Request): Promise<string | undefined> {
   const [host, port] = spamd.split(":");
   const socket = connect({ host, port: Number(port) });
