@@ -13,13 +13,13 @@ export { processesOfStart } from "./measure/processes.ts";
 export interface FloodOutput {
   /** The result. */
   print: (text: string) => void;
-  /** The line that tells how it stands; never the result. */
+  /** The line that shows progress; never the result. */
   live: LiveOutput;
 }
 
 /**
- * Runs the command; its exit code: 0, 1 where `--check` does not hold or the records cannot be read, 130
- * after Ctrl-C.
+ * Runs the command and returns its exit code: 0, 1 if `--check` does not hold or the records cannot
+ * be read, 130 after Ctrl-C.
  * @throws TerminalError CFG_INVALID, CFG_TARGET
  */
 export async function runFloodCommand(
@@ -28,7 +28,8 @@ export async function runFloodCommand(
   { print, live }: FloodOutput,
 ): Promise<number> {
   const options = floodOptions(given, settings);
-  // Now, since afterwards the run would be lost. What is there stays until then.
+  // Tried now, because at the end a failure would lose the run. What the file holds stays until
+  // then.
   if (given.report !== undefined) writeReport(given.report, "", "a");
   const line = createLiveLine(live);
   const signal = stopSignal(() => line.say("Stopping with what was seen so far."));

@@ -21,10 +21,10 @@ const seenSchema = mailSchema.pick({
   timings: true,
 });
 
-/** What a flood looks at in a mail's record. */
+/** The fields of a mail's record that a flood looks at. */
 export type SeenRecord = Pick<MailRecord, (typeof seenFields)[number]>;
 
-/** How to find the mails of a run: each has an SMTP sender of its own. */
+/** How to find the mails of a run: each has its own SMTP sender. */
 export interface RunSenders {
   run: string;
   fromDomain: string;
@@ -33,14 +33,14 @@ export interface RunSenders {
 export interface FloodDatabase {
   readonly database: Database;
   /**
-   * The records of these mails, by number; a split mail's parts and not the mail itself.
+   * The records of these mails, by number; for a split mail its parts, not the mail itself.
    * @throws RetryableError STORE_UNREACHABLE
    */
   records(senders: RunSenders, numbers: readonly number[]): Promise<Map<number, SeenRecord[]>>;
   close(): Promise<void>;
 }
 
-/** The system's database, to put mail in, and to see from outside what became of mail. */
+/** The system's database, in which to put mail and to see from outside what became of it. */
 export async function openFloodDatabase({ uri, db }: DatabaseAddress): Promise<FloodDatabase> {
   const log = createSilentLogger();
   const database = await openDatabase({ uri, db, clock: systemClock, log });
@@ -72,7 +72,7 @@ export async function openFloodDatabase({ uri, db }: DatabaseAddress): Promise<F
 
 const atOnce = 500;
 
-/** All of them, some hundred at a time. */
+/** Looks at all of them, some hundred at a time. */
 export async function eachRecord(
   { records }: Pick<FloodDatabase, "records">,
   senders: RunSenders,
@@ -86,7 +86,7 @@ export async function eachRecord(
   }
 }
 
-/** The domains that are somebody's: mail for them is accepted from everyone. */
+/** The domains that belong to somebody: mail for them is accepted from everyone. */
 export async function ownDomains({ policies }: Pick<Database, "policies">): Promise<string[]> {
   const documents = await policies.all();
   return documents.flatMap((document) =>

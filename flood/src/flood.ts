@@ -12,22 +12,22 @@ import { RetryableError } from "@rs-agent/shared/errors.ts";
 import { resultOf, type ReadRecords, type Times } from "./run-result.ts";
 
 export interface FloodSurroundings {
-  /** Aborts: the run ends with what it has so far. */
+  /** On abort the run ends with what it has so far. */
   signal: AbortSignal;
-  /** Told each second how it stands. */
+  /** Told every second how things stand. */
   onSecond: (standing: Standing) => void;
-  /** Told of what begins. */
+  /** Told what begins. */
   say: (text: string) => void;
 }
 
-/** When the schedule is over, what waits for a connection still has this long to be sent. */
+/** After the schedule, mail that waits for a connection still has this long to be sent. */
 const lastCallMs = 30_000;
-/** After an interruption replies that are under way are waited for no longer than this. */
+/** How long replies under way are waited for after an interruption. */
 const partingMs = 2_000;
 
 /**
- * Sends the mails of a run, waits for their end and tells what was seen.
- * @throws what openParts throws; what broke a connection other than a server
+ * Sends the mails of a run, waits for their end and returns what was seen.
+ * @throws what openParts throws; what broke a connection, unless it was a server
  */
 export async function runFlood(
   options: FloodOptions,

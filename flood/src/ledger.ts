@@ -1,4 +1,4 @@
-/** Where a mail is from the sender's view. */
+/** Where a mail is from the sender's point of view. */
 export const mailStatuses = [
   "none",
   "due",
@@ -18,7 +18,7 @@ export const mostMails = 10_000_000;
 interface Chunk {
   atMs: Float64Array;
   status: Uint8Array;
-  /** A bit for each recipient that was refused. */
+  /** One bit for each recipient that was refused. */
   refused: Uint8Array;
   isDone: Uint8Array;
   /** How often each recipient's copy came, by mail and place. */
@@ -26,7 +26,7 @@ interface Chunk {
 }
 
 /**
- * What is known of each mail of a run, by number, in a few bytes each. Recipients are meant by their
+ * What is known of each mail of a run, by number, in a few bytes each. A recipient is named by its
  * place in the mail's `rcptTo`.
  */
 export class Ledger {
@@ -39,7 +39,7 @@ export class Ledger {
     this.#places = places;
   }
 
-  /** Numbers are below this. */
+  /** All numbers are below this. */
   get size(): number {
     return this.#size;
   }
@@ -51,7 +51,7 @@ export class Ledger {
     this.#size = Math.max(this.#size, number + 1);
   }
 
-  /** The instant at which it should have been sent, by the monotonic clock. */
+  /** When it should have been sent, by the monotonic clock. */
   atMs(number: number): number {
     return this.#chunkOf(number).atMs[number % chunkMails] ?? 0;
   }
@@ -70,7 +70,7 @@ export class Ledger {
     return (((this.#chunkOf(number).refused[number % chunkMails] ?? 0) >> place) & 1) === 1;
   }
 
-  /** Another copy has come; how many that are now. */
+  /** Counts another copy; returns how many there are now. */
   addCopy(number: number, place: number): number {
     const { copies } = this.#chunkOf(number);
     const at = (number % chunkMails) * this.#places + place;
@@ -83,7 +83,7 @@ export class Ledger {
     return this.#chunkOf(number).copies[(number % chunkMails) * this.#places + place] ?? 0;
   }
 
-  /** Every copy that was to come has come. */
+  /** Whether every copy that was to come has come. */
   isDone(number: number): boolean {
     return this.#chunkOf(number).isDone[number % chunkMails] === 1;
   }

@@ -50,7 +50,7 @@ export interface FloodSettings {
   smtp: string;
   /** Undefined: no MONGODB_URI was found. */
   database: DatabaseAddress | undefined;
-  /** What runs here as `npm start` has started it. */
+  /** The processes here that `npm start` started. */
   processes: readonly NamedProcess[];
 }
 
@@ -76,7 +76,7 @@ export interface FloodOptions {
   patienceMs: number;
   processes: readonly NamedProcess[];
   isOwned: boolean;
-  /** What was asked for, as the report says it. */
+  /** What was asked for, in the words of the report. */
   asked: string;
 }
 
@@ -131,7 +131,7 @@ function paceOf(given: FloodArguments): Pace {
   if (asFastAsAccepted) {
     if (given.rate !== undefined)
       throw wrongOption("--rate", rate, "and --as-fast-as-accepted exclude each other");
-    // With a number of mails it ends when they are through; a day is as good as forever.
+    // With a number of mails the run ends when they are through; a day is as good as forever.
     return { mails: most, ms: ms ?? (mails === undefined ? usualMs : dayMs) };
   }
   const stages = parseRate(rate, ms ?? (mails === undefined ? usualMs : dayMs));

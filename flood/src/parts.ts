@@ -32,7 +32,7 @@ export interface Parts {
 }
 
 /**
- * Looks at the targets before anything is opened.
+ * Checks the targets before anything is opened.
  * @throws TerminalError CFG_TARGET, CFG_INVALID; RetryableError STORE_UNREACHABLE
  */
 export async function openParts(options: FloodOptions, run: string): Promise<Parts> {
@@ -106,7 +106,7 @@ function senderOf(
   return createMongoSender(database.database);
 }
 
-/** Without `--tenants`: those whose mail the system takes from everyone. */
+/** Without `--tenants`: the domains for which the system takes mail from everyone. */
 async function tenantsOf(
   { tenants }: FloodOptions,
   database: FloodDatabase | undefined,

@@ -6,7 +6,7 @@ import type { StepTimes } from "./measure/steps.ts";
 import type { HandedIn } from "./measure/tally.ts";
 import type { Second } from "./measure/timeline.ts";
 
-/** What a run has shown: what `--json` prints. Rates are mails per second. */
+/** The result of a run, as `--json` prints it. Rates are mails per second. */
 export interface FloodResult {
   run: string;
   seed: number;
@@ -14,7 +14,7 @@ export interface FloodResult {
   target: string;
   /** `--rate 10:30s,100:60s`, or as fast as accepted. */
   asked: string;
-  /** The mix as it was sent: mails by kind. */
+  /** The mix that was sent: mails by kind. */
   kinds: Record<string, number>;
   connections: number;
   /** Until the last mail was due, until the last reply, and until everything had settled. */
@@ -23,7 +23,7 @@ export interface FloodResult {
   handedIn: HandedIn;
   /** Over the time in which mail was sent. */
   rates: { offered: number; accepted: number; delivered?: number; megabytes: number };
-  /** The ten most frequent replies and errors that were no yes. */
+  /** The ten most frequent replies and errors that were not a yes. */
   replies: Record<string, number>;
   accept: Latency & { bars: Bar[] };
   endToEnd: EndToEnd | undefined;
@@ -34,7 +34,7 @@ export interface FloodResult {
   stages: StageRates[];
   saturation: { accepted?: Saturation; delivered?: Saturation };
   check: CheckResult | undefined;
-  /** Why the records could not be read in the end: nothing was checked then. */
+  /** Why the records could not be read at the end; then nothing was checked. */
   unread?: string;
   /** MongoDB's server, if one was looked at. */
   database: string | undefined;
@@ -48,12 +48,14 @@ export interface EndToEnd extends Latency {
 }
 
 export interface SinkCounts {
-  /** Accepted mails that any filter lets through, and those of them that came to each recipient. */
+  /**
+   * Accepted mails that any filter lets through, and those of them that reached every recipient.
+   */
   expected: number;
   delivered: number;
-  /** Copies for a recipient, of all kinds of mail. */
+  /** Copies per recipient, of all kinds of mail. */
   copies: number;
   duplicates: number;
-  /** Mail that is none of this run: reports, or somebody else's. */
+  /** Mail that is not of this run: reports, or somebody else's. */
   strangers: number;
 }

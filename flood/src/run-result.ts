@@ -14,7 +14,7 @@ export interface Times {
   wholeMs: number;
 }
 
-/** What the records of the run have told, or why they could not be read. */
+/** What the records of the run told, or why they could not be read. */
 export interface ReadRecords {
   check?: ConservationCheck | undefined;
   records?: ByRecords | undefined;
@@ -79,7 +79,7 @@ function secondsOf(
   { pace: { schedule } }: FloodOptions,
   offered: number,
 ): FloodResult["seconds"] {
-  // The last mail is due a moment before its schedule's end: 10/s for 3 s are 30 mails.
+  // The last mail is due a moment before the end of its schedule: 10/s for 3 s is 30 mails.
   const isWhole = schedule?.mails === offered;
   return {
     schedule: rounded((isWhole ? schedule.totalMs : scheduleMs) / 1_000),
@@ -136,7 +136,7 @@ function saturationsOf(
   { tally, sink }: Parts,
 ): FloodResult["saturation"] {
   const accepted = saturationOf(stages, (stage) => stage.accepted);
-  // Of what was accepted, only what any filter lets through comes to the sink.
+  // Of what was accepted, only what any filter lets through reaches the sink.
   const share = sink === undefined ? 1 : tally.expected / Math.max(1, tally.handedIn.accepted);
   const delivered = saturationOf(stages, (stage) => stage.delivered, share);
   return {

@@ -12,15 +12,15 @@ export interface SinkOptions {
 }
 
 export interface Sink extends SmtpSink {
-  /** Mails that are none of this run: reports on undelivered mail, or somebody else's. */
+  /** Mails that are not of this run: reports on undelivered mail, or somebody else's. */
   readonly strangers: number;
 }
 
-/** The number is in the first field that we wrote; what relays put before it is short. */
+/** The number is in the first field that we wrote; what relays put above it is short. */
 const headLimit = 65_536;
 
 /**
- * A next hop that takes every mail immediately, and keeps nothing of it but its number.
+ * A next hop that takes every mail immediately and keeps only its number.
  * @throws TerminalError CFG_INVALID if it cannot listen
  */
 export async function startSink({ host, port, run, onCopy }: SinkOptions): Promise<Sink> {
@@ -40,7 +40,7 @@ export async function startSink({ host, port, run, onCopy }: SinkOptions): Promi
   return server;
 }
 
-/** Reads the mail to its end; its header. */
+/** Reads the mail to its end and returns its header. */
 async function headOf(mail: Readable): Promise<string> {
   const chunks: Buffer[] = [];
   let kept = 0;

@@ -13,7 +13,7 @@ export interface Address {
 }
 
 /**
- * `smtp://host:port` (port 25 if none is named) or `host:port`.
+ * `smtp://host:port` (port 25 by default) or `host:port`.
  * @throws TerminalError CFG_INVALID
  */
 export function parseSmtpUrl(option: string, text: string): Address {
@@ -26,8 +26,8 @@ export function parseSmtpUrl(option: string, text: string): Address {
 }
 
 /**
- * The address to connect to. A flood must not leave this host by a slip: every address that the name
- * has is looked at, and the one that was looked at is the one that is used.
+ * The address to connect to. A flood must not leave this host by accident: every address of the
+ * name is checked, and the one that is used is one that was checked.
  * @throws TerminalError CFG_TARGET if one is not loopback and nobody said that the target is theirs
  */
 export async function checkedTarget(
@@ -36,7 +36,7 @@ export async function checkedTarget(
   isOwned: boolean,
 ): Promise<Address> {
   const addresses = await addressesOf(option, host);
-  // If a name has both, servers that listen at one listen at IPv4's.
+  // If a name has both, servers that listen on only one listen on IPv4.
   const first = addresses.find((address) => isIP(address) === 4) ?? addresses[0];
   if (first === undefined)
     throw new TerminalError("CFG_TARGET", `${option}: ${host} has no address`);
@@ -45,7 +45,7 @@ export async function checkedTarget(
   return { host: first, port };
 }
 
-/** The same for every host of a MongoDB connection string. */
+/** Checks every host of a MongoDB connection string in the same way. */
 export async function checkMongoTarget(uri: string, isOwned: boolean): Promise<void> {
   if (isOwned) return;
   const parsed = new ConnectionString(uri);
@@ -53,7 +53,7 @@ export async function checkMongoTarget(uri: string, isOwned: boolean): Promise<v
   if (parsed.isSRV) throw refusal(option, parsed.hosts.join(), "a name that DNS resolves again");
   for (const each of parsed.hosts) {
     const host = each.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
-    // A unix socket is in a connection string as its encoded path.
+    // A connection string names a unix socket by its encoded path.
     if (decodeURIComponent(host).startsWith("/")) continue;
     await checkedTarget(option, { host, port: 0 }, isOwned);
   }

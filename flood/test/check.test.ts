@@ -47,7 +47,7 @@ function checked(mail: SeenMail) {
 }
 
 describe("the check of conservation", () => {
-  it("holds where each accepted recipient has one record, one end and one copy", () => {
+  it("holds if each accepted recipient has one record, one end and one copy", () => {
     expect(checked(seen())).toMatchObject({ holds: true, recipients: 2, ends: { sent: 2 } });
     const parts = [record("m-0", { [one]: "sent" }), record("m-1", { [two]: "sent" })];
     expect(checked(seen({ records: parts })).holds).toBe(true);
@@ -55,7 +55,7 @@ describe("the check of conservation", () => {
     expect(checked(seen({ copies: undefined })).holds).toBe(true);
   });
 
-  it("does not hold where nothing was accepted: nothing was shown", () => {
+  it("does not hold if nothing was accepted, because nothing was shown", () => {
     expect(new ConservationCheck().read().holds).toBe(false);
   });
 
@@ -118,7 +118,7 @@ describe("the check of conservation", () => {
     });
   });
 
-  it("asks nothing of what was not accepted, and counts what was recorded all the same", () => {
+  it("demands nothing of what was not accepted, and counts what was recorded all the same", () => {
     const refused = seen({ status: "put-off", records: [], copies: [0, 0] });
     expect(checked(refused)).toMatchObject({ findings: {}, recipients: 0, unheard: 0 });
     expect(checked(seen({ status: "put-off" }))).toMatchObject({ findings: {}, unheard: 1 });

@@ -8,7 +8,7 @@ import { floodOptions } from "../src/options.ts";
 import { liveLine } from "../src/report/live-line.ts";
 import { reportText } from "../src/report/text.ts";
 
-it("tells of a database that goes away while it waits, and of what was seen until then", async () => {
+it("reports a database that goes away while it waits, and what was seen until then", async () => {
   const proxy = await startMongoDbProxy(mongodbUri());
   onTestFinished(() => proxy.close());
   const separator = proxy.uri.includes("?") ? "&" : "?";
@@ -26,7 +26,7 @@ it("tells of a database that goes away while it waits, and of what was seen unti
     onSecond: (standing) => seen.push(standing),
     say: (text) => {
       said.push(text);
-      // Nobody plans these mails, so that they would be waited for.
+      // Nobody plans these mails, so the run would wait for them.
       if (text.startsWith("waiting until")) proxy.cut();
     },
   });

@@ -42,7 +42,7 @@ describe("the mails of a flood", () => {
     expect(kinds.slice(0, 100)).not.toEqual(kinds.slice(100, 200));
   });
 
-  it("are all distinct, and each is known again by field and SMTP sender", async () => {
+  it("are all distinct, and each is recognized by field and SMTP sender", async () => {
     const { mail, bytes } = composer();
     const seen = new Set<string>();
     for (const number of numbers(200)) {
@@ -58,7 +58,7 @@ describe("the mails of a flood", () => {
     expect(numberInHeader("X-Flood-Id: 11111111.5\r\n", run)).toBeUndefined();
   });
 
-  it("are what their kind says, of the size that was asked for", async () => {
+  it("are of their kind, and of the size that was asked for", async () => {
     const { mail, bytes } = composer();
     const of = async (kind: string) => {
       const number = numbers(100).find((each) => mail(each).kind === kind) ?? 0;
@@ -82,7 +82,7 @@ describe("the mails of a flood", () => {
     expect(lengths).toEqual(new Set([1, 2, 3]));
   });
 
-  it("spread over sizes as they were asked for", async () => {
+  it("spread over the sizes that were asked for", async () => {
     const { mail, bytes } = composer({
       mix: parseMix("clean"),
       sizes: parseSizes("2k:1,9k-20k:1"),
@@ -107,11 +107,11 @@ describe("a corpus", () => {
     "From a@x.example Mon Nov 23 00:00:00 2026\nSubject: one\n\nFrom the start\n>From quoted\nno From\n\n" +
     "From b@x.example Mon Nov 23 00:00:01 2026\nSubject: two\n\nlast line";
 
-  it("reads an mbox: a From_ line counts only behind an empty one", async () => {
+  it("reads an mbox: a From_ line counts only after an empty line", async () => {
     const file = join(await folder(), "mail");
     await writeFile(file, mbox);
     const corpus = await openCorpus(file);
-    // "From the start" follows an empty line: RFC 4155 has no other mark, and so it divides.
+    // "From the start" follows an empty line. RFC 4155 has no other mark, so it starts a mail.
     expect(corpus.size).toBe(3);
     await writeFile(file, mbox.replace("\n\nFrom the", "\n\nfrom the"));
     const mails = await openCorpus(file);

@@ -21,20 +21,21 @@ function flood(
   return runFlood(floodOptions(args, settings), { signal, onSecond, say: () => undefined });
 }
 
-it("goes on offering while the server stands still, and counts the waiting of every mail", async () => {
+it("keeps offering while the server stands still, and counts how long every mail waits", async () => {
   const server = await start();
   server.stall();
   const stalledMs = 2_000;
   setTimeout(() => server.goOn(), stalledMs);
   const result = await flood(server, { rate: "50", for: "3s", connections: "2" });
   expect(result.handedIn).toMatchObject({ offered: 150, accepted: 150, notSent: 0 });
-  // A client that waits for its answers would have two slow mails. Here half of all waited for long:
-  // a hundred were due in these two seconds, the first for all of it, the last hardly.
+  // A client that waits for its answers would have two slow mails. Here half of all mails waited
+  // for long: a hundred were due in these two seconds; the first waited for all of it, the last
+  // hardly.
   expect(result.accept.maxMs).toBeGreaterThan(stalledMs * 0.8);
   expect(result.accept.p50Ms).toBeGreaterThan(200);
 });
 
-it("counts what finds no connection and no room to wait, and sends it not", async () => {
+it("counts a mail that finds no connection and no room to wait, and does not send it", async () => {
   const server = await start();
   server.stall();
   setTimeout(() => server.goOn(), 2_000);
@@ -44,7 +45,7 @@ it("counts what finds no connection and no room to wait, and sends it not", asyn
   expect(result.handedIn).toMatchObject({ offered: 50, accepted: 12, notSent: 38 });
 });
 
-it("gives a server up that does not answer in time", async () => {
+it("gives up a server that does not answer in time", async () => {
   const server = await start();
   server.stall();
   const result = await flood(server, { rate: "10", mails: "4", connections: "4", timeout: "1s" });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createSchedule, parseRate } from "../src/pace/schedule.ts";
 
 describe("a schedule", () => {
-  it("has one mail each so many milliseconds, the first immediately", () => {
+  it("has one mail per so many milliseconds, the first immediately", () => {
     const schedule = createSchedule(parseRate("50", 2_000));
     expect(schedule).toMatchObject({ mails: 100, totalMs: 2_000 });
     expect([0, 1, 99].map((nth) => schedule.atMs(nth))).toEqual([0, 20, 1_980]);
@@ -18,7 +18,7 @@ describe("a schedule", () => {
     expect(schedule.dueBy(3_500)).toBe(211);
   });
 
-  it("climbs in a ramp: each instant is the one at which so many are due", () => {
+  it("climbs in a ramp: each instant is when that many mails are due", () => {
     const schedule = createSchedule(parseRate("10-200:60s", 0));
     expect(schedule.mails).toBe(6_300);
     for (const nth of [0, 1, 500, 3_000, 6_299]) {
@@ -28,7 +28,7 @@ describe("a schedule", () => {
     }
   });
 
-  it("ends with so many mails, or after so long", () => {
+  it("ends after a number of mails, or after a time", () => {
     const stages = parseRate("10:10s", 0);
     expect(createSchedule(stages, { most: 25 })).toMatchObject({ mails: 25, totalMs: 2_500 });
     expect(createSchedule(stages, { mostMs: 3_000 })).toMatchObject({ mails: 30, totalMs: 3_000 });

@@ -21,7 +21,7 @@ async function relay(port: number, run: string, copies: readonly number[]): Prom
   session.close();
 }
 
-it("misses what does not arrive, finds what comes twice, and the report says so", async () => {
+it("notices what does not arrive and what comes twice, and the report says so", async () => {
   const server = await startStalledServer();
   onTestFinished(() => server.close());
   const sinkPort = await freePort();
@@ -67,7 +67,7 @@ it("misses what does not arrive, finds what comes twice, and the report says so"
   expect(JSON.parse(data)).toMatchObject({ run: result.run, timeline: result.timeline });
 });
 
-it("sends lines that begin with a dot as they are meant", () => {
+it("sends lines that begin with a dot correctly", () => {
   const stuffed = dotStuffed(Buffer.from(".a\r\n.\r\nb.\r\n..c\r\n"));
   expect(stuffed.toString()).toBe("..a\r\n..\r\nb.\r\n...c\r\n");
   const plain = Buffer.from("a\r\n");

@@ -20,7 +20,7 @@ describe("the target of a flood", () => {
     },
   );
 
-  it("is resolved first, and the address that was looked at is the one that is used", async () => {
+  it("is resolved first, and the address that was checked is the one that is used", async () => {
     expect(await checkedTarget("--to", { host: "localhost", port: 25 }, false)).toEqual({
       host: expect.stringMatching(/^(127\.0\.0\.1|::1)$/) as string,
       port: 25,

@@ -3,14 +3,17 @@ import { findingKinds, judge, type Finding, type FindingKind, type SeenMail } fr
 /** Whether every accepted recipient has met exactly one end, and the right one. */
 export interface CheckResult {
   holds: boolean;
-  /** Accepted ones. */
+  /** How many accepted recipients. */
   recipients: number;
-  /** Recipients by where they ended, as the database has it; of accepted mails. */
+  /** Accepted recipients by where they ended, as the database has it. */
   ends: Record<string, number>;
   findings: Partial<Record<FindingKind, number>>;
-  /** The first of them, for a person. */
+  /** The first findings, for a person. */
   examples: Finding[];
-  /** Mails that are recorded though nobody got a 250: a sender that tries again makes a second one. */
+  /**
+   * Mails that are recorded although no 250 was heard: a sender that tries again makes a second
+   * one.
+   */
   unheard: number;
 }
 
@@ -44,7 +47,7 @@ export class ConservationCheck {
       return count === undefined ? [] : [[kind, count] as const];
     });
     return {
-      // A run of which nothing was accepted has shown nothing.
+      // A run in which nothing was accepted has shown nothing.
       holds: findings.length === 0 && this.#recipients > 0,
       recipients: this.#recipients,
       ends: Object.fromEntries(this.#ends),

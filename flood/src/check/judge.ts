@@ -10,17 +10,17 @@ import type { MailKind } from "../mails/mix.ts";
 export const findingKinds = [
   /** Accepted, and nowhere to be found. */
   "lost",
-  /** It has met no end. */
+  /** It has no end yet. */
   "open",
-  /** An end that its policy does not have for such a mail. */
+  /** An end that its policy does not give such a mail. */
   "wrong end",
   /** In the database more than once. */
   "twice",
-  /** Recorded as sent, and no copy came. */
+  /** Recorded as sent, but no copy came. */
   "not arrived",
-  /** More copies came than one. */
+  /** More than one copy came. */
   "duplicate",
-  /** A copy came of what is not recorded as sent. */
+  /** A copy came of a mail that is not recorded as sent. */
   "leaked",
 ] as const;
 export type FindingKind = (typeof findingKinds)[number];
@@ -39,11 +39,11 @@ export interface SeenMail {
   isRefused: (place: number) => boolean;
   /** Undefined: nobody looked into a database. */
   records: readonly SeenRecord[] | undefined;
-  /** Copies at the sink, by place; undefined: there was none. */
+  /** Copies at the sink, by place; undefined: there was no sink. */
   copies: readonly number[] | undefined;
 }
 
-/** The findings on each recipient of a mail (I1, seen from outside). */
+/** The findings on each recipient of a mail (I1, from outside). */
 export function judge(seen: SeenMail): Finding[] {
   return seen.mail.rcptTo.flatMap((address, place) => {
     const copies = seen.copies?.[place];
@@ -75,7 +75,9 @@ function judgeAccepted(seen: SeenMail, address: string, copies: number | undefin
   return judgeCopies(outcome, copies, ids);
 }
 
-/** Not accepted as far as we heard: it may have been, and then it has to end well nevertheless. */
+/**
+ * Not accepted as far as we heard. It may have been accepted all the same, and must then end well.
+ */
 function judgeOthers({ records = [], status }: SeenMail, address: string, copies = 0): Verdict {
   if (copies > 1) return ["duplicate", `${copies} copies came`];
   const open = entriesOf(records, address).find(({ outcome }) => outcome === "open");
@@ -90,7 +92,7 @@ function judgeCopies(outcome: Outcome, copies: number | undefined, id: string): 
   return copies === 0 ? undefined : ["leaked", `${id} is ${outcome}`];
 }
 
-/** By the sink alone, only what any filter lets through has to arrive. */
+/** By the sink alone: only what any filter lets through must arrive. */
 function judgeArrival(kind: MailKind, copies = 0): Verdict {
   if (copies > 1) return ["duplicate", `${copies} copies came`];
   const mustArrive = kind === "clean" || kind === "big";
@@ -105,12 +107,12 @@ function entriesOf(records: readonly SeenRecord[], address: string) {
   );
 }
 
-/** The end that the policy has for such a mail; undefined: any. */
+/** The end that the policy gives such a mail; undefined: any. */
 export function wantedOutcome(kind: MailKind, plan: Plan | undefined): Outcome | undefined {
   if (kind === "corpus") return undefined;
   if (kind === "virus" && plan?.virus !== undefined) return endOf(plan.virus.onInfected, plan);
   if (kind === "spam" && plan?.spam !== undefined) {
-    // GTUBE has a thousand points: more than any threshold.
+    // GTUBE has a thousand points, more than any threshold.
     const { onSpam, onHighSpam, highThreshold } = plan.spam;
     const isHigh = highThreshold !== undefined && onHighSpam !== undefined;
     return endOf(isHigh ? onHighSpam : onSpam, plan);
@@ -127,7 +129,7 @@ function endOf(disposition: Disposition, { direction }: Plan): Outcome {
       return "quarantined";
     case "discard":
       return "discarded";
-    // Strangers are told nothing (they may be forged): incoming mail is kept instead.
+    // Strangers are told nothing (the sender may be forged): incoming mail is kept instead.
     case "reject":
       return direction === "outgoing" ? "bounced" : "quarantined";
     case "hold":

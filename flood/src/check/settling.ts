@@ -10,16 +10,16 @@ export interface SettlingOptions {
   tally: Tally;
   hasSink: boolean;
   system: Pick<SystemWatch, "look" | "waiting" | "mark" | "awaySinceMs"> | undefined;
-  /** As long as anything moves it is waited for; this long without is the end. */
+  /** How long to wait while nothing moves; as long as anything moves, the wait goes on. */
   patienceMs: number;
   signal: AbortSignal;
 }
 
 const lookEveryMs = 250;
-/** A database that restarts is back by then; where one is gone, no end can be seen. */
+/** A restarting database is back by then; if it is gone, no end can be seen. */
 const mostAwayMs = 15_000;
 
-/** Waits until every copy that must come has come and nothing of ours waits in the system. */
+/** Waits until every copy that must come has come, and nothing of ours waits in the system. */
 export async function untilSettled(options: SettlingOptions): Promise<Settled> {
   const { tally, hasSink, system, patienceMs, signal } = options;
   let mark = "";
@@ -38,7 +38,7 @@ export async function untilSettled(options: SettlingOptions): Promise<Settled> {
     const stillMs = nowMs - movedAt;
     const awaySinceMs = system?.awaySinceMs;
     if (awaySinceMs === undefined && stillMs > patienceMs) return "nothing moves";
-    // With a sink, copies may come on without it.
+    // With a sink, copies may still come without the database.
     const isGone =
       nowMs - (awaySinceMs ?? nowMs) > mostAwayMs && (!hasSink || stillMs > mostAwayMs);
     if (awaySinceMs !== undefined && (isGone || stillMs > patienceMs)) {

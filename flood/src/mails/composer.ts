@@ -30,11 +30,11 @@ export interface ComposerOptions {
   /** For the Date fields. */
   startedAt: Date;
   mix: Mix;
-  /** Of all but `big` and `corpus`. */
+  /** Sizes of all mails but `big` and `corpus`. */
   sizes: Sizes;
-  /** Of the attachment of a `big` mail, before its base64. */
+  /** Size of the attachment of a `big` mail, before base64. */
   bigBytes: number;
-  /** Of the SMTP senders. */
+  /** Domain of the SMTP senders. */
   fromDomain: string;
   tenants: Tenants;
   recipients: RecipientCount;
@@ -43,13 +43,16 @@ export interface ComposerOptions {
 }
 
 export interface Composer {
-  /** Asked for again, it says the same. */
+  /** Always returns the same mail for the same number. */
   mail: (number: number) => FloodMail;
-  /** The raw mail, canonical; nobody keeps it. */
+  /** The raw mail, canonical; it is not kept. */
   bytes: (mail: FloodMail) => Promise<Buffer> | Buffer;
 }
 
-/** Makes the mails of a run. No two are equal: each has its number in its header, and its own text. */
+/**
+ * Makes the mails of a run. No two are equal: each has its number in its header, and text of its
+ * own.
+ */
 export function createComposer(options: ComposerOptions): Composer {
   const { run, seed, mix, fromDomain, tenants, recipients, corpus } = options;
   const kindOf = kindsOf(mix, seed);
@@ -69,7 +72,7 @@ export function createComposer(options: ComposerOptions): Composer {
   };
 }
 
-/** Real mail stays as it is after the one field that numbers it. */
+/** Real mail stays as it is, after the one field that numbers it. */
 async function numbered(corpus: Corpus | undefined, run: string, number: number): Promise<Buffer> {
   if (corpus === undefined) throw new Error("a corpus mail without a corpus");
   const raw = await corpus.read(number);
@@ -89,7 +92,7 @@ function headerOf({ run, startedAt, fromDomain }: ComposerOptions, mail: FloodMa
   ];
 }
 
-/** What a header takes, roughly: a mail of 4k shall have 4 KB. */
+/** About the size of a header: a mail of 4k should have 4 KB. */
 const headerBytes = 450;
 
 function contentMaker({ run, seed, sizes, bigBytes }: ComposerOptions) {
@@ -108,10 +111,12 @@ function contentMaker({ run, seed, sizes, bigBytes }: ComposerOptions) {
   };
 }
 
-/** Of the letter around a big attachment. */
+/** Size of the letter around a big attachment. */
 const besideBigBytes = 1_000;
 
-/** Bytes that no archive or image format begins with, and that do not compress away. */
+/**
+ * Bytes that are not the beginning of an archive or image format, and that do not compress away.
+ */
 function rawBytes(seed: number, size: number): Buffer {
   const random = randomOf(seed, "attachment");
   const piece = Buffer.from(Array.from({ length: 4_096 }, () => random.between(0, 255)));

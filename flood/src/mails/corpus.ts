@@ -5,10 +5,10 @@ import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
 import { wrongOption } from "@rs-agent/kit/options.ts";
 import { indexMbox, unquoted, type Slice } from "./mbox.ts";
 
-/** Real mail, of which only the places are kept in memory. */
+/** Real mail; only its places are kept in memory. */
 export interface Corpus {
   readonly size: number;
-  /** Canonical, as it was found. */
+  /** Canonical, otherwise as found. */
   read(nth: number): Promise<Buffer>;
 }
 
@@ -19,7 +19,7 @@ interface Place {
 }
 
 /**
- * One mail, an mbox, or a folder (maildirs too): there each file is a mail, and `*.mbox` are mboxes.
+ * One mail, an mbox, or a folder (or maildir) in which each file is a mail and `*.mbox` are mboxes.
  * @throws TerminalError CFG_INVALID
  */
 export async function openCorpus(path: string): Promise<Corpus> {

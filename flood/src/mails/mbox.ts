@@ -1,22 +1,26 @@
 import { createReadStream } from "node:fs";
 
-/** Where a mail is in its file: from `start` up to `end`, its From_ line left out. */
+/** Where a mail is in its file: from `start` up to `end`, without its From_ line. */
 export interface Slice {
   start: number;
   end: number;
 }
 
 const lineFeed = 0x0a;
-/** As many bytes of a line as tell a From_ line or an empty one. */
+/** Enough bytes of a line to tell a From_ line or an empty one. */
 const headBytes = 5;
 
 /**
  * The mails of an mbox (RFC 4155): each begins after a line `From …` that is the first or follows
- * an empty one, and the empty line before the next is not of it. The file is read once and not kept.
+ * an empty line, and the empty line before the next one is not part of it. The file is read once
+ * and not kept.
  */
 export async function indexMbox(file: string): Promise<Slice[]> {
   const slices: Slice[] = [];
-  /** `emptyAt`: where the empty line began that was the last one; the file's begin counts as one. */
+  /**
+   * `emptyAt`: where the last line began, if it was empty; the beginning of the file counts as an
+   * empty line.
+   */
   const seen = { start: undefined, lineStart: 0, emptyAt: 0 } as {
     start: number | undefined;
     lineStart: number;
@@ -52,7 +56,7 @@ export async function indexMbox(file: string): Promise<Slice[]> {
   return slices;
 }
 
-/** Takes one `>` from lines `>From …`, `>>From …`, as the mboxrd form wrote them. */
+/** Removes one `>` from lines `>From …`, `>>From …`, as the mboxrd form writes them. */
 export function unquoted(raw: Buffer): Buffer {
   if (!raw.includes(">From ")) return raw;
   return Buffer.from(raw.toString("latin1").replace(/^>(>*From )/gm, "$1"), "latin1");

@@ -1,11 +1,11 @@
 import { randomOf } from "@rs-agent/kit/random.ts";
 import { sharesOf, wrongOption } from "@rs-agent/kit/options.ts";
 
-/** What a mail is made of, and so what should become of it. */
+/** What a mail is made of, and thus what should become of it. */
 export const mailKinds = ["clean", "spam", "virus", "big", "corpus"] as const;
 export type MailKind = (typeof mailKinds)[number];
 
-/** Shares of the kinds; whole numbers. */
+/** Shares of the kinds, as whole numbers. */
 export type Mix = ReadonlyMap<MailKind, number>;
 
 /** @throws TerminalError CFG_INVALID */
@@ -24,7 +24,7 @@ const keptDeals = 1_000;
 
 /**
  * The kind of each mail: among as many mails as the shares add up to, each kind has exactly its
- * share, in an order that the seed determines.
+ * share, in an order determined by the seed.
  */
 export function kindsOf(mix: Mix, seed: number): (number: number) => MailKind {
   const deck = [...mix].flatMap(([kind, share]) => Array.from({ length: share }, () => kind));
@@ -35,7 +35,7 @@ export function kindsOf(mix: Mix, seed: number): (number: number) => MailKind {
     if (order === undefined) {
       order = randomOf(seed, "mix", deal).shuffled(deck);
       deals.set(deal, order);
-      // Sender and sink ask for mails that lie near each other.
+      // Sender and sink ask for mails whose numbers are close together.
       if (deals.size > keptDeals) deals.delete(deals.keys().next().value ?? deal);
     }
     return order[number % deck.length] as MailKind;

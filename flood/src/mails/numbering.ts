@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto";
 
 /**
- * How a mail of a flood is known again: at the next hop by a header field, in the database by its
- * SMTP sender, which is another one for each mail.
+ * How a mail of a flood is recognized: at the next hop by a header field, in the database by its
+ * SMTP sender, which differs for each mail.
  */
 
 /** Its value is `RUN.NUMBER`. */
 export const idField = "X-Flood-Id";
 
-/** Tells this run's mails from those of any other. */
+/** Distinguishes this run's mails from those of any other. */
 export function newRun(): string {
   return randomBytes(4).toString("hex");
 }
@@ -29,7 +29,7 @@ export function numberOfSender(address: string, run: string): number | undefined
 
 const field = /^X-Flood-Id: ([0-9a-f]{8})\.(\d{1,9})\r?$/im;
 
-/** The number in a mail's header, if the mail is of this run. */
+/** The number in a mail's header, if the mail belongs to this run. */
 export function numberInHeader(header: string, run: string): number | undefined {
   const [, of, number] = field.exec(header) ?? [];
   return of === run ? Number(number) : undefined;

@@ -1,7 +1,7 @@
 import type { Random } from "@rs-agent/kit/random.ts";
 import { sharesOf, sizeBytes, wrongOption } from "@rs-agent/kit/options.ts";
 
-/** A share of the mails has a size from `low` to `high` bytes. */
+/** A share of the mails with sizes from `low` to `high` bytes. */
 interface SizeClass {
   low: number;
   high: number;
@@ -27,7 +27,7 @@ export function parseSizes(text: string): Sizes {
   throw wrongOption("--size", text, "some share must be above 0");
 }
 
-/** Within a class small sizes are as likely as large ones by their order of magnitude, as in real mail. */
+/** Within a class all orders of magnitude are equally likely, as in real mail. */
 export function drawSize(sizes: Sizes, random: Random): number {
   let left = random.next() * sizes.reduce((sum, { share }) => sum + share, 0);
   const drawn = sizes.find(({ share }) => (left -= share) < 0) ?? sizes[0];

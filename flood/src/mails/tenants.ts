@@ -4,13 +4,15 @@ import { addressPathSchema } from "@rs-agent/shared/mail/smtp-envelope.ts";
 import { wrongOption } from "@rs-agent/kit/options.ts";
 import { idOf } from "./numbering.ts";
 
-/** Whom the mail is for: domains, in which each mail has recipients of its own, or whole addresses. */
+/**
+ * Whom the mail is for: domains, in which each mail has recipients of its own, or whole addresses.
+ */
 export type Tenants = readonly [string, ...string[]];
 
 const entry = /^(?:[^\s@<>]+@)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z0-9-]+$/;
 
 /**
- * Domains or addresses with commas between, or a file with one a line (`#` begins a comment).
+ * Domains or addresses, separated by commas, or a file with one per line (`#` begins a comment).
  * @throws TerminalError CFG_INVALID
  */
 export function parseTenants(given: string): Tenants {
@@ -30,10 +32,13 @@ export interface RecipientCount {
   high: number;
 }
 
-/** So that what is known of a mail's recipients fits into a byte. */
+/** With this limit, what is known of a mail's recipients fits into a byte. */
 export const mostRecipients = 8;
 
-/** `1`, `1-3`. @throws TerminalError CFG_INVALID */
+/**
+ * `1`, `1-3`.
+ * @throws TerminalError CFG_INVALID
+ */
 export function parseRecipientCount(text: string): RecipientCount {
   const [, one = "", other = one] = /^([1-8])(?:-([1-8]))?$/.exec(text) ?? [];
   const [low, high] = [Number(one), Number(other)];
@@ -45,7 +50,7 @@ export function parseRecipientCount(text: string): RecipientCount {
   );
 }
 
-/** No address is there twice. Addresses that were given whole are taken in turn. */
+/** No address occurs twice. Whole addresses that were given are used in turn. */
 export function recipientsOf(
   tenants: Tenants,
   { low, high }: RecipientCount,

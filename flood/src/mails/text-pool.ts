@@ -4,12 +4,12 @@ import { randomOf, type Random } from "@rs-agent/kit/random.ts";
 const poolLines = 4_096;
 
 /**
- * Letters to cut texts from: made once, since a flood must not wait for its own words. Lines end in
- * CRLF and none begins with a dot.
+ * Letters from which texts are cut: made once, because a flood must not wait for its own text.
+ * Lines end in CRLF and none begins with a dot.
  */
 export class TextPool {
   readonly #bytes: Buffer;
-  /** Where each line begins, and the end. */
+  /** Where each line begins, and where the last one ends. */
   readonly #starts: number[] = [0];
 
   constructor(seed: number) {
@@ -19,7 +19,7 @@ export class TextPool {
     for (const line of lines) this.#starts.push((this.#starts.at(-1) ?? 0) + line.length);
   }
 
-  /** Whole lines from a random one on, `size` bytes or the rest of a line more. */
+  /** Whole lines from a random one on: `size` bytes, up to the end of the last line. */
   cut(size: number, random: Random): Buffer {
     const pieces: Buffer[] = [];
     let from = this.#starts[random.between(0, poolLines - 1)] ?? 0;
@@ -31,7 +31,7 @@ export class TextPool {
     return Buffer.concat(pieces);
   }
 
-  /** The end of the line in which `at` falls. */
+  /** The end of the line that contains `at`. */
   #lineEnd(at: number): number {
     if (at >= this.#bytes.length) return this.#bytes.length;
     return this.#bytes.indexOf("\n", Math.max(0, at - 1)) + 1;

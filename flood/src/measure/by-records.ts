@@ -10,14 +10,16 @@ export interface ByRecords {
   /** Mails that were looked at. */
   mails: number;
   steps: StepTimes[];
-  /** From the instant at which a mail should have been sent until its last recipient's end as `sent`. */
+  /** From when a mail should have been sent until its last recipient ended as `sent`. */
   endToEnd: Latencies;
 }
 
-/** For times alone this many are enough. */
+/** For times alone, this many are enough. */
 const sampleMails = 20_000;
 
-/** Reads the records: with a check all of them, which it judges; else a sample for the times. */
+/**
+ * Reads the records: with a check all of them, which it judges; otherwise a sample for the times.
+ */
 export async function lookAtRecords(
   parts: Parts,
   { fromDomain }: Pick<FloodOptions, "fromDomain">,
@@ -57,7 +59,7 @@ function seenMail({ composer, ledger, sink }: Parts, number: number, records?: S
   };
 }
 
-/** Epoch milliseconds at which the last recipient had its mail; undefined unless all have it. */
+/** When the last recipient had its mail, in epoch milliseconds; undefined unless all have it. */
 function endOf(records: readonly SeenRecord[]): number | undefined {
   const recipients = records.flatMap((record) => record.recipients);
   if (recipients.some(({ outcome, at }) => outcome !== "sent" || at === undefined))
@@ -65,7 +67,7 @@ function endOf(records: readonly SeenRecord[]): number | undefined {
   return Math.max(...recipients.map(({ at }) => at?.getTime() ?? 0));
 }
 
-/** At most this many, evenly over the whole run. */
+/** At most this many, spread evenly over the run. */
 function numbersOf(size: number, most: number): number[] {
   const step = Math.max(1, size / most);
   return Array.from({ length: Math.min(size, most) }, (_, nth) => Math.floor(nth * step));

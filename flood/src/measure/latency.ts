@@ -10,7 +10,7 @@ export interface Latency {
   maxMs: number;
 }
 
-/** A bar of a histogram: how many took up to `toMs`, and more than the bar before. */
+/** A bar of a histogram: how many took up to `toMs`, but longer than the previous bar. */
 export interface Bar {
   toMs: number;
   count: number;
@@ -19,7 +19,10 @@ export interface Bar {
 const mostMicroseconds = 86_400_000_000;
 const barsPerDecade = 10;
 
-/** Three digits of every time from a microsecond to a day (HdrHistogram), in a fixed room. */
+/**
+ * Three significant digits of every time from a microsecond to a day (HdrHistogram), in fixed
+ * memory.
+ */
 export class Latencies {
   readonly #histogram: Histogram = build({
     lowestDiscernibleValue: 1,
@@ -43,7 +46,7 @@ export class Latencies {
 
   read(): Latency {
     const most = this.count === 0 ? 0 : this.#histogram.maxValue;
-    // A percentile is the upper end of its bucket, which may lie above everything that was seen.
+    // A percentile is the upper end of its bucket, which may be above everything that was seen.
     const at = (percentile: number) =>
       roundedMs(Math.min(most, this.#histogram.getValueAtPercentile(percentile)));
     return {

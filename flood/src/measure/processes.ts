@@ -5,7 +5,7 @@ import { processTree } from "@rs-agent/kit/processes/process-tree.ts";
 import { residentMb } from "@rs-agent/kit/processes/resident-memory.ts";
 import { wrongOption } from "@rs-agent/kit/options.ts";
 
-/** A process of this host with the children that it has. */
+/** A process on this host with its descendants. */
 export interface NamedProcess {
   name: string;
   pid: number;
@@ -13,13 +13,16 @@ export interface NamedProcess {
 
 export interface ProcessUse {
   name: string;
-  /** User and system, children included, over the run. */
+  /** User and system time over the run, descendants included. */
   cpuMs: number;
-  /** Children included. */
+  /** Descendants included. */
   maxRssMb: number;
 }
 
-/** `name=PID`. @throws TerminalError CFG_INVALID */
+/**
+ * `name=PID`.
+ * @throws TerminalError CFG_INVALID
+ */
 export function parseProcess(text: string): NamedProcess {
   const [, name, pid] = /^([^=\s]{1,40})=(\d{1,9})$/.exec(text) ?? [];
   if (name === undefined) throw wrongOption("--pid", text, "must be name=PID");
@@ -27,7 +30,10 @@ export function parseProcess(text: string): NamedProcess {
   throw wrongOption("--pid", text, "there is no such process on this host");
 }
 
-/** What `npm start` started, by the file in its run folder (start/src/leftovers.ts); none without it. */
+/**
+ * What `npm start` started, by the file in its run folder (kit/src/processes/leftovers.ts); none
+ * without that file.
+ */
 export function processesOfStart(runDir: string): NamedProcess[] {
   const seen = new Map<string, number>();
   return readText(join(runDir, "processes"))
@@ -43,7 +49,7 @@ export function processesOfStart(runDir: string): NamedProcess[] {
     });
 }
 
-/** Looks each second until it is stopped. Linux; elsewhere everything is 0. */
+/** Looks every second until it is stopped. Works on Linux; elsewhere everything is 0. */
 export function watchProcesses(processes: readonly NamedProcess[]): { stop(): ProcessUse[] } {
   const uses = processes.map(({ name, pid }) => ({
     name,
@@ -54,7 +60,7 @@ export function watchProcesses(processes: readonly NamedProcess[]): { stop(): Pr
   }));
   const look = () => {
     for (const use of uses) {
-      // A process that has ended keeps what it had.
+      // A process that has ended keeps what it used.
       use.now = Math.max(use.now, treeCpuMs(use.pid));
       const mb = processTree(use.pid).reduce((sum, each) => sum + residentMb(each), 0);
       use.maxRssMb = Math.max(use.maxRssMb, mb);

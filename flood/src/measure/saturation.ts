@@ -1,38 +1,38 @@
 import type { Stage } from "../pace/schedule.ts";
 import type { Second } from "./timeline.ts";
 
-/** A part of the schedule with what became of it, in mails per second. */
+/** A part of the schedule and what became of it, in mails per second. */
 export interface StageRates {
   fromSecond: number;
   toSecond: number;
-  /** How many seconds were looked at. */
+  /** How many seconds were counted. */
   seconds: number;
   offered: number;
   accepted: number;
   /** Undefined if nobody saw mails come out. */
   delivered?: number;
-  /** The worst second's. */
+  /** The p99 of the worst second. */
   acceptP99Ms: number;
 }
 
 /** Where a rate no longer follows the offered one. */
 export interface Saturation {
-  /** The highest offered rate that was followed; 0: none was. */
+  /** The highest offered rate that was followed; 0 if none was. */
   upTo: number;
-  /** The first that was not. */
+  /** The first rate that was not followed. */
   notAt: number;
-  /** What came through then: what the system makes. */
+  /** What came through at that rate: the most that the system can do. */
   makes: number;
 }
 
 const rampParts = 10;
-/** Less of the offered rate than this is no following. */
+/** Below this share of the offered rate, it does not follow. */
 const followed = 0.95;
 const shortestSeconds = 2;
 
 /**
- * What each stage, and each tenth of a ramp, came to. Looked at is its later half: before, it still
- * shows what the stage before left.
+ * The rates of each stage, and of each tenth of a ramp. Only its later half is counted: the first
+ * half still shows the previous stage.
  */
 export function stageRates(
   stages: readonly Stage[],
@@ -62,7 +62,10 @@ export function stageRates(
   });
 }
 
-/** Undefined: every stage was followed. `share` is what of the offered mails is to come through. */
+/**
+ * Undefined: every stage was followed. `share`: which part of the offered mails should come
+ * through.
+ */
 export function saturationOf(
   rates: readonly StageRates[],
   of: (rates: StageRates) => number | undefined,
@@ -71,7 +74,7 @@ export function saturationOf(
   const follows = (each: StageRates) => {
     const wanted = each.offered * share * each.seconds;
     const missing = wanted - (of(each) ?? 0) * each.seconds;
-    // Of few mails some are always a moment late, or of another kind.
+    // Among few mails, some are always a moment late, or of another kind.
     return missing <= Math.max(wanted * (1 - followed), 3 * Math.sqrt(wanted));
   };
   const known = rates.filter((each) => each.offered > 0 && of(each) !== undefined);
@@ -86,7 +89,7 @@ export function saturationOf(
   };
 }
 
-/** With the rate of its later half. */
+/** Each part with the rate of its later half. */
 function partsOf({ from, to, ms }: Stage): { ms: number; offered: number }[] {
   if (from === to) return [{ ms, offered: from }];
   const step = (to - from) / rampParts;

@@ -3,14 +3,14 @@ import type { TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import type { SeenRecord } from "../database.ts";
 import { Latencies, type Latency } from "./latency.ts";
 
-/** What one step made the mails wait, and how long it worked on them. */
+/** How long mails waited for one step, and how long the step worked on them. */
 export interface StepTimes {
   step: string;
   wait: Latency;
   work: Latency;
 }
 
-/** In the order in which a mail takes them; checks that policies bring come before the enricher. */
+/** In the order in which a mail takes them; a policy's own checks come before the enricher. */
 const builtIn: readonly Step[] = [...builtInNames, "enrich", "relay"];
 type Step = TaskKind | "relay";
 

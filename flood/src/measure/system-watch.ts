@@ -5,20 +5,25 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 export interface SystemWatch {
   /** By the last look. */
   readonly waiting: number;
-  /** For how long the oldest mail that is at work has been there; undefined: there is none. */
+  /**
+   * How long the oldest mail that is being worked on has been there; undefined if there is none.
+   */
   oldestMs(now: Date): number | undefined;
   /** Changes whenever something has moved. */
   readonly mark: string;
-  /** Since when the database has not answered, by the monotonic clock; undefined: it has. */
+  /** Since when the database has not answered, by the monotonic clock; undefined if it answers. */
   readonly awaySinceMs: number | undefined;
-  /** One look now. @throws RetryableError STORE_UNREACHABLE */
+  /**
+   * Looks now.
+   * @throws RetryableError STORE_UNREACHABLE
+   */
   look(): Promise<void>;
   stop(): void;
 }
 
 const everyMs = 1_000;
 
-/** Looks each second, and not again before the last look has ended. */
+/** Looks every second, unless the last look has not ended. */
 export async function watchSystem({ mails }: Pick<Database, "mails">): Promise<SystemWatch> {
   let before = 0;
   let waiting = 0;

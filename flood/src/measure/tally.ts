@@ -5,7 +5,7 @@ import type { SendOutcome } from "../senders/sender.ts";
 import { Latencies } from "./latency.ts";
 import { Timeline } from "./timeline.ts";
 
-/** Mails by what became of handing them in. */
+/** Mails by the result of handing them in. */
 export interface HandedIn {
   offered: number;
   accepted: number;
@@ -13,18 +13,18 @@ export interface HandedIn {
   refused: number;
   failed: number;
   unknown: number;
-  /** They found every connection busy and the waiting room full, or the run was over. */
+  /** Every connection was busy and the waiting room full, or the run was over. */
   notSent: number;
   /** Recipients of accepted mails that were refused. */
   refusedRecipients: number;
-  /** Of mails that were sent. */
+  /** Bytes of the mails that were sent. */
   bytes: number;
 }
 
 export interface TallyOptions {
   ledger: Ledger;
   mail: (number: number) => FloodMail;
-  /** Copies of mails are seen coming in at a sink. */
+  /** Whether a sink sees copies of mails come in. */
   hasSink: boolean;
 }
 
@@ -37,8 +37,8 @@ const statusOf = {
 } as const;
 
 /**
- * Counts a run. Every time is counted from the instant at which the mail should have been sent, so
- * that a server which makes its clients wait cannot hide it (no coordinated omission).
+ * Counts a run. All times are counted from when the mail should have been sent, so that a server
+ * that makes its clients wait cannot hide it (no coordinated omission).
  */
 export class Tally {
   readonly handedIn: HandedIn = {
@@ -53,18 +53,18 @@ export class Tally {
     bytes: 0,
   };
   readonly accept = new Latencies();
-  /** Until the last recipient's copy has come. */
+  /** Until the last recipient's copy came. */
   readonly endToEnd = new Latencies();
   readonly timeline = new Timeline();
-  /** Each reply that was no yes, and how often. */
+  /** Each reply that was not a yes, and how often it came. */
   readonly replies = new Map<string, number>();
-  /** Accepted mails whose copies the sink shall see, and those that it has seen. */
+  /** Accepted mails whose copies the sink should see, and those whose copies it has seen. */
   expected = 0;
   delivered = 0;
   copies = 0;
   duplicates = 0;
   readonly #options: TallyOptions;
-  /** No mail below it is still awaited. */
+  /** No mail below this number is still awaited. */
   #oldest = 0;
 
   constructor(options: TallyOptions) {
@@ -124,12 +124,12 @@ export class Tally {
     return this.expected - this.delivered;
   }
 
-  /** For how long the oldest of them is on its way. */
+  /** How long the oldest of them has been on its way. */
   oldestMs(now: number): number | undefined {
     const { ledger } = this.#options;
     if (!this.#options.hasSink || this.awaited === 0) return undefined;
     while (this.#oldest < ledger.size && !this.#isAwaited(this.#oldest)) {
-      // What has no reply yet may be awaited later.
+      // A mail without a reply yet may be awaited later.
       if (ledger.status(this.#oldest) === "due") break;
       this.#oldest += 1;
     }
@@ -143,7 +143,7 @@ export class Tally {
     );
   }
 
-  /** Spam and viruses need not arrive, and of real mail nobody knows. */
+  /** Spam and viruses need not arrive, and nobody knows about real mail. */
   #isExpected(number: number): boolean {
     if (!this.#options.hasSink) return false;
     const { kind } = this.#options.mail(number);
@@ -164,7 +164,7 @@ export class Tally {
   }
 
   #countReply(reply: string): void {
-    // Ids and addresses make each reply another one.
+    // Ids and addresses make each reply different.
     const text = reply.replace(/<[^>]*>|\b\w*\d\w{5,}\b/g, "…").slice(0, 100);
     const known = this.replies.has(text) || this.replies.size < mostReplies;
     const key = known ? text : "other replies";
@@ -174,7 +174,7 @@ export class Tally {
 
 const mostReplies = 50;
 
-/** Domains have no case, and a relay may write them differently. */
+/** Domains are case-insensitive, and a relay may write them differently. */
 function equal(one: string, other: string): boolean {
   return one === other || one.toLowerCase() === other.toLowerCase();
 }

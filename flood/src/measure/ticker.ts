@@ -4,15 +4,15 @@ import type { Second } from "./timeline.ts";
 /** How a run stands at the end of a second. */
 export interface Standing extends Second {
   oldestMs: number | undefined;
-  /** All that was no yes so far. */
+  /** Everything so far that was not a yes. */
   allErrors: number;
-  /** For how long the database has not answered; undefined: it has, or nobody asks one. */
+  /** How long the database has not answered; undefined if it answers, or nobody asks one. */
   awayMs: number | undefined;
-  /** Somebody sees mails come out: a sink or a database. */
+  /** Whether a sink or a database sees mails come out. */
   seesOut: boolean;
 }
 
-/** Closes each second of the timeline when it is over, and tells of it. */
+/** Closes each second of the timeline when it is over, and reports it. */
 export class Ticker {
   readonly #parts: Parts;
   readonly #onSecond: (standing: Standing) => void;
@@ -28,7 +28,7 @@ export class Ticker {
     this.#next();
   }
 
-  /** What has happened since the last whole second still counts. */
+  /** What happened since the last whole second still counts. */
   stop(): void {
     if (this.#timer === undefined) return;
     clearTimeout(this.#timer);
@@ -65,7 +65,7 @@ export class Ticker {
     };
   }
 
-  /** Without a sink: what was accepted and does not wait any more is out. */
+  /** Without a sink: a mail that was accepted and no longer waits is out. */
   #countOut(waiting: number): void {
     const { tally } = this.#parts;
     const out = Math.max(this.#out, tally.handedIn.accepted - waiting);

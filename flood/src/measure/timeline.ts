@@ -1,15 +1,15 @@
 import { Latencies } from "./latency.ts";
 
-/** One second of a run: what happened in it, and how it stood at its end. */
+/** One second of a run: what happened in it, and how things stood at its end. */
 export interface Second {
-  /** Seconds since the begin. */
+  /** Seconds since the beginning. */
   at: number;
   offered: number;
   accepted: number;
   delivered: number;
   /** Put off, refused, failed, unknown or never sent. */
   errors: number;
-  /** Accepted and not at their end. */
+  /** Accepted, and not yet at their end. */
   inFlight: number;
   /** Waiting for a connection. */
   waiting: number;
@@ -42,7 +42,7 @@ export class Timeline {
     this.#end.add(ms);
   }
 
-  /** `now`: how it stands at this moment. */
+  /** `now`: how things stand at this moment. */
   close(now: { inFlight: number; waiting: number }): Second {
     const second = {
       at: this.seconds.length + 1,

@@ -11,11 +11,11 @@ export interface Stage {
 /** When each mail is to be sent, whatever became of those before (an open loop). */
 export interface Schedule {
   readonly stages: readonly Stage[];
-  /** Until one more mail would be due. */
+  /** The time until one more mail would be due. */
   readonly totalMs: number;
   /** How many mails it has. */
   readonly mails: number;
-  /** The instant of the nth mail (from 0), in milliseconds from the begin. */
+  /** When the nth mail (from 0) is due, in milliseconds from the beginning. */
   atMs(nth: number): number;
   /** How many mails are due by then. */
   dueBy(ms: number): number;
@@ -24,8 +24,8 @@ export interface Schedule {
 const highestRate = 100_000;
 
 /**
- * `50`, `10:30s,100:60s,10:30s`, a ramp `10-200:60s`. A rate without a time goes on for `forMs`; only
- * a single one may have none.
+ * `50`, `10:30s,100:60s,10:30s`, a ramp `10-200:60s`. A rate without a time lasts for `forMs`; only
+ * a single rate may lack a time.
  * @throws TerminalError CFG_INVALID
  */
 export function parseRate(text: string, forMs: number): Stage[] {
@@ -53,7 +53,7 @@ function rateOf(text: string): number {
   return rate <= highestRate ? rate : Number.NaN;
 }
 
-/** `most`: no more mails than these, `mostMs`: and none later than that. */
+/** `most`: at most this many mails; `mostMs`: none later than this. */
 export function createSchedule(
   stages: readonly Stage[],
   { most = Number.POSITIVE_INFINITY, mostMs = Number.POSITIVE_INFINITY } = {},
@@ -73,7 +73,7 @@ export function createSchedule(
       ? 0
       : now.mails + mailsBy(now.stage, Math.min(ms - now.atMs, now.stage.ms));
   };
-  // The first mail is due immediately, and none at the very end: 10/s for 1 s are 10 mails.
+  // The first mail is due immediately, and none at the very end: 10/s for 1 s is 10 mails.
   const endMs = Math.min(wholeMs, mostMs);
   const mails = Math.min(most, Math.ceil(countBy(endMs) - 1e-9));
   const atMs = (nth: number) => {
@@ -89,12 +89,12 @@ export function createSchedule(
   };
 }
 
-/** The integral of the rate: mails until `ms` of the stage. */
+/** The integral of the rate: mails up to `ms` of the stage. */
 function mailsBy({ from, to, ms: length }: Stage, ms: number): number {
   return (from * ms + ((to - from) * ms * ms) / (2 * length)) / 1_000;
 }
 
-/** Its inverse. */
+/** The inverse of `mailsBy`. */
 function timeOf({ from, to, ms: length }: Stage, mails: number): number {
   const slope = (to - from) / length;
   const wanted = mails * 1_000;

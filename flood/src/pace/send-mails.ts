@@ -13,18 +13,19 @@ export interface Pace {
 
 export interface PaceDeps {
   lanes: Lanes;
-  /** Told of each mail when it is due, with its instant. */
+  /** Told about each mail when it is due, and when that was. */
   onDue: (number: number, atMs: number) => void;
-  /** Aborts: nothing more is begun. */
+  /** On abort nothing more is begun. */
   signal: AbortSignal;
 }
 
-/** Timers fire on whole milliseconds; nobody is asked more often than this. */
+/** Timers fire on whole milliseconds; the loop does not wake more often than this. */
 const shortestMs = 1;
 
 /**
- * Sends the mails of a schedule, each at its instant, whether or not those before were answered. Who
- * comes late (this process was busy) keeps its instant: waiting is counted from there.
+ * Sends the mails of a schedule, each when it is due, whether or not those before were answered. A
+ * mail that is late because this process was busy keeps its due time: waiting is counted from
+ * there.
  */
 export async function sendOnSchedule(
   schedule: Schedule,
@@ -44,7 +45,7 @@ export async function sendOnSchedule(
   }
 }
 
-/** A new mail whenever a connection is free. */
+/** Sends a new mail whenever a connection is free. */
 export async function sendAsAccepted(
   { mails, ms }: Pick<Pace, "mails" | "ms">,
   { lanes, onDue, signal }: PaceDeps,

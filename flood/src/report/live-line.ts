@@ -2,10 +2,10 @@ import type { Standing } from "../measure/ticker.ts";
 import { rate, time } from "./numbers.ts";
 
 const width = 80;
-/** If lines stay, a line each second would be a wall. */
+/** Where lines stay, one per second would be a wall of text. */
 const plainEverySeconds = 5;
 
-/** One line for a run: moving on a terminal, now and then a new one elsewhere. */
+/** One line for a run: updated in place on a terminal, elsewhere a new one now and then. */
 export interface LiveLine {
   show(standing: Standing): void;
   /** A line that stays; "" only clears the moving one. */
@@ -35,7 +35,10 @@ export function createLiveLine(output: LiveOutput): LiveLine {
   };
 }
 
-/** ` 12s  in 100/s  out 98.0/s  oldest 420ms  in flight 12  errors 0`, shorter than a terminal. */
+/**
+ * ` 12s  in 100/s  out 98.0/s  oldest 420ms  in flight 12  errors 0`, shorter than a terminal is
+ * wide.
+ */
 export function liveLine(standing: Standing): string {
   const { at, accepted, delivered, oldestMs, inFlight, waiting, allErrors, seesOut, awayMs } =
     standing;

@@ -20,7 +20,7 @@ export function rate(perSecond: number): string {
   return `${amount(perSecond)}/s`;
 }
 
-/** `accepted 12, refused 3`: what is 0 is left out. */
+/** `accepted 12, refused 3`; zeros are left out. */
 export function counts(of: Readonly<Record<string, number>>): string {
   return Object.entries(of)
     .filter(([, count]) => count > 0)

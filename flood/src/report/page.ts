@@ -5,8 +5,8 @@ import type { FloodResult } from "../result.ts";
 import { amount, counts, rate, time } from "./numbers.ts";
 
 /**
- * The report as one page that needs nothing else: styles, uPlot and the numbers are in it, and no
- * network is asked.
+ * The report as one self-contained page: it holds styles, uPlot and the numbers, and asks no
+ * network.
  */
 export function reportPage(result: FloodResult): string {
   const title = `Load of ${result.startedAt.slice(0, 16).replace("T", " ")} UTC`;
@@ -135,7 +135,7 @@ function tables({ accept, endToEnd, steps, stages, processes, check }: FloodResu
     table(
       "Processes",
       "CPU for each accepted mail, and memory at its highest",
-      ["", "CPU ms a mail", "RSS MB"],
+      ["", "CPU ms per mail", "RSS MB"],
       processes.map(({ name, cpuMsPerMail, maxRssMb }) => [
         name,
         amount(cpuMsPerMail),
@@ -167,7 +167,7 @@ function table(
   return `<section><h2>${text(title)}</h2><p>${text(about)}</p><table>${line(head, "th")}${body}</table></section>`;
 }
 
-/** Replies are somebody else's words. */
+/** Replies are text from others. */
 function text(given: string): string {
   const entities: Record<string, string> = {
     "&": "&amp;",
@@ -178,7 +178,7 @@ function text(given: string): string {
   return given.replace(/[&<>"]/g, (sign) => entities[sign] ?? "");
 }
 
-/** JSON that cannot end the element in which it stands. */
+/** JSON that cannot end the element that holds it. */
 function scriptData(result: FloodResult): string {
   return JSON.stringify(result).replaceAll("<", "\\u003c");
 }

@@ -152,7 +152,7 @@ function cells(name: string, values: readonly string[], first = labelWidth): str
   return `${name.padEnd(first)}${values.map((value) => value.padStart(12)).join("")}`;
 }
 
-/** A label and its text, broken between words where a terminal of 80 columns ends. */
+/** A label and its text, broken between words at the end of a terminal of 80 columns. */
 function row(label: string, text: string): string[] {
   const lines: string[] = [];
   let line = "";

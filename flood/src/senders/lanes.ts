@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { FloodMail } from "../mails/composer.ts";
 import type { Lane, Sender, SendOutcome } from "./sender.ts";
 
-/** A mail with the instant at which it should have been sent, by the monotonic clock. */
+/** A mail and when it should have been sent, by the monotonic clock. */
 export interface Intended {
   number: number;
   atMs: number;
@@ -12,30 +12,30 @@ export interface LanesOptions {
   sender: Sender;
   /** The most connections; each is opened when it is needed. */
   lanes: number;
-  /** Mails that may wait for a free connection. */
+  /** How many mails may wait for a free connection. */
   maxWaiting: number;
   mail: (number: number) => FloodMail;
   bytes: (mail: FloodMail) => Promise<Buffer> | Buffer;
   onSent: (intended: Intended, bytes: number) => void;
   onOutcome: (intended: Intended, outcome: SendOutcome) => void;
-  /** It found every connection busy and the waiting room full. */
+  /** A mail found every connection busy and the waiting room full. */
   onCrowdedOut: (intended: Intended) => void;
 }
 
-/** A server that is down is not asked again immediately by the same lane. */
+/** A lane does not ask a server that is down again immediately. */
 const afterFailureMs = 100;
 
 /**
- * Connections and the room in which mails wait for one, in the order of their instants. The room has
- * a size, so that a server which stands still costs no memory without end: who finds it full is
- * counted and never sent.
+ * Connections, and the room in which mails wait for one in the order in which they were due. The
+ * room has a limit, so that a stalled server does not cost memory without end: a mail that finds it
+ * full is counted and never sent.
  */
 export class Lanes {
   readonly #options: LanesOptions;
   readonly #idle: Lane[] = [];
   readonly #all: Lane[] = [];
   #waiting: Intended[] = [];
-  /** How much of `#waiting` is gone already. */
+  /** How much of `#waiting` is already gone. */
   #head = 0;
   #busy = 0;
   #changed = Promise.withResolvers<void>();
@@ -64,19 +64,25 @@ export class Lanes {
     else this.#options.onCrowdedOut(intended);
   }
 
-  /** Settles when a connection has become free, or nothing is under way. @throws what broke a lane */
+  /**
+   * Settles when a connection has become free, or nothing is under way.
+   * @throws what broke a lane
+   */
   async change(): Promise<void> {
     if (this.#busy > 0) await this.#changed.promise;
     this.#throwIfBroken();
   }
 
-  /** Settles when nothing waits and nothing is under way. @throws what broke a lane */
+  /**
+   * Settles when nothing waits and nothing is under way.
+   * @throws what broke a lane
+   */
   async settled(): Promise<void> {
     while (this.#busy > 0) await this.#changed.promise;
     this.#throwIfBroken();
   }
 
-  /** What waits is not sent any more. */
+  /** Waiting mails are no longer sent. */
   giveUpWaiting(): void {
     const left = this.#waiting.slice(this.#head);
     this.#waiting = [];
@@ -84,7 +90,7 @@ export class Lanes {
     for (const intended of left) this.#options.onCrowdedOut(intended);
   }
 
-  /** What is under way has no outcome then but a broken connection. */
+  /** Mails that are under way end with a broken connection. */
   close(): void {
     for (const lane of this.#all) lane.close();
   }

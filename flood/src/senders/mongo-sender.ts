@@ -13,8 +13,9 @@ const client = { address: "192.0.2.1", name: "", helo: "client.flood.example" } 
 const name = "flood";
 
 /**
- * Mail straight into MongoDB, as ingest stores it after a 250: body first, then a record in the state
- * `incoming`, each by majority and journaled. So the dispatcher is flooded, and ingest is not asked.
+ * Puts mail straight into MongoDB, as ingest stores it after a 250: body first, then a record in
+ * the state `incoming`, both by majority and journaled. This floods the dispatcher without asking
+ * ingest.
  */
 export function createMongoSender(
   database: Pick<Database, "mails" | "bodies" | "clock" | "server">,

@@ -1,16 +1,16 @@
 import type { FloodMail } from "../mails/composer.ts";
 
-/** What became of handing one mail in. It is tried once: a flood has no queue of its own. */
+/** The result of handing one mail in. It is tried once: a flood has no queue of its own. */
 export type SendOutcome =
-  /** `refused`: the places of recipients that were not taken, by their place in `rcptTo`. */
+  /** `refused`: the recipients that were not taken, by their place in `rcptTo`. */
   | { kind: "accepted"; refused: readonly number[] }
-  /** 4yz: come again. */
+  /** 4yz: try again later. */
   | { kind: "put-off"; reply: string }
   /** 5yz. */
   | { kind: "refused"; reply: string }
-  /** The connection was not to be had or broke before the mail was whole: nobody has it. */
+  /** There was no connection, or it broke before the mail was whole: nobody has the mail. */
   | { kind: "failed"; reply: string }
-  /** The mail was whole and its reply did not come: it may be accepted or not. */
+  /** The mail was whole, but no reply came: it may or may not be accepted. */
   | { kind: "unknown"; reply: string };
 
 /** One connection, or what stands for one: it hands in one mail at a time. */
@@ -23,7 +23,7 @@ export interface Lane {
 export interface Sender {
   /** For a person: where the mail goes. */
   readonly target: string;
-  /** Opens nothing yet. */
+  /** Does not open anything yet. */
   openLane(): Lane;
   close(): Promise<void>;
 }

@@ -8,7 +8,7 @@ import {
   type SessionOptions,
 } from "@rs-agent/kit/smtp/smtp-session.ts";
 
-/** Mail by SMTP to any server: each lane keeps its connection and opens another if that ends. */
+/** Mail by SMTP to any server: each lane keeps its connection, and opens another if it ends. */
 export function createSmtpSender(options: SessionOptions & { target: string }): Sender {
   return {
     target: options.target,
@@ -53,7 +53,9 @@ class SmtpLane implements Lane {
   }
 }
 
-/** One transaction (RFC 5321 §3.3); its commands in one go if the server can pipeline (RFC 2920). */
+/**
+ * One transaction (RFC 5321 §3.3); its commands go together if the server can pipeline (RFC 2920).
+ */
 async function transact(session: SmtpSession, mail: FloodMail, raw: Buffer): Promise<SendOutcome> {
   const commands = commandsOf(session, mail, raw);
   const replies: string[] = [];
@@ -64,7 +66,8 @@ async function transact(session: SmtpSession, mail: FloodMail, raw: Buffer): Pro
     for (const command of commands) {
       const reply = await session.say(command);
       replies.push(reply);
-      // Without a sender there is nothing to go on with; a refused recipient leaves the others.
+      // Without a sender there is nothing to go on with; without one recipient there are the
+      // others.
       if (reply === "" || (replies.length === 1 && !isPositive(reply))) break;
     }
   }
@@ -78,7 +81,7 @@ async function transact(session: SmtpSession, mail: FloodMail, raw: Buffer): Pro
     return notTaken(first);
   }
   if (!isWanted) {
-    // 354 without a recipient (RFC 2920 §3.1): the mail must end nevertheless.
+    // 354 without a recipient (RFC 2920 §3.1): the mail must be ended all the same.
     await session.say(".\r\n");
     return notTaken(others[0] ?? sender);
   }
