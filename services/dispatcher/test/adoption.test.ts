@@ -8,7 +8,7 @@ import { openBench, type Bench } from "./in-process.ts";
 
 const name = "inbox";
 
-/** A source in the bench's database, and records in it. */
+/** A source in the bench's database, with records in it. */
 function openSource(bench: Bench) {
   const client = new MongoClient(bench.settings.MONGODB_URI ?? "");
   onTestFinished(() => client.close());
@@ -64,7 +64,8 @@ it("takes on what its workers have room for, and the rest stays in the source", 
   work.isStopped = true;
   const ids = await insert(120);
   await vi.waitFor(() => expect(bench.asked.length).toBeGreaterThanOrEqual(6));
-  // What it has taken on by now is asked for, or waits: the timer brings no more while no verdict comes.
+  // What it has taken on by now is asked for, or waits: the timer brings no more while no verdict
+  // comes.
   await vi.waitFor(async () => {
     const before = { looks, count: await mails.countDocuments() };
     await vi.waitFor(() => expect(looks).toBeGreaterThan(before.looks + 3));
@@ -93,7 +94,7 @@ it("leaves records in a source that a person has paused, and takes them on after
   await vi.waitFor(async () => expect(await stateOf(id)).toBe("ready"));
 });
 
-it("gives a stub back as one that it cannot read: of a source that it does not have", async () => {
+it("gives a stub of a source that it does not have back, as one that it cannot read", async () => {
   const bench = await openBench();
   const { source, json, insert, stateOf } = openSource(bench);
   const [id = ""] = await insert(1);

@@ -15,7 +15,7 @@ let proxy: MongoDbProxy;
 let bench: Bench;
 beforeEach(async () => {
   proxy = await startMongoDbProxy(mongodbUri());
-  // First: it ends after all that runs behind it.
+  // Registered first, so that it ends after everything that runs behind it.
   onTestFinished(() => proxy.close());
   bench = await openBench();
 });
@@ -37,7 +37,7 @@ function ready(ids: readonly string[]): Promise<void> {
   });
 }
 
-/** Each check of each mail was asked for once: nothing that was known was forgotten. */
+/** Each check of each mail was asked for once, so nothing that was known was forgotten. */
 function expectAskedOnce(ids: readonly string[]): void {
   const expected = ids.flatMap((id) => [`virus ${id}`, `spam ${id}`, `enrich ${id}`]);
   expect(bench.asked.toSorted()).toEqual(expected.toSorted());
@@ -67,7 +67,7 @@ describe("what a worker has found while the database is away", () => {
     fail(proxy);
     answer.resolve(undefined);
     await vi.waitFor(() => expect(bench.asked).toHaveLength(9));
-    // The mails are done here, and nothing of it could be written in a first try.
+    // The mails are done here, and no first try could write any of it.
     await vi.waitFor(() => expect(said).toContain("the database is away, mail waits"));
     expect((await bench.get(ids[0])).state).not.toBe("ready");
     proxy.restore();
@@ -146,7 +146,10 @@ describe("mail that only the timer caught (I6)", () => {
     const reports = await bench.database.actors.all();
     return reports.find(({ service }) => service === "dispatcher");
   };
-  /** What it counts of all that it has claimed until now: the stream has had its time to tell of it. */
+  /**
+   * What it counts of everything that it has claimed so far; the stream has had time to report all
+   * of it.
+   */
   const counted = async () => {
     const fromMs = bench.database.clock.now().getTime() + 4_000;
     const report = await vi.waitFor(async () => {
@@ -159,7 +162,7 @@ describe("mail that only the timer caught (I6)", () => {
   const streamIsOpen = () =>
     vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0));
 
-  it("is none while the change stream works, and all while it is cut", async () => {
+  it("is none while the change stream works, and all of it while it is cut", async () => {
     await dispatcher();
     workers("virus", "spam", "enrich");
     await streamIsOpen();

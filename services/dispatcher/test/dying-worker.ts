@@ -7,9 +7,9 @@ import { Pull } from "zeromq";
 import { answerOf } from "./answers.ts";
 
 /**
- * A worker process for tests of poison: it dies of mail with the marker in it, with `unbegun` as soon
- * as that comes in; with `holds` it begins tasks and never ends them. It writes a line for each task
- * that it begins.
+ * A worker process for tests of poison. It dies of mail that contains the marker, with `unbegun` as
+ * soon as that mail comes in; with `holds` it begins tasks and never ends them. It writes a line
+ * for each task that it begins.
  */
 const [kind = "virus", dispatchers = "", behaviour = ""] = process.argv.slice(2);
 const marker = "kills the worker";
@@ -40,7 +40,7 @@ await startWorker({
       process.stdout.write(`${task.mailId}\n`);
       if (behaviour === "holds") await new Promise(() => undefined);
       if (mail.kind === "bytes" && mail.bytes.includes(marker)) {
-        // `started` is on its way: ZeroMQ's own thread has to get it out before the process is gone.
+        // `started` is on its way: ZeroMQ's own thread must send it before the process is gone.
         await new Promise((resolve) => setTimeout(resolve, 50));
         process.kill(process.pid, "SIGKILL");
       }

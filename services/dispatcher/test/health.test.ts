@@ -19,7 +19,7 @@ beforeEach(async () => {
   bench = await openBench();
 });
 
-/** Metrics of a dispatcher of the bench, and its health on a port. */
+/** A dispatcher of the bench with metrics, and its health on a port. */
 async function dispatcher(env: Record<string, string> = {}, uri = mongodbUri()) {
   const metrics = new Metrics();
   const parts: HealthPart[] = [];
@@ -50,7 +50,7 @@ describe("while the database is away", () => {
     ["cut off", (proxy: MongoDbProxy) => proxy.cut()],
     ["silent", (proxy: MongoDbProxy) => proxy.silence()],
     ["without a primary", (proxy: MongoDbProxy) => proxy.stepDown()],
-  ])("the dispatcher lives and is not ready: %s", async (_, fail) => {
+  ])("the dispatcher is alive and not ready: %s", async (_, fail) => {
     const proxy = await startMongoDbProxy(mongodbUri());
     onTestFinished(() => proxy.close());
     const options = "&serverSelectionTimeoutMS=1000&socketTimeoutMS=3000";
@@ -71,7 +71,7 @@ describe("while the database is away", () => {
       });
     });
     expect((await get("/healthz")).status).toBe(200);
-    // What was known last is still told, with its age.
+    // What was last known is still reported, with its age.
     expect(await value("rs_agent_ready")).toBe(0);
     expect(await value('rs_agent_workers_wanted{kind="spam"}')).toBe(0);
     expect(await value("rs_agent_waiting_counted_seconds")).toBeGreaterThan(2);
@@ -81,7 +81,7 @@ describe("while the database is away", () => {
 });
 
 describe("after a known number of mails", () => {
-  it("the counts are theirs", async () => {
+  it("the counts are right", async () => {
     const { value } = await dispatcher();
     const infected = await bench.mail();
     bench.worker("virus", {
@@ -105,7 +105,7 @@ describe("after a known number of mails", () => {
     expect(await value('rs_agent_task_arrivals_total{kind="virus"}')).toBe(5);
     expect(await value('rs_agent_task_arrivals_total{kind="spam"}')).toBe(4);
     expect(await value('rs_agent_workers{kind="spam",state="able"}')).toBe(1);
-    // Eight at once, and as many that wait in the worker.
+    // Eight at once, and as many waiting in the worker.
     expect(await value('rs_agent_credit_granted_tasks{kind="virus"}')).toBe(16);
     expect(await value('rs_agent_credit_busy_tasks{kind="virus"}')).toBe(0);
     expect(await value("rs_agent_held_mails")).toBe(0);
@@ -144,7 +144,7 @@ describe("after a known number of mails", () => {
     bench.worker("virus", {
       concurrency: 1,
       handle: async () => {
-        // Three seconds of one place for each mail.
+        // Three seconds for each mail, at one place.
         if (isSlow) {
           await new Promise<void>((resolve) => {
             waits.add(resolve);
@@ -156,8 +156,8 @@ describe("after a known number of mails", () => {
     });
     const ids = await Promise.all(Array.from({ length: 12 }, () => bench.mail()));
     const begun = performance.now();
-    // Twelve arrivals in less than half a minute, three seconds each, are more than one place does; and so is
-    // one each second, should it take longer until it is said.
+    // Twelve arrivals in less than half a minute, three seconds each, are more than one place can
+    // do; so is one per second, if the report takes longer.
     await vi.waitFor(async () => {
       if (ids.length < 12 + (performance.now() - begun) / 1_000) ids.push(await bench.mail());
       for (const { value } of both) {
@@ -178,7 +178,7 @@ describe("a worker that dies over a mail", () => {
     const worker = bench.worker("virus", {
       handle: () => {
         begun.resolve();
-        // Without an answer to its end: one that it got out in time would be no strike.
+        // Never answered: an answer that it got out in time would be no strike.
         return new Promise(() => undefined);
       },
     });

@@ -16,21 +16,21 @@ import { startDispatcher, type Dispatcher } from "../src/dispatcher.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
-/** Dispatcher and workers in this process, on a database of their own, over the real bus. */
+/** Dispatcher and workers in this process, with a database of their own, over the real bus. */
 export interface Bench {
   /** The database's name. */
   db: string;
-  /** For the test itself: writes mail and policies, reads what became of them. */
+  /** For the test itself: to write mail and policies, and to see what became of them. */
   database: Database;
-  /** What a dispatcher process needs to be one of this bench. */
+  /** The settings that make a dispatcher process one of this bench. */
   settings: Record<string, string>;
-  /** With `uri`, by another way to the same database; `log` is the dispatcher's. */
+  /** With `uri`, over another way to the same database; `log` is the dispatcher's. */
   dispatcher(
     env?: Record<string, string>,
     by?: { uri?: string; log?: Logger; metrics?: Metrics; onDatabase?: (its: Database) => void },
   ): Promise<Dispatcher>;
   worker(kind: TaskKind, options?: FakeWorker): ReturnType<typeof startWorker>;
-  /** Every task that a worker was asked for: `virus mailId`. */
+  /** Every task that a worker was given: `virus mailId`. */
   asked: string[];
   policy(yaml: string): Promise<void>;
   mail(options?: NewMail): Promise<string>;
@@ -56,7 +56,7 @@ export interface NewMail {
 const log = createSilentLogger();
 const clock = systemClock;
 
-/** Every policy of these tests: one tenant whose domains are accepted. */
+/** The policy of all these tests: one tenant whose domains are accepted. */
 export const tenant = `
 tenants:
   acme:

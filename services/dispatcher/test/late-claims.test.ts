@@ -6,7 +6,7 @@ import { HeldMails } from "../src/held-mails.ts";
 import { createPlacement } from "../src/placement.ts";
 import { Holding } from "@rs-agent/shared/store/holding.ts";
 
-/** What is held is `{ mail }` of a lease that is valid for a second; time is the test's. */
+/** It holds `{ mail }` with a lease that is valid for a second; the test sets the time. */
 function openDesk() {
   const time = { ms: 0 };
   const left: string[] = [];

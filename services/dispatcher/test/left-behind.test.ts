@@ -15,7 +15,7 @@ const plan = createPolicyBook(parsePolicyYaml(virusOnly, "test.yaml"), {
   nextHop: "127.0.0.1:9",
 }).planFor({ direction: "incoming", mailFrom: "", recipient: "bob@acme.example" });
 
-/** Claims as a dispatcher does that is killed soon after. */
+/** Claims like a dispatcher that is killed soon after. */
 async function claimed({ database }: Bench, state: MailState, next: string) {
   const owner = "dispatcher that dies";
   const [claim] = await vi.waitFor(async () => {

@@ -4,7 +4,7 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { TaskHandler } from "@rs-agent/shared/worker/handler.ts";
 import { openBench, tenant, type Bench } from "./in-process.ts";
 
-/** Mail for bob may go to any engine; mail for eve's domain is rspamd's. */
+/** Mail for bob may go to any engine; mail for eve's domain must go to rspamd. */
 const policy = `
 default:
   virus: off
@@ -14,7 +14,7 @@ domains:
     spam: { engine: rspamd }
 ${tenant}`;
 
-/** A spam-worker before this engine, and what it was asked. */
+/** A spam-worker with this engine, and what it was asked. */
 function spamWorker(bench: Bench, engine: string) {
   const asked: CheckTask<"spam">[] = [];
   const handle: TaskHandler["handle"] = (task) => {
@@ -43,7 +43,7 @@ const ready = async (bench: Bench, ids: readonly string[]) => {
 };
 
 describe("a policy that names the spam engine", () => {
-  it("has its mail checked by a worker with that engine, beside others that take the rest", async () => {
+  it("has its mail checked by a worker with that engine, while others take the rest", async () => {
     const { bench } = await openNamed();
     const spamd = spamWorker(bench, "spamd");
     const rspamd = spamWorker(bench, "rspamd");
@@ -60,7 +60,7 @@ describe("a policy that names the spam engine", () => {
     });
   });
 
-  it("I2: has it wait for that engine, says so, keeps nothing else waiting, and goes on once it is there", async () => {
+  it("I2: makes it wait for that engine, says so, delays nothing else, and goes on once the engine is there", async () => {
     const { bench, warn } = await openNamed();
     spamWorker(bench, "spamd");
     const named = await Promise.all(Array.from({ length: 40 }, () => bench.mail(toRspamd)));
@@ -86,7 +86,7 @@ describe("a policy that names the spam engine", () => {
     await ready(bench, named);
   });
 
-  it("takes the mail to another engine when it names another one", async () => {
+  it("sends the mail to another engine when it names another one", async () => {
     const { bench } = await openNamed();
     spamWorker(bench, "spamd");
     const id = await bench.mail(toRspamd);

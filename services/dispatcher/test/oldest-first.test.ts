@@ -5,7 +5,7 @@ import { answers } from "./answers.ts";
 import { openBench } from "./in-process.ts";
 
 describe("a backlog", () => {
-  it("is there from the first mail that waited for nothing to the first claim that finds too few", () => {
+  it("lasts from the first mail that waited in vain to the first claim that finds too few", () => {
     const backlogs = new Backlogs();
     backlogs.claimed("spam", 0, 5);
     expect(backlogs.has("spam")).toBe(false);
@@ -17,7 +17,7 @@ describe("a backlog", () => {
   });
 });
 
-describe("while more mail comes than a check can make", () => {
+describe("while more mail comes than a check can handle", () => {
   it("the oldest is checked first, and all of it in the end (I7)", async () => {
     const bench = await openBench();
     await bench.dispatcher({ PLACE_MS: "200" });
@@ -39,7 +39,7 @@ describe("while more mail comes than a check can make", () => {
     const asked = bench.asked.flatMap((line) => (line.startsWith("spam ") ? [line.slice(5)] : []));
     const places = asked.map((id) => ids.indexOf(id));
     expect(new Set(places).size).toBe(150);
-    // By how many places the youngest mail that was asked before it is younger.
+    // By how many places the youngest mail that was asked for earlier is younger.
     let youngest = 0;
     const overtaken = places.map((place) => {
       youngest = Math.max(youngest, place);

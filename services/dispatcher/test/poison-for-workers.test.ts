@@ -8,7 +8,7 @@ import { openBench, plainMail, tenant, type Bench } from "./in-process.ts";
 
 const script = fileURLToPath(new URL("dying-worker.ts", import.meta.url));
 
-/** Worker processes, one after the other: each is started when the one before has died. */
+/** Worker processes, one after the other: each is started when the previous one has died. */
 function workerProcesses(kind: TaskKind, endpoint: string, behaviours: (life: number) => string) {
   const begun: string[][] = [];
   let child: ChildProcess | undefined;
@@ -84,7 +84,7 @@ describe("a worker that dies", () => {
     },
   );
 
-  it("of one mail as soon as it comes in: after nine of them that is dead, and nothing else", async () => {
+  it("of one mail as soon as it comes in: after nine of them that mail is dead, and nothing else", async () => {
     const bench = await openBench();
     await bench.policy(`\ndefault:\n  spam: off\n${tenant}`);
     const { endpoint } = await bench.dispatcher();

@@ -12,7 +12,7 @@ default:
 ${tenant}`;
 const deadOwner = { owner: "dispatcher that dies", leaseMs: Number(machineMs(300)) };
 
-/** Claims all that waits as a dispatcher does that is killed with it, this many times. */
+/** Claims everything that waits, this many times, like a dispatcher that is killed with it. */
 async function claimAndDie({ database }: Bench, mails: number, times: number): Promise<void> {
   for (let time = 1; time <= times; time++) {
     const claim = { states: ["incoming"] as const, next: "plan", limit: mails, ...deadOwner };
@@ -45,7 +45,7 @@ async function allReady(bench: Bench, ids: readonly string[]): Promise<void> {
   });
 }
 
-describe("mail that dispatchers were killed with", () => {
+describe("mail with which dispatchers were killed", () => {
   it("is taken alone after three of them, each in turn, and all innocents are ready", async () => {
     const bench = await openBench();
     await bench.policy(virusOnly);
@@ -87,7 +87,7 @@ describe("mail that dispatchers were killed with", () => {
     expect(bench.asked).toEqual([]);
   });
 
-  it("is no dead letter where they live after all: their leases ran out in database outages", async () => {
+  it("is no dead letter if they live after all: their leases ran out in database outages", async () => {
     const bench = await openBench();
     await bench.policy(virusOnly);
     const id = await bench.mail();

@@ -13,7 +13,7 @@ import { machineMs } from "../../../test/support/machine.ts";
 
 const marker = Buffer.from("ends the dispatcher that reads it");
 
-/** A way to the database on which no more comes once the marker passes. */
+/** A way to the database that goes silent once the marker passes. */
 async function wayToDatabase(uri: string, onMarker: () => void): Promise<string> {
   const [host = "", port = ""] = (new ConnectionString(uri).hosts[0] ?? "").split(":");
   const server = createServer((client) => {
@@ -40,7 +40,7 @@ async function wayToDatabase(uri: string, onMarker: () => void): Promise<string>
   return `mongodb://127.0.0.1:${String((server.address() as AddressInfo).port)}/?directConnection=true`;
 }
 
-/** Its database kills it when the poison comes by. */
+/** It is killed by its database when the poison passes. */
 async function supervised(bench: Bench, id: string, bind: string, sources: string) {
   const uri = await wayToDatabase(bench.settings.MONGODB_URI ?? "", () => dispatcher.kill());
   const dispatcher: ReturnType<typeof superviseDispatcher> = superviseDispatcher(bench, {
@@ -76,7 +76,7 @@ it("the record that ends every dispatcher that reads it is dead after five, and 
   texts.splice(10, 0, marker.toString());
   const { insertedIds } = await db.collection("inbox").insertMany(texts.map(record));
   const ids = Object.values(insertedIds);
-  // Two were killed from outside while they had all of them.
+  // Two were killed from outside while they held all of them.
   const by = { limit: 100, owner: "dispatcher-9", leaseMs: Number(machineMs(300)) };
   expect((await bench.database.sources.take(source, by)).stubs).toHaveLength(21);
   const claim = { states: ["incoming"] as const, next: "adopt", ...by };

@@ -57,7 +57,7 @@ describe("the policies of a dispatcher", () => {
     expect(counts.reads).toBe(3);
   });
 
-  it("are read again where the database was away in between", async () => {
+  it("are read again if the database was away in between", async () => {
     const bench = await openBench();
     const { store, counts } = counted(bench.database.policies);
     let isAway = false;

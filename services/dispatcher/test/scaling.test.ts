@@ -53,7 +53,7 @@ describe("workers wanted", () => {
   const known = { serviceMs: 500, atOnce: 4 };
 
   it.each([
-    // 10 per second of half a second each keep 5 places busy.
+    // 10 per second, half a second each, keep 5 places busy.
     ["the arrivals alone", { arrivalsPerSecond: 10, waiting: 0 }, 2],
     ["exactly two workers' worth", { arrivalsPerSecond: 16, waiting: 0 }, 2],
     ["a little more than that", { arrivalsPerSecond: 16.1, waiting: 0 }, 3],
@@ -66,7 +66,7 @@ describe("workers wanted", () => {
     expect(workersWanted({ ...known, ...load }, 1, clearMs)).toBe(wanted);
   });
 
-  it("are those who are there, or one to begin, while nobody has answered yet", () => {
+  it("are those that are there, or one to begin with, while none has answered yet", () => {
     const load = { arrivalsPerSecond: 50, waiting: 10, serviceMs: undefined, atOnce: undefined };
     expect(workersWanted(load, 0, clearMs)).toBe(1);
     expect(workersWanted({ ...load, atOnce: 4 }, 3, clearMs)).toBe(3);
@@ -74,25 +74,25 @@ describe("workers wanted", () => {
 });
 
 describe("the demand of several dispatchers", () => {
-  it("is the sum of what they see, the credit of a worker that of all its dispatchers", () => {
+  it("is the sum of what they see, with a worker's credit from all its dispatchers", () => {
     const seen = virus([
       { arrivals: 6, completions: 3, serviceMs: 1_000, grants: { a: 6, b: 1 }, inMemory: 5 },
       { arrivals: 4, completions: 1, serviceMs: 3_000, grants: { a: 2, b: 7 } },
     ]);
-    // Two grants of 8 tasks stand for 4 at once each; the mean is by what was done.
+    // Two grants of 8 tasks mean 4 at once each; the mean is weighted by what was done.
     expect(seen).toMatchObject({ arrivalsPerSecond: 10, waiting: 5, atOnce: 4 });
     expect(seen.serviceMs).toBeCloseTo(1_500, 1);
     // (10 + 5 / 60) × 1.5 / 4 = 3.78
     expect(seen.wanted).toBe(4);
   });
 
-  it("has of the mail without a plan the part that needed this task lately", () => {
+  it("includes the share of unplanned mail that lately needed this task", () => {
     const due = { ...noneDue, plan: { count: 1_000, since: new Date() } };
     expect(virus([{ arrivals: 5, planned: 10 }], { due }).waiting).toBe(500);
     expect(virus([{ arrivals: 0, planned: 10 }], { due }).waiting).toBe(0);
   });
 
-  it("leaves out workers that are unable, and remembers how work was with able ones", () => {
+  it("leaves out workers that are unable, and remembers how able ones worked", () => {
     const before = demandOf({
       dispatchers: [dispatcher({ completions: 1, serviceMs: 2_000, grants: { a: 8 } })],
       due: noneDue,
@@ -102,7 +102,7 @@ describe("the demand of several dispatchers", () => {
       before: undefined,
     });
     const input = { before, due: { ...noneDue, virus: due(120) } };
-    // 2 per second of 2 s each at 4 at once.
+    // 2 per second, 2 s each, at 4 at once.
     expect(virus([{ grants: { a: 0 } }], input)).toMatchObject({ atOnce: 4, wanted: 1 });
     expect(virus([{ arrivals: 8, grants: { a: 0, b: 8 } }], input).wanted).toBe(5);
   });

@@ -10,7 +10,7 @@ import { Holding } from "@rs-agent/shared/store/holding.ts";
 
 const recipients = ["a@acme.example", "b@other.acme.example"];
 
-/** Both recipients' mail is ready; the virus and spam verdicts of both parts. */
+/** Waits until both recipients' mail is ready; the virus and spam verdicts of both parts. */
 async function verdictsOf(bench: Bench, id: string) {
   await vi.waitFor(async () => {
     const children = await bench.database.mails.children(id);
@@ -43,7 +43,7 @@ domains:
     }
   });
 
-  it("ask each for itself where engine settings differ", async () => {
+  it("each ask for themselves if engine settings differ", async () => {
     const bench = await openBench();
     await bench.policy(`${tenant}
 domains:
@@ -56,7 +56,7 @@ domains:
     expect(tasksOf(bench, "spam")).toHaveLength(2);
   });
 
-  it("ask for themselves where the one that asked got no answer", async () => {
+  it("ask for themselves if the one that asked got no answer", async () => {
     const bench = await openBench();
     await bench.policy(`
 default: { spam: { threshold: 3 } }
@@ -111,7 +111,7 @@ function adopts(askedFor: HeldMail) {
   return [{ kind: "adopt", check: "virus", verdict: shared }];
 }
 
-/** Without the mails' contents. */
+/** The decisions without the mails' contents. */
 function told(decisions: readonly Decision[]) {
   return decisions.map(({ held, effects }) => [held.mail._id, effects]);
 }
@@ -130,7 +130,7 @@ describe("a sibling's check", () => {
     expect(checks.join(tooLate, "virus")).toEqual(asks);
   });
 
-  it("is not waited for longer than for an answer of its own", () => {
+  it("is not waited for longer than an own answer would be", () => {
     const { checks, clock } = openChecks();
     const waits = part();
     checks.join(part(), "virus");

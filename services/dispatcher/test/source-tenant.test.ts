@@ -4,7 +4,7 @@ import { mailIdOf } from "@rs-agent/shared/store/adoption.ts";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { openBench, tenant } from "./in-process.ts";
 
-it("records of a source wait in it until a policy has its tenant, whose outgoing mail they are then", async () => {
+it("records of a source wait there until a policy has its tenant, and then become that tenant's outgoing mail", async () => {
   const bench = await openBench();
   const client = new MongoClient(bench.settings.MONGODB_URI ?? "");
   onTestFinished(() => client.close());

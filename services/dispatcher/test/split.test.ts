@@ -12,7 +12,7 @@ domains:
 const recipients = ["a@acme.example", "b@other.acme.example", "c@acme.example"];
 
 describe("a mail whose recipients' policies differ", () => {
-  it("I1: is split into one child a group, each under its own policy, the parent final", async () => {
+  it("I1: is split into one child per group, each under its own policy, and the parent is final", async () => {
     const bench = await openBench();
     await bench.policy(differing);
     await bench.dispatcher();
@@ -39,11 +39,11 @@ describe("a mail whose recipients' policies differ", () => {
     });
   });
 
-  it("is split the same way by who takes over after a crash between any two writes", async () => {
+  it("is split the same way by whoever takes over after a crash between any two writes", async () => {
     const bench = await openBench();
     await bench.policy(differing);
     const id = await bench.mail({ recipients });
-    // A dispatcher froze the groups and made the first child only, then died; its lease has run out.
+    // A dispatcher froze the groups, made only the first child, and died; its lease has run out.
     const parent = await bench.get(id);
     const groups = [["a@acme.example", "c@acme.example"], ["b@other.acme.example"]];
     const died = { states: ["incoming"] as const, unleased: true };
@@ -66,7 +66,7 @@ describe("a mail whose recipients' policies differ", () => {
     expect(await bench.database.mails.countOutcomes()).toMatchObject({ accepted: 3, holds: true });
   });
 
-  it("I8: leaves with each child what of the parent's last attempt is unknown", async () => {
+  it("I8: gives each child its part of the parent's last attempt that is unknown", async () => {
     const bench = await openBench();
     await bench.policy(differing);
     const id = await bench.mail({ recipients });
@@ -77,7 +77,7 @@ describe("a mail whose recipients' policies differ", () => {
       at: new Date(),
       relay: "relay-1",
     };
-    // A person has taken it up again after the policies had changed.
+    // A person has taken it up again after the policies changed.
     const held = { states: ["incoming"] as const, unleased: true };
     await bench.database.mails.writeAs(id, held, { set: { unknown } });
     await bench.dispatcher();

@@ -6,7 +6,7 @@ import type { Bench } from "./in-process.ts";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 
-/** A dispatcher in a process of its own, started again whenever it has ended. */
+/** A dispatcher in a process of its own that is restarted whenever it ends. */
 export function superviseDispatcher({ settings }: Bench, env: NodeJS.ProcessEnv) {
   let child: ChildProcess | undefined;
   let starts = 0;

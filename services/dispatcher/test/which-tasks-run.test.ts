@@ -58,7 +58,7 @@ describe("the tasks that run", () => {
     expect(mail.lease).toBeUndefined();
   });
 
-  it("I5: nothing runs beside the enricher, also where virus and spam run side by side", async () => {
+  it("I5: nothing runs next to the enricher, even if virus and spam run side by side", async () => {
     const bench = await openBench();
     await bench.policy(rules(true, true, "parallel"));
     await bench.dispatcher();

@@ -26,7 +26,10 @@ beforeAll(async () => {
 });
 afterAll(closeTestIngests);
 
-/** What a client sends for these content bytes: dots at line begins doubled (RFC 5321 §4.5.2). */
+/**
+ * The content bytes as a client sends them: dots at the beginning of lines doubled (RFC 5321
+ * §4.5.2).
+ */
 function dotStuffed(content: Buffer): Buffer {
   return Buffer.from(content.toString("latin1").replace(/(^|\r\n|\n)\./g, "$1.."), "latin1");
 }
@@ -75,7 +78,7 @@ describe("a mail that is accepted", () => {
     );
   });
 
-  it("names no recipient in Received where there are several", async () => {
+  it("names no recipient in Received if there are several", async () => {
     using client = await SmtpDialogue.open(running.smtp);
     const { raw } = await running.stored(await client.deliver(stranger, [anna, ben], mail));
     expect(raw.toString()).not.toMatch(/^\tfor </m);
@@ -120,7 +123,7 @@ describe("a mail that is accepted", () => {
     );
   });
 
-  it("has each lone CR and LF made CRLF, and a lone LF around a dot ends nothing", async () => {
+  it("gets CRLF for each lone CR and LF, and a lone LF around a dot ends nothing", async () => {
     using client = await SmtpDialogue.open(running.smtp);
     const content = "A: 1\n\nbare\rcr\n.\nMAIL FROM:<x@y.example>\n.\r\nstill the mail\r.\r\nend\n";
     const { raw } = await running.stored(await client.deliver(stranger, [anna], `${content}\r\n`));
@@ -129,7 +132,7 @@ describe("a mail that is accepted", () => {
     expect(raw.toString().replace(/\r\n/g, "")).not.toMatch(/[\r\n]/);
   });
 
-  it("keeps the dots behind a lone LF or CR, which begins no line", async () => {
+  it("keeps the dots after a lone LF or CR, which begins no line", async () => {
     using client = await SmtpDialogue.open(running.smtp);
     const { raw } = await running.stored(
       await client.deliver(stranger, [anna], "A: 1\r\n\r\na\n..b\r..c\r\n...d\r\n"),
@@ -153,7 +156,7 @@ describe("a mail that is accepted", () => {
     },
   );
 
-  it("has its NUL characters taken out where INGEST_NUL=remove says so", async () => {
+  it("loses its NUL characters if INGEST_NUL=remove says so", async () => {
     const removing = await startTestIngest({ env: { INGEST_NUL: "remove" } });
     using client = await SmtpDialogue.open(removing.smtp);
     const { raw } = await removing.stored(
@@ -182,7 +185,7 @@ describe("a mail that is accepted", () => {
     expect(found.map(({ _id }) => _id)).toContain(record._id);
   });
 
-  it("is found by its recipient, quoted or not where that is the same", async () => {
+  it("is found by its recipient, quoted or not if that is the same", async () => {
     using client = await SmtpDialogue.open(running.smtp);
     const { mail: record } = await running.stored(
       await client.deliver(stranger, ['"V\\ip"@northwind.example'], mail),
@@ -206,7 +209,7 @@ describe("a mail that is accepted", () => {
     transport.close();
   });
 
-  it("is marked 8BITMIME where it was declared, and where its bytes say so", async () => {
+  it("is marked 8BITMIME if it was declared so, or if its bytes say so", async () => {
     using client = await SmtpDialogue.open(running.smtp);
     const eightBit = Buffer.from("A: 1\r\n\r\n\xe4\r\n", "latin1");
     const { mail: found } = await running.stored(await client.deliver(stranger, [anna], eightBit));
@@ -247,7 +250,7 @@ describe("a mail that is accepted", () => {
     });
   });
 
-  it("is its listener's tenant's where that names one, whatever network the client is in", async () => {
+  it("belongs to the tenant that its listener names, whatever network the client is in", async () => {
     const env = { INGEST_SUBMISSION: "northwind@127.0.0.1:0" };
     const own = await startTestIngest({ env });
     using client = await SmtpDialogue.open(own.submission);

@@ -42,7 +42,7 @@ describe("the settings of ingest", () => {
     ]);
   });
 
-  it("take their name from MAIL_HOSTNAME where INGEST_HOSTNAME is not set", () => {
+  it("take their name from MAIL_HOSTNAME if INGEST_HOSTNAME is not set", () => {
     expect(load({ MAIL_HOSTNAME: "mx.a.example" }).INGEST_HOSTNAME).toBe("mx.a.example");
   });
 

@@ -4,7 +4,7 @@ import { DataDecoder } from "../src/data-decoder.ts";
 
 const latin1 = (text: string) => Buffer.from(text, "latin1");
 
-/** What a reader of the whole wire says, in the words of RFC 5321 §4.5.2. */
+/** What a reader of the whole wire gets, in the words of RFC 5321 §4.5.2. */
 function decodedAtOnce(wire: string): { content: string; end: number } {
   const end = /(?<=^|\r\n)\.\r\n/.exec(wire);
   if (end === null) throw new Error("the mail has no end");
@@ -27,7 +27,7 @@ function decoded(wire: string, cuts: readonly number[]): { content: string; end:
   throw new Error("the mail has no end");
 }
 
-/** As RFC 5321 §4.5.2 has the client do it. */
+/** Dots as RFC 5321 §4.5.2 makes the client send them. */
 function stuffed(content: string): string {
   const wire = content.replace(/(?<=^|\r\n)\./g, "..");
   return wire === "" || wire.endsWith("\r\n") ? `${wire}.\r\n` : `${wire}\r\n.\r\n`;
@@ -53,7 +53,7 @@ describe("DataDecoder", () => {
     );
   });
 
-  it("gives the same for any chunking of any bytes, also those that no client should send", () => {
+  it("gives the same for any chunking of any bytes, even those that no client should send", () => {
     fc.assert(
       fc.property(bytes, cuts, (sent, where) => {
         const wire = `${sent}\r\n.\r\n`;
@@ -90,7 +90,7 @@ describe("DataDecoder", () => {
     expect(decoded(wire, [])).toEqual({ content, end: wire.length });
   });
 
-  it("gives one piece for each chunk, a view where no byte of it went", () => {
+  it("gives one piece for each chunk, a view if no byte was removed", () => {
     const decoder = new DataDecoder();
     const text = latin1("a line\r\n".repeat(8_192));
     expect(decoder.push(text).content.buffer).toBe(text.buffer);

@@ -4,10 +4,10 @@ import { anna, closeTestIngests, startTestIngest, stranger } from "./running-ing
 import { SmtpDialogue } from "./smtp-dialogue.ts";
 
 const mail = "Subject: x\r\n\r\nHello\r\n";
-/** What a test gives a machine that has much else to do; the figures are printed. */
+/** How long a test waits on a machine that is busy with other work; the times are printed. */
 const patienceMs = 5_000;
 
-/** Sends a text byte by byte, for as long as anybody listens. */
+/** Sends a text byte by byte for as long as anybody listens. */
 function trickle(client: SmtpDialogue, text: string, everyMs: number): { stop(): void } {
   let at = 0;
   const timer = setInterval(() => {
@@ -29,7 +29,7 @@ describe("a client that trickles", () => {
   afterEach(closeTestIngests);
 
   it.each(["in its first command", "between two transactions"])(
-    "%s is let go when its time for one command is over",
+    "%s is disconnected when its time for one command is over",
     async (when) => {
       const running = await startTestIngest({ env: { INGEST_IDLE_TIMEOUT_MS: "1000" } });
       using slow = await SmtpDialogue.connect(running.smtp);
@@ -48,7 +48,7 @@ describe("a client that trickles", () => {
     },
   );
 
-  it("in DATA is let go when its time is over, and nothing of its mail is kept (I1)", async () => {
+  it("in DATA is disconnected when its time is over, and nothing of its mail is kept (I1)", async () => {
     const running = await startTestIngest({
       env: { INGEST_IDLE_TIMEOUT_MS: "1000", INGEST_DATA_TIMEOUT_MS: "1500" },
     });
@@ -65,7 +65,7 @@ describe("a client that trickles", () => {
     await delivered(running.smtp);
   });
 
-  it("through command after command for longer than one may take is served", async () => {
+  it("command after command, for longer than one may take, is served", async () => {
     const running = await startTestIngest({ env: { INGEST_IDLE_TIMEOUT_MS: "1000" } });
     using client = await SmtpDialogue.open(running.smtp);
     for (let turn = 0; turn < 8; turn += 1) {
@@ -76,7 +76,7 @@ describe("a client that trickles", () => {
   });
 });
 
-describe("beside many clients", () => {
+describe("next to many clients", () => {
   let ingest: IngestProcess;
   beforeAll(async () => {
     ingest = await startIngestProcess();
@@ -84,7 +84,7 @@ describe("beside many clients", () => {
   });
   afterAll(() => ingest.stop());
 
-  it("that are slow, 200 of them, a good mail has its 250 immediately", async () => {
+  it("that are slow, 200 of them, a good mail gets its 250 immediately", async () => {
     const clients = await Promise.all(
       Array.from({ length: 200 }, () => SmtpDialogue.open(ingest.smtp)),
     );
@@ -122,7 +122,7 @@ describe("beside many clients", () => {
     expect(await delivered(ingest.smtp)).toBeLessThan(patienceMs);
   });
 
-  it("over their limit, those hear 421, and the ones inside go on", async () => {
+  it("over the limit, new ones get 421, and those inside go on", async () => {
     const small = await startIngestProcess({ INGEST_MAX_CONNECTIONS: "100" });
     const inside = await SmtpDialogue.open(small.smtp);
     const crowd = await Promise.all(

@@ -7,7 +7,7 @@ import { SmtpDialogue } from "./smtp-dialogue.ts";
 const good = "Subject: good\r\n\r\nHello\r\n";
 const megabytes = 1_000_000;
 
-/** MIME parts inside each other, `depth` deep (RFC 2046 §5.1). */
+/** MIME parts nested `depth` deep (RFC 2046 §5.1). */
 function nested(depth: number): string {
   const open = (level: number) =>
     `Content-Type: multipart/mixed; boundary=b${level}\r\n\r\n--b${level}\r\n`;
@@ -75,7 +75,7 @@ describe("a hostile mail", () => {
     beside.close();
     return { result: await over, slowestMs };
   };
-  /** The next mail, on a session of its own and on the one that was abused. */
+  /** The next mail succeeds, on a session of its own and on the one that was abused. */
   const othersAreUnharmed = async (used: SmtpDialogue) => {
     using other = await SmtpDialogue.open(ingest.smtp);
     for (const client of [used, other]) {
@@ -102,7 +102,8 @@ describe("a hostile mail", () => {
     expect(raw.length - expected.length).toBeLessThan(1_000);
     expect(ms).toBeLessThan(20_000);
     expect(slowestMs).toBeLessThan(10_000);
-    // Room for several copies of 20 MB and what V8 has not collected yet; a leak of each mail shows.
+    // Room for several copies of 20 MB and for what V8 has not collected yet; a leak per mail would
+    // show.
     expect(ingest.rssMb() - startedMb).toBeLessThan(500);
     await othersAreUnharmed(client);
   });
@@ -151,7 +152,7 @@ describe("a hostile mail", () => {
     for (const each of [client, pipelined, next]) each.close();
   });
 
-  it("for 10,000 recipients has those beyond the limit put off, one by one", async () => {
+  it("for 10,000 recipients is put off for those beyond the limit, one by one", async () => {
     using client = await SmtpDialogue.open(ingest.smtp);
     await client.say(`MAIL FROM:<${stranger}>`);
     client.send(lines(10_000, (at) => `RCPT TO:<r${at}@northwind.example>\r\n`));
@@ -166,7 +167,7 @@ describe("a hostile mail", () => {
   });
 });
 
-/** As a client sends it (RFC 5321 §4.5.2). */
+/** The content as a client sends it (RFC 5321 §4.5.2). */
 function dotStuffed(content: Buffer): Buffer {
   if (!content.includes(".")) return content;
   return Buffer.from(content.toString("latin1").replace(/(^|\n)\./g, "$1.."), "latin1");

@@ -12,7 +12,7 @@ import { mongodbUri } from "../../../test/support/test-mongodb.ts";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 
-/** The service as it is started by a supervisor, listening on a free port. */
+/** The service as a supervisor starts it, listening on a free port. */
 export function spawnIngest(env: Record<string, string>) {
   return spawn(process.execPath, [main], {
     env: { PATH: process.env["PATH"], INGEST_SMTP: "127.0.0.1:0", ...env },
@@ -20,7 +20,7 @@ export function spawnIngest(env: Record<string, string>) {
   });
 }
 
-/** Ingest in a process of its own, whose memory can be looked at, with one tenant. */
+/** Ingest in a process of its own, whose memory can be measured, with one tenant. */
 export interface IngestProcess {
   child: ChildProcess;
   smtp: string;

@@ -6,7 +6,7 @@ import { SmtpDialogue } from "./smtp-dialogue.ts";
 
 const mail = "Subject: a secret subject\r\n\r\nA secret body.\r\n";
 
-/** Starts ingest, lets one recipient be refused and one mail be accepted, and gives the log. */
+/** Starts ingest, has one recipient refused and one mail accepted, and returns the log. */
 async function logOf(mode: string): Promise<{ text: string; lines: Record<string, unknown>[] }> {
   const { log, text, lines } = recordLog();
   const running = await startTestIngest({ log, env: { LOG_ADDRESSES: mode } });

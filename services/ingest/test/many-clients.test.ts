@@ -25,7 +25,7 @@ describe("many clients", () => {
     for (const client of clients) client.close();
   });
 
-  it("do not wait for those who stand still in the middle of their mail", async () => {
+  it("do not wait for those that stall in the middle of their mail", async () => {
     const running = await startTestIngest();
     const still = await Promise.all(
       Array.from({ length: 50 }, () => SmtpDialogue.open(running.smtp)),

@@ -43,7 +43,7 @@ describe("a look at the backlog", () => {
       log: createSilentLogger(),
     });
 
-  it("that is never answered keeps nobody waiting, and no second one begins", async () => {
+  it("that is never answered keeps nobody waiting, and no second look begins", async () => {
     const backlog = vi.fn(() => new Promise<Backlog>(() => undefined));
     const watch = watched(backlog);
     await vi.waitFor(() => expect(backlog).toHaveBeenCalled());
@@ -93,7 +93,7 @@ describe("while too much mail waits", () => {
     client.close();
     return reply;
   };
-  /** As a dispatcher does it: claims and ends. */
+  /** Claims and ends everything, like a dispatcher. */
   const takeAll = async ({ database }: RunningIngest) => {
     const claim = { states: ["incoming"] as const, next: "plan", owner: "me", leaseMs: 60_000 };
     const claimed = await database.mails.claim({ ...claim, limit: 1_000 });
@@ -108,7 +108,7 @@ describe("while too much mail waits", () => {
   const untilReply = (running: RunningIngest, reply: RegExp) =>
     vi.waitFor(async () => expect(await deliver(running)).toMatch(reply));
 
-  it("new mail hears 452, mail that has begun is taken, and it ends by itself (I7)", async () => {
+  it("new mail gets 452, mail that has begun is taken, and it ends by itself (I7)", async () => {
     const { log, lines } = recordLog();
     const running = await startTestIngest({
       log,
@@ -133,7 +133,7 @@ describe("while too much mail waits", () => {
     expect(said("refused")[0]).toMatchObject({ reply: 452, status: "4.3.1" });
   });
 
-  it("because nobody takes it on, the age of the oldest alone does it", async () => {
+  it("because nobody takes it on, the age of the oldest is enough", async () => {
     const running = await startTestIngest({
       env: { INGEST_MAX_WAITING_AGE_MS: "60000", INGEST_WAITING_REFRESH_MS: "20" },
     });

@@ -59,7 +59,7 @@ describe("the policies of an ingest", () => {
     expect(counts.reads).toBe(1);
     await store.replace([tenant("new.example")]);
     await looks(20);
-    // A look that falls into the very moment of a change sees half of it, and the next one the other half.
+    // A look at the very moment of a change sees half of it, and the next look the other half.
     const reads = counts.reads;
     expect([2, 3]).toContain(reads);
     await looks(20);

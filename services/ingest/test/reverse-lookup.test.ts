@@ -21,7 +21,7 @@ describe("the name of a client", () => {
       createReverseResolver(servers).reverse(address, (_error, names) => resolve(names));
     });
 
-  it("is its PTR where that leads back to it", async () => {
+  it("is its PTR if that leads back to it", async () => {
     expect(await nameOf("192.0.2.7")).toEqual(["mx.honest.example"]);
     expect(await nameOf("::ffff:192.0.2.7")).toEqual(["mx.honest.example"]);
   });
@@ -30,16 +30,16 @@ describe("the name of a client", () => {
     expect(await nameOf("192.0.2.8")).toEqual([]);
   });
 
-  it("is none where there is no PTR", async () => {
+  it("is none if there is no PTR", async () => {
     expect(await nameOf("192.0.2.10")).toEqual([]);
   });
 
-  it("is none, and soon, where no name server answers", async () => {
+  it("is none, and soon, if no name server answers", async () => {
     const silent = createSocket("udp4").bind(0, "127.0.0.1");
     await once(silent, "listening");
     const begun = Date.now();
     expect(await nameOf("192.0.2.7", [`127.0.0.1:${silent.address().port}`])).toEqual([]);
-    // Without a limit of ours the resolver asks four times, for 5 s and longer each.
+    // Without our limit the resolver asks four times, for 5 s or longer each.
     expect(Date.now() - begun).toBeLessThan(15_000);
     silent.close();
   });

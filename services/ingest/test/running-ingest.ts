@@ -17,19 +17,19 @@ export const stranger = "jonas@partner.example";
 /** A client address in the test tenant's networks; 127.0.0.1 is in none. */
 export const tenantClient = "127.0.0.2";
 
-/** What a test works with; closing ends all of it. */
+/** What a test works with; closing it ends everything. */
 export interface RunningIngest {
   ingest: IngestHandle;
   database: Database;
   smtp: string;
   lmtp: string;
   submission: string;
-  /** The record that a `250 2.0.0 queued as ID` speaks of, and its raw mail. */
+  /** The record and raw mail that a `250 2.0.0 queued as ID` names. */
   stored(reply: string): Promise<{ mail: MailRecord; raw: Buffer }>;
 }
 
 export interface RunningIngestOptions {
-  /** Settings over the test's own. */
+  /** Settings that override the test's own. */
   env?: Record<string, string>;
   uri?: string;
   log?: Logger;
@@ -86,7 +86,7 @@ export async function startTestIngest(options: RunningIngestOptions = {}): Promi
   };
 }
 
-/** To be called after each test: closes whatever `startTestIngest` started. */
+/** Call after each test: closes whatever `startTestIngest` started. */
 export async function closeTestIngests(): Promise<void> {
   await Promise.all(closers.splice(0).map((close) => close()));
 }

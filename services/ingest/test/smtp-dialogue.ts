@@ -35,7 +35,7 @@ export class SmtpDialogue {
     return dialogue;
   }
 
-  /** Sends a line and gives its reply as `CODE first line`. */
+  /** Sends a line and returns the reply as `CODE first line`. */
   async say(line: string): Promise<string> {
     this.send(`${line}\r\n`);
     const { code, lines } = await this.reply();
@@ -54,7 +54,7 @@ export class SmtpDialogue {
     return { code: Number(whole.slice(0, 3)), lines: lines.map((line) => line.slice(4)) };
   }
 
-  /** MAIL, RCPT for each, DATA; the reply to DATA is 354 or whatever stopped it. */
+  /** MAIL, RCPT for each recipient, DATA; returns 354, or the reply that stopped it. */
   async begin(mailFrom: string, rcptTo: string[]): Promise<string> {
     const mail = await this.say(`MAIL FROM:<${mailFrom}>`);
     if (!mail.startsWith("250 ")) return mail;
@@ -65,7 +65,7 @@ export class SmtpDialogue {
     return this.say("DATA");
   }
 
-  /** A whole transaction; `data` is what goes over the wire before the final dot. */
+  /** A whole transaction; `data` is what is sent before the final dot. */
   async deliver(mailFrom: string, rcptTo: string[], data: string | Buffer): Promise<string> {
     const begun = await this.begin(mailFrom, rcptTo);
     if (!begun.startsWith("354 ")) return begun;

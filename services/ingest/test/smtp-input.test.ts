@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SmtpInput } from "../src/smtp-input.ts";
 
-/** Notes commands, and reads a mail after each DATA; answers in the same turn, or in a later one. */
+/** Records commands, and reads a mail after each DATA; answers in the same turn or a later one. */
 class Session {
   readonly input = new SmtpInput({ maxCommandLength: 2_048 });
   readonly seen: string[] = [];
@@ -49,7 +49,7 @@ const transaction = (text: string) => `MAIL\r\nRCPT\r\nDATA\r\n${text}.\r\n`;
 
 describe("SmtpInput", () => {
   it.each([true, false])(
-    "runs what is pipelined behind each mail once that has its answer (at once: %s)",
+    "runs what is pipelined after each mail once the mail has its answer (at once: %s)",
     async (answersAtOnce) => {
       const mails = ["a\r\n", "", "..\r\n", "b\n..c\r\n", "NOOP\r\n"];
       const expected = ["a\r\n", "", ".\r\n", "b\n..c\r\n", "NOOP\r\n"].flatMap((mail) => [
@@ -89,7 +89,7 @@ describe("SmtpInput", () => {
     expect(atTurn).toBeLessThan(1_000);
   });
 
-  it("goes on behind a mail whose reader gave up", async () => {
+  it("goes on after a mail whose reader gave up", async () => {
     const input = new SmtpInput();
     const seen: string[] = [];
     input.oncommand = (command, callback) => {
@@ -126,7 +126,7 @@ describe("SmtpInput", () => {
     expect(taken).toBe(20);
   });
 
-  it("hands on 4 MB of dots in as many pieces as they came in, as it does text", async () => {
+  it("passes on 4 MB of dots in as many pieces as they came in, like text", async () => {
     const pieces: number[] = [];
     for (const line of ["..\r\n", "ab\r\n"]) {
       const input = new SmtpInput();

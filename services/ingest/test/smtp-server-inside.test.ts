@@ -9,14 +9,14 @@ import { IngestConnection } from "../src/smtp-connection.ts";
 import { SmtpInput } from "../src/smtp-input.ts";
 import { SmtpListenerServer } from "../src/smtp-listener.ts";
 
-/** What a class of ours has in place of the library's: each must be there to be replaced. */
+/** The methods of our class that replace the library's: each must exist there to be replaced. */
 function replaced(ours: { prototype: object }, theirs: { prototype: object }): string[] {
   const names = Object.getOwnPropertyNames(ours.prototype);
   return names.filter((name) => name !== "constructor" && name in theirs.prototype);
 }
 
 describe("smtp-server inside", () => {
-  it("is the version that was read, by the very number", async () => {
+  it("is exactly the version that was read", async () => {
     const inPackage = createRequire(import.meta.url).resolve("smtp-server/package.json");
     const { version } = JSON.parse(await readFile(inPackage, "utf8")) as { version: string };
     expect(manifest.dependencies["smtp-server"]).toBe(version);
@@ -30,13 +30,13 @@ describe("smtp-server inside", () => {
     expect(replaced(SmtpListenerServer, SMTPServer)).toEqual(["connect"]);
   });
 
-  it("asks of its parser what ours has, and no method of its own reads a byte there", () => {
+  it("asks nothing of its parser that ours lacks, and none of its own methods reads a byte there", () => {
     const own = Object.getOwnPropertyNames(SMTPStream.prototype);
     const ours = Object.getOwnPropertyNames(SmtpInput.prototype);
     expect(own.filter((name) => !ours.includes(name)).sort()).toEqual([
-      // Called by those that are replaced, and by nobody else.
+      // Only called by methods that are replaced.
       ...["_commandTooLong", "_countDataBytes", "_endDataMode", "_feedDataStream"],
-      // Set for each parser by the session.
+      // The session sets it for each parser.
       "oncommand",
     ]);
     const session = SMTPConnection.toString();

@@ -12,7 +12,7 @@ import {
 import { SmtpDialogue } from "./smtp-dialogue.ts";
 
 const lineEnds = ["\n", "\r", "\r\n", "\n\r", "\r\r", "\n\n", "\r\r\n", "\0\r\n", "\x85"];
-/** Whatever some server might take for the end of a mail, but for the one true end. */
+/** Everything that some server might take for the end of a mail, except the one true end. */
 const falseEnds = lineEnds
   .flatMap((before) => lineEnds.map((after) => `${before}.${after}`))
   .filter((form) => !form.includes("\r\n.\r\n"));
@@ -32,7 +32,9 @@ describe("one body is one mail (SMTP smuggling)", () => {
   });
   afterAll(closeTestIngests);
 
-  /** Sends the content in the given pieces; the mail must hold all of it, and be the only one. */
+  /**
+   * Sends the content in the given pieces; the mail must contain all of it, and be the only one.
+   */
   const isOneMail = async (client: SmtpDialogue, pieces: string[]) => {
     const sent = JSON.stringify(pieces.map((piece) => piece.slice(0, 60)));
     expect(await client.begin(stranger, [anna]), sent).toMatch(/^354 /);
@@ -43,7 +45,7 @@ describe("one body is one mail (SMTP smuggling)", () => {
     client.send("\r\n.\r\nNOOP\r\n");
     const { code, lines } = await client.reply();
     const { mail, raw } = await running.stored(`${code} ${lines[0] ?? ""}`);
-    // The only reply to all of that, but for the NOOP's own.
+    // The only reply to all of that, apart from the NOOP's.
     expect((await client.reply()).lines[0], sent).toMatch(/^2\.0\.0 OK/);
     const content = Buffer.from(`${pieces.join("")}\r\n`, "latin1");
     expect(withoutReceived(raw), sent).toBe(canonicalize(withoutNul(content)).toString("latin1"));
@@ -72,7 +74,7 @@ describe("one body is one mail (SMTP smuggling)", () => {
     await eachIn(falseBeginnings, (form) => [[form + second], [...Array.from(form), second]]);
   });
 
-  it("no false end with a NUL begins another mail where NUL is refused, nor does its refusal", async () => {
+  it("no false end with a NUL begins another mail if NUL is refused, nor does its refusal", async () => {
     const strict = await startTestIngest();
     const withNul = [...falseEnds, ...falseBeginnings].filter((form) => form.includes("\0"));
     expect(withNul).toHaveLength(17);

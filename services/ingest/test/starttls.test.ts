@@ -34,7 +34,7 @@ describe("STARTTLS (RFC 3207)", () => {
   afterAll(() => rm(dir, { recursive: true, force: true }));
   afterEach(closeTestIngests);
 
-  it("is offered where there is a certificate, and the mail's Received says ESMTPS", async () => {
+  it("is offered if there is a certificate, and the mail's Received says ESMTPS", async () => {
     const running = await startTestIngest({ env });
     const [host, port] = running.smtp.split(":");
     const transport = createTransport({
@@ -49,7 +49,7 @@ describe("STARTTLS (RFC 3207)", () => {
     transport.close();
   });
 
-  it("forgets what was said before it, and what was sent behind it in the clear", async () => {
+  it("forgets what was said before it, and what was sent after it in the clear", async () => {
     const running = await startTestIngest({ env });
     using client = await SmtpDialogue.open(running.smtp);
     await client.say(`MAIL FROM:<${stranger}>`);
@@ -60,7 +60,7 @@ describe("STARTTLS (RFC 3207)", () => {
     expect(await client.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
   });
 
-  it("has commands and mails read as without it: by our own input", async () => {
+  it("reads commands and mails as without it, by our own input", async () => {
     const running = await startTestIngest({ env });
     const client = await SmtpDialogue.open(running.smtp);
     await client.startTls();
@@ -72,7 +72,7 @@ describe("STARTTLS (RFC 3207)", () => {
     await client.closed();
   });
 
-  it("counts a connection once, also when it went over to TLS", async () => {
+  it("counts a connection once, even if it changed to TLS", async () => {
     const running = await startTestIngest({ env: { ...env, INGEST_MAX_CONNECTIONS: "1" } });
     for (let count = 0; count < 3; count += 1) {
       await vi.waitFor(async () => {
@@ -86,7 +86,7 @@ describe("STARTTLS (RFC 3207)", () => {
     }
   });
 
-  it("shows a renewed certificate without a restart, and keeps the old one where the new one is bad", async () => {
+  it("shows a renewed certificate without a restart, and keeps the old one if the new one is bad", async () => {
     const own = await mkdtemp(join(tmpdir(), "rs-agent-ingest-renewed-"));
     onTestFinished(() => rm(own, { recursive: true, force: true }));
     const files = { INGEST_TLS_CERT: join(own, "cert.pem"), INGEST_TLS_KEY: join(own, "key.pem") };
@@ -116,7 +116,7 @@ describe("STARTTLS (RFC 3207)", () => {
     expect(await early.deliver(stranger, [anna], mail)).toMatch(/^250 2\.0\.0 /);
   });
 
-  it("does not start with a key that cannot be used, and says which file it is", async () => {
+  it("does not start with an unusable key, and says which file it is", async () => {
     const wrong = join(dir, "wrong.pem");
     await writeFile(wrong, "nonsense");
     await expect(startTestIngest({ env: { ...env, INGEST_TLS_KEY: wrong } })).rejects.toMatchObject(

@@ -59,13 +59,13 @@ describe("while the database is away", () => {
     const begun = Date.now();
     client.send(mail);
     expect(await client.say(".")).toBe(putOff);
-    // Without a deadline of ours the driver would wait for 45 s.
+    // Without our deadline the driver would wait for 45 s.
     expect(Date.now() - begun).toBeLessThan(30_000);
     proxy.restore();
     await isTakenAgain();
   });
 
-  it("puts mail off at MAIL once it is known, so that none need be sent for nothing", async () => {
+  it("puts mail off at MAIL once that is known, so that none need be sent for nothing", async () => {
     await client.begin(stranger, [anna]);
     proxy.cut();
     client.send(mail);
@@ -76,7 +76,7 @@ describe("while the database is away", () => {
   });
 });
 
-describe("a 250 is for a mail that is durable, and nothing else is (I1), where the database says", () => {
+describe("only a durable mail gets 250 (I1), when the database says", () => {
   let proxy: MongoDbProxy;
   let running: RunningIngest;
   let client: SmtpDialogue;
@@ -95,7 +95,7 @@ describe("a 250 is for a mail that is durable, and nothing else is (I1), where t
     await proxy.close();
   });
 
-  /** By how many tries of one insert each is met: the driver makes two. */
+  /** How many tries of one insert each fault strikes: the driver makes two. */
   const faults: [string, Fault, number][] = [
     ["NotWritablePrimary once", { kind: "error", error: "notWritablePrimary" }, 1],
     ["NotWritablePrimary twice", { kind: "error", error: "notWritablePrimary" }, 2],
@@ -118,7 +118,7 @@ describe("a 250 is for a mail that is durable, and nothing else is (I1), where t
         await client.say("RSET");
         const reply = await client.deliver(stranger, [anna], mail);
         replies.push(reply);
-        // Whatever was said 250 is there, body and record, at this moment.
+        // Whatever got 250 is there at this moment, body and record.
         if (reply.startsWith("250")) await running.stored(reply);
         else expect(reply).toBe(putOff);
         expect(reply).toMatch(/^250 /);
@@ -131,7 +131,7 @@ describe("a 250 is for a mail that is durable, and nothing else is (I1), where t
     },
   );
 
-  it("nothing, for it has no primary: 451, and 250 when it has one again", async () => {
+  it("nothing, because it has no primary: 451, and 250 when it has one again", async () => {
     await client.begin(stranger, [anna]);
     proxy.stepDown();
     client.send(mail);

@@ -53,7 +53,7 @@ describe("XFORWARD from a listed peer", () => {
     expect(await clientOfMail(anna, [stranger])).toMatchObject({ direction: "outgoing" });
   });
 
-  it("makes mail of a stranger incoming although its peer is in a tenant's network", async () => {
+  it("makes a stranger's mail incoming although its peer is in a tenant's network", async () => {
     using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     await inside.say("XFORWARD ADDR=192.0.2.9");
     expect(await inside.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
@@ -72,7 +72,7 @@ describe("XFORWARD from a listed peer", () => {
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
   });
 
-  it("calls unknown what is not available, and never the client before", async () => {
+  it("calls unknown what is not available, and never names the previous client", async () => {
     await client.say(`XFORWARD ADDR=${tenantClient} HELO=desk.northwind.example`);
     await clientOfMail(anna, [stranger]);
     await client.say(`XFORWARD NAME=${unavailable} ADDR=${unavailable} HELO=${unavailable}`);
@@ -84,7 +84,7 @@ describe("XFORWARD from a listed peer", () => {
     });
   });
 
-  it("takes for the peer's own what the peer calls local", async () => {
+  it("takes what the peer calls local for the peer's own", async () => {
     using inside = await SmtpDialogue.open(running.smtp, tenantClient);
     await inside.say(
       `XFORWARD NAME=localhost ADDR=${unavailable} HELO=${unavailable} SOURCE=LOCAL`,
@@ -96,14 +96,14 @@ describe("XFORWARD from a listed peer", () => {
     });
   });
 
-  it("leaves a record that can be read, however long the names are (I9)", async () => {
+  it("leaves a readable record, however long the names are (I9)", async () => {
     await client.say(`XFORWARD ADDR=192.0.2.9 HELO=${"x".repeat(1_500)}`);
     expect((await clientOfMail()).helo).toHaveLength(255);
     await client.say(`EHLO ${"y".repeat(300)}`);
     expect((await clientOfMail()).helo).toHaveLength(255);
   });
 
-  it("takes a HELO that is no ASCII, as some clients have it", async () => {
+  it("takes a HELO that is not ASCII, as some clients send it", async () => {
     expect(await client.say("XFORWARD ADDR=192.0.2.9 HELO=b+C3+84r.far.example")).toMatch(/^250 /);
     const found = await clientOfMail();
     expect(found).toMatchObject({ address: "192.0.2.9", helo: "b\xe3?r.far.example" });
@@ -121,20 +121,20 @@ describe("XFORWARD from a listed peer", () => {
     const bad = "XFORWARD ADDR=nonsense";
     const putOff = /^451 4\.5\.4 XFORWARD was refused/;
 
-    it("has the mail put off: it is not the peer's own, not even on a second try", async () => {
+    it("puts the mail off: it is not the peer's own, not even on a second try", async () => {
       using inside = await SmtpDialogue.open(running.smtp, tenantClient);
       await inside.say(bad);
       expect(await inside.deliver(anna, [stranger], mail)).toMatch(putOff);
       expect(await inside.deliver(anna, [stranger], mail)).toMatch(putOff);
     });
 
-    it("is not healed by another command of the same transaction", async () => {
+    it("is not made good by another command of the same transaction", async () => {
       await client.say(bad);
       expect(await client.say("XFORWARD HELO=far.example SOURCE=REMOTE")).toMatch(/^250 /);
       expect(await client.deliver(stranger, [anna], mail)).toMatch(putOff);
     });
 
-    it("was that also after one that was taken", async () => {
+    it("counts even after one that was taken", async () => {
       expect(await client.say("XFORWARD ADDR=192.0.2.9")).toMatch(/^250 /);
       await client.say("XFORWARD HELO=a+0D+0Ab");
       expect(await client.deliver(stranger, [anna], mail)).toMatch(putOff);

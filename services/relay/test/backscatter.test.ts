@@ -14,7 +14,7 @@ import type { MaildirServerOptions } from "@rs-agent/kit/smtp/maildir-server.ts"
 import { mailIn, rawMail, readyMail, routeTo, type ReadyMailOptions } from "./ready-mail.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 
-/** The recorded client of the mail of strangers here. */
+/** The recorded client of strangers' mail in these tests. */
 const client = { address: "192.0.2.7", name: "", helo: "mx.sender.example" };
 const day = 86_400_000;
 
@@ -30,7 +30,7 @@ interface Installation {
   answer?: AnswerTo;
 }
 
-/** A relay, its hop and the name server that it asks. */
+/** A relay, its hop, and the name server that it asks. */
 async function installation({ records = {}, trouble, answer = isAtRecipient }: Installation = {}) {
   const db = `relay-${randomUUID()}`;
   const database = await ownDatabase(db);
@@ -42,7 +42,7 @@ async function installation({ records = {}, trouble, answer = isAtRecipient }: I
   return { database, dns, route, sink, relay: () => runningRelay(db, settings) };
 }
 
-/** A mail that strangers sent in. */
+/** A mail that strangers handed in. */
 function incoming(
   database: Database,
   options: Omit<ReadyMailOptions, "plan"> & { plan?: Partial<Plan> },
@@ -60,7 +60,7 @@ async function reportsIn(database: Database) {
 }
 
 describe("I12: the sender of incoming mail that the hop refuses", () => {
-  it("is told where SPF passes for it and the client that was recorded", async () => {
+  it("is told if SPF passes for the sender and the recorded client", async () => {
     const { database, route, relay } = await installation({ records: passes });
     const id = await incoming(database, { route });
     const { counts } = await relay();
@@ -74,7 +74,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
     expect(counts.unreported).toEqual({ unverified: 0, dns: 0 });
   });
 
-  it("is told where the stored mail has an aligned signature that holds", async () => {
+  it("is told if the stored mail has an aligned signature that holds", async () => {
     const { privateKey, publicKey } = generateKeyPairSync("rsa", {
       modulusLength: 2048,
       privateKeyEncoding: { type: "pkcs8", format: "pem" },
@@ -95,7 +95,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
     expect(report?.history[0]?.detail).toContain("DKIM pass for sender.example");
   });
 
-  it("is not told where it may be forged: bounced, `report: none`, kept for 30 days and found", async () => {
+  it("is not told if it may be forged: bounced, `report: none`, kept for 30 days and found", async () => {
     const records = spf("v=spf1 ip4:198.51.100.0/24 -all");
     const { database, route, relay } = await installation({ records });
     const id = await incoming(database, { route });
@@ -110,7 +110,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
       /^no report, SPF fail for sender\.example, no aligned .*550 5\.1\.1/,
     );
     expect(mail.history.map(({ event }) => event)).toContain("not reported");
-    // The policy of these mails keeps what bounced for a minute.
+    // The policy of these mails keeps bounced mail for a minute.
     const keptMs = Number(mail.expireAt) - Number(mail.finalAt);
     expect(keptMs).toBe(30 * day);
     expect(await reportsIn(database)).toEqual([]);
@@ -119,7 +119,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
     expect(found.map(({ _id }) => _id)).toEqual([id]);
   });
 
-  it("keeps it longer where the policy does", async () => {
+  it("keeps it longer if the policy says so", async () => {
     const { database, route, relay } = await installation();
     const plan = { retentionMs: { bounced: 90 * day } };
     const id = await incoming(database, { route, plan });
@@ -157,7 +157,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
     expect(await reportsIn(database)).toHaveLength(1);
   });
 
-  it("was not told, and a person has it tried again: the hop takes it now", async () => {
+  it("was not told, and a person tries the mail again: the hop takes it now", async () => {
     let isThere = false;
     const answer: AnswerTo = ({ step }) =>
       step === "recipient" && !isThere ? "550 5.1.1 no such user" : undefined;
@@ -185,7 +185,7 @@ describe("I12: the sender of incoming mail that the hop refuses", () => {
   });
 });
 
-describe("I12: incoming mail whose time in the queue alone is over", () => {
+describe("I12: incoming mail of which only the time in the queue is over", () => {
   const later: AnswerTo = ({ step }) => (step === "sender" ? "451 4.3.2 not now" : undefined);
   const short = { maxQueueMs: 300, retryMs: [100] };
 
@@ -204,7 +204,7 @@ describe("I12: incoming mail whose time in the queue alone is over", () => {
     expect(dns.asked).toEqual([]);
   });
 
-  it("is held too where the hop cannot be reached at all", async () => {
+  it("is also held if the hop cannot be reached at all", async () => {
     const { database, sink, route, relay } = await installation();
     await sink.stop();
     const id = await incoming(database, { route, relay: short });
@@ -213,7 +213,7 @@ describe("I12: incoming mail whose time in the queue alone is over", () => {
     expect(mail.reason).toContain("ECONNREFUSED");
   });
 
-  it("begins a new time when a person has it tried again", async () => {
+  it("gets new time when a person tries it again", async () => {
     let isBusy = true;
     const answer: AnswerTo = (moment) => (isBusy ? later(moment) : undefined);
     const { database, route, sink, relay } = await installation({ answer });

@@ -18,7 +18,7 @@ let relay: Relay;
 let sink: Sink;
 beforeEach(async () => {
   proxy = await startMongoDbProxy(mongodbUri());
-  // First: it ends after all that runs behind it.
+  // Registered first, so that it ends after everything that runs behind it.
   onTestFinished(() => proxy.close());
   const db = `relay-${randomUUID()}`;
   database = await ownDatabase(db);
@@ -32,7 +32,7 @@ const newMails = (count: number) =>
     Array.from({ length: count }, () => readyMail(database, { route: routeTo(sink.port) })),
   );
 
-/** All are sent, each once, and nobody thinks otherwise. */
+/** All are sent, each once, and no record says otherwise. */
 async function expectSentOnce(ids: readonly string[]): Promise<void> {
   for (const id of ids) {
     const mail = await vi.waitFor(() => mailIn(database, id, "sent"));
@@ -67,7 +67,7 @@ describe("sends each mail once, and what comes after, where the database says", 
   });
 });
 
-describe("is there again by itself, and has sent each mail once, after the database was", () => {
+describe("recovers by itself, and has sent each mail once, after the database was", () => {
   it.each([
     ["away", () => proxy.cut()],
     ["without a primary", () => proxy.stepDown()],
@@ -93,7 +93,7 @@ describe("mail that only the timer caught (I6)", () => {
       "getMore" in body || JSON.stringify(body).includes("$changeStream"),
   };
 
-  it("is none while the change stream works, and all while it is lost", async () => {
+  it("is none while the change stream works, and all of it while it is lost", async () => {
     await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0));
     const told = await newMails(5);
     await expectSentOnce(told);

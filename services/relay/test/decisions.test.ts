@@ -17,7 +17,7 @@ function after(mail: MailRecord, ms: number): Date {
 }
 
 describe("replies", () => {
-  it("are whole lines, however they come in pieces", () => {
+  it("are whole lines, in whatever pieces they come", () => {
     const parser = new ReplyParser();
     expect(parser.push(Buffer.from("250-one\r\n25"))).toEqual([]);
     expect(parser.push(Buffer.from("0 two\r\n\r\n354 go\n5"))).toEqual([
@@ -70,7 +70,7 @@ describe("settling an attempt", () => {
   };
   const results = new Map([sent, unknown, refused].map((result, at) => [at, result] as const));
 
-  it("I8: keeps the mark for exactly those whose outcome is unknown, and lets nobody at them before the time", () => {
+  it("I8: keeps the mark for exactly those whose outcome is unknown, and lets nobody touch them before the time", () => {
     const { change, bounce, outcomes } = settle({ ...attempt, results, mark });
     const resolveAt = new Date(now.getTime() + 60_000);
     expect(change.set).toMatchObject({
@@ -124,7 +124,7 @@ describe("a claimed mail with a mark", () => {
   };
   const resolveAt = new Date(now.getTime() + 60_000);
 
-  it("I8: begins to wait now, whatever it waited before, then is sent again or held by policy", () => {
+  it("I8: begins to wait now, however long it has waited, then is sent again or held by policy", () => {
     const mail = readyRecord({ route, record: { unknown: mark } });
     const first = resolveMark(mail, now, "relay-2", 60_000);
     expect(first).toMatchObject({
@@ -185,7 +185,7 @@ describe("the outcome's log line", () => {
     });
   });
 
-  it("shows no address where that is not allowed, not even in the reply", () => {
+  it("shows no address if that is not allowed, not even in the reply", () => {
     for (const mode of ["hash", "off"] as const) {
       const text = JSON.stringify(lines(mode));
       expect(text).not.toContain("@");

@@ -37,7 +37,7 @@ function enrichedAs(bytes: Buffer, enriched: Partial<Enriched>): Enriched {
 }
 
 describe("delivery", () => {
-  it("brings the stored bytes to the next hop, each one of them, and says sent", async () => {
+  it("brings exactly the stored bytes to the next hop, and says sent", async () => {
     const { database, start } = await installation();
     const sink = await runningSink();
     const mixed = Buffer.concat([
@@ -78,7 +78,7 @@ describe("delivery", () => {
     expect(mailFrom).toBe("srs@relay.example");
   });
 
-  it("sends the changed mail whole where the enricher changed the body", async () => {
+  it("sends the whole changed mail if the enricher changed the body", async () => {
     const { database, start } = await installation();
     const sink = await runningSink();
     const changed = Buffer.concat([rawMail, Buffer.from("A disclaimer.\r\n")]);
@@ -162,7 +162,7 @@ describe("delivery", () => {
     expect((await database.mails.countOutcomes()).holds).toBe(true);
   });
 
-  it("gives LMTP recipients the replies that each of them got after the mail", async () => {
+  it("gives each LMTP recipient the reply that it got after the mail", async () => {
     const { database, start } = await installation();
     const sink = await runningSink({
       lmtp: true,
@@ -182,7 +182,7 @@ describe("delivery", () => {
     ]);
   });
 
-  it("bounces 8-bit mail to a hop without 8BITMIME, too large mail, and addresses that SMTP cannot say", async () => {
+  it("bounces 8-bit mail to a hop without 8BITMIME, mail that is too large, and addresses that SMTP cannot carry", async () => {
     const { database, start } = await installation();
     const sink = await runningSink({ hide: ["8BITMIME", "SMTPUTF8"], maxBytes: 10_000 });
     const route = routeTo(sink.port);
@@ -219,7 +219,7 @@ describe("delivery", () => {
     expect(await sink.mails()).toEqual([raw, raw]);
   });
 
-  it("says quoted local parts to the hop as they came (RFC 5321 §4.1.2)", async () => {
+  it("gives the hop quoted local parts as they came (RFC 5321 §4.1.2)", async () => {
     const { database, start } = await installation();
     const hop = await scriptedHop({});
     const from = '"sender x"@sender.example';

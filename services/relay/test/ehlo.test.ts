@@ -21,7 +21,10 @@ interface Way {
   options?: Partial<SessionOptions>;
 }
 
-/** The ways into a session; `words` is what the hop offers in the EHLO that counts, `before` in one that does not. */
+/**
+ * The ways into a session. `words` is what the hop offers in the EHLO reply that counts, `before`
+ * in one that does not.
+ */
 function ways(words: readonly string[], before: readonly string[]): Way[] {
   const opportunistic = { tls: "opportunistic" } as const;
   const refusal: HopScript["answer"] = (verb) =>
@@ -143,7 +146,7 @@ describe("what a hop can do is read from its EHLO", () => {
     }
   }
 
-  it("a hop that knows HELO alone can do nothing", async () => {
+  it("a hop that knows only HELO can do nothing", async () => {
     const answer: HopScript["answer"] = (verb) => {
       if (verb === "EHLO") return { say: "502-5.5.1 8BITMIME\r\n502 5.5.1 no\r\n" };
       return verb === "HELO" ? { say: "250-hop\r\n250 8BITMIME\r\n" } : undefined;
@@ -160,7 +163,7 @@ describe("what a hop can do is read from its EHLO", () => {
     expect(abilitiesOf("250 8BITMIME")).toEqual(unable);
   });
 
-  it("SIZE is said only to a hop that offers it, not to one that is called so", async () => {
+  it("SIZE is sent only to a hop that offers it, not to one that is named so", async () => {
     const answer: HopScript["answer"] = (verb) =>
       verb === "EHLO" ? { say: "250-size.example\r\n250 8BITMIME\r\n" } : undefined;
     const { hop, session } = await opened({ name: "name", script: { answer }, route: {} }, false);

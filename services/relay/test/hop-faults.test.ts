@@ -10,7 +10,7 @@ import { machineMs } from "../../../test/support/machine.ts";
 
 const to = ["one@rcpt.example", "two@rcpt.example", "three@rcpt.example"];
 
-/** A mail to three recipients, a relay, and a hop that does as its script says. */
+/** A mail to three recipients, a relay, and a hop that follows its script. */
 async function toHop(
   script: HopScript,
   options: Omit<Partial<ReadyMailOptions>, "route"> = {},
@@ -39,7 +39,7 @@ function outcomesOf({ recipients }: MailRecord): string[] {
   return recipients.map(({ outcome, attempts }) => `${outcome} ${attempts}`);
 }
 
-it("I8: partial acceptance, then a drop after the dot: refused is bounced, only who was accepted is unknown", async () => {
+it("I8: partial acceptance, then a drop after the dot: the refused recipient bounces, only the accepted ones are unknown", async () => {
   const { until, reports, counts, asked } = await toHop(
     {
       answer: (verb, nth) => {
@@ -64,7 +64,7 @@ it("I8: partial acceptance, then a drop after the dot: refused is bounced, only 
   expect(counts).toMatchObject({ unknown: 2, bounced: 1, sent: 2, resentMails: 1 });
 });
 
-it("I8: 421 in the middle is a known end: everyone not refused is asked again, nobody twice", async () => {
+it("I8: 421 in the middle is a known end: everyone not refused is tried again, nobody twice", async () => {
   const { until, asked, counts, hop } = await toHop(
     {
       extensions: [],
@@ -127,7 +127,7 @@ it("a hop that takes its time at every step gets the mail once, though the lease
   const sink = await runningSink({ answer: slowly });
   const id = await readyMail(database, { to, route: routeTo(sink.port) });
   const { counts } = await runningRelay(db, { RELAY_LEASE_MS: machineMs(1_000) });
-  // Another one that would take it over immediately, were its lease not renewed.
+  // Another relay that would take it over immediately, were the lease not renewed.
   const other = await runningRelay(db, { RELAY_LEASE_MS: machineMs(1_000) });
   const done = await vi.waitFor(() => mailIn(database, id, "sent"));
   expect(outcomesOf(done)).toEqual(["sent 1", "sent 1", "sent 1"]);

@@ -63,7 +63,7 @@ function kinds(results: { kind: string }[]): string[] {
 const two = ["one@rcpt.example", "two@rcpt.example"];
 
 describe("one transaction", () => {
-  it("tells apart each recipient's reply, with and without PIPELINING", async () => {
+  it("tells each recipient's reply apart, with and without PIPELINING", async () => {
     for (const extensions of [["PIPELINING"], []]) {
       const { results, on } = await scripted(
         {
@@ -83,7 +83,7 @@ describe("one transaction", () => {
     }
   });
 
-  it("asks all recipients again after 421 in the middle, but the one that was refused before", async () => {
+  it("tries all recipients again after 421 in the middle, except the one refused before", async () => {
     const { results, transcript, on } = await scripted(
       {
         answer: (verb, nth) => {
@@ -155,7 +155,7 @@ describe("one transaction", () => {
     expect(kinds(results)).toEqual(["unknown", "unknown"]);
   });
 
-  it("I8: 2yz before the last byte is not the mail's reply: unknown, and the session ends", async () => {
+  it("I8: 2yz before the last byte is not the reply to the mail: unknown, and the session ends", async () => {
     const hop = await scriptedHop({
       answer: (verb) => (verb === "DATA" ? { say: "354 go on\r\n250 2.0.0 ok\r\n" } : undefined),
     });
@@ -203,7 +203,7 @@ describe("one transaction", () => {
     expect(hop.lines).not.toContain(".");
   });
 
-  it("waits for each step no longer than its time, and says which one it was", async () => {
+  it("waits for each step no longer than its time, and says which step it was", async () => {
     const steps = [
       ["MAIL", "no answer to MAIL within 0.3 s", "deferred"],
       ["RCPT", "no answer to RCPT within 0.3 s", "deferred"],
@@ -220,7 +220,7 @@ describe("one transaction", () => {
     }
   });
 
-  it("notices a session that the hop had ended: nothing was said of the mail", async () => {
+  it("notices a session that the hop had ended: it said nothing about the mail", async () => {
     const hop = await scriptedHop({
       answer: (verb, nth) =>
         verb === "MAIL" && nth === 2
@@ -234,7 +234,7 @@ describe("one transaction", () => {
     expect(wasStale(second, false)).toBe(false);
   });
 
-  it("says nothing in a session that has ended since it was last looked at", async () => {
+  it("says nothing in a session that has ended since the last look", async () => {
     const hop = await scriptedHop({});
     const on = await session(routeTo(hop.port));
     for (const socket of hop.sockets) socket.destroy();
@@ -245,7 +245,7 @@ describe("one transaction", () => {
     expect(await on.reset()).toBe(false);
   });
 
-  it("says 8BITMIME only for a mail that needs it", async () => {
+  it("declares 8BITMIME only for a mail that needs it", async () => {
     const { hop, on } = await scripted({}, two);
     await transact(on, two, Buffer.from("Subject: \xe4\r\n\r\n", "latin1"));
     const froms = hop.lines.filter((line) => line.startsWith("MAIL"));
@@ -302,13 +302,13 @@ describe("opening a session", () => {
     }
   });
 
-  it("does not send at all where TLS is required and not offered", async () => {
+  it("does not send at all if TLS is required and not offered", async () => {
     const sink = await runningSink();
     const opened = await openSession(optionsFor(routeTo(sink.port, { tls: "required" })));
     expect(opened.kind).toBe("failed");
   });
 
-  it("goes on without TLS where it is opportunistic and breaks in the handshake", async () => {
+  it("goes on without TLS if it is opportunistic and the handshake breaks", async () => {
     const hop = await scriptedHop({
       extensions: ["STARTTLS"],
       answer: (verb) => (verb === "STAR" ? { say: "220 go\r\nthis is no TLS\r\n" } : undefined),
@@ -331,7 +331,7 @@ describe("opening a session", () => {
 });
 
 describe("a password", () => {
-  // A name that is not a loopback one, for the loopback address.
+  // A host name that is not loopback, for the loopback address.
   const host = "0.0.0.0";
   const credential = { user: "u", password: "p" };
   const hopWith = (script: HopScript) =>
@@ -343,7 +343,7 @@ describe("a password", () => {
   };
   const untold = { kind: "failed", failure: { status: "4.7.11" } };
 
-  it("is not told without TLS: by the route, where STARTTLS is not offered, refused, or breaks", async () => {
+  it("is not sent without TLS: by the route, or if STARTTLS is not offered, refused, or breaks", async () => {
     const refused: HopScript["answer"] = (verb) =>
       verb === "STAR" ? { say: "454 4.7.0 no\r\n" } : undefined;
     const broken: HopScript["answer"] = (verb) =>
@@ -360,7 +360,7 @@ describe("a password", () => {
     }
   });
 
-  it("is not told to a certificate that is not valid for the host", async () => {
+  it("is not sent to a certificate that is not valid for the host", async () => {
     const right = selfSigned(host);
     const other = selfSigned("hop.example");
     const cases = [
@@ -377,7 +377,7 @@ describe("a password", () => {
     }
   });
 
-  it("is told to a valid one, and on this machine itself", async () => {
+  it("is sent to a valid one, and on this machine itself", async () => {
     const tls = selfSigned(host);
     for (const fromFirstByte of [false, true]) {
       for (const mode of ["opportunistic", "required"] as const) {

@@ -37,7 +37,7 @@ function keeper(renew: MailStore["renew"], leaseMs = 300) {
 const away: MailStore["renew"] = () =>
   Promise.reject(new RetryableError("STORE_UNREACHABLE", "away"));
 
-it("I8: a lease that cannot be renewed ends at its deadline, and what is under way with it", async () => {
+it("I8: a lease that cannot be renewed ends at its deadline, and so does what is under way", async () => {
   const { hold } = keeper(away);
   const lease = hold();
   expect(lease.isValid()).toBe(true);
@@ -52,7 +52,7 @@ it("I8: a clock that jumped past the deadline ends the right before any timer ru
   expect(lease.isValid()).toBe(false);
 });
 
-it("renews all that is held in one call and keeps them as long as that goes on", async () => {
+it("renews all leases in one call, and keeps them as long as that works", async () => {
   const renewed: number[] = [];
   const { hold, clock } = keeper((held, leaseMs) => {
     renewed.push(held.length);
@@ -67,7 +67,7 @@ it("renews all that is held in one call and keeps them as long as that goes on",
   expect(held[0]?.signal.aborted).toBe(false);
 });
 
-it("a mail is given back only once, also if its lease was lost before", () => {
+it("a mail is given back only once, even if its lease was lost before", () => {
   const { hold } = keeper(away);
   const [kept, lost] = [hold(), hold()];
   lost.lose();
@@ -81,7 +81,7 @@ it("a mail is given back only once, also if its lease was lost before", () => {
   }
 });
 
-it("I3: a lease that is another's by now is lost immediately", async () => {
+it("I3: a lease that belongs to another by now is lost immediately", async () => {
   let first = "";
   const { hold, clock } = keeper((_held, leaseMs) =>
     Promise.resolve({ validUntilMs: clock.monotonicMs() + leaseMs, stale: [first] }),
@@ -92,7 +92,7 @@ it("I3: a lease that is another's by now is lost immediately", async () => {
   expect(kept.isValid()).toBe(true);
 });
 
-it("says nothing of a renewal that crosses the write which gives the lease back", async () => {
+it("does not report a renewal that crosses the write that gives the lease back", async () => {
   const renewal = Promise.withResolvers<undefined>();
   const asked = Promise.withResolvers<undefined>();
   const { hold, clock, log, logged } = keeper(async (held) => {
@@ -115,7 +115,7 @@ it("says nothing of a renewal that crosses the write which gives the lease back"
   expect(logged).toEqual([expect.stringContaining(lost.holding.mailId)]);
 });
 
-it("a late renewal brings nothing back that has ended", async () => {
+it("a late renewal brings back nothing that has ended", async () => {
   const renewal = Promise.withResolvers<{ validUntilMs: number; stale: string[] }>();
   const { hold, clock } = keeper(() => renewal.promise);
   const lease = hold();

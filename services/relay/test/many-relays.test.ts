@@ -23,7 +23,7 @@ async function manyMails(database: Database, route: Route, count: number): Promi
   return Promise.all(mails);
 }
 
-/** How often each mail arrived, by its number. */
+/** How often each mail arrived, by number. */
 async function arrivals(sink: Sink): Promise<number[]> {
   const counts: number[] = [];
   for (const mail of await sink.mails()) {
@@ -53,7 +53,7 @@ it("I3: two relays share the mail of one route and never send the same one", asy
   for (const { counts } of relays) expect(counts.sent).toBeGreaterThan(0);
 });
 
-it("finishes what it has on SIGTERM, gives back the rest and exits 0", async () => {
+it("finishes what is in flight on SIGTERM, gives back the rest and exits 0", async () => {
   const { db, database } = await installation();
   const begun = Promise.withResolvers<undefined>();
   const sink = await runningSink({

@@ -37,7 +37,7 @@ async function opened(hop: NextHop): Promise<HopSession> {
   return acquired.session;
 }
 
-it("uses a session again, and ends one that was idle for its time", async () => {
+it("reuses a session, and ends one that was idle for its time", async () => {
   const sink = await runningSink();
   const hop = nextHop([sink.port], { idleMs: 150 });
   const first = await opened(hop);
@@ -49,7 +49,7 @@ it("uses a session again, and ends one that was idle for its time", async () => 
   expect(sink.sessions).toBe(2);
 });
 
-it("takes a hop that refuses one more connection for crowded, not for broken: it waits for one of those that work", async () => {
+it("takes a hop that refuses one more connection for crowded, not broken: it waits for one of the working ones", async () => {
   let open = 0;
   const sink = await runningSink({
     answer: ({ step }) => {
@@ -72,7 +72,7 @@ it("takes a hop that refuses one more connection for crowded, not for broken: it
   expect(open).toBe(3);
 });
 
-it("uses a session that is handed back while the hop is refusing one more", async () => {
+it("uses a session that is handed back while the hop refuses one more", async () => {
   const refusal = Promise.withResolvers<undefined>();
   let open = 0;
   const sink = await runningSink({

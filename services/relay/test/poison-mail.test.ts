@@ -14,7 +14,7 @@ async function installation() {
   return { db, database: await ownDatabase(db) };
 }
 
-/** A relay that is started again whenever it is killed. */
+/** A relay that is restarted whenever it is killed. */
 function supervised(db: string, settings: Record<string, string>) {
   let starts = 0;
   let isOver = false;
@@ -61,7 +61,7 @@ it("the mail that kills every relay in its transaction is dead after five, its o
       "the outcome of its last attempt is unknown",
   );
   expect(relay.starts()).toBe(6);
-  // I8: each time again after the wait, counted, and what became of the last is still unknown.
+  // I8: each time again after the wait, counted; the outcome of the last one is still unknown.
   const events = dead.history.map(({ event }) => event);
   expect(events.filter((event) => event === "sent again")).toHaveLength(4);
   expect(events.filter((event) => event === "outcome unknown")).toHaveLength(5);
@@ -71,7 +71,7 @@ it("the mail that kills every relay in its transaction is dead after five, its o
 const states = ["ready", "relaying"] as const;
 const died = { states, owner: "relay that dies", leaseMs: Number(machineMs(200)) };
 
-/** Claims as relays do that are killed immediately: three among others, then this many alone. */
+/** Claims like relays that are killed immediately: three among others, then this many alone. */
 async function claimAndDie({ mails }: Database, next: string, alone: number): Promise<void> {
   for (let time = 1; time <= 3; time++) {
     await vi.waitFor(async () => {
@@ -100,7 +100,7 @@ it("a mail that killed relays before its transaction is dead, and the hop sees n
   expect(sink.sessions).toBe(0);
 });
 
-it("a suspect that is sent is a suspect no more, whatever died before", async () => {
+it("a suspect that is sent is no longer a suspect, whatever died before", async () => {
   const { db, database } = await installation();
   const sink = await runningSink();
   const route = routeTo(sink.port);
@@ -123,7 +123,8 @@ it("a suspect finds out that a failed route works again, and is not taken over a
   const id = await readyMail(database, { route, relay });
   await claimAndDie(database, route.key, 1);
   await runningRelay(db);
-  // Nothing was begun: it is suspected of as much as before, once the relay has said that it lives.
+  // Nothing was begun: the mail is suspected as much as before, once the relay has said that it
+  // lives.
   await vi.waitFor(async () => {
     const mail = await database.mails.get(id);
     expect(mail?.recipients[0]?.attempts).toBeGreaterThanOrEqual(1);

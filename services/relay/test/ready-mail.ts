@@ -24,7 +24,7 @@ export interface ReadyMailOptions {
   record?: Partial<MailRecord>;
 }
 
-/** A record in the state in which the relay finds mail, without its body. */
+/** A record as the relay finds mail, without its body. */
 export function readyRecord(options: ReadyMailOptions): MailRecord {
   const { from = "a@sender.example", to = ["b@rcpt.example"], route } = options;
   const now = new Date();
@@ -62,7 +62,7 @@ export async function readyMail(
   return record._id;
 }
 
-/** The mail once it is in this state; for `vi.waitFor`. */
+/** Returns the mail once it is in this state; for `vi.waitFor`. */
 export async function mailIn(
   { mails }: Pick<Database, "mails">,
   id: string,

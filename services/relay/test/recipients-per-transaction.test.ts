@@ -9,7 +9,7 @@ import { shortTimeouts } from "./relay-process.ts";
 import { ownDatabase, runningRelay, runningSink } from "./running-relay.ts";
 import { scriptedHop } from "./scripted-hop.ts";
 
-/** Nothing is left to a retry: none would come while a test lasts. */
+/** Retries that come only after the test is over, so that nothing is left to them. */
 const hours = { retryMs: [3 * 3_600_000], maxQueueMs: 24 * 3_600_000 };
 
 async function installation(settings: Record<string, string> = {}) {
@@ -21,7 +21,7 @@ function addresses(count: number): string[] {
   return Array.from({ length: count }, (_, at) => `r${at}@rcpt.example`);
 }
 
-/** Takes this many recipients in each transaction, and notes whom each mail was for. */
+/** Takes this many recipients per transaction, and records whom each mail was for. */
 function roomFor(limit: number, refusal: Answer, onSender?: (nth: number) => Promise<Answer>) {
   const transactions: string[][] = [];
   const answer = (moment: Moment) => {
@@ -100,7 +100,7 @@ describe("a hop with room for 50 recipients in each transaction", () => {
     ]);
   });
 
-  it("I8: where the second transaction's outcome is unknown, the first one's recipients are not sent to again", async () => {
+  it("I8: if the second transaction's outcome is unknown, nothing is sent to the first one's recipients again", async () => {
     const { database, start } = await installation(shortTimeouts);
     const to = addresses(4);
     const hop = await scriptedHop({
@@ -126,7 +126,7 @@ describe("a hop with room for 50 recipients in each transaction", () => {
     ]);
   });
 
-  it("goes on in another session where the hop ends the first one after a mail", async () => {
+  it("goes on in another session if the hop ends the first one after a mail", async () => {
     const { database, start } = await installation();
     const to = addresses(5);
     const hop = await scriptedHop({
@@ -172,29 +172,29 @@ describe("who is offered again immediately", () => {
   }
   const taken = ["354 go on", "250 2.0.0 ok"];
 
-  it("those for whom there was no room behind the first that was taken", () => {
+  it("those for whom there was no room after the first that was taken", () => {
     expect(offeredAgain([full, ok, full, "552 no more", "550 5.1.1 no"], taken).again).toEqual([
       2, 3,
     ]);
   });
 
-  it("also where the mail was refused for good to those who were taken", () => {
+  it("even if the mail was refused for good for those who were taken", () => {
     expect(offeredAgain([ok, full], ["354 go on", "554 5.7.1 spam"]).again).toEqual([1]);
     expect(offeredAgain([ok, full], ["554 5.7.1 no"]).again).toEqual([1]);
   });
 
-  it("nobody where nobody was taken, the mail is put off, or its outcome unknown", () => {
+  it("nobody if nobody was taken, the mail is put off, or its outcome is unknown", () => {
     expect(offeredAgain([full, full], ["503 5.5.1 no recipients"]).again).toEqual([]);
     expect(offeredAgain([ok, full], ["354 go on", "451 4.7.1 later"]).again).toEqual([]);
     expect(offeredAgain([ok, full], ["354 go on"], "connection reset").again).toEqual([]);
   });
 
-  it("nobody whose own mailbox is full, or who is to come back later", () => {
+  it("nobody whose own mailbox is full, or who must be tried later", () => {
     const later = ["452 4.2.2 over quota", "450 4.2.0 greylisted", "451 4.3.0 error"];
     expect(offeredAgain([ok, ...later], taken).again).toEqual([]);
   });
 
-  it("552 at RCPT is temporary whatever it says, at DATA and after the mail it is not", () => {
+  it("552 is temporary at RCPT, whatever it says, but not at DATA and after the mail", () => {
     for (const reply of ["552 no", "552 5.2.2 over quota", "552 5.5.3 too many"]) {
       expect(offeredAgain([reply], ["503 5.5.1 no recipients"]).kinds).toEqual(["deferred"]);
     }
@@ -202,7 +202,7 @@ describe("who is offered again immediately", () => {
     expect(offeredAgain([ok], ["354 go on", "552 5.3.4 too large"]).kinds).toEqual(["refused"]);
   });
 
-  it("what 552 says is told as temporary", () => {
+  it("what 552 says is reported as temporary", () => {
     const transcript = {
       replies: [mail, "552 5.2.2 over quota"],
       bodyBegun: false,

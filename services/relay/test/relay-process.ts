@@ -4,7 +4,7 @@ import { onTestFinished } from "vitest";
 import { quickSettings } from "./running-relay.ts";
 import { machineMs } from "../../../test/support/machine.ts";
 
-/** So short that a test can see the end of the time in which nobody sends again (I8). */
+/** So short that a test sees the end of the time in which nobody sends again (I8). */
 export const shortTimeouts = {
   RELAY_TIMEOUT_CONNECT_MS: machineMs(300),
   RELAY_TIMEOUT_GREETING_MS: machineMs(300),
@@ -16,8 +16,8 @@ export const shortTimeouts = {
 };
 
 /**
- * The relay as the process that it is in production, with its log on `stderr`; killed with the test
- * if it still runs.
+ * The relay as a process, as in production, with its log on `stderr`; it is killed at the end of
+ * the test if it still runs.
  */
 export function relayProcess(db: string, settings: Record<string, string> = {}) {
   const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));

@@ -23,7 +23,7 @@ beforeEach(async () => {
   onTestFinished(() => rm(dir, { recursive: true }));
 });
 
-/** Sessions that are not used again: each shows what is read for it. */
+/** Opens sessions that are not reused: each shows what is read for it. */
 async function connecting(port: number, given: Partial<Route>, caFile: string) {
   const hop = new NextHop(routeTo(port, { tls: "required", host: "localhost", ...given }), {
     hostname: "relay.example",
@@ -45,7 +45,7 @@ async function connecting(port: number, given: Partial<Route>, caFile: string) {
 }
 
 describe("certificates that a relay trusts", () => {
-  it("are read again for each session, and the last good ones stay where the file is bad", async () => {
+  it("are read again for each session, and the last good ones stay if the file is bad", async () => {
     const sink = await runningSink({ tls: hopKeys });
     const caFile = join(dir, "ca.pem");
     await writeFile(caFile, selfSigned("other").cert);
@@ -59,7 +59,7 @@ describe("certificates that a relay trusts", () => {
     expect(await connect()).toContain("self-signed certificate");
   });
 
-  it("are refused at the start where the file is none, and the file is named", async () => {
+  it("are refused at the start if the file holds none, and the file is named", async () => {
     const path = join(dir, "none.pem");
     await expect(openTrusted(path, createSilentLogger())).rejects.toMatchObject({
       code: "CFG_INVALID",

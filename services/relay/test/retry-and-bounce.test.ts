@@ -189,6 +189,6 @@ it("does not let a route that cannot be reached slow another one", async () => {
   const { counts } = await runningRelay(db);
   const id = await readyMail(database, { route: routeTo(sink.port) });
   await vi.waitFor(() => mailIn(database, id, "sent"));
-  // Of the hundred, one at a time asks whether the hop is there again.
+  // Of the hundred, one at a time asks whether the hop is back.
   expect(counts.deferred).toBeLessThan(50);
 });

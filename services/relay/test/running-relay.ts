@@ -26,7 +26,7 @@ export async function ownDatabase(name = `relay-${randomUUID()}`): Promise<Datab
   return database;
 }
 
-/** Settings under which a test need not wait. */
+/** Settings with which a test need not wait. */
 export function quickSettings(db: string, settings: Record<string, string> = {}) {
   return {
     MONGODB_URI: mongodbUri(),
@@ -39,7 +39,7 @@ export function quickSettings(db: string, settings: Record<string, string> = {})
   };
 }
 
-/** A relay in this process, on a database connection of its own; closed with the test. */
+/** A relay in this process, with a database connection of its own; closed with the test. */
 export async function runningRelay(
   db: string,
   settings: Record<string, string> = {},
@@ -66,7 +66,7 @@ export interface Sink extends MaildirServer {
   mails(): Promise<Buffer[]>;
 }
 
-/** A next hop with a maildir of its own; both are gone with the test. */
+/** A next hop with a maildir of its own; both are removed with the test. */
 export async function runningSink(
   options: Omit<MaildirServerOptions, "dir"> & { dir?: string } = {},
 ): Promise<Sink> {

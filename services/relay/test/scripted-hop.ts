@@ -3,21 +3,21 @@ import { createServer, type AddressInfo, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { onTestFinished } from "vitest";
 
-/** What the hop does at a step: says this, byte for byte, and may hang up after it. */
+/** What the hop does at a step: sends this, byte for byte, and may hang up afterwards. */
 interface Line {
   say: string;
   hangUp?: boolean;
 }
 
 export interface HopScript {
-  /** Behind the name in the reply to EHLO or LHLO. */
+  /** What follows the name in the reply to EHLO or LHLO. */
   extensions?: readonly string[];
   /** PEM. TLS from the first byte, or after a STARTTLS that is answered with 220. */
   tls?: { key: string; cert: string; fromFirstByte?: boolean; extensions?: readonly string[] };
   greeting?: Line;
   /**
-   * Asked for each command line, and with "." at the end of the mail; undefined: as a hop that takes
-   * everything. `nth` counts the lines of that verb from 1, over all sessions.
+   * Called for each command line, and with "." at the end of the mail; undefined: as a hop that
+   * takes everything. `nth` counts the lines of that verb from 1, over all sessions.
    */
   answer?: (verb: string, nth: number) => Line | undefined;
   /** Called with each piece of the mail that arrives. */
@@ -26,16 +26,16 @@ export interface HopScript {
 
 export interface ScriptedHop {
   port: number;
-  /** Every command line that came, of all sessions; `.` for the end of a mail. */
+  /** Every command line of all sessions; `.` for the end of a mail. */
   lines: string[];
   /** The open sessions, the oldest first. */
   sockets: ReadonlySet<Socket>;
 }
 
 /**
- * A next hop for faults that a real one cannot be made to show (half a reply, an early one, a 421 in
- * between): it speaks SMTP on a real socket, by the book but if its script says otherwise. Closed
- * with the test.
+ * A next hop for faults that a real one cannot be made to show (half a reply, an early one, a 421
+ * in between). It speaks SMTP on a real socket, by the book unless its script says otherwise.
+ * Closed with the test.
  */
 export async function scriptedHop(script: HopScript): Promise<ScriptedHop> {
   const lines: string[] = [];

@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A certificate for this name or address, signed by itself, and its key, as PEM. */
+/** A self-signed certificate for this name or address, and its key, as PEM. */
 export function selfSigned(name: string): { key: string; cert: string } {
   const dir = mkdtempSync(join(tmpdir(), "relay-test-tls-"));
   const [key, cert] = [join(dir, "key"), join(dir, "cert")];

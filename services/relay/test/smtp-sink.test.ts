@@ -13,11 +13,11 @@ import { resultsOf } from "../src/transcript.ts";
 import { rawMail, readyRecord, routeTo } from "./ready-mail.ts";
 import { quickSettings } from "./running-relay.ts";
 
-/** Debian's postfix brings it; if it is not installed there is nothing to compare with. */
+/** Debian's postfix brings it; without it there is nothing to compare with. */
 const installed = isInstalled();
 const { timeouts } = loadConfig(relayConfigSchema, quickSettings("none"));
 
-/** Postfix's own test server, so that our idea of SMTP is not only compared with itself. */
+/** Postfix's own test server, so that our idea of SMTP is compared not only with itself. */
 describe.skipIf(!installed)("against postfix's smtp-sink", () => {
   it.each([
     ["takes the mail", [], "sent", "250 2.0.0 Ok"],
@@ -56,7 +56,7 @@ describe.skipIf(!installed)("against postfix's smtp-sink", () => {
       return names;
     });
     const dump = await readFile(join(dir, name), "latin1");
-    // It writes lone LF, and its own lines before.
+    // It writes lone LF, and lines of its own first.
     expect(dump).toContain(rawMail.toString("latin1").replaceAll("\r\n", "\n"));
   });
 });

@@ -14,7 +14,7 @@ async function installation() {
   return { db, database: await ownDatabase(db) };
 }
 
-/** Does this to the first mail, and nothing to those that follow. */
+/** Does this to the first mail only. */
 function onlyOnce(answer: (moment: Moment) => Answer | Promise<Answer>) {
   let done = false;
   return (moment: Moment) => {
@@ -49,7 +49,7 @@ it("I8: a connection dropped after the final dot leaves the mark, and the mail i
   expect(mail.history.map(({ event }) => event)).toContain("sent again");
 });
 
-it("I8: a mail whose outcome is unknown is held for a person where its policy says so", async () => {
+it("I8: a mail whose outcome is unknown is held for a person if its policy says so", async () => {
   const { db, database } = await installation();
   const sink = await runningSink({
     answer: onlyOnce(({ step }) => (step === "mail" ? "drop" : undefined)),
@@ -111,13 +111,13 @@ it("I8: kill -9 between mark and reply: another relay resolves it by the policy 
   expect(left.unknown?.resolveAt).toBeUndefined();
   const { counts } = await runningRelay(db, { ...shortTimeouts, RELAY_LEASE_MS: machineMs(1_000) });
   await vi.waitFor(() => mailIn(database, id, "sent"));
-  // Not before the dead relay's lease is over and the hop has had its longest time.
+  // Not before the dead relay's lease is over and the hop has had its longest time-out.
   expect(performance.now() - killedAtMs).toBeGreaterThan(1_200);
   expect(sink.delivered).toBe(2);
   expect(counts).toMatchObject({ resentMails: 1, sent: 1 });
 });
 
-it("I8: a relay that is killed before it could mark anything costs its mail nothing but the lease's time", async () => {
+it("I8: a relay that is killed before it could mark anything costs its mail only the time of the lease", async () => {
   const { db, database } = await installation();
   const asked = Promise.withResolvers<undefined>();
   const { promise: never } = Promise.withResolvers<undefined>();
@@ -162,7 +162,7 @@ it("I8: a relay that was stopped past its lease sends not one byte of the body w
   firstSession?.write("354 go on\r\n");
   paused.kill("SIGCONT");
   await vi.waitFor(() => expect(hop.sockets.has(firstSession as never)).toBe(false));
-  // One end of a mail: the second relay's.
+  // Only one end of a mail: the second relay's.
   expect(hop.lines.filter((line) => line === ".")).toHaveLength(1);
   paused.kill("SIGTERM");
   await once(paused, "exit");
