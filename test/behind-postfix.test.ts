@@ -15,13 +15,13 @@ import { mailIdIn, type Relayed } from "./support/whole-system.ts";
 const { anna, ben, jonas } = people;
 const [name = "", domain = ""] = anna.split("@");
 const user = { name, domain, password: "correct horse" };
-/** A stranger's address: neither in `mynetworks` nor in a tenant's networks. */
+/** A stranger's address, neither in `mynetworks` nor in a tenant's networks. */
 const elsewhere = "127.0.0.9";
 const archive = "archive@northwind.example";
 const sales = "sales@northwind.example";
 const limit = 100_000;
 
-/** What this Postfix knows beside the recipe. */
+/** What this Postfix has in addition to the recipe. */
 function siteSettings([host = "", port = ""]: string[]): string {
   const hop = `smtp:[${host}]:${port}`;
   return `
@@ -52,7 +52,7 @@ function textOf({ from = anna, to, subject, text = "Grüße aus Hamburg\r\n" }: 
   return [...header, type, "", text].join("\r\n");
 }
 
-/** Postfix starts as root only. */
+/** Only root can start Postfix. */
 describe.runIf(process.getuid?.() === 0)("behind a Postfix set up as docs/postfix.md says", () => {
   let ports: FrontPorts;
   let postfix: FrontPostfix;
@@ -102,7 +102,7 @@ describe.runIf(process.getuid?.() === 0)("behind a Postfix set up as docs/postfi
     }
   }
 
-  /** What has come to the last hop with that subject, once it has all these recipients. */
+  /** What has reached the last hop with that subject, once it has all these recipients. */
   const arrived = (subject: string, recipients: readonly string[]) =>
     vi.waitFor(async () => {
       const all = (await whole().relayed()).filter(({ bytes }) =>
@@ -184,8 +184,8 @@ describe.runIf(process.getuid?.() === 0)("behind a Postfix set up as docs/postfi
   });
 
   it("a mail as large as Postfix takes comes through, though it has grown", async () => {
-    // What Postfix counts beside the mail is its own affair; the header fields that we add are more
-    // than one step.
+    // What Postfix counts besides the mail is its own affair; the header fields that we add are
+    // more than one step.
     const step = `${"x".repeat(70)}\r\n`;
     const sizes = Array.from({ length: 100 }, (_, less) => Math.floor(limit / step.length) - less);
     const isTaken = async (lines: number) =>
@@ -199,7 +199,7 @@ describe.runIf(process.getuid?.() === 0)("behind a Postfix set up as docs/postfi
     expect(mail?.size).toBeGreaterThan(taken * step.length);
   });
 
-  it("offers strangers only what is kept on the whole way", async () => {
+  it("offers strangers only what is kept all the way", async () => {
     const socket = connect({ host: "127.0.0.1", port: ports.smtp, localAddress: elsewhere });
     socket.setEncoding("latin1");
     await once(socket, "data");

@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, "..");
 const read = (file: string) => readFileSync(join(root, file), "utf8");
 const folders = ["shared", "services", "cli", "kit", "start", "bench", "chaos", "flood", "test"];
 
-/** Packages of which a module of ours imports an inner module: they promise nothing about those. */
+/** Packages whose inner modules we import, about which they promise nothing. */
 function reachedInto(): string[] {
   const files = folders.flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: root }));
   const inner =
@@ -18,7 +18,7 @@ function reachedInto(): string[] {
   return [...new Set(found)].sort();
 }
 
-it("pins each package whose inner modules we use to the very version that is installed", () => {
+it("pins each package whose inner modules we use to exactly the installed version", () => {
   const reached = reachedInto();
   expect(reached).toEqual(["mailauth", "mongodb", "nodemailer", "smtp-server"]);
   const manifests = globSync(["package.json", "*/package.json", "services/*/package.json"], {

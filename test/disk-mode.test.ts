@@ -53,7 +53,7 @@ describe("disk mode", () => {
     const spooled = scans.map(({ what }) => basename(what)).filter((name) => mailFile.test(name));
     const records = fates.flatMap((fate) => fate.records);
     expect(records.length).toBeGreaterThanOrEqual(samples().length);
-    // Of the parts of a split mail one is scanned for all.
+    // One part of a split mail is scanned for all of them.
     const scanned = records.filter(({ verdicts }) => verdicts.virus?.askedFor === undefined);
     expect(records.length - scanned.length).toBe(1);
     expect(idsOf(spooled)).toEqual(scanned.map(({ _id }) => _id).sort());
@@ -84,7 +84,7 @@ function scansIn(log: string): LoggedScan[] {
   });
 }
 
-/** The spools that the dispatcher's workers of this kind have proven to see. */
+/** The spools that the dispatcher's workers of this kind have proved to see. */
 function spoolsIn(reports: readonly ActorReport[], wanted: TaskKind): string[] {
   return reports.flatMap(({ snapshot }) => {
     const { workers = [] } = snapshot as { workers?: { kind: string; spools: string[] }[] };

@@ -28,8 +28,8 @@ const read = (path: string) => readFileSync(join(root, path), "utf8");
 const withDatabase = ["Every service", "Services with a database"];
 const worker = ["Every service", "Workers"];
 /**
- * Each program with its schemas. `shared` are sections of docs/settings.md beside its own one, `page`
- * is the page that tells more of its settings.
+ * Each program with its schemas. `shared` names sections of docs/settings.md besides its own;
+ * `page` is the page with more about its settings.
  */
 const programs: { name: string; schemas: z.ZodType[]; shared: string[]; page: string }[] = [
   { name: "ingest", schemas: [ingestConfigSchema], shared: withDatabase, page: "ingest" },
@@ -66,7 +66,7 @@ function defaultText(setting: z.ZodType): string {
   return text.includes("node_modules") ? "bundled" : text;
 }
 
-/** Names and defaults in the tables of a page or section whose rows are about one setting each. */
+/** Names and defaults in the tables of a page or section whose rows describe one setting each. */
 function rowsOf(text: string): Map<string, string> {
   const rows = text.matchAll(/^\| `([A-Z_]+)` *\|([^|]*)\|[^|]*\|$/gm);
   return new Map([...rows].map(([, name = "", cell = ""]) => [name, plain(cell)]));
@@ -110,7 +110,7 @@ const metricsOf: Record<string, (metrics: Metrics) => unknown> = {
 };
 
 describe("docs/metrics.md", () => {
-  it("has every metric with its type, its labels and whose it is", () => {
+  it("has every metric with its type, its labels and its service", () => {
     const inCode = new Map<string, { type: string; labels: string[]; of: string[] }>();
     const add = (of: string, create: (metrics: Metrics) => unknown) => {
       const metrics = new Metrics();
@@ -136,7 +136,7 @@ describe("docs/metrics.md", () => {
     expect(Object.fromEntries(inDocs)).toEqual(Object.fromEntries(inCode));
   });
 
-  it("uses in rules and queries only metrics that it has", () => {
+  it("uses only its own metrics in rules and queries", () => {
     const text = read("docs/metrics.md");
     const named = new Set(text.match(/rs_agent_\w+/g) ?? []);
     const rows = new Set([...text.matchAll(/^\| `(rs_agent_\w+)`/gm)].map(([, name]) => name));
@@ -187,7 +187,7 @@ describe("the documentation", () => {
     expect(dead).toEqual([]);
   });
 
-  it("names only files that are there", () => {
+  it("names only files that exist", () => {
     const folders = "shared|services|cli|kit|start|bench|chaos|flood|deploy|docs|test";
     const path = new RegExp(
       String.raw`(?<!@rs-agent/)\b(?:${folders})/[\w./-]*\.(?:ts|mjs|md|yaml)\b`,

@@ -38,7 +38,7 @@ describe("SIGTERM under load", () => {
         if (found === undefined) throw new Error(`${name} still runs`);
         return found;
       });
-      // 75 is the exit code where DRAIN_MS was over.
+      // 75 is the exit code when DRAIN_MS is over.
       expect(end).toMatchObject({ exitCode: 0, signal: undefined, wasReady: true });
       const held = { "lease.owner": new RegExp(`^${name}-.*-${String(pid)}$`) };
       expect(await db.collection("mails").find(held).toArray()).toEqual([]);
@@ -59,7 +59,7 @@ describe("SIGTERM under load", () => {
   );
 });
 
-/** Clients that hand in one mail after another, every fifth to somebody with a spam check. */
+/** Clients that hand in one mail after another, every fifth to a recipient with a spam check. */
 function startLoad({ system }: WholeSystem) {
   const accepted: string[] = [];
   let isOver = false;
@@ -71,7 +71,7 @@ function startLoad({ system }: WholeSystem) {
       const reply = await handIn(system.smtp, { rcptTo, raw: textMail(`load ${count}`) });
       const id = /^250 .*queued as (\S+)/.exec(reply)?.[1];
       if (id !== undefined) accepted.push(id);
-      // A client with a queue: it comes again after a while, and leaves the machine to others.
+      // A client with a queue: it tries again after a while, and leaves the machine to others.
       await new Promise((resolve) => setTimeout(resolve, id === undefined ? 200 : 60));
     }
   };

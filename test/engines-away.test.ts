@@ -27,7 +27,7 @@ async function statusOf({ database }: WholeSystem): Promise<string> {
   return formatStatus(await readStatus(database));
 }
 
-/** Of dispatchers, by default. */
+/** The default of dispatchers. */
 const pollMs = 500;
 
 const numbers = (count: number) => Array.from({ length: count }, (_, number) => number);
@@ -57,7 +57,7 @@ addresses:
     return mails.map(({ _id }) => _id);
   }
 
-  /** As ingest leaves it. */
+  /** A record as ingest leaves it. */
   async function incomingFor(recipient: string): Promise<MailRecord> {
     const { database } = whole();
     const body = await database.bodies.put(textMail("in bulk"));
@@ -67,7 +67,7 @@ addresses:
   const copies = (mail: MailRecord, count: number) =>
     numbers(count).map(() => ({ ...mail, _id: newMailId() }));
 
-  /** Brings one mail to where it waits for spamd, and puts copies of it beside it. */
+  /** Brings one mail to where it waits for spamd, and stores copies of it. */
   async function letWait(count: number): Promise<void> {
     const { database } = whole();
     const [id = ""] = await insertAll([await incomingFor("spam-only@northwind.example")]);
@@ -81,7 +81,7 @@ addresses:
     expect(await waitingFor(database, "spam")).toBe(count);
   }
 
-  /** How often mail that waits for spamd was claimed, all together. */
+  /** How often mail that waits for spamd was claimed, in total. */
   async function claimsForSpam(): Promise<number> {
     const [sum] = await whole()
       .db.collection("mails")
@@ -93,7 +93,7 @@ addresses:
     return sum?.claims ?? 0;
   }
 
-  /** Puts in 50 mails without a spam check, and sees all of them sent. */
+  /** Hands in 50 mails without a spam check, and sees all of them sent. */
   async function fiftyAreSent(): Promise<void> {
     const ids = await insertAll(copies(await incomingFor("no-spam-check@northwind.example"), 50));
     const ended = await Promise.all(ids.map((id) => whole().ended(id)));
@@ -112,7 +112,7 @@ addresses:
     const begun = performance.now();
     await fiftyAreSent();
     expect(await waitingFor(database, "spam")).toBe(5_000);
-    // A batch of the oldest is looked at with every 20th tick, for policies whose patience is over.
+    // Every 20th tick looks at a batch of the oldest, for policies whose patience is over.
     const claims = (await claimsForSpam()) - claimsBefore;
     const looks = (performance.now() - begun) / (20 * pollMs);
     expect(claims).toBeLessThanOrEqual(100 * (looks + 2));
@@ -141,7 +141,7 @@ describe("with clamd stopped", () => {
     await rm(dir, { recursive: true, force: true });
   });
 
-  it("I2: mail waits and says for what; with clamd back it flows, and none is unscanned", async () => {
+  it("I2: mail waits and says for what; once clamd is back it flows, and none is unscanned", async () => {
     const { database, system } = whole();
     await clamd.stop();
     const mails = numbers(30).map((number) => ({ raw: textMail(`mail ${number}`) }));

@@ -7,12 +7,12 @@ import type { FloodResult } from "../flood/src/result.ts";
 import { floodOptions, type FloodArguments } from "../flood/src/options.ts";
 import { useWholeSystem } from "./support/use-system.ts";
 
-/** The sink that the relay shall find there, when a flood opens it. */
+/** The port where the relay finds the sink when a flood opens it. */
 const sinkPort = await freePort();
 
 describe("rs-agent flood against a whole system", () => {
   const whole = useWholeSystem({
-    // The sink is there only during a flood; the relay must not have given its route up for long.
+    // The sink is there only during a flood, so the relay must not give up its route for long.
     policy: `
 tenants:
   flooded:

@@ -15,7 +15,7 @@ import { mongodbUri } from "./support/test-mongodb.ts";
 import { machineMs } from "./support/machine.ts";
 
 const mails = 200;
-/** Every service dies, the ones that hold leases most often. */
+/** Every service dies, those that hold leases most often. */
 const victims: readonly ServiceName[] = [
   "dispatcher",
   "relay",
@@ -28,7 +28,7 @@ const victims: readonly ServiceName[] = [
   "av-worker",
   "ingest",
 ];
-/** Spam is checked for one domain only: spamd is slow, and every other part is killed too. */
+/** Spam is checked for one domain only, because spamd is slow; every other part is killed too. */
 const policy = `
 default:
   spam: off
@@ -40,7 +40,9 @@ domains:
     spam: on
 `;
 
-/** Leases and time-outs so short that the test need not wait minutes for what a killed process held. */
+/**
+ * Leases and time-outs so short that the test need not wait minutes for what a killed process held.
+ */
 const shortTimes = {
   LEASE_MS: machineMs(5_000),
   RELAY_LEASE_MS: machineMs(3_000),
@@ -59,7 +61,7 @@ function recipientsOf(number: number): string[] {
   return number % 4 === 0 ? [own, `other${String(number)}@acme.example`] : [own];
 }
 
-/** Sends mail `number` until it is accepted, as an SMTP client with a queue does. */
+/** Sends mail `number` until it is accepted, like an SMTP client with a queue. */
 async function submit(smtp: string, number: number): Promise<void> {
   const [host, port] = smtp.split(":");
   for (;;) {
@@ -93,7 +95,7 @@ async function killOneByOne(system: RunningSystem, accepted: () => number): Prom
   return killed;
 }
 
-/** A next hop that notes which recipient got which mail: `number address` → copies. */
+/** A next hop that records which recipient got which mail: `number address` → copies. */
 async function openNextHop(dir: string) {
   const copies = new Map<string, number>();
   const server = await startMaildirServer({
@@ -152,7 +154,7 @@ it("I1: loses no recipient of 200 mails while each service is killed, ten times 
   const counted = await database.mails.countOutcomes();
   expect(counted).toMatchObject({ holds: true, open: 0, dead: 0, bounced: 0, quarantined: 0 });
   expect(counted.sent).toBe(counted.accepted);
-  // A client that got no 250 sends again: each recipient counts at least once.
+  // A client that got no 250 sends again, so each recipient counts at least once.
   const expected = Array.from({ length: mails }, (_, number) => recipientsOf(number).length);
   expect(counted.sent).toBeGreaterThanOrEqual(expected.reduce((sum, each) => sum + each, 0));
 

@@ -4,7 +4,7 @@ import tseslint from "typescript-eslint";
 import { describe, expect, it } from "vitest";
 
 const root = join(import.meta.dirname, "..");
-/** The project's own rules, but those that ask for types: they need half a minute. */
+/** The project's own rules, except those that need types, which take half a minute. */
 const eslint = new ESLint({
   cwd: root,
   overrideConfig: {
@@ -14,7 +14,7 @@ const eslint = new ESLint({
   } as unknown as ESLint.Options["overrideConfig"],
 });
 
-/** The rules that this text breaks, were it the content of the file. */
+/** The rules that this import would break in the file. */
 async function brokenBy(file: string, imported: string): Promise<(string | null)[]> {
   const text = `import * as imported from "${imported}";\nexport { imported };\n`;
   const [result] = await eslint.lintText(text, { filePath: join(root, file) });

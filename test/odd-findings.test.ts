@@ -25,7 +25,9 @@ async function startOddClamd(): Promise<string> {
   return clamd.address;
 }
 
-/** As lenient as a policy can be with what an engine says wrongly or cannot look into. */
+/**
+ * As lenient as a policy can be with wrong answers of an engine and with what it cannot look into.
+ */
 const lenient = `
 default:
   spam: off

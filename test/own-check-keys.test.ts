@@ -37,7 +37,7 @@ describe("a check that policy alone brings, on a bus with keys", () => {
     await keys("init", folder);
     await keys("add", folder, "cards-1", "--kind", "cards");
     await keys("add", folder, "dlp-1", "--kind", "dlp");
-    // A key that was made here, and that the bus' own list does not name.
+    // A key that was made here but is not in the bus's own list.
     await keys("init", join(folder, "elsewhere"));
     return {
       policy,
@@ -93,7 +93,7 @@ describe("a check that policy alone brings, on a bus with keys", () => {
     ["the check's, with an av-worker's key", cardsWorker, "av-worker", "cards"],
     ["the check's, with a key that no list names", cardsWorker, "elsewhere/enricher", "cards"],
     ["for virus, with the key of a check", virusWorker, "cards-1", "virus"],
-  ])("I4: a worker %s is refused, and nothing of it counts", async (_, script, key, kind) => {
+  ])("I4: a worker %s is refused, and nothing from it counts", async (_, script, key, kind) => {
     const before = await turnedAway();
     const id = await accepted(whole().system.smtp, { raw: textMail("4111 1111 1111 1111") });
     const worker = start(script, "impostor", key);
@@ -112,7 +112,7 @@ describe("a check that policy alone brings, on a bus with keys", () => {
     waiting.push(id);
   });
 
-  it("one whose key is listed for the check gets the tasks, also those that waited", async () => {
+  it("one whose key is listed for the check gets the tasks, even those that waited", async () => {
     expect(waiting).toHaveLength(4);
     start(cardsWorker, "impostor", "dlp-1");
     start(cardsWorker, "cards-1", "cards-1");

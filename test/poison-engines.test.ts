@@ -21,7 +21,7 @@ const innocents = 20;
 const clock = systemClock;
 const log = createSilentLogger();
 
-/** An engine on a port of its own that ends when it gets the marked mail, and is started again. */
+/** An engine on a port of its own that ends when it gets the marked mail, and is then restarted. */
 interface Engine {
   address: string;
   deaths: () => number;

@@ -21,7 +21,7 @@ default:
   checks: { dlp: { settings: { words: [plutonium, "card 4711"] } } }
 `;
 
-it("the example in Python has at most 120 lines and takes nothing of ours", () => {
+it("the example in Python has at most 120 lines and uses nothing of ours", () => {
   const text = readFileSync(script, "utf8");
   expect(text.split("\n").length).toBeLessThanOrEqual(121);
   expect(text.match(/^\s*(import|from) .*/gm)).toEqual([
@@ -137,15 +137,16 @@ describe("a check that policy alone brings, with workers in Python", () => {
     await vi.waitFor(async () => expect((await whole().record(id)).state).toBe("sent"));
   });
 
-  it("I1: killed in the middle of its work, another takes it and nothing is lost", async () => {
+  it("I1: if one is killed in the middle of its work, another takes it and nothing is lost", async () => {
     const second = start("dlp-2");
     await vi.waitFor(async () => expect(await cli("status")).toMatch(/dlp-2 +dlp +open/));
-    // What it is given from now on it does not answer.
+    // It does not answer what it is given from now on.
     second.kill("SIGSTOP");
     const handing = handIn(
       Array.from({ length: 40 }, (_, nth) => `mail ${nth} ${"x".repeat(20_000)}`),
     );
-    // Dispatchers say every 2 s what each worker has in hand, and leave it to a silent one for 10 s.
+    // Dispatchers report every 2 s what each worker has in hand, and leave it with a silent one for
+    // 10 s.
     await vi.waitFor(async () => expect(await inHandOf("dlp-2")).toBeGreaterThan(0));
     second.kill("SIGKILL");
     const ids = await handing;

@@ -61,7 +61,7 @@ describe("the sample mails", () => {
     expect(isAsExpected(result)).toBe(true);
   });
 
-  it("what the records call sent, and nothing else, has come to the next hop", async () => {
+  it("what the records call sent, and nothing else, has reached the next hop", async () => {
     const came = (await whole().relayed()).flatMap(({ rcptTo }) => rcptTo);
     const sent = samples().flatMap(({ expected }) =>
       expected.filter(({ outcome }) => outcome === "sent").map(({ address }) => address),
@@ -69,7 +69,7 @@ describe("the sample mails", () => {
     expect(came.sort()).toEqual(sent.sort());
   });
 
-  it("incoming mail arrives byte-identical behind the header fields that we add", async () => {
+  it("incoming mail arrives byte-identical after the header fields that we add", async () => {
     const untouched = fates
       .map(({ sample }) => sample)
       .filter(({ direction, expected }) => direction === "incoming" && isSentWhole(expected))
@@ -88,7 +88,7 @@ describe("the sample mails", () => {
     }
   });
 
-  it("mail whose policy changes nothing arrives byte-identical behind one Received field", async () => {
+  it("mail whose policy changes nothing arrives byte-identical after one Received field", async () => {
     const raw = textMail("nothing is changed", ["X-Spam-Flag: NO", "X-Odd : 1 \t"]);
     const id = await accepted(whole().system.smtp, { rcptTo: ["plain@northwind.example"], raw });
     const [record] = await whole().ended(id);
@@ -149,7 +149,7 @@ describe("the sample mails", () => {
   };
   const textFrom = (from: string) => Buffer.from(`${from}\r\nSubject: x\r\n\r\nDear Jonas\r\n`);
 
-  it("I10: a rewritten sender keeps its comment, and is signed by the domain that leaves", async () => {
+  it("I10: a rewritten sender keeps its comment, and is signed for the domain that leaves", async () => {
     const { bytes } = await leavesAs(textFrom("From: Ann (Sales, EU) <ann@old.example>"));
     expect(parted(bytes).header).toContain("\r\nFrom: Ann (Sales, EU) <ann@northwind.example>\r\n");
     const file = join(whole().runDir, "to-verify.eml");
@@ -159,7 +159,7 @@ describe("the sample mails", () => {
     });
   });
 
-  it("a mail whose From stands behind a byte order mark leaves as it is, and says why", async () => {
+  it("a mail with a byte order mark before From leaves as it is, and its record says why", async () => {
     const raw = textFrom("\ufeffFrom: Ann <ann@northwind.example>");
     const { record, bytes } = await leavesAs(raw);
     expect(bytes.subarray(-raw.length).equals(raw)).toBe(true);

@@ -10,7 +10,10 @@ const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const node = file("../node_modules/.bin/node");
 const allSteps = 13;
 
-/** Runs the suite against a program that is started with two dispatchers; ends what does not end by itself. */
+/**
+ * Runs the suite against a program that is started with two dispatchers; ends what does not end by
+ * itself.
+ */
 async function suiteOn(command: string, args: string[], env: NodeJS.ProcessEnv, options: string[]) {
   const ports = [await freePort(), await freePort()];
   const addresses = ports.map((port) => `tcp://127.0.0.1:${port}`);

@@ -7,7 +7,7 @@ export interface CommandOptions {
   env?: NodeJS.ProcessEnv;
   /** Given on standard input. */
   input?: string;
-  /** Other exit codes than 0 that are no error. */
+  /** Exit codes other than 0 that are no error. */
   mayEndWith?: readonly number[];
 }
 
@@ -17,7 +17,10 @@ export interface CommandEnd {
   code: number;
 }
 
-/** Runs a program to its end. @throws Error with the end of what it printed, on any other exit code */
+/**
+ * Runs a program to its end.
+ * @throws Error with the end of what it printed, on any other exit code
+ */
 export async function run(
   file: string,
   args: readonly string[],

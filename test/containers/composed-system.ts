@@ -9,21 +9,21 @@ import { run, type CommandOptions } from "./command.ts";
 import type { Engine } from "./engine.ts";
 import { eventually, expectThat } from "./expect-that.ts";
 
-/** The user of our images: secrets must be readable for it. */
+/** The user of our images, who must be able to read the secrets. */
 const imageUser = 10_001;
 const project = "rs-agent-test";
 
-/** docker-compose.yml as a user runs it, from a copy of the project with a `.env` of its own. */
+/** docker-compose.yml as a user runs it, from a copy of the project with its own `.env`. */
 export interface ComposedSystem {
   /** Addresses of the published listeners. */
   readonly smtp: string;
   readonly submission: string;
-  /** Changes `.env`; `compose up` makes it so. */
+  /** Changes `.env`; `compose up` puts the change into effect. */
   set(changed: Readonly<Record<string, string>>): Promise<void>;
   compose(args: readonly string[], options?: CommandOptions): Promise<string>;
-  /** Names of the containers of a service that run. */
+  /** Names of a service's running containers. */
   containersOf(service: string): Promise<string[]>;
-  /** What is in the database, by its address of now. */
+  /** What is in the database, at its current address. */
   withDatabase<T>(use: (database: Database) => Promise<T>): Promise<T>;
   /** The network on which the next hop is. */
   readonly frontNetwork: string;
@@ -33,7 +33,7 @@ export interface ComposedSystem {
   down(): Promise<void>;
 }
 
-/** Changed as a user changes them: in `.env`. */
+/** Changed as a user would: in `.env`. */
 function settings(ports: { smtp: number; submission: number }, secrets: string) {
   return {
     COMPOSE_PROFILES: "try",
@@ -48,7 +48,8 @@ function settings(ports: { smtp: number; submission: number }, secrets: string) 
     SPAM_RULES_DAYS: "0",
     // Several on this one small machine.
     AV_MEMORY: "1g",
-    // A killed dispatcher's or relay's mails are free for others soon, an unknown outcome is sent again.
+    // A killed dispatcher's or relay's mails are soon free for others, and an unknown outcome is
+    // sent again.
     LEASE_MS: "8000",
     RELAY_LEASE_MS: "5000",
     ...Object.fromEntries(
@@ -121,7 +122,10 @@ export async function startComposedSystem(engine: Engine, copy: string): Promise
   return system;
 }
 
-/** Writes `.env` and the secrets. @returns the sample policy as the containers see its key */
+/**
+ * Writes `.env` and the secrets.
+ * @returns the sample policy as the containers see its key
+ */
 async function prepare(
   copy: string,
   secrets: string,
@@ -140,7 +144,7 @@ async function prepare(
   return (
     policy
       .replaceAll("${DKIM_KEY_FILE}", "/run/secrets/dkim/northwind.pem")
-      // A next hop that is started again refuses for a moment; the usual first retry is after 5 minutes.
+      // A restarted next hop refuses for a moment; the usual first retry is after 5 minutes.
       .replace(/^default:\n/m, "default:\n  relay: { retry: [2s, 5s] }\n")
   );
 }

@@ -9,11 +9,11 @@ import { findProgram } from "@rs-agent/kit/processes/find-program.ts";
 import { provideSystemPackages, thisHost, type Need } from "@rs-agent/kit/system-packages.ts";
 import { run, type CommandEnd, type CommandOptions } from "./command.ts";
 
-/** A container engine, and the clients that speak with it. */
+/** A container engine, and the clients that talk to it. */
 export interface Engine {
-  /** Its socket and the PATH: for scripts that call `docker`. */
+  /** Its socket and the PATH, for scripts that call `docker`. */
   readonly env: NodeJS.ProcessEnv;
-  /** True for one of our own: it can pull no image, and nobody else's are in it. */
+  /** True for our own engine: it can pull no image, and holds nobody else's. */
   readonly isPrivate: boolean;
   docker(args: readonly string[], options?: CommandOptions): Promise<CommandEnd>;
   stop(): Promise<void>;
@@ -33,8 +33,8 @@ export interface Missing {
 }
 
 /**
- * The engine that DOCKER_HOST names, as it is, with whatever registry it has; else a dockerd of our
- * own in `dir`, which needs root.
+ * The engine that DOCKER_HOST names, as it is, with whatever registry it has; otherwise our own
+ * dockerd in `dir`, which needs root.
  */
 export async function openEngine(
   dir: string,
@@ -65,7 +65,7 @@ async function startEngine(dir: string, path: string): Promise<Engine | Missing>
   await mkdir(dir, { recursive: true });
   const socket = `unix://${join(dir, "docker.sock")}`;
   const logFile = join(dir, "dockerd.log");
-  // Debian's client fits Debian's daemon; another one may come first on the PATH.
+  // Debian's client fits Debian's daemon; another one may be earlier on the PATH.
   const env = {
     ...process.env,
     PATH: ["/usr/bin", "/usr/sbin", path].join(delimiter),
@@ -95,7 +95,7 @@ async function startEngine(dir: string, path: string): Promise<Engine | Missing>
   return { missing: `dockerd does not start here: ${why}\n  ${said}` };
 }
 
-/** Undefined once it answers, else why it does not. */
+/** Undefined once it answers, otherwise why it does not. */
 async function untilAnswers(engine: Engine, child: ChildProcess): Promise<string | undefined> {
   const giveUpAt = performance.now() + 60_000;
   for (;;) {

@@ -6,7 +6,7 @@ export function expectThat(holds: boolean, what: string): asserts holds {
   if (!holds) throw new Error(`this does not hold: ${what}`);
 }
 
-/** Asks until it does not throw; after `withinMs` throws what it threw last. */
+/** Asks until it does not throw; after `withinMs` it throws the last error. */
 export async function eventually<T>(
   what: string,
   withinMs: number,

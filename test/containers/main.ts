@@ -22,9 +22,9 @@ import {
 } from "./steps.ts";
 
 /**
- * `npm run test:containers`: builds the images, runs what the documentation says of them, brings
- * docker-compose.yml up and sends mail through it. `--short` leaves scaling and kills out (CI). Exit
- * code 0 even if no engine can be had: then it says what is missing.
+ * `npm run test:containers`: builds the images, runs what the documentation says about them, brings
+ * docker-compose.yml up and sends mail through it. `--short` leaves out scaling and kills (CI).
+ * Exit code 0 even if there is no container engine: then it says what is missing.
  */
 const root = dirname(dirname(import.meta.dirname));
 const images = {
@@ -101,7 +101,7 @@ async function withEngine(engine: Engine): Promise<void> {
     );
   } catch (error) {
     report(await system.compose(["logs", "--tail=40", "--no-color"]));
-    // The engine is ended with all that is in it; why the step failed must be heard.
+    // The engine ends with everything in it; why the step failed must still be reported.
     await system.down().catch((trouble: unknown) => report(messageOf(trouble)));
     throw error;
   }
@@ -117,7 +117,7 @@ async function step<T>(what: string, take: () => Promise<T>): Promise<T> {
   return result;
 }
 
-/** What a user has after `git clone`, to be built and run from; here with signatures of our own. */
+/** What a user has after `git clone`, to be built and run from; here with our own signatures. */
 async function copyProject(copy: string): Promise<void> {
   const left = new Set(["node_modules", ".git", ".cache", ".run", "coverage"]);
   await mkdir(copy, { recursive: true });

@@ -6,7 +6,7 @@ import { eventually, expectThat } from "./expect-that.ts";
 
 const name = "rs-agent-test-postfix";
 
-/** Postfix takes a mail on the port of the next hop, passes it on unchanged and stops in order. */
+/** Postfix takes a mail on the next hop's port, passes it on unchanged and stops in order. */
 export async function postfixPassesOn(engine: Engine, system: ComposedSystem): Promise<void> {
   const before = new Set(await system.relayed());
   const network = ["--network", system.frontNetwork];
@@ -16,7 +16,7 @@ export async function postfixPassesOn(engine: Engine, system: ComposedSystem): P
   try {
     const format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     const { stdout: address } = await engine.docker(["inspect", "-f", format, name]);
-    // 8-bit text with a long line: what a Postfix that rewrites would change.
+    // 8-bit text with a long line, which a Postfix that rewrites would change.
     const body = `Grüße, ${"x".repeat(900)}\r\n\r\n.. two dots\r\n`;
     const header = `From: ${people.jonas}\r\nTo: ${people.anna}\r\nSubject: by Postfix\r\n`;
     const raw = Buffer.from(`${header}MIME-Version: 1.0\r\n\r\n${body}`);

@@ -4,7 +4,7 @@ import { expectThat } from "./expect-that.ts";
 import { run } from "./command.ts";
 import type { Engine } from "./engine.ts";
 
-/** The lines of the product's first description: each must work as it is, in one shell. */
+/** The lines of the product's first description: each must work as it stands, in one shell. */
 const lines = [
   "CLAMD_ID=$(docker run -d --name clamd1 -p 3310:3310 radicalspam/rs-clamav)",
   "CLAMD_IP=$(docker inspect -f '{{.NetworkSettings.IPAddress}}' ${CLAMD_ID})",
@@ -20,7 +20,7 @@ const lines = [
   "docker run -it --rm --volumes-from ${CLAMD_ID} radicalspam/rs-agent ls -l /etc/clamav",
 ];
 
-/** clamd as one container, and commands beside it that share its volumes. */
+/** clamd as one container, and commands that share its volumes. */
 export async function runSeedLines(engine: Engine, dir: string): Promise<void> {
   await mkdir(join(dir, "scan"), { recursive: true });
   await writeFile(join(dir, "scan", "letter.txt"), "Dear Anna,\n");

@@ -15,16 +15,16 @@ import { findProgram, isExecutable } from "@rs-agent/kit/processes/find-program.
 import { run } from "./command.ts";
 import type { Engine } from "./engine.ts";
 
-/*
- * If no registry is reachable, the images that the product's Dockerfiles start from are made here
- * under their names: Debian by debootstrap, Node from the npm package `node`, and for MongoDB the
- * server of its protocol that all tests use.
+/**
+ * If no registry is reachable, the images on which the product's Dockerfiles build are made here
+ * under their names: Debian with debootstrap, Node from the npm package `node`, and for MongoDB the
+ * server that all tests use.
  */
 
 const certificates = "/etc/ssl/certs/ca-certificates.crt";
 const secantusPython = "SecantusDB==0.7.0b3";
 
-/** @returns what MongoDB is here */
+/** @returns which server stands in for MongoDB */
 export async function makeStandIns(
   engine: Engine,
   dir: string,
@@ -65,7 +65,9 @@ async function debianArchive(dir: string, cacheDir: string): Promise<string> {
   return archive;
 }
 
-/** npm as it runs here, and the certificates that this machine trusts: its registry may be a mirror. */
+/**
+ * npm as it runs here, and the certificates that this machine trusts: its registry may be a mirror.
+ */
 async function makeNode(engine: Engine, context: string): Promise<void> {
   await mkdir(context, { recursive: true });
   await copyFile(await realpath(process.execPath), join(context, "node"));
@@ -101,7 +103,7 @@ async function makeMongoDb(engine: Engine, context: string, cacheDir: string): P
           ["COPY secantusd-rs /usr/local/bin/"],
         ];
   if (rust !== undefined) await copyFile(rust, join(context, "secantusd-rs"));
-  // mongod's options make a replica set of it: this server always is one.
+  // mongod's options would make it a replica set, which this server always is.
   const script = `#!/bin/sh\nexec ${server} ${options} --sync-on-commit ${more}\n`;
   await writeFile(join(context, "mongod"), script);
   await chmod(join(context, "mongod"), 0o755);

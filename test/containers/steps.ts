@@ -7,12 +7,12 @@ import type { Engine } from "./engine.ts";
 import { eventually, expectThat } from "./expect-that.ts";
 import { startTraffic } from "./traffic.ts";
 
-/** Our services with a container each or more, in the order of a mail's way. */
+/** Our services with at least one container each, in the order of a mail's way. */
 const ours = ["ingest", "dispatcher", "av-worker", "spam-worker", "enricher", "relay"];
 
 type Report = (text: string) => void;
 
-/** Each sample mail, through the published ports, meets its fate and comes to the next hop. */
+/** Each sample mail, sent through the published ports, meets its fate and reaches the next hop. */
 export async function samplesMeetTheirFates(system: ComposedSystem, report: Report): Promise<void> {
   await eventually("all services do their work", 120_000, () => workersAre(system, {}));
   const { signal } = new AbortController();
@@ -33,7 +33,7 @@ export async function samplesMeetTheirFates(system: ComposedSystem, report: Repo
   expectThat(came >= copies.length, `${copies.length} mails or more come to the next hop: ${came}`);
 }
 
-/** Traffic goes on while workers come and go, containers are killed and everything is started again. */
+/** Traffic goes on while workers come and go, containers are killed and everything is restarted. */
 export async function survivesChange(
   engine: Engine,
   system: ComposedSystem,
@@ -83,7 +83,7 @@ async function scale(system: ComposedSystem, counts: Record<string, number>): Pr
   await system.compose(["up", "--detach", "--no-recreate", ...args]);
 }
 
-/** What the dispatchers report of the workers that they have sessions with. */
+/** What the dispatchers report about the workers with which they have sessions. */
 async function workersAre(
   system: ComposedSystem,
   counts: Partial<Record<TaskKind, number>>,
@@ -103,7 +103,7 @@ async function workersAre(
   });
 }
 
-/** `docker ps` says of each that it is healthy: /readyz answers 200 in it. */
+/** `docker ps` calls each of them healthy: its /readyz answers 200. */
 export async function allAreHealthy(engine: Engine, system: ComposedSystem): Promise<void> {
   for (const name of ours) {
     const [container = ""] = await system.containersOf(name);
@@ -117,7 +117,9 @@ export async function allAreHealthy(engine: Engine, system: ComposedSystem): Pro
 
 const onTheBus = ["dispatcher", "av-worker", "spam-worker", "enricher"];
 
-/** Each service has its own key and the list, and nothing more; the keys are exchanged without a stop. */
+/**
+ * Each service has its own key and the list, and nothing more; keys are exchanged without a stop.
+ */
 export async function keysAreTheirOwn(engine: Engine, system: ComposedSystem): Promise<void> {
   const keyOf = async (name: string) => {
     const [container = ""] = await system.containersOf(name);
@@ -144,7 +146,7 @@ export async function keysAreTheirOwn(engine: Engine, system: ComposedSystem): P
   await eventually("the av-worker works with its new key", 120_000, () => workersAre(system, {}));
 }
 
-/** New workers get their part of the mail. */
+/** New workers get their share of the mail. */
 async function eachHasScanned(
   system: ComposedSystem,
   accepted: ReadonlySet<string>,
@@ -160,7 +162,10 @@ async function eachHasScanned(
   );
 }
 
-/** As a crash does it; the engine's restart policy does not see a `docker kill`, so it is started again. */
+/**
+ * Kills like a crash. The engine's restart policy ignores a `docker kill`, so the container is
+ * started again.
+ */
 async function kill(engine: Engine, system: ComposedSystem, name: string): Promise<void> {
   const [container = ""] = await system.containersOf(name);
   await engine.docker(["kill", container]);
@@ -177,7 +182,10 @@ async function kill(engine: Engine, system: ComposedSystem, name: string): Promi
   await eventually(`${name} is back`, 120_000, () => workersAre(system, {}));
 }
 
-/** With SPOOL_DIR in `.env` every worker proves that it sees the dispatcher's spool, and gets mail by it. */
+/**
+ * With SPOOL_DIR in `.env`, every worker proves that it sees the dispatcher's spool, and gets mail
+ * through it.
+ */
 export async function diskModeWorks(system: ComposedSystem, report: Report): Promise<void> {
   await system.set({ SPOOL_DIR: "/var/spool/rs-agent" });
   await system.compose(["up", "--detach"]);
@@ -220,7 +228,9 @@ async function nothingIsLost(
   expectThat(copies >= accepted.size, `${copies} mails at the next hop`);
 }
 
-/** `docker stop` of each: what is in flight is finished, exit code 0, within the grace time. */
+/**
+ * `docker stop` of each: what is in flight is finished, with exit code 0, within the grace time.
+ */
 export async function stopsInPeace(
   engine: Engine,
   system: ComposedSystem,
@@ -232,7 +242,7 @@ export async function stopsInPeace(
     return Promise.resolve();
   });
   const took: string[] = [];
-  // Those downstream first: what comes on from before waits in the database.
+  // Downstream services first: what earlier services pass on waits in the database.
   for (const name of [...ours.toReversed(), "sink"]) {
     const [container = ""] = await system.containersOf(name);
     const from = performance.now();

@@ -2,15 +2,15 @@ import { createTransport } from "nodemailer";
 import { setTimeout as wait } from "node:timers/promises";
 import { people } from "../../start/samples/samples.ts";
 
-/** Mails handed in at a steady pace, each of its own. */
+/** Distinct mails, handed in at a steady pace. */
 export interface Traffic {
-  /** Ids of all that was accepted so far: 250 was said, so none may be lost. */
+  /** Ids of all accepted mails so far: they got a 250, so none may be lost. */
   readonly accepted: ReadonlySet<string>;
-  /** Ends it; settles when the last reply is there. */
+  /** Ends it; resolves when the last reply has come. */
   stop(): Promise<void>;
 }
 
-/** What was refused, or lost its connection, is handed in again, as a client does. */
+/** A mail that was refused, or lost its connection, is handed in again, as a client does. */
 export function startTraffic(smtp: string, perSecond: number): Traffic {
   const colon = smtp.lastIndexOf(":");
   const transport = createTransport({

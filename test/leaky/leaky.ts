@@ -10,7 +10,7 @@ it("leaves a child process, a server, a socket and a timer open", async () => {
   const { port } = server.address() as AddressInfo;
   await once(connect(port, "127.0.0.1"), "connect");
   setInterval(() => undefined, 1_000);
-  // None of these is left: they have ended, or let the process end.
+  // None of these is a leak: they have ended, or let the process end.
   clearTimeout(setTimeout(() => undefined, 60_000));
   setInterval(() => undefined, 1_000).unref();
   expect(port).toBeGreaterThan(0);

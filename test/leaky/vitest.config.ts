@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Runs one file that leaves everything open: test/leak-check.test.ts looks whether that fails it. */
+/** Runs one file that leaves everything open; test/leak-check.test.ts checks that it fails. */
 export default defineConfig({
   test: { include: ["leaky.ts"], setupFiles: ["../set-up/leaks.ts"] },
 });

@@ -1,6 +1,9 @@
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-/** Files that take minutes, mostly of waiting, the longest first. Begun last they would go on alone at the end. */
+/**
+ * Files that take minutes, mostly waiting, the longest first. If they began last, they would run on
+ * alone at the end.
+ */
 const longest = [
   "test/simulation/simulation.test.ts",
   "chaos/test/chaos.test.ts",
@@ -14,7 +17,7 @@ const longest = [
   "test/kill-smoke.test.ts",
 ];
 
-/** The order of test files; those that nobody named stand in vitest's own. */
+/** The order of test files; those not named keep Vitest's own order. */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = ({ moduleId }: TestSpecification) => {

@@ -12,8 +12,9 @@ declare module "vitest" {
 }
 
 /**
- * Gives each process of tests a private server, or all of them the one that TEST_MONGODB_URI names: a file that keeps
- * its database busy slows no neighbour down. Ends only its own children and removes only its own data.
+ * Gives each test process a private server, so that a file that keeps its database busy slows no
+ * neighbour down; or gives all of them the one that TEST_MONGODB_URI names. Ends only its own
+ * children and removes only its own data.
  */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_MONGODB_URI ?? "";
@@ -24,7 +25,7 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   const dataDir = await mkdtemp(join(tmpdir(), "rs-agent-test-mongodb-"));
   const report = (text: string) => process.stderr.write(`MongoDB: ${text}\n`);
   const start = (nth: number) => startMongoDb({ dataDir: join(dataDir, String(nth)), report });
-  // The first sees to the program; the others find it.
+  // The first start provides the program, and the others find it.
   const servers = [await start(0)];
   const others = Array.from({ length: project.vitest.config.maxWorkers - 1 }, (_, at) => at + 1);
   servers.push(...(await Promise.all(others.map(start))));

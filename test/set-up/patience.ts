@@ -2,11 +2,14 @@ import { messageOf } from "@rs-agent/shared/errors.ts";
 import { vi } from "vitest";
 import { timesLonger } from "../support/machine.ts";
 
-/** How long a test waits on a quiet machine for what shall happen at all. */
+/** How long a test on a quiet machine waits for something that is to happen. */
 const quietMs = 60_000;
 const waitFor = vi.waitFor.bind(vi);
 
-/** Patience grows with the load; the error is what the callback threw last, which names what was waited for. */
+/**
+ * Patience grows with the load. The error is the last one that the callback threw, which names what
+ * was waited for.
+ */
 vi.waitFor = async (callback, options = {}) => {
   const given = typeof options === "number" ? { timeout: options } : options;
   const begunAt = performance.now();

@@ -11,7 +11,7 @@ declare module "vitest" {
   }
 }
 
-/** Rules by which a test sees what rspamd was told beside the mail. */
+/** Rules that show a test what rspamd was told besides the mail. */
 const multimap = [
   'RS_TEST_ENVELOPE_FROM { type = "from"; map = ["sender@envelope.example"]; score = 0.01; }',
   'RS_TEST_ENVELOPE_RCPT { type = "rcpt"; map = ["b@example.com"]; score = 0.01; }',
@@ -22,7 +22,7 @@ const multimap = [
 /** One private rspamd for all tests; `inject("rspamd")` is its address. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-rspamd-"));
-  // rspamd's processes are another user if we are root.
+  // If we are root, rspamd's processes run as another user.
   await chmod(dir, 0o755);
   const rspamd = await startRspamd({
     dir,

@@ -4,7 +4,7 @@ import startMongoDb from "./mongodb.ts";
 import startRspamd from "./rspamd.ts";
 import startSpamd from "./spamd.ts";
 
-/** The servers that all tests share, started side by side. */
+/** Starts the servers that all tests share, side by side. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const starting = [startMongoDb, startClamd, startSpamd, startRspamd].map((start) =>
     start(project),

@@ -8,12 +8,12 @@ declare module "vitest" {
   interface ProvidedContext {
     /** `127.0.0.1:port` of a real spamd with two children and the rules below. */
     spamd: string;
-    /** A folder per user name, in which a test may write a `user_prefs`. */
+    /** One folder per user name, into which a test may write a `user_prefs`. */
     spamdUsersDir: string;
   }
 }
 
-/** Rules by which a test sees whom SpamAssassin takes for the sender and for the last hop. */
+/** Rules that show a test whom SpamAssassin takes for the sender and for the last hop. */
 const rules = [
   String.raw`header RS_TEST_ENVELOPE_FROM EnvelopeFrom =~ /^sender\@envelope\.example$/`,
   "score RS_TEST_ENVELOPE_FROM 0.01",
@@ -24,7 +24,7 @@ const rules = [
 /** One private spamd for all tests; `inject("spamd")` is its address. */
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), "rs-agent-test-spamd-"));
-  // spamd's children are another user if we are root.
+  // If we are root, spamd's children run as another user.
   await chmod(dir, 0o755);
   const spamd = await startSpamd({ dir, children: 2, config: rules });
   project.provide("spamd", spamd.address);

@@ -9,7 +9,10 @@ import { Random } from "./kit/random.ts";
 import { VirtualProcess, VirtualTime } from "./kit/virtual-time.ts";
 import { newMail } from "../support/new-mail.ts";
 
-/** The stores on a virtual driver whose every write is tried twice: the first try does its part beside the second. */
+/**
+ * The stores on a virtual driver that tries every write twice: the first try does its part next to
+ * the second.
+ */
 function storesWith(firstTakes: number) {
   const time = new VirtualTime();
   const set = new ReplicaSet(time, () => 0.1);
@@ -26,7 +29,7 @@ function storesWith(firstTakes: number) {
 
 const now = new Date(Date.UTC(2026, 0, 1));
 
-describe.each([0.5, 1])("a write whose first try does %d of it beside the second", (part) => {
+describe.each([0.5, 1])("a write whose first try does %d of it next to the second", (part) => {
   let stores: ReturnType<typeof storesWith>;
   let isOver = false;
   let running: Promise<void>;

@@ -15,7 +15,7 @@ const help = `npm run simulate -- [--seeds N] [--from S] [--bug NAME] [--jobs N]
   --json       the summary as JSON
 `;
 
-/** What one thread is to run. */
+/** What one thread runs. */
 export interface Share {
   from: number;
   seeds: number;
@@ -32,18 +32,18 @@ export interface Found {
   text: string;
 }
 
-/** What a thread says when it is done, and after each seed that broke a promise. */
+/** What a thread reports when it is done, and after each seed that broke a promise. */
 export interface Tally {
   schedules: number;
   events: number;
   virtualMs: number;
   outcomes: Record<string, number>;
-  /** Of everything that happened, whichever thread ran it; equal seeds have equal ones. */
+  /** Of everything that happened, whichever thread ran it; equal seeds have equal fingerprints. */
   fingerprint: number;
   found: Found[];
 }
 
-/** Runs the seeds that the command line asks for; the exit code. */
+/** Runs the seeds that the command line asks for, and returns the exit code. */
 export async function simulate(args: string[]): Promise<number> {
   const { values } = parseArgs({
     args,
@@ -139,7 +139,7 @@ async function runAll(share: Share): Promise<Tally> {
     fingerprint: 0,
     found: [],
   };
-  // A thread of its own costs as much as some ten schedules.
+  // A thread of its own costs as much as about ten schedules.
   if (share.step === 1) {
     await runShare(share, (tally) => add(sum, tally));
     return sum;
@@ -169,7 +169,9 @@ function add(sum: Tally, part: Tally): void {
   }
 }
 
-/** A thread's part. It says what it has after every few seeds, so that nothing is lost with it. */
+/**
+ * A thread's share. It reports what it has after every few seeds, so that nothing is lost with it.
+ */
 export async function runShare(share: Share, say: (tally: Tally) => void): Promise<void> {
   for (let seed = share.from; seed < share.from + share.seeds; seed += share.step) {
     const { violation, events, virtualMs, outcomes, fingerprint } = await runSchedule({

@@ -11,7 +11,7 @@ import type { Tally } from "./simulate.ts";
 vi.setConfig({ testTimeout: 1_800_000 });
 
 const main = fileURLToPath(new URL("main.ts", import.meta.url));
-/** A process of its own, for it replaces timers, sockets and clocks. */
+/** A process of its own, because it replaces timers, sockets and clocks. */
 async function simulate(...args: string[]): Promise<Tally & { clean: boolean }> {
   const NODE_COMPILE_CACHE = join(cacheFolderOf(process.env), "node-compile-cache");
   const env = { ...process.env, NODE_COMPILE_CACHE };
@@ -43,7 +43,7 @@ describe("the decisions of dispatcher, worker, relay and store, run on virtual t
   });
 });
 
-describe("a mistake that is put in on purpose is found", () => {
+describe("a mistake that is planted on purpose is found", () => {
   it.each(Object.entries(bugs))("%s", async (name, { breaks }) => {
     const { found } = await simulate("--bug", name, "--seeds", "400", "--jobs", "1");
     expect(found.length).toBeGreaterThan(0);

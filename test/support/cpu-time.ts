@@ -1,6 +1,6 @@
 /**
- * Starts counting the CPU time of this process; the result gives the milliseconds since then. What others compute
- * meanwhile is not in it, so a bound on it holds on a busy machine too.
+ * Starts counting the CPU time of this process; the function returns the milliseconds since then.
+ * The work of other processes does not count, so a bound on it holds on a busy machine too.
  */
 export function countCpu(): () => number {
   const before = process.cpuUsage();

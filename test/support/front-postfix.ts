@@ -12,23 +12,23 @@ import {
 } from "../../bench/src/peers/postfix-instance.ts";
 import { folderOf } from "../../bench/src/peers/server-process.ts";
 
-/** Ports of 127.0.0.1 in the places of those that docs/postfix.md names. */
+/** Ports of 127.0.0.1 in place of those that docs/postfix.md names. */
 export interface FrontPorts {
   /** Its port 25. */
   smtp: number;
   /** Its port 587. */
   submission: number;
-  /** Of ingest, in the places of 2525 and 2526. */
+  /** Of ingest, in place of 2525 and 2526. */
   incoming: number;
   outgoing: number;
-  /** In the place of 10026. */
+  /** In place of 10026. */
   back: number;
 }
 
 export interface FrontPostfixOptions {
   dir: string;
   ports: FrontPorts;
-  /** Lines of main.cf after those of the page. */
+  /** Lines of main.cf that follow those of the page. */
   main: string;
   user: { name: string; domain: string; password: string };
 }
@@ -40,8 +40,8 @@ export interface FrontPostfix extends PostfixInstance {
 }
 
 /**
- * A Postfix whose configuration is Debian's master.cf and the lines of docs/postfix.md as they stand
- * there, with a user who signs in by Cyrus SASL.
+ * A Postfix whose configuration is Debian's master.cf and the lines of docs/postfix.md as they
+ * stand, with a user who signs in through Cyrus SASL.
  */
 export async function startFrontPostfix(options: FrontPostfixOptions): Promise<FrontPostfix> {
   const { dir, ports, user } = options;
@@ -63,7 +63,9 @@ export async function startFrontPostfix(options: FrontPostfixOptions): Promise<F
   };
 }
 
-/** Its processes that talk to clients start, and end, on their own: `master` listens before. */
+/**
+ * Its processes that talk to clients start and end by themselves; `master` listens before they do.
+ */
 async function untilGreeted(port: number, logFile: string): Promise<void> {
   const socket = connect(port, "127.0.0.1");
   socket.setTimeout(60_000, () => socket.destroy());
@@ -90,7 +92,7 @@ function withPorts(text: string, { incoming, outgoing, back }: FrontPorts): stri
 
 /**
  * Debian's master.cf with the page's lines in place of its own `pickup`, submission as its comment
- * has it, and no chroot, whose files only the package's own instance has.
+ * has it, and no chroot, because only the package's own instance has the files for one.
  */
 function masterOf(recipe: string, { smtp, submission }: FrontPorts): string {
   const debian = readFileSync("/usr/share/postfix/master.cf.dist", "utf8");
@@ -107,7 +109,7 @@ function masterOf(recipe: string, { smtp, submission }: FrontPorts): string {
     .replaceAll(/^(\S+ +(?:inet|unix) +\S+ +\S+ +)y/gm, "$1n");
 }
 
-/** Where Debian's Postfix looks for the settings of Cyrus SASL: beside its own. */
+/** Where Debian's Postfix looks for the settings of Cyrus SASL: next to its own. */
 async function signIn(dir: string, { name, domain, password }: FrontPostfixOptions["user"]) {
   await folderOf(join(dir, "config"));
   const sasl = await folderOf(join(dir, "config", "sasl"));

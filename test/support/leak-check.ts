@@ -2,7 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import type { Server, Socket } from "node:net";
 import { promisify } from "node:util";
 
-/** What can be left open; one line each, as a person finds it. */
+/** What can be left open; one line each, as a person would look for it. */
 export interface LeakCheck {
   /** What is open now and was not when the check began. */
   left(): string[];
@@ -14,8 +14,9 @@ interface Begun {
 }
 
 /**
- * Watches this process: child processes, sockets and servers by what Node keeps handles of, timers by those that
- * are begun from now on. A timer or handle that lets the process end (`unref`) is none.
+ * Watches this process: child processes, sockets and servers through the handles that Node keeps,
+ * timers from when they are set. A timer or handle that lets the process end (`unref`) does not
+ * count.
  */
 export function watchForLeaks(): LeakCheck {
   const before = new Set(openHandles());
@@ -54,7 +55,9 @@ function nameOf(handle: object): string[] {
   return [];
 }
 
-/** Node tells how many timers there are, but not whose: vitest has its own, which it took before. */
+/**
+ * Node tells how many timers there are, but not whose they are: Vitest has its own, set earlier.
+ */
 function watchTimers(): () => Begun[] {
   const begun = new Set<Begun>();
   const watched = <T extends typeof setTimeout | typeof setInterval>(begin: T): T => {

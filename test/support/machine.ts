@@ -4,8 +4,8 @@ import { availableParallelism } from "node:os";
 const mostTimes = 5;
 
 /**
- * How many times longer things take here than on a quiet machine, by what waits for a core: in the last minute or right
- * now (proc(5), loadavg). At least 1, at most 5.
+ * How many times longer things take here than on a quiet machine, by the number of processes
+ * waiting for a core in the last minute or right now (proc(5), loadavg). At least 1, at most 5.
  */
 export function timesLonger(): number {
   const [lastMinute = "", , , now = ""] = readFileSync("/proc/loadavg", "latin1").split(" ");
@@ -13,7 +13,10 @@ export function timesLonger(): number {
   return Math.min(mostTimes, Math.max(1, waiting / availableParallelism()));
 }
 
-/** For a service's short lease or time-out: what is enough on a quiet machine, as a setting for this one. */
+/**
+ * For a service's short lease or time-out: a value that is enough on a quiet machine, as a setting
+ * for this one.
+ */
 export function machineMs(quietMs: number): string {
   return String(Math.round(quietMs * timesLonger()));
 }

@@ -24,8 +24,8 @@ print join "\\n", $verifier->result_detail,
 `;
 
 /**
- * What Debian's libmail-dkim-perl says of the mail if the DNS has this key of northwind.example:
- * `pass` and the like, and each signature as `domain selector`. `file` may be written to.
+ * What Debian's libmail-dkim-perl says about the mail if the DNS has this key of northwind.example:
+ * `pass` or the like, and each signature as `domain selector`. It may write to `file`.
  */
 export async function verifyByMailDkim(
   mail: Buffer,

@@ -4,8 +4,8 @@ import { recordVersion, type BodyRef, type MailRecord } from "@rs-agent/shared/m
 const someBody: BodyRef = { id: "none", form: "document", size: 0, sha256: "0".repeat(64) };
 
 /**
- * A new mail as ingest makes it, received a second ago; what matters to a test is given. Its recipients are those of
- * the SMTP envelope.
+ * A new mail as ingest makes it, received a second ago; a test gives what matters to it. Its
+ * recipients are those of the SMTP envelope.
  */
 export function newMail(given: Partial<MailRecord> = {}): MailRecord {
   const rcptTo = given.smtp?.rcptTo ?? ["bob@example.net"];

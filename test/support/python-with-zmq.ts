@@ -3,7 +3,7 @@ import { providePython } from "@rs-agent/kit/python-environment.ts";
 
 const packages = ["pyzmq==27.1.0", "msgpack==1.1.2"];
 
-/** A Python that has pyzmq and msgpack, made by pip in the cache where it is not there. */
+/** A Python with pyzmq and msgpack, installed by pip into the cache if it is missing. */
 export async function pythonWithZmq(): Promise<string> {
   const config = loadMongoDbConfig(process.env);
   const context = {

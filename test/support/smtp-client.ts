@@ -2,7 +2,7 @@ import { createTransport } from "nodemailer";
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { people, sampleClients } from "../../start/samples/samples.ts";
 
-/** A mail as a client hands it in. What is not said is mail of a stranger to Anna. */
+/** A mail as a client hands it in. By default it is a stranger's mail to Anna. */
 export interface Handed {
   /** In the tenant's network or not. */
   from?: keyof typeof sampleClients;
@@ -36,7 +36,7 @@ export async function handIn(smtp: string, mail: Handed): Promise<string> {
   }
 }
 
-/** The same for a mail that must be accepted: its id. */
+/** The same for a mail that must be accepted; returns its id. */
 export async function accepted(smtp: string, mail: Handed): Promise<string> {
   const reply = await handIn(smtp, mail);
   const id = /^250 .*queued as (\S+)/.exec(reply)?.[1];
@@ -44,7 +44,7 @@ export async function accepted(smtp: string, mail: Handed): Promise<string> {
   return id;
 }
 
-/** Hands in many, a few at once, in no particular order; their ids are in theirs. */
+/** Hands in many, a few at once, in no particular order; the ids are in the order of the mails. */
 export async function acceptedAll(smtp: string, mails: readonly Handed[]): Promise<string[]> {
   const ids: string[] = Array.from({ length: mails.length }, () => "");
   const queue = [...mails.entries()];
@@ -57,7 +57,7 @@ export async function acceptedAll(smtp: string, mails: readonly Handed[]): Promi
   return ids;
 }
 
-/** A short text mail of its own. */
+/** A short text mail, different each time. */
 export function textMail(subject: string, fields: readonly string[] = []): Buffer {
   const header = [
     `From: Jonas Keller <${people.jonas}>`,

@@ -31,9 +31,9 @@ import { mongodbUri } from "./test-mongodb.ts";
 
 export interface StuckService {
   child: ChildProcess;
-  /** Settles when it has begun to drain. */
+  /** Resolves when it has begun to drain. */
   untilDraining(): Promise<unknown>;
-  /** What has to be true of the work once it has ended. */
+  /** What must be true of the work once the service has ended. */
   expectHandedBack(): Promise<unknown>;
 }
 
@@ -216,7 +216,7 @@ async function stuckWorker(
     untilDraining: () => logged("draining"),
     async expectHandedBack() {
       await vi.waitFor(() => expect(lost).toMatchObject([{ mailId: "m1" }]));
-      // Not as by a death: SIGTERM is no strike against the mail.
+      // Not the way a death is: SIGTERM is no strike against the mail.
       expect(lost[0]).toMatchObject({ reason: "bye", started: true });
     },
   };

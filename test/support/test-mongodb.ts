@@ -2,7 +2,9 @@ import { inject } from "vitest";
 
 let isUsed = false;
 
-/** The server of the process in which this test file runs; each test takes a database of its own name. */
+/**
+ * The server of the process that runs this test file; each test uses a database of its own name.
+ */
 export function mongodbUri(): string {
   const uris = inject("mongodbUris");
   const nth = Number(process.env.VITEST_POOL_ID ?? 1) - 1;
@@ -12,7 +14,9 @@ export function mongodbUri(): string {
   return uri;
 }
 
-/** Drops what the file's tests have left, so that it costs the next file nothing. Not on a server that is shared. */
+/**
+ * Drops what the file's tests left, so that it costs the next file nothing. Not on a shared server.
+ */
 export async function dropDatabases(): Promise<void> {
   if (!isUsed || inject("mongodbUris").length === 1) return;
   const { MongoClient } = await import("mongodb");

@@ -1,6 +1,6 @@
 import { onTestFinished } from "vitest";
 
-/** Gives back what the test has opened, and closes it after the test: what was opened last, first. */
+/** Returns what the test has opened, and closes it after the test, in reverse order. */
 export function untilTestEnds<T extends AsyncDisposable | Disposable>(opened: T): T {
   onTestFinished(async () => {
     if (Symbol.asyncDispose in opened) await opened[Symbol.asyncDispose]();

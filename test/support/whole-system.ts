@@ -28,27 +28,36 @@ export interface WholeSystemOptions extends Pick<
   SystemOptions,
   "counts" | "serviceEnv" | "clamd" | "spamd" | "smtp" | "restart" | "onTrouble" | "onEnd"
 > {
-  /** YAML of policies beside those of the sample mails; a document of the same name replaces it. */
+  /**
+   * YAML of policies in addition to those of the sample mails; a document of the same name replaces
+   * it.
+   */
   policy?: string;
   env?: Env;
 }
 
-/** What the next hop has got, with its bytes. */
+/** What the next hop got, with its bytes. */
 export interface Relayed extends DeliveredMail {
   bytes: Buffer;
 }
 
-/** The whole system as real processes, on a database of its own, with what a test looks by. */
+/**
+ * The whole system as real processes, with a database of its own, and the means for a test to look
+ * into it.
+ */
 export interface WholeSystem {
   readonly system: RunningSystem;
   readonly database: Database;
-  /** The same database by the bare driver: for what others do to it. */
+  /** The same database through the bare driver, for what others do to it. */
   readonly db: Db;
   readonly client: MongoClient;
   readonly runDir: string;
   /** The sample tenant's DKIM key in PEM. */
   readonly dkimKey: string;
-  /** Stores the sample policies with these beside or in place of them, and waits until they are in force. */
+  /**
+   * Stores the sample policies with these added or in their place, and waits until they are in
+   * force.
+   */
   policy(yaml: string): Promise<void>;
   /** All that was relayed so far, in the order of arrival. */
   relayed(): Promise<Relayed[]>;
@@ -73,7 +82,9 @@ const quick: Env = {
   CANARY_INTERVAL_MS: "1000",
 };
 
-/** Starts it. The caller closes it; what it started is stopped even if it does not start. */
+/**
+ * Starts it. The caller closes it; what was started is stopped even if the system does not start.
+ */
 export async function openWholeSystem(options: WholeSystemOptions = {}): Promise<WholeSystem> {
   const parts = await openParts();
   try {
@@ -103,7 +114,7 @@ async function openParts() {
   const uri = mongodbUri();
   const name = `e2e_${randomBytes(5).toString("hex")}`;
   const log = createSilentLogger();
-  // The server may still be busy with what the block before has left.
+  // The server may still be busy with what the previous block left.
   const database = await vi.waitFor(() => openDatabase({ uri, db: name, clock: systemClock, log }));
   const client = new MongoClient(uri, { promoteBuffers: true });
   const delivered: DeliveredMail[] = [];
@@ -140,7 +151,7 @@ async function openParts() {
 
 type PolicyFile = Record<string, Record<string, unknown> | undefined>;
 
-/** The policy file of the sample mails with these documents beside or in place of its own. */
+/** The policy file of the sample mails, with these documents added or in place of its own. */
 function withSamplePolicy(yaml: string, keyFile: string): string {
   const base = parse(formatPolicyYaml(samplePolicy(keyFile))) as PolicyFile;
   const own = (parse(yaml) ?? {}) as PolicyFile;

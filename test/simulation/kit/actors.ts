@@ -21,13 +21,13 @@ import { createVirtualLogger } from "./virtual-logger.ts";
 import { watchedDatabase } from "./watched-database.ts";
 import type { World } from "./world.ts";
 
-/** The services of the product, each started as its own main.ts does it. */
+/** The product's services, each started as its own main.ts does it. */
 
 const uri = "mongodb://simulated";
 const databaseName = "rs_agent";
 const drainMs = 5_000;
 
-/** A program that a supervisor starts again whenever it ends. */
+/** A program that a supervisor restarts whenever it ends. */
 export type Program = (world: World, process: VirtualProcess) => Promise<ServiceHandle>;
 
 /** The database as this process reaches it: the product's stores on a virtual driver. */
@@ -152,7 +152,7 @@ function endpointOf(index: number): string {
   return `tcp://127.0.0.1:${7_001 + index}`;
 }
 
-/** Runs a program as `runService` does; its end of any kind ends the process. */
+/** Runs a program as `runService` does; however it ends, the process ends too. */
 export function run(world: World, process: VirtualProcess, program: Program): void {
   const end = (error: unknown, how: string) => {
     if (!(error instanceof RsError)) {
@@ -174,7 +174,7 @@ export function run(world: World, process: VirtualProcess, program: Program): vo
   );
 }
 
-/** As SIGTERM. */
+/** Like SIGTERM. */
 export function drain(world: World, process: VirtualProcess): void {
   const { handle } = process;
   if (handle === undefined) return process.end();

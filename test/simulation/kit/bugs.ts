@@ -13,13 +13,13 @@ import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
 /**
- * Mistakes that somebody could make in the product, put into the seams around it. Each of them must
- * be found: a simulation that cannot fail proves nothing.
+ * Mistakes that somebody could make in the product, planted in the seams around it. Each must be
+ * found: a simulation that cannot fail proves nothing.
  */
 export interface Bug {
-  /** In a sentence, for the reader of `--bug`. */
+  /** Described in a sentence, for users of `--bug`. */
   is: string;
-  /** The invariants of which one catches it. */
+  /** The invariants, one of which catches it. */
   breaks: readonly string[];
   driver?: (world: World) => Partial<DriverDeps>;
   message?: (world: World) => BusNetwork["onMessage"];
@@ -304,7 +304,7 @@ function withRelease(database: Database): Database {
   }));
 }
 
-/** Gives every result the id of the task of its mail and kind that is out now. */
+/** Gives every result the id of the task that is out now for its mail and kind. */
 function acceptByMail(): BusNetwork["onMessage"] {
   const out = new Map<string, { taskId: unknown; session: unknown; worker: string }>();
   return (frames, from, to) => {

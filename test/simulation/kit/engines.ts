@@ -13,22 +13,22 @@ import { honestFinding, type Truth } from "./mails.ts";
 import type { Random } from "./random.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 
-/** How an engine fares now; one for each worker. */
+/** How an engine is doing now; one for each worker. */
 export interface EngineState {
   /** It cannot be reached: checks end as `unchecked`, canaries fail. */
   away: boolean;
-  /** Share of tasks that are answered as this, although the mail is fine. */
+  /** The share of tasks that are answered with this, although the mail is fine. */
   fails: number;
   throws: number;
-  /** Share of tasks that are not worked on until somebody gives up. */
+  /** The share of tasks that are not worked on until somebody gives up. */
   hangs: number;
   /** What hangs does not even notice that it is given up. */
   isDeaf: boolean;
-  /** Share of tasks in which the engine dies, and with it all that is in it. */
+  /** The share of tasks in which the engine dies, with everything in it. */
   dies: number;
-  /** Aborted when it dies: it is another one after that. */
+  /** Aborted when it dies; afterwards it is a new engine. */
   life: AbortController;
-  /** Work takes this many times longer. */
+  /** Work takes this many times as long. */
   slowness: number;
 }
 
@@ -40,9 +40,9 @@ export interface Work {
   beganMs: number;
   /** It does not notice that it is given up. */
   isDeaf: boolean;
-  /** Undefined: it goes on, unless its worker is dead. */
+  /** Undefined: it is still going on, unless its worker is dead. */
   endedMs: number | undefined;
-  /** Undefined: it has not ended with one. */
+  /** Undefined: it did not end with an output. */
   output: TaskOutput["output"] | undefined;
 }
 
@@ -58,7 +58,7 @@ export interface EngineDeps {
   onDone: (work: Work) => void;
 }
 
-/** A worker's handler before an engine that tells the truth, if it tells anything. */
+/** The handler of a worker whose engine tells the truth, if it tells anything. */
 export function createEngine(deps: EngineDeps): TaskHandler {
   const { kind, random, engine, process } = deps;
   return {
@@ -126,7 +126,7 @@ async function handled(
   return { output: honestFinding(truth, kind satisfies CheckKind) };
 }
 
-/** Its owner starts it again. */
+/** Its owner restarts it. */
 function engineDies({ engine, random }: EngineDeps): void {
   engine.life.abort();
   engine.life = new AbortController();
@@ -135,7 +135,7 @@ function engineDies({ engine, random }: EngineDeps): void {
   setTimeout(() => (engine.away = false), random.between(100, 3_000));
 }
 
-/** Until the task is given up; a blocked one does not even notice that. */
+/** Hangs until the task is given up; a blocked one does not even notice that. */
 function hang(signal: AbortSignal, isDeaf: boolean): Promise<never> {
   return new Promise((_resolve, reject) => {
     if (isDeaf) return;
@@ -176,7 +176,7 @@ function enriched(task: TaskHead, raw: Buffer, engine: EngineState): TaskOutput 
   };
 }
 
-/** Stands for a DKIM signature: only over these very bytes is it this one. */
+/** Stands for a DKIM signature: it is the same only over exactly these bytes. */
 function sealOf(head: string, rest: Buffer, sign: { domain: string; selector: string }): string {
   const { domain, selector } = sign;
   return `X-Seal: d=${domain} s=${selector} b=${sha256Hex(Buffer.concat([Buffer.from(head), rest]))}`;

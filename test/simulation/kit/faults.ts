@@ -7,23 +7,23 @@ import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
 /**
- * What goes wrong in a schedule. A seed chooses a few kinds and how often each strikes, so that every
- * kind is also met alone; at `healMs` all of it ends, and everything must come to its end.
+ * What goes wrong in a schedule. A seed chooses a few kinds and how often each strikes, so that
+ * every kind also occurs alone; at `healMs` all of it ends, and everything must come to its end.
  */
 
-/** Chances are for each request, message or point; intervals are milliseconds between two strikes. */
+/** Chances are per request, message or point; intervals are milliseconds between two strikes. */
 export interface FaultProfile {
   healMs: number;
   /** Requests to the database. */
   lostRequests: number;
   lostAnswers: number;
   partlyDone: number;
-  /** The driver's first try of a write is done late, beside its second. */
+  /** The driver's first try of a write is done late, next to its second. */
   doneTwice: number;
   /** A request hangs, and is done after further tries. */
   doneLate: number;
   slowDatabase: number;
-  /** Processes that die or stand still at one of their requests, messages or replies. */
+  /** Processes die or stand still at one of their requests, messages or replies. */
   killsAtRequest: number;
   pausesAtRequest: number;
   killsAtHop: number;
@@ -31,7 +31,7 @@ export interface FaultProfile {
   /** The change stream. */
   forgetfulStream: number;
   stalledStream: number;
-  /** The bus: lines may go bad, and somebody sends what looks like results. */
+  /** The bus: lines may go bad, and somebody sends forged results. */
   badLines: boolean;
   forgeries: number;
   /** The hops. */
@@ -102,7 +102,7 @@ export function chooseFaults(random: Random): FaultProfile {
   };
 }
 
-/** Strikes at random until it is over, and answers what is asked of it at each request. */
+/** Strikes at random until it is over, and decides the fate of each request. */
 export class Nemesis {
   readonly #world: World;
   readonly #profile: FaultProfile;
@@ -209,7 +209,7 @@ export class Nemesis {
     }
   }
 
-  /** The primary is lost; if so, after a while in which the majority heard nothing from it. */
+  /** The primary is lost, perhaps after a while in which the majority heard nothing from it. */
   #elect(apartMs: number): void {
     const { set, time } = this.#world;
     const random = this.#random;
@@ -297,7 +297,9 @@ export class Nemesis {
     return !this.#healed && this.#random.chance(this.#profile.forgeries);
   }
 
-  /** Milliseconds until a change is told; undefined: the stream breaks and what it had is lost. */
+  /**
+   * Milliseconds until a change is reported; undefined: the stream breaks and loses what it had.
+   */
   streamDelayMs(): number | undefined {
     const random = this.#random;
     if (!this.#healed) {
@@ -307,7 +309,7 @@ export class Nemesis {
     return random.around(2);
   }
 
-  /** What a hop does, and what befalls the relay at this point. */
+  /** What a hop does, and what happens to the relay at this point. */
   whim(point: Point): Whim {
     const random = this.#random;
     if (this.#healed) return random.chance(0.1) ? { kind: "slow", ms: 200 } : { kind: "none" };
@@ -323,7 +325,7 @@ export class Nemesis {
     ]);
   }
 
-  /** The relay stands still or dies with the hop at this point. */
+  /** The relay stands still or dies at this point of its session with the hop. */
   strikeAtHop(relay: VirtualProcess, point: string): void {
     if (this.#healed) return;
     const random = this.#random;
@@ -335,7 +337,7 @@ export class Nemesis {
   }
 }
 
-/** Writes of the schedule itself. */
+/** Writes by the schedule itself. */
 const nobody = { many: false, by: undefined };
 
 export function healthyEngine(): EngineState {

@@ -5,23 +5,26 @@ import type { CheckKind, Finding, TaskKind } from "@rs-agent/shared/checks/verdi
 import type { Random } from "./random.ts";
 import { senderDomains, strangerClient } from "./senders.ts";
 
-/** What is true of a mail, whatever anybody finds: the measure for everything that the system does. */
+/**
+ * The truth about a mail, whatever anybody finds: everything that the system does is measured by
+ * it.
+ */
 export interface Truth {
   id: string;
   raw: Buffer;
   sha256: string;
   mailFrom: string;
   recipients: string[];
-  /** Comes from the tenant's own network, so that it is signed. */
+  /** It comes from the tenant's own network, so it is signed. */
   outgoing: boolean;
   virus: "clean" | "infected" | "encrypted";
-  /** What the check of the operator's own looks for. */
+  /** The operator's own check looks for this. */
   isSecret: boolean;
   /** SpamAssassin points. */
   score: number;
   /**
    * Kills or blocks every worker that works on it in this step; or kills every dispatcher or relay
-   * when that reads its bytes, or when it would write what has come of it.
+   * that reads its bytes, or that would write what came of it.
    */
   poison: Poison | undefined;
   /** Milliseconds after which it comes in. */
@@ -33,7 +36,7 @@ export interface Truth {
 export type Poison =
   /** `kills-unbegun`: as soon as it comes in. */
   | { kind: TaskKind; how: "kills" | "hangs" | "kills-unbegun" }
-  /** The worker lives, its engine does not, and is away for a while. */
+  /** The worker lives, but its engine dies and is away for a while. */
   | { kind: CheckKind; how: "kills-engine" }
   | { kind: "dispatcher" | "relay"; how: "read" | "written" };
 
@@ -44,7 +47,7 @@ export const tenantDomain = "acme.example";
 export const signature = { domain: tenantDomain, selector: "s1" };
 export const tenantClient = "10.0.0.5";
 
-/** Recipients whose address says what the next hop answers them. */
+/** Recipients whose address says what the next hop answers. */
 const incomingNames = ["ann", "bob", "cleo", "vip", "refused", "later"] as const;
 
 export function createMails(
@@ -123,7 +126,7 @@ export function recordOf(truth: Truth, body: BodyRef, now: Date): MailRecord {
   };
 }
 
-/** The finding that an honest engine has. */
+/** The finding of an honest engine. */
 export function honestFinding(truth: Truth, check: CheckKind): Finding {
   if (check === ownCheck) {
     return truth.isSecret ? { kind: "found", labels: ["secret"] } : { kind: "passed" };

@@ -23,7 +23,7 @@ import type { VirtualProcess } from "./virtual-time.ts";
 import { watchedDatabase } from "./watched-database.ts";
 import type { World } from "./world.ts";
 
-/** Those beside the services who write mail: an ingest, and a person at the command line. */
+/** The writers of mail besides the services: an ingest, and a person at the command line. */
 
 const nothing = () => Promise.resolve();
 
@@ -32,7 +32,7 @@ function untilKilled(): ServiceHandle {
   return { ready: nothing(), done: new Promise(() => undefined), ...ends };
 }
 
-/** Puts records into the source of the dispatchers. */
+/** Puts records into the dispatchers' source. */
 export function writerProgram(): Program {
   return (world, process) => {
     writeRecords(world, process, world.records);
@@ -66,7 +66,7 @@ async function accept(world: World, database: Database, truth: Truth): Promise<v
 
 const lookEveryMs = 3_000;
 
-/** Looks at what is kept back, and decides as the truth says that it would. */
+/** Looks at mail that is kept back, and decides as the truth says. */
 export function personProgram(): Program {
   return async (world, process) => {
     const plain = await openVirtualDatabase(world, process);

@@ -9,8 +9,8 @@ export const hopAddresses = { incoming: "127.0.0.1:2525", outgoing: "127.0.0.1:2
 type Unchecked = NonNullable<NonNullable<DirectionRules["virus"]>["unchecked"]>;
 
 /**
- * Documents of `policies`, as a person would have stored them: one tenant with two kinds of user. An
- * engine is named only if there are workers for each.
+ * Documents of `policies`, as a person would have stored them: one tenant with two kinds of user.
+ * An engine is named only if each engine has workers.
  */
 export function createPolicies(
   random: Random,

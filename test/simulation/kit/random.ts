@@ -1,8 +1,8 @@
 import { drawsOf } from "@rs-agent/kit/random.ts";
 
 /**
- * Everything that a schedule leaves to chance comes from one of these; streams of different names do not
- * disturb each other.
+ * Everything that a schedule leaves to chance comes from one of these; streams of different names
+ * do not disturb each other.
  */
 export class Random {
   readonly #seed: number;
@@ -40,7 +40,7 @@ export class Random {
     return picked;
   }
 
-  /** Mostly near `usual`, seldom far above it: waits and latencies. */
+  /** Mostly near `usual`, rarely far above it: for waits and latencies. */
   around(usual: number): number {
     const unit = this.next();
     return usual * (0.5 + unit + (unit > 0.97 ? 20 * this.next() : 0));

@@ -12,7 +12,7 @@ import type { World } from "./world.ts";
 export const inbox = "inbox";
 const databaseOf = "others";
 
-/** SOURCES of the dispatchers. */
+/** The dispatchers' setting SOURCES. */
 export function sourcesOf(marked: boolean): string {
   const which = { name: inbox, form: "native", mode: "deliver", db: databaseOf, collection: inbox };
   return JSON.stringify([{ ...which, mark: marked, networks: [`${tenantClient}/32`] }]);
@@ -20,9 +20,9 @@ export function sourcesOf(marked: boolean): string {
 
 /** A mail that comes in as a record. */
 export interface RecordTruth extends Truth {
-  /** Of those in the record, whom it must not be sent to. */
+  /** Those recipients of the record to whom it must not be sent. */
   refused: string[];
-  /** After so many milliseconds its writer takes it back, if it is not adopted yet. */
+  /** After this many milliseconds its writer takes it back, if it is not adopted yet. */
   takenBackMs: number | undefined;
 }
 
@@ -67,7 +67,7 @@ function recordOf({ id, mailFrom, recipients, refused, outgoing, raw }: RecordTr
   return { _id: id, state: "incoming", smtp, body: raw };
 }
 
-/** What a dispatcher reads of records, as `watchedDatabase` has it for mail. */
+/** What a dispatcher reads from records, watched as `watchedDatabase` does it for mail. */
 export function watchedSources(
   world: World,
   process: VirtualProcess,

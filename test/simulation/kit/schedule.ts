@@ -26,16 +26,16 @@ export interface ScheduleResult {
   virtualMs: number;
   /** Equal for two runs of one seed. */
   fingerprint: number;
-  /** Recipients by their outcome at the end. */
+  /** Recipients by their final outcome. */
   outcomes: Record<string, number>;
-  /** What happened; empty unless it was to be told. */
+  /** What happened; empty unless `isTold`. */
   story: (mailId?: string) => string;
 }
 
-/** Milliseconds after the last fault within which everything must have come to its end. */
+/** Within this time after the last fault, everything must have come to its end. */
 const settleMs = 15 * 60_000;
 
-/** Runs one schedule from its seed to its end, or to the first promise that is broken. */
+/** Runs one schedule from its seed to its end, or to the first broken promise. */
 export async function runSchedule(options: ScheduleOptions): Promise<ScheduleResult> {
   const { seed, bug, isTold = false } = options;
   const world = new World({ seed, bug, isTold });
@@ -50,7 +50,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   };
   process.on("unhandledRejection", onRejection);
   process.on("uncaughtException", onRejection);
-  // Where an error comes from is told in a story only: finding it out takes longer than the error.
+  // Only a story tells where an error comes from: finding that out takes longer than the error
+  // itself.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = isTold ? 20 : 0;
   enter(surroundings);
@@ -84,7 +85,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   };
 }
 
-/** The ids of the last schedule must not go on into this one. */
+/** Ids of the last schedule must not continue into this one. */
 function drawIdsAnew(): void {
   for (let drawn = 0; drawn < 256; drawn++) newToken();
 }
@@ -122,7 +123,9 @@ function populate(world: World): void {
   }
 }
 
-/** Asked after each event whether everything has met its end: only a write can have made it so. */
+/**
+ * Called after each event: whether everything has met its end, which only a write can bring about.
+ */
 function watchSettled(world: World): () => boolean {
   const lastBeginMs = Math.max(...[...world.truths].map(({ atMs }) => atMs));
   let judged = -1;

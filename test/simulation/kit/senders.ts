@@ -4,7 +4,7 @@ import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
-/** Strangers who are who they say, and a domain that others write into MAIL FROM. */
+/** Strangers who are who they say, and a domain that others forge in MAIL FROM. */
 export const senderDomains = { honest: "stranger.example", forged: "forged.example" } as const;
 export const strangerClient = "192.0.2.7";
 
@@ -13,12 +13,14 @@ const records: Readonly<Record<string, string>> = {
   [senderDomains.forged]: "v=spf1 ip4:198.51.100.1 -all",
 };
 
-/** Of a mail from strangers: SPF names its client. */
+/** Whether SPF lists the client of a stranger's mail. */
 export function isHonest({ smtp }: MailRecord): boolean {
   return domainOf(smtp.mailFrom) === senderDomains.honest;
 }
 
-/** The DNS as a process reaches it: slow at times, and silent as long as there are faults. */
+/**
+ * The DNS as a process reaches it: slow at times, and at times silent as long as there are faults.
+ */
 export function virtualDns(world: World, process: VirtualProcess): AskDns {
   const random = process.random.fork("dns");
   return (name, type) => {

@@ -4,12 +4,12 @@ import type { VirtualTime } from "./virtual-time.ts";
 interface Line {
   atMs: number;
   who: string;
-  /** Ids of mails that it is about; empty: it is about the world. */
+  /** The ids of the mails that it is about; empty: it is about the world. */
   mails: readonly string[];
   text: string;
 }
 
-/** What happened in a schedule, kept only if somebody wants to read it. */
+/** What happened in a schedule; kept only if somebody wants to read it. */
 export class Trace {
   readonly enabled: boolean;
   readonly #time: VirtualTime;

@@ -7,7 +7,7 @@ import type { Random } from "./random.ts";
 
 /**
  * Puts virtual time, chance and sockets in the place of Node's own, so that the product's code runs
- * as it is. Outside of a schedule (`enter` … `leave`) the real ones answer.
+ * as it is. Outside a schedule (`enter` … `leave`), the real ones answer.
  */
 
 /** What the code of a schedule gets instead of the real world. */
@@ -38,7 +38,7 @@ const real = {
   turn: timersPromises.setImmediate,
 };
 
-/** A virtual timer in the form of Node's. */
+/** A virtual timer with the interface of Node's. */
 class VirtualTimer {
   event: Planned | undefined;
 
@@ -172,7 +172,7 @@ function shownMs(): number {
   return here === undefined ? real.dateNow() : (clock?.now() ?? here.time.date()).getTime();
 }
 
-/** Once, before any code of the product is loaded. */
+/** To be called once, before any code of the product is loaded. */
 export function installVirtualGlobals(): void {
   Object.assign(globalThis, {
     setTimeout: virtualTimeout,

@@ -11,19 +11,21 @@ export interface Planned {
   cancelled: boolean;
 }
 
-/** The wall clock at the begin of every schedule. */
+/** The wall clock at the beginning of every schedule. */
 const epochMs = Date.UTC(2026, 5, 1, 10);
 
 const nextTick = process.nextTick.bind(process);
 
-/** Real turns of the event loop come so seldom, so that rejections that nobody handles are seen. */
+/**
+ * How often the real event loop gets a turn: rarely, but often enough to see unhandled rejections.
+ */
 const eventsPerTurn = 500;
 
 export type Sort = "dispatcher" | "relay" | "worker" | "ingest" | "person";
 
 /**
  * One process of the simulated system. Its events run one after the other, as on an event loop; a
- * paused one runs nothing until it goes on, a killed one never again.
+ * paused process runs nothing until it goes on, a killed one never again.
  */
 export class VirtualProcess {
   readonly name: string;
@@ -34,14 +36,14 @@ export class VirtualProcess {
   pausedUntilMs = 0;
   /** What came while it stood still. */
   readonly held: Planned[] = [];
-  /** No request to the database gets there before. */
+  /** No request to the database arrives there before this. */
   cutOffUntilMs = 0;
-  /** Its own seconds in a second. */
+  /** How many of its own seconds pass in a true second. */
   readonly rate: number;
   readonly #monotonicBaseMs: number;
-  /** The host's wall clock against the true time; may jump. */
+  /** How far the host's wall clock is from true time; may jump. */
   wallSkewMs: number;
-  /** What it runs, once that is started. */
+  /** What it runs, once that has started. */
   handle: { drain(signal: AbortSignal): Promise<void> } | undefined;
   readonly #onEnd: (() => void)[] = [];
 
@@ -60,7 +62,7 @@ export class VirtualProcess {
     monotonicMs: () => this.#monotonicBaseMs + this.time.nowMs * this.rate,
   };
 
-  /** True milliseconds at which the monotonic clock shows this. */
+  /** The true milliseconds at which the monotonic clock shows this. */
   trueMs(monotonicMs: number): number {
     return (monotonicMs - this.#monotonicBaseMs) / this.rate;
   }
@@ -69,14 +71,14 @@ export class VirtualProcess {
     this.#onEnd.push(listener);
   }
 
-  /** As `kill -9`, or the exit after a drain: what it had in memory is gone. */
+  /** Like `kill -9`, or the exit after a drain: what it had in memory is gone. */
   end(): void {
     if (!this.alive) return;
     this.alive = false;
     for (const listener of this.#onEnd) listener();
   }
 
-  /** As SIGSTOP, and SIGCONT later: what comes meanwhile waits in its order. */
+  /** Like SIGSTOP, and later SIGCONT: what comes meanwhile waits in order. */
   pauseFor(ms: number): void {
     this.pausedUntilMs = Math.max(this.pausedUntilMs, this.time.nowMs + ms);
     this.time.at(this.pausedUntilMs, undefined, () => {
@@ -91,17 +93,20 @@ export class VirtualProcess {
 }
 
 /**
- * The clock and the order of everything. One event runs at a time, to its end and with every promise
- * that it settled; no real time passes in between. Same events in, same order out.
+ * The clock and the order of everything. One event runs at a time, to its end and with every
+ * promise that it settles; no real time passes in between. The same events in give the same order
+ * out.
  */
 export class VirtualTime {
   nowMs = 0;
-  /** Whose event runs: timers that are set now are its own. */
+  /** The process whose event runs: timers that are set now are its own. */
   current: VirtualProcess | undefined;
   events = 0;
-  /** Changes with every event and its order: two runs of one seed must agree in it. */
+  /** Changes with every event and its order: two runs of one seed must agree. */
   fingerprint = 0;
-  /** Turns the real event loop after each event: slower, but a rejection shows its culprit. */
+  /**
+   * Gives the real event loop a turn after each event: slower, but a rejection shows its culprit.
+   */
   careful = false;
   readonly #heap: Planned[] = [];
   #order = 0;
@@ -127,13 +132,13 @@ export class VirtualTime {
     return this.at(this.nowMs + delayMs, owner, run);
   }
 
-  /** Gives back an event that had to wait: it keeps its place among those of one moment. */
+  /** Puts back an event that had to wait: it keeps its place among those of the same moment. */
   put(event: Planned): void {
     event.atMs = this.nowMs;
     this.#push(event);
   }
 
-  /** Runs events until `isOver`, or none is left, or the time is over. */
+  /** Runs events until `isOver`, until none is left, or until the time is over. */
   async run(isOver: () => boolean, untilMs: number): Promise<void> {
     while (!isOver()) {
       const event = this.#next();
@@ -144,14 +149,14 @@ export class VirtualTime {
       this.fingerprint =
         (Math.imul(this.fingerprint ^ (event.order + 1), 0x01000193) + (event.atMs | 0)) | 0;
       event.run();
-      // Streams chain ticks and promises: only a turn of the real loop ends them for sure.
+      // Streams chain ticks and promises: only a turn of the real loop is sure to end them.
       const deep = this.careful || event.owner?.sort === "relay";
       await (deep || this.events % eventsPerTurn === 0 ? turn() : settled());
       this.current = undefined;
     }
   }
 
-  /** The next event that may run. Those of a paused process wait for its going on, in their order. */
+  /** The next event that may run. Those of a paused process wait, in order, until it goes on. */
   #next(): Planned | undefined {
     for (let event = this.#pop(); event !== undefined; event = this.#pop()) {
       const { owner } = event;
@@ -201,7 +206,7 @@ function isBefore(a: Planned, b: Planned): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
-/** Settles when every promise that can settle has done so: a tick runs after all of them. */
+/** Resolves when every promise that can settle has done so: a tick runs after all of them. */
 function settled(): Promise<void> {
   return new Promise((resolve) => nextTick(resolve));
 }

@@ -7,7 +7,7 @@ import type { World } from "./world.ts";
 
 type Mails = Database["mails"];
 
-/** The database as a service gets it: the invariants look on, and a planted bug may sit in it. */
+/** The database as a service gets it: the invariants watch it, and a planted bug may sit in it. */
 export function watchedDatabase(
   world: World,
   process: VirtualProcess,
@@ -58,8 +58,8 @@ export function watchedDatabase(
 }
 
 /**
- * What came of the mail is to be written, at the end or (with the mark of the relay's next transaction)
- * for some of its recipients; that it is given up is no work on it.
+ * Whether the write records what came of the mail: at the end or, with the mark of the relay's next
+ * transaction, for some recipients. Giving it up is not work on it.
  */
 function isOutcome({ releaseLease, untried, set, history = [] }: MailChange): boolean {
   const isBuried = lastOf(history, "dead")?.cause === "services-ended";

@@ -17,7 +17,7 @@ import { TcpNetwork } from "./smtp/sockets.ts";
 import { Trace } from "./trace.ts";
 import { VirtualProcess, VirtualTime, type Sort } from "./virtual-time.ts";
 
-/** What the services are told, and how many there are. */
+/** The services' settings, and how many services there are. */
 export interface Settings {
   dispatchers: number[];
   relays: number;
@@ -28,14 +28,14 @@ export interface Settings {
   batch: number;
   concurrency: number;
   changeStream: boolean;
-  /** Dispatchers have a source of records. */
+  /** The dispatchers have a source of records. */
   source: { marked: boolean } | undefined;
 }
 
 export interface WorldOptions {
   seed: number;
   bug: Bug | undefined;
-  /** Keeps what happens for a person to read. */
+  /** Keeps what happens, for a person to read. */
   isTold: boolean;
 }
 
@@ -58,7 +58,7 @@ export class World {
   readonly engines: EngineState[] = [];
   /** Mail that comes in as records of a source. */
   readonly records: RecordTruth[] = [];
-  /** Some name server was silent: nobody can be blamed for a report that was not made. */
+  /** A name server was silent, so nobody can be blamed for a report that was not made. */
   dnsWasSilent = false;
   readonly #truths = new Map<string, Truth>();
   readonly #killsUnbegun: Truth[] = [];
@@ -94,7 +94,7 @@ export class World {
     startHops(this);
   }
 
-  /** Starts a program and starts it again whenever it ends. */
+  /** Starts a program and restarts it whenever it ends. */
   supervise(name: string, sort: Sort, program: Program, startsAfterMs: number): void {
     let incarnation = 0;
     const random = this.random.fork(name);
@@ -125,7 +125,7 @@ export class World {
     this.time.after(0, process, () => drain(this, process));
   }
 
-  /** Poison that kills a worker as soon as it comes in, before the worker has begun it. */
+  /** Poison that kills a worker as soon as it comes in, before the worker has begun on it. */
   #diesOf(frames: readonly Buffer[], to: VirtualProcess): boolean {
     if (to.sort !== "worker") return false;
     for (const { poison, raw, sha256 } of this.#killsUnbegun) {
@@ -144,13 +144,13 @@ export class World {
     this.violate({ invariant: "bug", mailId: undefined, text });
   }
 
-  /** The first one counts; it ends the schedule. */
+  /** The first violation counts; it ends the schedule. */
   violate(violation: Violation): void {
     this.note(`VIOLATION ${violation.invariant}: ${violation.text}`, violation.mailId);
     this.violation ??= violation;
   }
 
-  /** Something to be told, about one mail or about the world. */
+  /** Notes something about one mail or about the world. */
   note(text: string, mailId?: string): void {
     const who = this.time.current?.name ?? "world";
     this.trace.note(who, mailId === undefined ? [] : [mailId], () => text);
@@ -165,7 +165,7 @@ export class World {
     if (truth.poison?.how === "kills-unbegun") this.#killsUnbegun.push(truth);
   }
 
-  /** The bytes of a record's mail as they are stored: our trace stands before them. */
+  /** The bytes of a record's mail as they are stored, with our trace before them. */
   onBody(raw: Buffer): void {
     const truth = this.records.find((each) => raw.subarray(-each.raw.length).equals(each.raw));
     if (truth !== undefined) this.#truths.set(sha256Hex(raw), truth);
@@ -179,7 +179,7 @@ export class World {
     return new Set(this.#truths.values());
   }
 
-  /** As `rs-agent policy apply`: other rules, in one step. */
+  /** Like `rs-agent policy apply`: other rules, in one step. */
   changePolicies(random: Random): void {
     const { set } = this;
     const [counter] = set.findLocal("controls", { _id: "policy-revision" });

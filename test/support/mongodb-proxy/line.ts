@@ -12,7 +12,7 @@ import {
   type Command,
 } from "./wire-message.ts";
 
-/** What is to be done with the reply to a command that is at the server. */
+/** What to do with the reply to a command that the server has. */
 interface Awaited {
   command: Command;
   fault: Fault | undefined;
@@ -28,14 +28,14 @@ interface LineDeps {
   onEnd: () => void;
 }
 
-/** One client connection with the one to the server behind it. */
+/** One client connection, and the one to the server behind it. */
 export class Line {
   readonly #near: Socket;
   readonly #far: Socket;
   readonly #deps: LineDeps;
   readonly #awaited = new Map<number, Awaited>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** A monitor that wants to hear of each change, with what it was told last. */
+  /** A monitor that wants to hear of each change, and what it was last told. */
   #watcher: { requestId: number; hello: Document | undefined; beat: NodeJS.Timeout } | undefined;
 
   constructor(near: Socket, target: string, deps: LineDeps) {
@@ -75,14 +75,14 @@ export class Line {
     this.#far.resume();
   }
 
-  /** Tells the monitor of this connection, if it is one's, how the set looks now. */
+  /** If this is a monitor's connection, tells it how the set looks now. */
   tellTopology(): void {
     const { requestId, hello } = this.#watcher ?? {};
     if (requestId === undefined || hello === undefined || this.#deps.isSilent()) return;
     this.#near.write(replyTo(requestId, this.#introduced(hello), true));
   }
 
-  /** The commands that are at the server are interrupted, whatever they have done until now. */
+  /** Interrupts the commands that the server has, whatever they have done so far. */
   interrupt(): void {
     for (const [requestId, { command }] of this.#awaited) {
       if (ofAnyRole.has(command.name)) continue;
@@ -116,7 +116,7 @@ export class Line {
     const awaited = this.#awaited.get(answeredBy(message));
     this.#awaited.delete(answeredBy(message));
     const fault = awaited?.fault;
-    // What was asked in an old opcode is the first hello of a connection.
+    // A request in an old opcode is the first hello of a connection.
     const isHello = awaited === undefined || hellos.has(awaited.command.name);
     if (awaited !== undefined && fault !== undefined) {
       this.#passUnder(fault, awaited.command, message);
@@ -153,7 +153,9 @@ export class Line {
     }
   }
 
-  /** Streaming hello: the client names what it knows, and is told about what is newer, or in a while. */
+  /**
+   * Streaming hello: the client names what it knows, and is told what is newer, or after a while.
+   */
   #watch({ requestId, body }: Command): void {
     const known = body.topologyVersion as { counter: number } | undefined;
     const everyMs = Number(body.maxAwaitTimeMS);
@@ -177,9 +179,7 @@ export class Line {
     this.#near.write(replyTo(command.requestId, document));
   }
 
-  /**
-   * The server's hello as the proxy's own, with its own view of the set.
-   */
+  /** The server's hello as the proxy's own, with its own view of the set. */
   #introduced(reply: Document): Document {
     const me = this.#deps.address();
     const role = this.#deps.isSecondary()
@@ -189,7 +189,7 @@ export class Line {
   }
 }
 
-/** What the server hears: it is not asked about a view of the set that is the proxy's. */
+/** What the server is sent: it is not asked about a view of the set that is the proxy's. */
 function asked(message: Buffer, command: Command | undefined, fault: Fault | undefined): Buffer {
   if (fault?.kind === "operation error") {
     return commandWith(message, { keep: (index) => index !== fault.index });

@@ -10,25 +10,25 @@ export interface Rule {
   /** The names of commands: `update`, `insert`, `find`, `aggregate`, `getMore`, … */
   command: string | readonly string[];
   collection?: string;
-  /** Only commands for which this is true. */
+  /** Only commands for which this returns true. */
   when?: (command: Command) => boolean;
-  /** Commands to which it happens; default 1. */
+  /** How many commands it strikes; default 1. */
   times?: number;
   fault: Fault;
 }
 
-/** A rule that is in force. */
+/** A rule in force. */
 export interface Strike {
-  /** Commands to which it has happened. */
+  /** How many commands it has struck. */
   readonly hits: number;
-  /** Nothing more of it. */
+  /** Ends the rule. */
   end(): void;
 }
 
 /**
- * A MongoDB that fails as real ones do: a proxy before the server of the tests, which reads what is
- * said. It shows itself as a replica set of its own, so that clients discover it and wait for its
- * primary as they do in production.
+ * A MongoDB that fails as real ones do: a proxy in front of the tests' server that reads what
+ * passes. It presents itself as a replica set of its own, so that clients discover it and wait for
+ * its primary as they do in production.
  */
 export interface MongoDbProxy extends AsyncDisposable {
   /** `127.0.0.1:port` */
@@ -38,19 +38,22 @@ export interface MongoDbProxy extends AsyncDisposable {
   seen(command: string, collection: string): number;
   strike(rule: Rule): Strike;
   /**
-   * The primary has stepped down: writes and reads are refused, commands under way interrupted, and
-   * it calls itself a secondary until `restore`.
+   * The primary has stepped down: writes and reads are refused, commands under way are interrupted,
+   * and it calls itself a secondary until `restore`.
    */
   stepDown(): void;
   /** Ends all connections and refuses new ones until `restore`. */
   cut(): void;
-  /** Ends all connections; new ones are taken, as after a restart. */
+  /** Ends all connections; new ones are accepted, as after a restart. */
   reset(): void;
-  /** Keeps all connections, and takes and passes nothing until `restore`; then all of it goes on. */
+  /**
+   * Keeps all connections, but takes and passes nothing on until `restore`; then everything goes
+   * on.
+   */
   stall(): void;
   /** Keeps all connections and swallows what comes until `restore`. */
   silence(): void;
-  /** All is as it should be. */
+  /** Everything is as it should be again. */
   restore(): void;
   close(): Promise<void>;
 }
@@ -166,7 +169,9 @@ function fits({ command, collection, when }: Rule, seen: Command): boolean {
   return when === undefined || when(seen);
 }
 
-/** The name of the replica set behind: a client that discovers one asks for it by name. */
+/**
+ * The name of the replica set behind the proxy: a client that discovers a set asks for it by name.
+ */
 async function setNameOf(target: string): Promise<string> {
   await using client = new MongoClient(`mongodb://${target}/?directConnection=true`);
   const { setName } = await client.db("admin").command({ hello: 1 });

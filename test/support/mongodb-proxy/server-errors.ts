@@ -2,7 +2,7 @@ import type { Document } from "mongodb";
 import type { Command } from "./wire-message.ts";
 
 /**
- * Errors in the form in which mongod gives them (error_codes.yml; the specifications of retryable
+ * Errors in the form in which mongod sends them (error_codes.yml; the specifications of retryable
  * writes, change streams and server discovery say which of them carry which label).
  */
 
@@ -43,7 +43,10 @@ const commandErrors = {
 } as const satisfies Record<string, readonly [number, string, string]>;
 export type CommandError = keyof typeof commandErrors;
 
-/** Errors of a write that was applied, while it waited for the majority: `{ ok: 1, n: …, writeConcernError }`. */
+/**
+ * Errors of a write that was applied, while it waited for the majority: `{ ok: 1, n: …,
+ * writeConcernError }`.
+ */
 const writeConcernErrors = {
   timeout: [64, "WriteConcernFailed", "waiting for replication timed out"],
   shutdown: [91, "ShutdownInProgress", "Replication is being shut down"],
@@ -52,15 +55,15 @@ const writeConcernErrors = {
 } as const satisfies Record<string, readonly [number, string, string]>;
 export type WriteConcernErrorName = keyof typeof writeConcernErrors;
 
-/** Of these a server says to a retryable write that it may be tried again. */
+/** With these the server tells a retryable write that it may be tried again. */
 const retryableWrite = new Set([91, 189, 262, 10107, 11600, 11602, 13435, 13436]);
-/** Of these it says to a change stream that it may resume; of the others that it may not. */
+/** With these it tells a change stream that it may resume; with the others, that it may not. */
 const resumable = new Set([91, 189, 262, 10107, 11600, 11602, 13435, 13436, 234, 133]);
 const notResumable = new Set([280, 286]);
-/** These say that the server's role has changed, and come with its newer view of the set. */
+/** These say that the server's role has changed, and carry its newer view of the set. */
 const ofRole = new Set([91, 189, 10107, 11600, 11602, 13435, 13436]);
 
-/** Steps to the next version of the server's view of the set, and gives it. */
+/** Steps to the next version of the server's view of the set, and returns it. */
 type NextTopology = () => Document;
 
 /** The whole reply to this command. */
@@ -69,7 +72,7 @@ export function errorReply(name: CommandError, command: Command, next: NextTopol
   return { ok: 0, errmsg, code, codeName, ...labels(code, command), ...role(code, next) };
 }
 
-/** What is to be added to the server's own reply. */
+/** What to add to the server's own reply. */
 export function writeConcernError(
   name: WriteConcernErrorName,
   command: Command,
@@ -93,7 +96,7 @@ function labels(code: number, { body }: Command): { errorLabels?: string[] } {
   return errorLabels.length === 0 ? {} : { errorLabels };
 }
 
-/** A `getMore` of ours is always a stream's: nothing else leaves a cursor open for long. */
+/** Any `getMore` of ours belongs to a stream: nothing else leaves a cursor open for long. */
 function isOfStream(body: Document): boolean {
   return "getMore" in body || "aggregate" in body;
 }

@@ -8,18 +8,18 @@ const headerBytes = 16;
 const checksumPresent = 1;
 const moreToCome = 2;
 
-/** Nothing that is passed on may change its type on the way: no number becomes another one. */
+/** Nothing may change its type on its way through: no number becomes another one. */
 const asItIs = { promoteValues: false, promoteBuffers: false } as const;
 const unsaid = { ignoreUndefined: true } as const;
 
-/** A command of a client, as far as it can be told without reading what it carries. */
+/** A client's command, as far as it can be told without reading what it carries. */
 export interface Command {
   /** `insert`, `update`, `find`, `aggregate`, `getMore`, … */
   name: string;
-  /** The collection that it is about; of a `getMore` too. */
+  /** The collection that it is about, even for a `getMore`. */
   collection: string | undefined;
   requestId: number;
-  /** The command's document, without the documents that follow it in a section of their own. */
+  /** The command's document, without the documents that follow in a section of their own. */
   body: Document;
   /** Those documents: what an `insert` inserts, the operations of an `update`. */
   sequence: () => Document[];
@@ -32,7 +32,7 @@ export class MessageSplitter {
   #chunks: Buffer[] = [];
   #bytes = 0;
 
-  /** The messages that are whole with this chunk. */
+  /** The messages that this chunk completes. */
   push(chunk: Buffer): Buffer[] {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
@@ -55,7 +55,7 @@ export class MessageSplitter {
   }
 }
 
-/** The command in a client's message; undefined: another opcode, which only old clients use. */
+/** The command in a client's message; undefined for another opcode, which only old clients use. */
 export function commandIn(message: Buffer): Command | undefined {
   if (message.readInt32LE(12) !== opMsg) return undefined;
   const { body, sequences } = sectionsOf(message);
@@ -73,7 +73,7 @@ export function commandIn(message: Buffer): Command | undefined {
   };
 }
 
-/** A client's command with another document, and of the sequences' documents only these. */
+/** A client's command with another document and only these documents of its sequences. */
 export function commandWith(
   message: Buffer,
   change: { body?: (body: Document) => Document; keep?: (index: number) => boolean },
@@ -99,7 +99,7 @@ export function replyTo(requestId: number, document: Document, more = false): Bu
   return opMsgOf(header, BSON.serialize(document, unsaid));
 }
 
-/** A server's reply with another document; that of an old opcode keeps its form. */
+/** A server's reply with another document; a reply in an old opcode keeps its form. */
 export function rewritten(message: Buffer, change: (reply: Document) => Document): Buffer {
   const opcode = message.readInt32LE(12);
   if (opcode === opReply) {
@@ -148,11 +148,13 @@ function sectionOf({ identifier, kept }: { identifier: Buffer; kept: readonly Bu
 interface Sections {
   body: Buffer | undefined;
   sequences: Buffer[];
-  /** What the sequence is: `documents`, `updates`, …, with its final zero. */
+  /** The name of the sequence: `documents`, `updates`, …, with its final zero. */
   identifier: Buffer | undefined;
 }
 
-/** The sections of an OP_MSG: the one document (kind 0), and the sequence (kind 1), all as bytes. */
+/**
+ * The sections of an OP_MSG: the one document (kind 0), and the sequence (kind 1), all as bytes.
+ */
 function sectionsOf(message: Buffer): Sections {
   const flags = message.readUInt32LE(headerBytes);
   const end = message.length - ((flags & checksumPresent) === 0 ? 0 : 4);

@@ -15,7 +15,7 @@ export function partsOf(frames: readonly Buffer[]): IncomingPart[] {
   return parts;
 }
 
-/** A message that holds one head and its body. */
+/** A message that contains one head and its body. */
 export function messageOf({ head, body }: IncomingPart): Buffer[] {
   const [frames = []] = encodeMessages([{ head, body }]);
   return frames;
@@ -23,7 +23,7 @@ export function messageOf({ head, body }: IncomingPart): Buffer[] {
 
 /**
  * Somebody who reads the results on their way to a dispatcher and sends others of his own right
- * before them: he knows everything but what the next task's id is. He also greets dispatchers in the
+ * before them. He knows everything but the id of the next task. He also greets dispatchers in the
  * workers' names.
  */
 export function createForger(random: Random, forges: () => boolean) {
@@ -45,7 +45,7 @@ export function createForger(random: Random, forges: () => boolean) {
   };
 }
 
-/** Says `clean` or `ham`, with something about it that is not as asked. */
+/** Says `clean` or `ham`, with something in it that is not as asked. */
 function forge(random: Random, { head, body }: IncomingPart): IncomingPart {
   const outputs: Record<string, unknown> = {
     virus: { kind: "clean" },
@@ -64,7 +64,7 @@ function forge(random: Random, { head, body }: IncomingPart): IncomingPart {
   return { head: { ...head, output, ...lie }, body };
 }
 
-/** A `ready` of a worker that the worker has not sent: it knows no link of that name. */
+/** A `ready` in a worker's name that the worker did not send: it knows no link of that name. */
 function inAnothersName(random: Random, { head, body }: IncomingPart): IncomingPart {
   return { head: { ...head, link: hexOf(random, 32) }, body };
 }

@@ -1,11 +1,11 @@
 import type { VirtualProcess, VirtualTime } from "../virtual-time.ts";
 import type { Random } from "../random.ts";
 
-/** How messages fare between two processes; one for each pair, whatever their direction. */
+/** How messages fare between two processes; one line per pair, for both directions. */
 export interface Line {
-  /** Nothing passes before; it waits. */
+  /** Nothing passes before this; it waits. */
   stalledUntilMs: number;
-  /** Chance of each message to be lost, told twice, or overtaken by later ones. */
+  /** The chances of each message to be lost, duplicated, or overtaken by later ones. */
   loses: number;
   doubles: number;
   overtakes: number;
@@ -17,7 +17,7 @@ export interface Bound {
   deliver: (frames: Buffer[]) => void;
 }
 
-/** A socket that sends to one. */
+/** A socket that sends to a mailbox. */
 export interface Sending {
   owner: VirtualProcess;
   onConnected: (connection: Connection) => void;
@@ -34,7 +34,7 @@ export class BusNetwork {
   readonly #lines = new Map<string, Line>();
   readonly #connections = new Set<Connection>();
   #ports = 30_000;
-  /** Sees every message as it comes out; what it gives back comes out in its place. */
+  /** Sees every message as it comes out; what it returns comes out in its place. */
   onMessage: (frames: Buffer[], from: VirtualProcess, to: VirtualProcess) => Buffer[][] = (
     frames,
   ) => [frames];
@@ -54,12 +54,12 @@ export class BusNetwork {
     return line;
   }
 
-  /** Messages pass as they should from now on. */
+  /** From now on messages pass as they should. */
   heal(): void {
     this.#lines.clear();
   }
 
-  /** Breaks the connections between two processes; they are made again. */
+  /** Breaks the connections between two processes; they are then made again. */
   cut(a: VirtualProcess, b: VirtualProcess): void {
     for (const connection of [...this.#connections]) {
       const { from, to } = connection;
@@ -83,7 +83,7 @@ export class BusNetwork {
     }
   }
 
-  /** Tries until somebody is there; the handshake takes both sides' event loops. */
+  /** Tries until somebody is there; the handshake needs the event loops of both sides. */
   connect(endpoint: string, sending: Sending, isWanted: () => boolean): void {
     const again = () => {
       const waitMs = this.#random.between(...reconnectMs);
@@ -123,7 +123,9 @@ export class BusNetwork {
     return this.#random.around(0.4);
   }
 
-  /** When a message that is given to a connection now comes out, once for each time that it does. */
+  /**
+   * When a message that is given to a connection now comes out, once for each time that it does.
+   */
   arrivals(connection: Connection): number[] {
     const line = this.line(connection.from, connection.to);
     if (line.loses > 0 && this.#random.chance(line.loses)) return [];
@@ -177,7 +179,7 @@ export class Connection {
     }
   }
 
-  /** What is on its way still comes, as out of a kernel's buffer. */
+  /** What is on its way still arrives, as from a kernel's buffer. */
   close(): void {
     this.#open = false;
     this.#network.forget(this);

@@ -3,8 +3,9 @@ import type { VirtualProcess } from "../virtual-time.ts";
 import type { Bound, BusNetwork, Connection } from "./network.ts";
 
 /**
- * Stands for the module `zeromq` in a schedule: PUSH and PULL as the bus uses them, on the virtual
- * network of the process that runs. main.ts has Node resolve the module's name to this file.
+ * Stands in for the module `zeromq` in a schedule: PUSH and PULL as the bus uses them, on the
+ * virtual network of the process that runs. main.ts makes Node resolve the module's name to this
+ * file.
  */
 
 let network: BusNetwork | undefined;
@@ -71,7 +72,7 @@ export class Push {
   }
 }
 
-/** A mailbox: messages in the order of their coming. */
+/** A mailbox: messages in the order in which they come. */
 export class Pull implements AsyncIterable<Buffer[]> {
   readonly events = new EventEmitter();
   lastEndpoint: string | null = null;

@@ -18,20 +18,23 @@ export interface Fate {
   toMs: number;
   backMs: number;
   /**
-   * `lost`: it never came there; `unanswered`: done, but the connection broke; `partly`: of a bulk
-   * only the first half was done before that. The client hears of a network error each time.
-   * `twice`: of a write that the driver repeats, the first try is done late, beside the second, whose
-   * answer it is that the client hears. `late`: it hangs there and is done when the client has long
-   * given it up, and may have asked again.
+   * `lost`: it never got there. `unanswered`: done, but the connection broke. `partly`: only the
+   * first half of a bulk was done before that. In each case the client sees a network error.
+   * `twice`: the driver repeats the write, and the first try is done late, next to the second,
+   * whose answer the client gets. `late`: it hangs at the server and is done long after the client
+   * has given it up and perhaps asked again.
    */
   kind: "ok" | "lost" | "unanswered" | "partly" | "twice" | "late";
-  /** With `late`: for so many milliseconds. */
+  /** With `late`: for this many milliseconds. */
   lateMs?: number;
-  /** With `twice`: the part of the operations that the first try does before the second comes to them. */
+  /**
+   * With `twice`: the share of the operations that the first try does before the second gets to
+   * them.
+   */
   firstTakes?: number;
-  /** A read goes to a primary that has been deposed and does not know. */
+  /** A read goes to a primary that has been deposed and does not know it. */
   isDeposed?: boolean;
-  /** The asking process dies when the server has done it, before it hears of that. */
+  /** The asking process dies when the server has done it, before it learns of that. */
   killsAsker?: boolean;
 }
 
@@ -39,13 +42,13 @@ export interface DriverDeps {
   time: VirtualTime;
   set: ReplicaSet;
   fateOf: (process: VirtualProcess, what: string) => Fate;
-  /** Milliseconds until a change is told by a stream; undefined: this stream breaks and forgets. */
+  /** Milliseconds until a stream reports a change; undefined: this stream breaks and forgets. */
   streamDelayMs: (process: VirtualProcess) => number | undefined;
-  /** A planted bug: these writes do not wait for the majority, and what they wrote is read back so. */
+  /** A planted bug: these writes do not wait for the majority, and are also read back that way. */
   isHasty?: (process: VirtualProcess, filter: Fields) => boolean;
-  /** A planted bug: what is asked instead of this filter. */
+  /** A planted bug: what is asked in place of this filter. */
   filterOf?: (process: VirtualProcess, filter: Fields) => Fields;
-  /** A planted bug: hears of each document that was refused, since its id is there. */
+  /** A planted bug: told about each document that was refused because its id exists. */
   onRefused?: (process: VirtualProcess, collection: string, doc: Fields) => void;
 }
 
@@ -64,7 +67,7 @@ export interface Write<T> {
 export class Connection {
   readonly deps: DriverDeps;
   readonly process: VirtualProcess;
-  /** Who has heard of a newer primary does not ask an older one any more. */
+  /** A client that has heard of a newer primary no longer asks an older one. */
   #term = 0;
 
   constructor(deps: DriverDeps, process: VirtualProcess) {
@@ -80,8 +83,8 @@ export class Connection {
   }
 
   /**
-   * A write that counts once the majority has it. `steps` are done in order, some may be cut off.
-   * `once`: the driver does not repeat it, as all that may touch many documents.
+   * A write that counts once the majority has it. `steps` are done in order, and some may be cut
+   * off. `once`: the driver does not repeat it, like everything that may touch many documents.
    */
   write<T extends object>(
     what: string,
@@ -118,7 +121,7 @@ export class Connection {
     });
   }
 
-  /** The driver wraps what ends a bulk write. */
+  /** The driver wraps the error that ends a bulk write. */
   #broken(what: string): never {
     throw wrapped(what, new MongoNetworkError(`${this.process.name}: connection closed`));
   }
@@ -157,7 +160,7 @@ export class Connection {
         if (fate.kind === "late") {
           const { term } = set;
           time.after(fate.lateMs ?? 0, undefined, () => {
-            // What a primary that is lost had under way is lost with it.
+            // What a lost primary had under way is lost with it.
             if (set.term === term) serve(() => undefined, fate);
           });
           answer(() => this.#broken(what));

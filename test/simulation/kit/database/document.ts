@@ -1,6 +1,6 @@
 /**
- * The part of MongoDB's query and update language that our stores speak, over immutable documents.
- * What is not known here throws: nothing is silently taken for true.
+ * The part of MongoDB's query and update language that our stores use, over immutable documents.
+ * Anything unknown throws: nothing is silently taken for true.
  */
 
 export type Doc = Readonly<Record<string, unknown>> & { readonly _id: string };
@@ -98,7 +98,9 @@ function isOperators(wanted: unknown): wanted is Fields {
   return false;
 }
 
-/** As it is stored: a copy without undefined fields, so that nobody shares memory with the database. */
+/**
+ * As it is stored: a copy without undefined fields, so that nobody shares memory with the database.
+ */
 export function stored(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (value instanceof Date) return new Date(value.getTime());
@@ -113,7 +115,7 @@ export function stored(value: unknown): unknown {
   return copy;
 }
 
-/** What an update changed, as a change stream tells it. */
+/** What an update changed, as a change stream reports it. */
 export interface Updated {
   doc: Doc;
   fields: Fields;
@@ -126,7 +128,7 @@ interface Push {
 
 /**
  * The document after an update with operators.
- * @throws Refusal 40 if two paths of one update meet, 28 where a path leads through a value
+ * @throws Refusal 40 if two paths of one update conflict, 28 if a path leads through a value
  */
 export function updated(doc: Doc, update: Fields, inserting = false): Updated {
   refuseConflicts(update);

@@ -8,8 +8,8 @@ import { VirtualChangeStream } from "./virtual-stream.ts";
 type Fields = Record<string, unknown>;
 
 /**
- * The MongoDB driver as our stores use it, for one process. Errors are the driver's own classes, in
- * the cases in which the driver throws them.
+ * The MongoDB driver as our stores use it, for one process. Errors are of the driver's own classes,
+ * in the cases in which the driver throws them.
  */
 export function connectDriver(deps: DriverDeps, process: VirtualProcess): MongoClient {
   const connection = new Connection(deps, process);
@@ -54,14 +54,17 @@ class VirtualCollection {
         if (isDeposed) return this.#set.findDeposed(this.#name, filter, query);
         return this.#set.find(this.#name, filter, query);
       });
-    /** One by one; `raw` as bytes. */
+    /** One by one; with `raw` as bytes. */
     async function* each() {
       for (const doc of await toArray()) yield query.raw === true ? BSON.serialize(doc) : doc;
     }
     return { toArray, [Symbol.asyncIterator]: each };
   }
 
-  /** Counts, and finds the least `dueAt`: the one pipeline that a service of the simulation runs. */
+  /**
+   * Counts, and finds the smallest `dueAt`: the only pipeline that a service of the simulation
+   * runs.
+   */
   aggregate(pipeline: Fields[]) {
     const [match, limit] = pipeline as [{ $match: Fields }, { $limit: number }, unknown];
     return {
@@ -119,7 +122,9 @@ class VirtualCollection {
     return this.#connection.write(`update ${this.#name}`, [step], value, how);
   }
 
-  /** If the first try of an upsert has inserted what the second did not find, that is refused. */
+  /**
+   * If the first try of an upsert has inserted what the second did not find, the second is refused.
+   */
   #upserting<T>(filter: Fields, upsert = false, step: (write: Write<T>) => void) {
     let isInserted = false;
     return (write: Write<T>) => {
@@ -138,7 +143,7 @@ class VirtualCollection {
     const steps = operations.flatMap(({ updateOne, updateMany }, index) => {
       const one = updateOne ?? updateMany;
       if (one === undefined) throw new Error("a bulk of ours holds updates only");
-      // Of a statement of many some may be done and others not.
+      // Of a statement for many, some may be done and others not.
       const ids = (one.filter._id as { $in?: string[] } | undefined)?.$in;
       const filters = ids?.map((_id) => ({ ...one.filter, _id })) ?? [one.filter];
       return filters.map((filter) => (write: Write<typeof value>) => {

@@ -1,12 +1,12 @@
 import { Refusal, setAt, stored, unsetAt, valueAt, type Doc, type Updated } from "./document.ts";
 
-/** The part of MongoDB's aggregation language that our updates speak. What is not known here throws. */
+/** The part of MongoDB's aggregation language that our updates use. Anything unknown throws. */
 
 type Fields = Record<string, unknown>;
 
 /**
- * The document after an update by a pipeline.
- * @throws Refusal 40324 for an unknown stage, and as the expressions in it
+ * The document after an update with a pipeline.
+ * @throws Refusal 40324 for an unknown stage, and what its expressions throw
  */
 export function piped(doc: Doc, pipeline: readonly Fields[]): Updated {
   const next: Fields = { ...doc };
@@ -14,7 +14,7 @@ export function piped(doc: Doc, pipeline: readonly Fields[]): Updated {
   for (const stage of pipeline) {
     for (const [name, operand] of Object.entries(stage)) {
       if (name === "$set") {
-        // All of a stage see the document as it was before it.
+        // All expressions of a stage see the document as it was before the stage.
         const before = { ...next };
         for (const [path, expression] of Object.entries(operand as Fields)) {
           const value = evaluated(expression, before);
@@ -42,7 +42,7 @@ function isEqual(one: unknown, other: unknown): boolean {
   return one === other || JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** The value of an expression; undefined is MongoDB's missing. */
+/** The value of an expression; undefined is MongoDB's "missing". */
 function evaluated(expression: unknown, doc: Fields): unknown {
   if (typeof expression === "string" && expression.startsWith("$")) {
     return valueAt(doc, expression.slice(1));

@@ -11,7 +11,7 @@ export interface Entry {
   kind: "insert" | "update" | "replace" | "delete";
   before: Doc | undefined;
   after: Doc | undefined;
-  /** Set fields by (dotted) path, as a change stream tells them. */
+  /** The set fields by (dotted) path, as a change stream reports them. */
   fields: Fields;
   /** Who asked for it; undefined: the schedule itself. */
   by: VirtualProcess | undefined;
@@ -36,9 +36,9 @@ interface Waiter {
 }
 
 /**
- * A replica set as a client may know it: a primary with a log, a majority that follows a little later,
- * elections after which what the majority did not have is gone. Reads see the majority's state,
- * writes are judged by the primary's.
+ * A replica set as a client may know it: a primary with a log, a majority that follows a little
+ * later, and elections after which what the majority did not have is gone. Reads see the majority's
+ * state; writes are judged by the primary's.
  */
 export class ReplicaSet {
   readonly #time: VirtualTime;
@@ -49,16 +49,16 @@ export class ReplicaSet {
   #waiters: Waiter[] = [];
   readonly #watchers = new Set<Watcher>();
   readonly #lagMs: () => number;
-  /** Rises with each election: what was asked of an older primary is answered by nobody. */
+  /** Rises with each election: nobody answers what was asked of an older primary. */
   term = 1;
-  /** From when on there is a primary. */
+  /** When there will be a primary. */
   primaryFromMs = 0;
-  /** Nothing reaches the majority before. */
+  /** Nothing reaches the majority before this. */
   stalledUntilMs = 0;
-  /** Until then a deposed primary still answers those who read from it, as things were. */
+  /** Until then a deposed primary still answers reads, with the old state. */
   deposedUntilMs = 0;
   #deposed: Collections = new Map();
-  /** The primary's wall clock against the true time. */
+  /** How far the primary's wall clock is from true time. */
   clockSkewMs = 0;
   onApplied: (entry: Entry) => void = () => undefined;
   onCommitted: (entry: Entry) => void = () => undefined;
@@ -105,7 +105,7 @@ export class ReplicaSet {
     return query.limit === undefined ? found : found.slice(0, query.limit);
   }
 
-  /** As the last primary that was lost sees it, which does not know yet. */
+  /** The view of the last primary that was lost, which does not know it yet. */
   findDeposed(collection: string, filter: Fields, query: Query = {}): Doc[] {
     return this.find(collection, filter, query, this.#deposed);
   }
@@ -114,7 +114,7 @@ export class ReplicaSet {
     return this.find(collection, filter, query, this.#local);
   }
 
-  /** False: the id is there already. */
+  /** False if the id already exists. */
   insert(collection: string, given: Fields, by: VirtualProcess | undefined): boolean {
     const doc = stored(given) as Doc;
     if (collectionOf(this.#local, collection).has(doc._id)) return false;
@@ -130,7 +130,10 @@ export class ReplicaSet {
     return true;
   }
 
-  /** How many matched. @throws Refusal */
+  /**
+   * Returns how many matched.
+   * @throws Refusal
+   */
   update(
     collection: string,
     filter: Fields,
@@ -197,27 +200,30 @@ export class ReplicaSet {
     return found.length;
   }
 
-  /** Calls back once the majority has the log as it is now, or with false: the primary was lost before. */
+  /**
+   * Calls back with true once the majority has the log as it is now, or with false if the primary
+   * was lost before.
+   */
   whenCommitted(settle: (reached: boolean) => void): void {
     const place = this.#log.length;
     if (place <= this.#committed) settle(true);
     else this.#waiters.push({ place, settle });
   }
 
-  /** Calls back for each entry that the majority has, from now on. */
+  /** Calls back for each entry that the majority gets, from now on. */
   watch(watcher: Watcher): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
   }
 
-  /** What the majority got since a place in the log. */
+  /** What the majority got since a position in the log. */
   since(place: number): readonly Entry[] {
     return this.#log.slice(place, this.#committed);
   }
 
   /**
-   * The primary is lost. Of what the majority does not have, the new one has the first `kept` entries;
-   * the rest never happened.
+   * The primary is lost. Of what the majority does not have, the new primary has the first `kept`
+   * entries; the rest never happened.
    */
   fail(outageMs: number, kept: number): void {
     const end = Math.min(this.#log.length, this.#committed + kept);

@@ -5,7 +5,7 @@ import type { Entry } from "./replica-set.ts";
 
 type Fields = Record<string, unknown>;
 
-/** What the majority got, told a little later; sometimes much later, sometimes never. */
+/** Reports what the majority got, a little later; sometimes much later, sometimes never. */
 export class VirtualChangeStream {
   readonly #connection: Connection;
   readonly #name: string;
@@ -26,7 +26,7 @@ export class VirtualChangeStream {
     this.resumeToken = resumeAfter;
   }
 
-  /** Opens it. */
+  /** The first call opens it. */
   async tryNext(): Promise<Fields | null> {
     const { set } = this.#connection.deps;
     await this.#connection.ask("watch", () => {

@@ -5,7 +5,10 @@ import { inbox, mailIdOfRecord, type RecordTruth } from "../records.ts";
 import type { World } from "../world.ts";
 import { isFinal } from "@rs-agent/shared/life/states.ts";
 
-/** I1 for records of a source: each that is there becomes exactly one mail, recipient by recipient. */
+/**
+ * I1 for records of a source: each existing record becomes exactly one mail, recipient by
+ * recipient.
+ */
 export class Adoption {
   readonly #world: World;
 
@@ -13,7 +16,10 @@ export class Adoption {
     this.#world = world;
   }
 
-  /** A record says that it is adopted only when the majority has its mail: its writer may remove it then. */
+  /**
+   * A record says that it is adopted only when the majority has its mail, because its writer may
+   * then remove it.
+   */
   onRecordWrite({ id, before, after }: Entry): void {
     if (before === undefined || after === undefined || after["state"] !== "adopted") return;
     const mail = this.#mailOf({ id });
@@ -21,7 +27,7 @@ export class Adoption {
       this.#broken(id, "it is marked, and nobody has read it");
   }
 
-  /** Every record that is there has met its end. */
+  /** Whether every existing record has met its end. */
   get isSettled(): boolean {
     return this.#present.every((truth) => {
       const mail = this.#mailOf(truth);

@@ -8,7 +8,7 @@ import type { Deliveries } from "./deliveries.ts";
 import { isFinal } from "@rs-agent/shared/life/states.ts";
 import { mailsIn } from "./records.ts";
 
-/** I1: everything that was accepted is at any time in exactly one place, recipient by recipient. */
+/** I1: everything that was accepted is in exactly one place at any time, recipient by recipient. */
 export class Conservation {
   readonly #world: World;
   readonly #deliveries: Deliveries;
@@ -28,7 +28,7 @@ export class Conservation {
     }
   }
 
-  /** Who has an outcome keeps it, and the state says what the outcomes say. */
+  /** A recipient with an outcome keeps it, and the state agrees with the outcomes. */
   onWrite({ id, by }: Entry, before: MailRecord, after: MailRecord): void {
     if (isStub(after)) {
       if (isFinal(before.state) && before.reason !== "record gone")
@@ -47,7 +47,8 @@ export class Conservation {
       const was = before.recipients[index] as Recipient;
       if (was.address !== recipient.address) this.#broken(id, "it has another recipient");
       if (was.outcome === recipient.outcome) return;
-      // A person may reopen what is kept back, dead or not reported, never what was sent or reported.
+      // A person may reopen what is kept back, dead or not reported, but never what was sent or
+      // reported.
       const isReopened = isPerson && recipient.outcome === "open";
       const isReported = was.outcome === "bounced" && was.report !== "none";
       if (!isReopened || was.outcome === "sent" || isReported) {
@@ -61,7 +62,7 @@ export class Conservation {
     }
   }
 
-  /** A stub has become a mail with its recipients open, or is at its end with all of them. */
+  /** A stub has become a mail with open recipients, or has ended with all of them. */
   #onRead({ _id: id, state, recipients }: MailRecord): void {
     const isOver = isFinal(state);
     const isEach = (is: boolean) => recipients.every(({ outcome }) => (outcome === "open") === is);
@@ -78,7 +79,7 @@ export class Conservation {
     }
   }
 
-  /** What the majority has got: a split with all its parts, a bounce with its report. */
+  /** What the majority has: a split with all its parts, a bounce with its report. */
   onCommitted({ before, after }: Entry): void {
     const mail = after as MailRecord | undefined;
     if (mail === undefined) return;
@@ -91,7 +92,7 @@ export class Conservation {
     });
   }
 
-  /** I12: the sender of a bounce is told, if it is not forged. */
+  /** I12: the sender of a bounce is told, unless it is forged. */
   #checkReport(mail: MailRecord, address: string, report: "none" | undefined): void {
     const { _id: id } = mail;
     const isDue = !isFromStrangers(mail) || isHonest(mail);
@@ -126,7 +127,7 @@ export class Conservation {
     );
   }
 
-  /** Bodies are removed with, or long after, the last record that points to them. */
+  /** Bodies are removed with the last record that points to them, or long after it. */
   onBodyRemoved(bodyId: string): void {
     const { set } = this.#world;
     const mails = [...mailsIn(set.local("mails")), ...mailsIn(set.majority("mails"))];

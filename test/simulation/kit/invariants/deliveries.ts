@@ -10,12 +10,12 @@ import { clockErrorMs, mailsIn, messageOf, timesSentAgain } from "./records.ts";
 /** A body that is, or was, on its way to a hop for one recipient. */
 interface OnItsWay {
   relay: VirtualProcess;
-  /** By which it is sent; renewals prolong it. */
+  /** The belief on which it is sent; renewals prolong it. */
   belief: Belief | undefined;
   beganMs: number;
-  /** The relay has heard the outcome, has closed the connection, or is gone. */
+  /** When the relay heard the outcome, closed the connection, or died. */
   leftMs: number | undefined;
-  /** The hop cannot take it any more. */
+  /** The hop can no longer take it. */
   isOver: boolean;
 }
 
@@ -23,9 +23,9 @@ interface OnItsWay {
 export class Deliveries {
   readonly #world: World;
   readonly #leases: Leases;
-  /** By `message recipient`, as the next two. */
+  /** By `message recipient`, like the next two. */
   readonly #sendings = new Map<string, OnItsWay[]>();
-  /** Times that a hop has taken a message for a recipient. */
+  /** The times at which a hop took a message for a recipient. */
   readonly #taken = new Map<string, number[]>();
   /** What a hop has refused for good. */
   readonly #refused = new Set<string>();
@@ -62,7 +62,7 @@ export class Deliveries {
     }
   }
 
-  /** I8: the mark is there by majority, and the lease is the sender's own. */
+  /** I8: the majority has the mark, and the lease is the sender's own. */
   #checkMark(relay: VirtualProcess, mail: MailRecord, address: string): void {
     const { _id: id, unknown, state } = mail;
     if (state !== "relaying" || unknown?.relay !== relay.name) {
@@ -88,7 +88,8 @@ export class Deliveries {
     if (timesSentAgain(mail) < (this.#taken.get(key)?.length ?? 0)) {
       this.#broken("I8", mail._id, `${address} has it already, and is not known as unknown`);
     }
-    // A later one may have had its answer: no for this recipient (LMTP), and that is no reason to wait.
+    // A later one may have had its answer, no for this recipient (LMTP), and that is no reason to
+    // wait.
     const last = this.#sendings.get(key)?.findLast(({ beganMs }) => beganMs <= takenMs);
     const leftMs = Math.min(last?.leftMs ?? takenMs, last?.belief?.untilMs ?? Infinity);
     if (nowMs < leftMs + longestTimeoutMs - clockErrorMs) {
@@ -96,7 +97,7 @@ export class Deliveries {
     }
   }
 
-  /** The relay is done with these, one way or the other; or (`isOver`) the hop is. */
+  /** The relay is done with these, one way or the other; or (with `isOver`) the hop is. */
   onLeft({ relay, messageId, recipients }: Sending, isOver: boolean): void {
     for (const address of recipients) {
       for (const sending of this.#sendings.get(`${messageId} ${address}`) ?? []) {

@@ -10,7 +10,7 @@ import { mailIdOfRecord } from "../records.ts";
 import { mailsIn, timesSentAgain } from "./records.ts";
 import type { Works } from "./works.ts";
 
-/** This many deaths or hangs make a mail a dead letter (design: two strikes, and one alone). */
+/** This many deaths or hangs make a mail a dead letter: two strikes, and then one alone. */
 const deadlyLosses = 3;
 
 /** Whether every recipient came to an end that the truth about its mail allows. */
@@ -55,7 +55,7 @@ export class Fates {
     const isCancelled = history.some(({ event }) => event === "cancelled");
     const alive = this.#whyNotAlive(mail, outcome);
     if (alive !== undefined) return alive;
-    // I12: what strangers sent in does not fail because its time alone is over.
+    // I12: mail from strangers does not fail only because its time is over.
     const isOver = isExpired(mail) && !isFromStrangers(mail);
     const isRefused = this.#deliveries.isRefused(mail, address) || isOver;
     switch (outcome) {
@@ -74,12 +74,12 @@ export class Fates {
     }
   }
 
-  /** Who kills each dispatcher, or each relay, that takes it must not get past them. */
+  /** A mail that kills each dispatcher, or each relay, that takes it must not get past them. */
   #whyNotAlive(mail: MailRecord, outcome: string): string | undefined {
     const poison = this.#world.truthOf(mail.body.sha256)?.poison;
     if (poison?.kind === "relay") return outcome === "sent" ? "it kills relays" : undefined;
     if (poison?.kind !== "dispatcher" || outcome === "dead") return undefined;
-    // With no worker its bytes are not read, and in time the policy puts it away.
+    // Without a worker its bytes are not read, and in time the policy puts it away.
     if (poison.how === "read" && isUncheckedFor(mail, "engine-away")) return undefined;
     const isRead = checksIn(mail.plan).length > 0 || mail.plan?.enrich !== undefined;
     return poison.how === "written" || isRead ? "it kills dispatchers" : undefined;
@@ -90,7 +90,8 @@ export class Fates {
     const cause = lastOf(mail.history, "dead")?.cause;
     if (cause === "services-ended") return "it kills no service";
     if (cause === "workers-ended") {
-      // The last of them may be an accident: then an innocent is the worker's only mail (docs/reliability.md).
+      // The last of them may be an accident: in that case an innocent mail is the worker's only one
+      // (docs/reliability.md).
       return this.#lostOn(mail) >= deadlyLosses ? undefined : "nothing died on it";
     }
     if (cause === "refused" && this.#isRefusedLetter(mail)) return undefined;
@@ -104,7 +105,9 @@ export class Fates {
     return `there is no reason for it: ${mail.reason ?? ""}`;
   }
 
-  /** The letter of a record's recipients whom it must not be sent to, and of nobody else. */
+  /**
+   * The letter for those of a record's recipients to whom it must not be sent, and for nobody else.
+   */
   #isRefusedLetter({ _id, recipients }: MailRecord): boolean {
     const record = this.#world.records.find((truth) => `${mailIdOfRecord(truth)}-refused` === _id);
     return recipients.every(({ address }) => record?.refused.includes(address));
@@ -132,7 +135,7 @@ function isExpired({ finalAt, receivedAt, plan }: MailRecord): boolean {
   return finalAt.getTime() - receivedAt.getTime() >= plan.relay.maxQueueMs;
 }
 
-/** Strikes for workers that died of it as soon as it came in: no work of theirs was ever begun. */
+/** Strikes for workers that died as soon as the mail came in, before any work had begun. */
 function strikesBeforeBegun({ history }: MailRecord): number {
   return history.filter((one) => one.event === "strike" && one.begun === false).length;
 }

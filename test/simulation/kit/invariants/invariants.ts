@@ -11,9 +11,9 @@ import { Readiness } from "./readiness.ts";
 import { shownWrite } from "./records.ts";
 import { Works } from "./works.ts";
 
-/** A promise of DESIGN.md that was broken. */
+/** A broken promise of docs/invariants.md. */
 export interface Violation {
-  /** `I1` … `I12`; `poison`, `fate`, or `bug` for an error that nobody handles. */
+  /** `I1` … `I12`; `poison`, `fate`, or `bug` for an unhandled error. */
   invariant: string;
   mailId: string | undefined;
   text: string;
@@ -21,7 +21,7 @@ export interface Violation {
 
 /**
  * Looks at every write as it is applied and as the majority gets it, at every byte that goes to a
- * hop and at all work of engines, and compares it with what was promised and with what is true.
+ * hop and at all work of engines, and compares them with what was promised and with the truth.
  */
 export class Invariants {
   readonly adoption: Adoption;

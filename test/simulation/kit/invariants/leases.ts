@@ -9,11 +9,14 @@ import { clockErrorMs } from "./records.ts";
 export interface Belief {
   holder: VirtualProcess;
   token: string;
-  /** True time at which its own clock says that the lease is over. */
+  /** The true time at which its own clock says that the lease is over. */
   untilMs: number;
 }
 
-/** I3: a mail has one holder at a time, in the database and in everybody's belief, and only it writes. */
+/**
+ * I3: a mail has one holder at a time, in the database and in everybody's belief, and only the
+ * holder writes.
+ */
 export class Leases {
   readonly #world: World;
   readonly #beliefs = new Map<string, Belief[]>();
@@ -23,7 +26,7 @@ export class Leases {
     this.#world = world;
   }
 
-  /** The beliefs in this mail that hold now. */
+  /** The beliefs about this mail that hold now. */
   live(mailId: string): Belief[] {
     const { nowMs } = this.#world.time;
     return (this.#beliefs.get(mailId) ?? []).filter(
@@ -31,7 +34,7 @@ export class Leases {
     );
   }
 
-  /** When the database gave this mail to its holder in this state of its record. */
+  /** When the database gave this mail to its holder in this state of the record. */
   claimedMs({ _id: mailId, lease }: MailRecord): number {
     return this.#claimedMs.get(`${mailId} ${lease?.token ?? ""}`) ?? 0;
   }
@@ -50,7 +53,7 @@ export class Leases {
   ): void {
     const untilMs = holder.trueMs(validUntilMs);
     const { nowMs } = this.#world.time;
-    // The answer came so late that its holder knows the lease to be over.
+    // The answer came so late that the holder knows that the lease is over.
     if (untilMs <= nowMs) return;
     const others = this.live(mailId).filter((belief) => belief.holder !== holder);
     for (const other of others) {
@@ -61,7 +64,7 @@ export class Leases {
     this.#beliefs.set(mailId, [...others, { holder, token, untilMs }]);
   }
 
-  /** A renewal is answered: it says nothing of a lease that was taken since it was asked for. */
+  /** A renewal is answered: it says nothing about a lease that was taken after it was asked for. */
   onRenewed(
     holder: VirtualProcess,
     renewed: readonly { mailId: string; token: string }[],
@@ -74,7 +77,7 @@ export class Leases {
     }
   }
 
-  /** The holder gives it up with this write, whatever becomes of that. */
+  /** The holder gives it up with this write, whatever becomes of the write. */
   onReleasing({ mailId, token }: Holding): void {
     this.#beliefs.set(
       mailId,
@@ -96,7 +99,7 @@ export class Leases {
       this.#broken(id, `${by.name} wrote revision ${after.rev} over ${before.rev}`);
     const leftMs = (lease?.until.getTime() ?? 0) - this.#world.set.now().getTime();
     if (by.sort === "person") {
-      // One who does several things with a mail leases it first, as a service does.
+      // Somebody who does several things with a mail leases it first, as a service does.
       if (leftMs > clockErrorMs && lease?.owner !== by.name) {
         this.#broken(id, `${by.name} wrote under a live lease of ${lease?.owner}`);
       }
@@ -117,7 +120,10 @@ export class Leases {
   }
 }
 
-/** A service that claimed a mail alone may take back its own note of that, and nothing else, at any time. */
+/**
+ * A service that claimed a mail alone may take back its own note of that at any time, and nothing
+ * else.
+ */
 function isOwnNote(
   by: VirtualProcess,
   fields: Entry["fields"],

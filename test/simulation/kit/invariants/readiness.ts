@@ -8,7 +8,7 @@ import { isSealed } from "../engines.ts";
 import type { World } from "../world.ts";
 import { clockErrorMs, isOverridden, scoreOf } from "./records.ts";
 
-/** I2, I5 and I10: nothing is ready without what its policy demands, measured by what is true. */
+/** I2, I5 and I10: nothing is ready without what its policy demands, measured by the truth. */
 export class Readiness {
   readonly #world: World;
 

@@ -3,38 +3,38 @@ import type { CheckKind, Finding } from "@rs-agent/shared/checks/verdict.ts";
 import type { Doc } from "../database/document.ts";
 import type { Entry } from "../database/replica-set.ts";
 
-/** What the invariants read out of records. */
+/** What the invariants read from records. */
 
-/** Clocks are measured, not known: by so much a lease may seem to end too early. */
+/** Clocks are measured, not known: a lease may seem to end too early by this much. */
 export const clockErrorMs = 250;
 
 export function mailsIn(docs: ReadonlyMap<string, Doc>): MailRecord[] {
   return [...docs.values()] as unknown as MailRecord[];
 }
 
-/** Id of the message, which a split's children share. */
+/** The id of the message, which a split's children share. */
 export function messageOf(mail: MailRecord): string {
   return /^<([^@]+)@/.exec(mail.header?.messageId ?? "")?.[1] ?? mail._id;
 }
 
-/** SpamAssassin points, if there are some. */
+/** SpamAssassin points, if there are any. */
 export function scoreOf(finding: Finding | undefined): number | undefined {
   return finding?.kind === "ham" || finding?.kind === "spam" ? finding.score : undefined;
 }
 
-/** A person lets the mail pass this finding. */
+/** Whether a person lets the mail pass this finding. */
 export function isOverridden(mail: MailRecord, check: CheckKind, finding: Finding): boolean {
   return (mail.overrides ?? []).some(
     (one) => one.check === check && one.finding.startsWith(finding.kind),
   );
 }
 
-/** Times that the mail was sent although a hop might have had it already. */
+/** How often the mail was sent although a hop might already have had it. */
 export function timesSentAgain(mail: MailRecord): number {
   return mail.history.filter(({ event }) => event === "sent again").length;
 }
 
-/** A write in a line of the trace. */
+/** A write as a line of the trace. */
 export function shownWrite({ kind, fields, before, after }: Entry): string {
   if (kind === "insert") return `inserts, ${String(after?.state)}`;
   const told = Object.entries(fields)

@@ -8,12 +8,12 @@ import type { VirtualProcess } from "../virtual-time.ts";
 import type { World } from "../world.ts";
 import type { Leases } from "./leases.ts";
 
-/** I4 and the poison lane: what engines do, and which verdicts come of it. */
+/** I4 and the poison lane: what engines do, and which verdicts result. */
 export class Works {
   readonly #world: World;
   readonly #leases: Leases;
   readonly #all: Work[] = [];
-  /** Which verdict a piece of work became. */
+  /** The verdict that a piece of work became. */
   readonly #counted = new Map<Work, string>();
 
   constructor(world: World, leases: Leases) {
@@ -21,13 +21,19 @@ export class Works {
     this.#leases = leases;
   }
 
-  /** Work on this mail of which nothing came: its worker died, it hung, or nobody heard the answer. */
+  /**
+   * How often work on this mail yielded nothing: its worker died, it hung, or nobody heard the
+   * answer.
+   */
   lostOn(mailId: string): number {
     const isLost = (work: Work) => work.task.mailId === mailId && !this.#counted.has(work);
     return this.#all.filter(isLost).length;
   }
 
-  /** One engine does no more at once than it said, is the one that was asked for, and a suspect is alone with it. */
+  /**
+   * One engine does no more at once than it announced, is the one that was asked for, and has a
+   * suspect alone.
+   */
   onBegun(work: Work): void {
     const { mailId, task, alone } = work.task;
     if (isTaskOf(work.task, "spam")) this.#checkEngine(work, work.task);
@@ -47,13 +53,13 @@ export class Works {
     this.#world.note(`${work.worker.name} begins ${task}`, mailId);
   }
 
-  /** A policy's word: no other engine than the one that it names judges the mail. */
+  /** No engine judges the mail but the one that its policy names. */
   #checkEngine({ worker, engineName }: Work, { mailId, settings }: CheckTask<"spam">): void {
     if (settings.engine === undefined || settings.engine === engineName) return;
     this.#broken("policy", mailId, `${worker.name} is given a mail for ${settings.engine}`);
   }
 
-  /** A suspect is not there when another mail kills the worker by coming in. */
+  /** No suspect is there when another mail kills the worker by coming in. */
   onKilledBy(sha256: string, killed: VirtualProcess): void {
     for (const { worker, endedMs, task } of this.#all) {
       const isVictim = worker === killed && endedMs === undefined && task.sha256 !== sha256;
@@ -74,7 +80,7 @@ export class Works {
       const old = before.verdicts[check];
       if (verdict === undefined || verdict === old) continue;
       const isSame = old?.at.getTime() === verdict.at.getTime() && old.worker === verdict.worker;
-      // What is unchecked may be a dispatcher's own word.
+      // An unchecked verdict may be the dispatcher's own.
       if (!isSame && verdict.finding.kind !== "unchecked")
         this.#checkOrigin(entry, { before, after }, check, verdict);
     }

@@ -3,7 +3,7 @@ import type { Random } from "../random.ts";
 import type { World } from "../world.ts";
 import { startNextHop } from "./next-hop.ts";
 
-/** Starts the next hops of a world: what they are asked and do, the nemesis and the invariants see. */
+/** Starts the next hops of a world; nemesis and invariants see what they are asked and do. */
 export function startHops(world: World): void {
   const { invariants, nemesis, time } = world;
   const { deliveries } = invariants;
@@ -38,13 +38,16 @@ export function startHops(world: World): void {
   }
 }
 
-/** In many worlds for one to three recipients at once: the others are to be offered again (RFC 5321 §4.5.3.1.10). */
+/**
+ * In many worlds a hop takes one to three recipients at once: the others must be offered again (RFC
+ * 5321 §4.5.3.1.10).
+ */
 function roomOf(random: Random): { recipients: number; refusal: string } {
   const refusal = random.pick(["452 4.5.3 too many recipients", "552 5.5.3 too many recipients"]);
   return { recipients: random.chance(0.5) ? random.int(1, 3) : 100, refusal };
 }
 
-/** By the recipient's name: never, only when asked for the third time, or gladly. */
+/** By the recipient's name: never, only when asked for the third time, or always. */
 function createRefusals(): (recipient: string) => string | undefined {
   const asked = new Map<string, number>();
   return (recipient) => {

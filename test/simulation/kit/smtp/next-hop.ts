@@ -3,10 +3,10 @@ import type { VirtualProcess, VirtualTime } from "../virtual-time.ts";
 import type { Random } from "../random.ts";
 import type { Line, Peer, TcpNetwork } from "./sockets.ts";
 
-/** What a hop does at one point of a session, beside answering as it should. */
+/** What a hop does at one point of a session in place of, or before, the right answer. */
 export type Whim =
   | { kind: "none" }
-  /** Answers so instead. */
+  /** Gives this answer instead. */
   | { kind: "reply"; reply: string }
   /** Ends the connection without a word. */
   | { kind: "drop"; how: "close" | "reset" }
@@ -24,7 +24,7 @@ export interface Received {
   hop: string;
   relay: VirtualProcess;
   recipients: string[];
-  /** Message-ID without its brackets and domain. */
+  /** The Message-ID without its brackets and domain. */
   messageId: string;
   sha256: string;
   bytes: Buffer;
@@ -44,26 +44,26 @@ export interface HopDeps {
   greeting: string;
   /** Asked at each point. */
   whim: (point: Point) => Whim;
-  /** What this recipient is answered; undefined: it is taken. */
+  /** The reply to this recipient; undefined: it is accepted. */
   refuses: (recipient: string) => string | undefined;
-  /** How many recipients there is room for in one transaction, and what one more is answered. */
+  /** How many recipients one transaction may have, and the reply to one more. */
   room: { recipients: number; refusal: string };
-  /** The first byte of a body is given to the socket, this very moment. */
+  /** The first byte of a body is given to the socket at this moment. */
   onBodyBegins: (sending: Sending) => void;
   /** The relay has heard the outcome, closes the connection, or is gone. */
   onLeft: (sending: Sending) => void;
-  /** Whatever comes now, the hop does not take this one any more. */
+  /** Whatever comes now, the hop no longer takes this mail. */
   onOver: (sending: Sending) => void;
-  /** The hop has taken responsibility, whether or not the relay ever hears of it. */
+  /** The hop has taken responsibility, whether or not the relay ever learns of it. */
   onAccepted: (received: Received) => void;
-  /** The hop will never take it for this one, after it has seen it. */
+  /** The hop has seen the mail, and will never take it for this recipient. */
   onRefused: (messageId: string, recipient: string) => void;
   note: (relay: VirtualProcess, text: string) => void;
-  /** The relay itself may come to harm here. */
+  /** The relay itself may be harmed here. */
   strike: (relay: VirtualProcess, point: Point) => void;
 }
 
-/** How long a hop waits for a client that says nothing (RFC 5321 §4.5.3.2.7: at least 5 minutes). */
+/** How long a hop waits for a silent client (RFC 5321 §4.5.3.2.7: at least 5 minutes). */
 const hopPatienceMs = 8_000;
 
 /** Listens at an address as a next hop. */
@@ -82,14 +82,14 @@ class Session implements Peer {
   readonly #deps: HopDeps;
   #text = "";
   #mode: "command" | "body" = "command";
-  /** The relay may send the body, as far as the hop is concerned. */
+  /** As far as the hop is concerned, the relay may send the body. */
   #invited = false;
   #bodyBegun = false;
   #recipients: string[] = [];
   #sending: Sending | undefined;
   #isLmtp = false;
   #over = false;
-  /** It owes an answer, which comes later or never: until then it has nothing else to say. */
+  /** It owes an answer, which comes later or never; until then it says nothing else. */
   #owes: "later" | "never" | undefined;
   #heardMs: number;
 
@@ -120,7 +120,7 @@ class Session implements Peer {
     this.#takeAll();
   }
 
-  /** Commands may come together (RFC 2920); each is answered in its turn. */
+  /** Commands may come together (RFC 2920); they are answered in turn. */
   #takeAll(): void {
     while (!this.#over && this.#owes === undefined && this.#takeNext());
   }
@@ -218,7 +218,9 @@ class Session implements Peer {
     }
   }
 
-  /** Taken or not is decided here; whether the relay hears of it is another matter. */
+  /**
+   * Whether the mail is taken is decided here; whether the relay learns of it is another matter.
+   */
   #onDot(body: string): void {
     const { whim, strike } = this.#deps;
     strike(this.#line.from, "dot");
@@ -234,7 +236,10 @@ class Session implements Peer {
     this.#answer("250 2.0.0 taken", decided, onSaid);
   }
 
-  /** LMTP (RFC 2033): each recipient has an answer of its own, and what happens may come between. */
+  /**
+   * LMTP (RFC 2033): each recipient has its own answer, and something may happen between two of
+   * them.
+   */
   #answerEach(body: string, recipients: string[], decided: Whim, onSaid: () => void): void {
     const { random } = this.#deps;
     const isTroubled = decided.kind !== "none";

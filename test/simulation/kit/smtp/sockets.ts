@@ -5,12 +5,12 @@ import type { Planned, VirtualProcess, VirtualTime } from "../virtual-time.ts";
 
 /** The server's end of one connection. */
 export interface Peer {
-  /** Bytes are given to the client's socket at this very moment; they arrive later. */
+  /** Bytes are given to the client's socket at this moment; they arrive later. */
   onSending(chunk: Buffer): void;
   onData(chunk: Buffer): void;
-  /** The client closes its side, or is gone, this very moment; what it has sent still comes. */
+  /** The client closes its side, or is gone, at this moment; what it has sent still arrives. */
   onLeaving(): void;
-  /** Nothing comes any more. */
+  /** Nothing more comes. */
   onClosed(): void;
 }
 
@@ -20,7 +20,7 @@ export interface Line {
   write(text: string): void;
   /** Ends the connection: politely (FIN), or not (RST). */
   end(how: "close" | "reset"): void;
-  /** Nothing comes through in either direction before. */
+  /** Nothing comes through in either direction before this. */
   stallUntil(ms: number): void;
 }
 
@@ -50,7 +50,7 @@ export class TcpNetwork {
     return this.#random.around(0.6);
   }
 
-  /** In the place of `net.connect`. */
+  /** In place of `net.connect`. */
   connect(options: NetConnectOpts, onConnect: () => void): Socket {
     const { host = "", port } = options as { host?: string; port: number };
     const owner = this.time.current;
@@ -105,7 +105,7 @@ class VirtualSocket extends Duplex {
   }
 
   override _read(): void {
-    // What comes is pushed as it comes.
+    // Data is pushed as it comes.
   }
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
