@@ -139,7 +139,7 @@ function chosenOf(mail: MailRecord, to: readonly string[] | undefined): Readonly
   const chosen = to.map((wanted) => {
     const found = concerned.find((address) => address.toLowerCase() === wanted.toLowerCase());
     if (found !== undefined) return found;
-    throw refused(mail, `the outcome is not unknown for ${wanted}; it is for ${listed(concerned)}`);
+    throw refused(mail, `the outcome is unknown for ${listed(concerned)}, not for ${wanted}`);
   });
   return new Set(chosen);
 }

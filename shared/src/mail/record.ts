@@ -203,7 +203,7 @@ export function isNewer({ v }: { _id?: unknown; v?: unknown }): boolean {
 }
 
 export function newerText({ v }: { _id?: unknown; v?: unknown }): string {
-  return `its record version is ${String(v)}; this release reads up to ${String(recordVersion)}`;
+  return `it has record version ${String(v)}; this release reads up to ${String(recordVersion)}`;
 }
 
 /**

@@ -140,7 +140,7 @@ describe("the signature's domain (I10)", () => {
     const { changes } = planned(raw, { map, header });
     const { permanent, reason } = await unableOutput(raw, changes);
     expect(permanent).toBe(true);
-    expect(reason).toMatch(/From leaves with the domain new\.example.*of acme\.example/);
+    expect(reason).toMatch(/From leaves with the domain new\.example.*for acme\.example/);
     expect(await unableOutput(raw, [signChange(pem)])).toMatchObject({ permanent: true });
   });
 });
