@@ -170,7 +170,7 @@ class Reader {
     const entries = items.map(({ key, value }) => {
       const name = this.#nameOf(key);
       if (name !== undefined && names.has(name)) {
-        this.#wrong(key, `${name} stands twice in this section`);
+        this.#wrong(key, `${name} occurs twice in this section`);
       }
       if (name !== undefined) names.add(name);
       return [name ?? "", this.read(value)] as const;
@@ -205,7 +205,7 @@ class Reader {
     }
     anchor.isUsed = true;
     if (anchor.read === undefined) {
-      this.wrongs.push([offset, `*${name} stands inside of &${name}, which it would hold`]);
+      this.wrongs.push([offset, `*${name} is inside &${name}, which would then contain itself`]);
       return nothing;
     }
     const before = this.#borrowed;

@@ -30,7 +30,7 @@ describe("the database's address", () => {
     ["itself", () => ({ MONGODB_URI: "mongodb://a,b/?c=d" }), "mongodb://a,b/?c=d"],
     ["a file", () => ({ MONGODB_URI_FILE: at("uri") }), "mongodb+srv://cluster.example/?appName=x"],
     [
-      "itself and files for user and password, in which anything may stand",
+      "itself and files for user and password, which may hold any characters",
       () => ({ MONGODB_URI: "mongodb://a,b:1/?c=d@e", ...credentials() }),
       "mongodb://rs-agent:p%40ss%2Fw%3Ard%3F@a,b:1/?c=d@e",
     ],

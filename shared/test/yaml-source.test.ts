@@ -45,12 +45,12 @@ describe("YAML that was meant as text is named, with the quotes that it needs", 
 
 describe("keys, anchors and documents", () => {
   test.each([
-    ["a: 1\nb: 2\na: 3\n", "3:1: a stands twice in this section"],
+    ["a: 1\nb: 2\na: 3\n", "3:1: a occurs twice in this section"],
     ["x: &x { a: 1 }\ny: { <<: *x }\n", "2:6: << merges nothing here (it was YAML 1.1): write"],
     ["? { a: 1 }\n: x\n", "1:3: a name must be text; no alias, list or section"],
     ["a: &a x\n*a : y\n", "2:1: a name must be text; no alias, list or section"],
-    ["a: &a [*a]\n", "1:8: *a stands inside of &a, which it would hold"],
-    ["a: &a { b: { c: *a } }\n", "1:17: *a stands inside of &a, which it would hold"],
+    ["a: &a [*a]\n", "1:8: *a is inside &a, which would then contain itself"],
+    ["a: &a { b: { c: *a } }\n", "1:17: *a is inside &a, which would then contain itself"],
     ["a: 1\n---\nb: 2\n", "2:1: a second document begins here; one file holds one"],
     ["a: *b\nb: &b 1\n", "1:4: *b reads as an alias, and no &b is before it"],
   ])("%j", (text, expected) => {

@@ -114,7 +114,10 @@ export const mailSchema = z.looseObject({
   /** How the mail came in. */
   origin: z.looseObject({
     via: z.enum(["smtp", "lmtp", "source", "dsn", "split"]),
-    /** The name of the listener or source, or the mail that a DSN is about. */
+    /**
+     * The name of the listener or source; or the id of the mail that a DSN is about, or from which a
+     * part was split.
+     */
     name: z.string().max(128),
     /** From this client the source brings incoming mail only, whatever network the client claims. */
     incoming: z.boolean().optional(),

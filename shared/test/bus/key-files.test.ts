@@ -103,11 +103,11 @@ test("an allow list says what a key may act as, and why not", () => {
 const key = createCurveKey().publicKey;
 const entry = { name: "a", publicKey: key, kinds: ["enricher"] };
 test.each([
-  ["no YAML", "keys: [", /allow\.yaml/],
+  ["not YAML", "keys: [", /allow\.yaml/],
   ["empty", "", /allow\.yaml/],
-  ["of a kind that there is not", { ...entry, kinds: ["relay"] }, /kinds/],
+  ["of an unknown kind", { ...entry, kinds: ["relay"] }, /kinds/],
   ["of no kind", { ...entry, kinds: [] }, /at least one kind/],
-  ["of a key that is none", { ...entry, publicKey: "x" }, /40 Z85 digits/],
+  ["of a key that is not one", { ...entry, publicKey: "x" }, /40 Z85 digits/],
   ["with a field that nobody reads", { ...entry, revokd: "now" }, /revokd/],
 ])("an allow list that is %s is refused whole, by name", (_what, given, says) => {
   const text = typeof given === "string" ? given : JSON.stringify({ keys: [given] });

@@ -32,12 +32,12 @@ describe("readHeaderBlock", () => {
 
   it.each([
     ["an empty mail", "", 0, []],
-    ["a mail without header", "\r\nbody\r\n", 2, []],
-    ["a mail of a header only", "Subject: a\r\n", 12, ["subject"]],
-    ["a line without colon", "A: 1\r\nnonsense\r\nB: 2\r\n\r\nbody\r\n", 24, ["a", "", "b"]],
+    ["a mail without a header", "\r\nbody\r\n", 2, []],
+    ["a mail with only a header", "Subject: a\r\n", 12, ["subject"]],
+    ["a line without a colon", "A: 1\r\nnonsense\r\nB: 2\r\n\r\nbody\r\n", 24, ["a", "", "b"]],
     ["an mbox line", "From a@b Mon Jan  1 10:00:00\r\nA: 1\r\n\r\n", 38, ["", "a"]],
     ["a folded first line", " x: y\r\nA: 1\r\n\r\n", 15, ["", "a"]],
-    ["a name folded from its colon", "X-Spam\r\n : no\r\n\r\n", 17, ["x-spam"]],
+    ["a name folded before its colon", "X-Spam\r\n : no\r\n\r\n", 17, ["x-spam"]],
   ])("takes %s as it is", (_, mail, restOffset, names) => {
     const block = readHeaderBlock(bytes(mail));
     expect(block.restOffset).toBe(restOffset);

@@ -138,7 +138,7 @@ describe("what is wrong is named with its place", () => {
     [
       "a key twice",
       "default: {}\ndefault: {}\n",
-      "p.yaml:2:1: default stands twice in this section",
+      "p.yaml:2:1: default occurs twice in this section",
     ],
     ["broken YAML", "default: {\n", "p.yaml:2:1: "],
   ])("%s", (_title, text, expected) => {

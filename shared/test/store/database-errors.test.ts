@@ -167,7 +167,7 @@ describe("guarded writes of 100 mails in one bulk, of which one is stale, where 
 
   it.each([
     ["passes: it is tried again", 112, [0], "written"],
-    ["does not pass: each is tried alone, and one is refused", 2, [0, 4], "STORE_WRITE_REFUSED"],
+    ["persists: each is tried alone, and one is refused", 2, [0, 4], "STORE_WRITE_REFUSED"],
   ])(
     "an error of their statement that %s, and the others are made once",
     async (_, code, places, outcome) => {
@@ -193,8 +193,8 @@ describe("guarded writes of 100 mails in one bulk, of which one is stale, where 
 
 describe("a write that is asked for again because nobody knows whether it was made", () => {
   it.each([
-    ["was made, its lease kept", undefined],
-    ["was made, its lease given up", true],
+    ["was made, with its lease kept", undefined],
+    ["was made, with its lease given up", true],
   ])("and that %s is made once", async (_, releaseLease) => {
     const [one] = await held(1);
     const { _id = "" } = one?.mail ?? {};

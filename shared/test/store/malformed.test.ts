@@ -122,25 +122,28 @@ describe("a document of a hostile shape", () => {
   const shapes: [string, object][] = [
     ["claims that nothing can be added to", { claims: "many" }],
     ["a list of claims", { claims: [1] }],
-    ["claims beyond counting", { claims: Long.MAX_VALUE }],
-    ["no claims but null", { claims: null }],
-    ["claims without an end that are a text", { unended: "many" }],
+    ["as many claims as an int64 can count", { claims: Long.MAX_VALUE }],
+    ["claims that are null", { claims: null }],
+    ["claims without an end that are a string", { unended: "many" }],
     ["a number as parent", { parentId: 5 }],
-    ["groups that are no lists", { groups: [1, null, { a: 1 }] }],
+    ["groups that are not lists", { groups: [1, null, { a: 1 }] }],
     ["10,001 recipients", { recipients: Array.from({ length: 10_001 }, () => recipient) }],
-    ["200,000 recipients that are none", { recipients: Array.from({ length: 200_000 }, () => 1) }],
+    [
+      "200,000 recipients that are not recipients",
+      { recipients: Array.from({ length: 200_000 }, () => 1) },
+    ],
     ["recipients nested in recipients", { recipients: [[[recipient]]] }],
     ["a history of 100,000 entries", { history: Array.from({ length: 100_000 }, () => entry) }],
     ["verdicts nested 90 deep", { verdicts: { virus: deep(90) } }],
     ["a plan nested 90 deep", { plan: deep(90) }],
-    ["a text of 10 MB", { reason: "x".repeat(10_000_000) }],
+    ["a string of 10 MB", { reason: "x".repeat(10_000_000) }],
     ["a Message-ID of 10 MB", { header: { messageId: "x".repeat(10_000_000) } }],
     ["no body", { body: undefined }],
-    ["a body that is none", { body: "the mail itself" }],
+    ["a body that is a string", { body: "the mail itself" }],
     ["a body of negative size", { body: { ...body, size: -1 } }],
-    ["a body of endless size", { body: { ...body, size: Infinity } }],
+    ["a body of infinite size", { body: { ...body, size: Infinity } }],
     ["a body of another form", { body: { ...body, form: "file" } }],
-    ["a receipt date that is a text", { receivedAt: "2026-01-01" }],
+    ["a receipt date that is a string", { receivedAt: "2026-01-01" }],
     ["a regular expression as sender", { smtp: { mailFrom: /a/, rcptTo: [], client: {} } }],
     ["code as recipients", { recipients: new Code("while (true);") }],
     ["operators as fields", { smtp: { $where: "while (true);" } }],
@@ -170,7 +173,7 @@ describe("a document of a hostile shape", () => {
   );
 
   it.each([
-    ["a field of 16 MB less a little", { ballast: "x".repeat(16 * 1024 * 1024 - 3_000) }],
+    ["a field of almost 16 MB", { ballast: "x".repeat(16 * 1024 * 1024 - 3_000) }],
     [
       "history and Message-ID of 8 MB each",
       {

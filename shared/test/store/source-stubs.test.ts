@@ -175,7 +175,7 @@ describe.each([true, false])("a record that was taken on (marked: %s)", (mark) =
   });
 });
 
-describe("whoever takes records on", () => {
+describe("a service that takes records on", () => {
   it("reads only their ids before it has their stubs, which are its claim", async () => {
     const source = newSource();
     const records = await insertRecords(source, 20);

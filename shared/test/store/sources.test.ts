@@ -138,7 +138,7 @@ describe("what a record says about itself", () => {
     ["XFORWARD of a peer that is not listed", outgoing, { xforward: said(ours) }, "127.0.0.1"],
     ["the same address once more", outgoing, { xforward: {}, client_address: ours }, "127.0.0.1"],
     [
-      "XFORWARD of another peer than the one listed",
+      "XFORWARD of a peer other than the one listed",
       { ...outgoing, xforwardPeers: ["127.0.0.9"] },
       { xforward: said(ours) },
       "127.0.0.1",
@@ -155,7 +155,7 @@ describe("what a record says about itself", () => {
       { xforward: said(stranger) },
       stranger,
     ],
-    ["a peer that is no address", outgoing, { server: "mms-1", xforward: said(ours) }, ""],
+    ["a peer that is not an address", outgoing, { server: "mms-1", xforward: said(ours) }, ""],
   ])("makes no outgoing mail: %s", async (_, settings, given, client) => {
     const source = newSource({ ...daemon, ...settings });
     const record = await mongoMailServerRecord(source, { ...given, rcpt: anywhere });

@@ -135,8 +135,8 @@ describe("claims that end without a word", () => {
   });
 
   it.each([
-    ["claims that are a text", { claims: "many" }],
-    ["notes that are a text", { alone: "many" }],
+    ["claims that are a string", { claims: "many" }],
+    ["notes that are a string", { alone: "many" }],
     ["more claims than can be counted", { unended: Long.MAX_VALUE }],
   ])("of a document with %s make it a dead letter, and stop no other suspect", async (_, wrong) => {
     const { store, db } = database();

@@ -13,7 +13,7 @@ import { useDatabase } from "./test-database.ts";
 const database = useDatabase();
 const tokens = [newToken(), newToken()];
 
-/** A record, and one write to it by whoever claimed it last, or earlier. */
+/** A record, and one write to it by the holder of its last claim, or of an earlier one. */
 const someWrite = fc.record({
   claim: fc.record({ token: fc.constantFrom(...tokens), rev: fc.nat(3) }),
   asks: fc.record({ token: fc.constantFrom(...tokens), rev: fc.nat(3) }),
