@@ -1,6 +1,6 @@
-// The first step of `npm start`, `npm test` and CI (`install`): runs on any Node from 20 on and needs no packages.
-// It installs the npm packages, among them Node 24, and hands over to it. Standard output belongs
-// to the result (`--json`): everything here goes to standard error.
+// The first step of `npm start`, `npm test` and CI (`install`). It runs on Node 20 or later and needs
+// no packages: it installs them, Node 24 among them, and hands over to that Node. Standard output is
+// for the result (`--json`): everything here goes to standard error.
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { constants } from "node:os";
@@ -29,7 +29,7 @@ function fail(text) {
   process.exit(1);
 }
 
-/** True if what the lock file asks for is not what lies in node_modules. */
+/** True if node_modules does not hold what the lock file asks for. */
 function packagesAreMissing() {
   if (!existsSync(installedLockFile)) return true;
   if (statSync(installedLockFile).mtimeMs >= statSync(lockFile).mtimeMs) return false;
@@ -44,7 +44,7 @@ function packagesAreMissing() {
   );
 }
 
-/** Runs npm quietly; a line says what is being waited for, and again every few seconds. */
+/** Runs npm quietly; a line says so, at the start and again every few seconds. */
 async function installPackages() {
   const npm = process.env.npm_execpath;
   const [command, before] = npm?.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
@@ -88,7 +88,7 @@ function findNode() {
   );
 }
 
-/** Runs the script in our place: its streams and exit code are ours, our signals go to it. */
+/** Runs the script in place of this process: with its streams, its signals and its exit code. */
 function handOver(node, script, args) {
   const path = `${dirname(ownNode)}:${process.env.PATH ?? ""}`;
   const child = spawn(node, [join(root, script), ...args], {

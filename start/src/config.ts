@@ -48,7 +48,7 @@ export function hasBannerOfNpm(env: NodeJS.ProcessEnv): boolean {
   return env.npm_lifecycle_event === "start" && env.npm_config_loglevel !== "silent";
 }
 
-/** An absolute path; a relative one is resolved from the project, whoever reads it. */
+/** An absolute path; a relative one is resolved from the project's root. */
 export function runDirOf(config: StartConfig, root: string): string {
   return config.RS_AGENT_RUN_DIR === undefined
     ? usualRunDir(root)

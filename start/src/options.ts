@@ -22,11 +22,11 @@ became of them. It goes on running until Ctrl-C drains it.
   --keep   go on with the data of the last start; no sample mails are sent
   --help   this text
 
-Environment: MONGODB_URI, AV_CLAMD, SPAM_SPAMD and RELAY_NEXT_HOP name servers of yours
-to use instead of private ones; SPAM_ENGINE=rspamd has rspamd look for spam instead of
-spamd, a private one or that of SPAM_RSPAMD; RS_AGENT_RUN_DIR is the folder for data and
-logs (.run); RS_AGENT_SMTP is where SMTP listens (127.0.0.1:2525, or a free port if
-that is taken).
+Environment: MONGODB_URI, AV_CLAMD, SPAM_SPAMD and RELAY_NEXT_HOP name your own servers,
+used instead of private ones. With SPAM_ENGINE=rspamd, rspamd checks for spam instead of
+spamd: a private one, or that of SPAM_RSPAMD. RS_AGENT_RUN_DIR is the folder for data and
+logs (.run). RS_AGENT_SMTP is where SMTP listens (127.0.0.1:2525, or a free port if that
+is taken).
 `;
 
 /** @throws TerminalError CFG_INVALID for an unknown option */
