@@ -1,5 +1,5 @@
-// Runs on whatever Node the machine has (20 or later), so it is JavaScript and short: our commands
-// are TypeScript that Node 24 runs as it is; an older Node hands over to the one in node_modules.
+// Runs on whatever Node the machine has (20 or later), so it is JavaScript, and short. The commands
+// are TypeScript, which Node 24 runs as it is; an older Node hands over to the one in node_modules.
 import { spawn } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import * as module from "node:module";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const neededMajor = 24;
 
-/** Runs a script of ours with this process's arguments, streams and, in the end, its exit code. */
+/** Runs a script with this process's arguments and streams; its exit code becomes the process's. */
 export async function runWithNode24(scriptUrl) {
   const script = fileURLToPath(scriptUrl);
   if (Number(process.versions.node.split(".")[0]) >= neededMajor) {
@@ -19,12 +19,12 @@ export async function runWithNode24(scriptUrl) {
   const node = findNode(dirname(script));
   if (node === undefined) {
     process.stderr.write(
-      `SETUP_MISSING: this is Node ${process.versions.node}, Node ${neededMajor} is needed, and node_modules has none: npm install\n`,
+      `SETUP_MISSING: Node ${neededMajor} is needed; this is ${process.versions.node}, and node_modules has no other: npm install\n`,
     );
     process.exitCode = 2;
     return;
   }
-  // Through this file's caller once more, which then is on the right Node.
+  // Runs this file's caller once more, now on the right Node.
   const child = spawn(node, process.argv.slice(1), { stdio: "inherit" });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
     process.on(signal, () => child.kill(signal));
@@ -34,9 +34,9 @@ export async function runWithNode24(scriptUrl) {
 }
 
 /**
- * What Node has compiled, types stripped, is kept beside the packages: halves the time of a command.
- * Only for whom they belong to: nobody else may leave files there, or bring compiled code into a
- * place that others read.
+ * Keeps what Node has compiled, types stripped, in node_modules: this halves the time of a command.
+ * Only for the owner of node_modules: nobody else may leave files there, or bring compiled code into
+ * a place that others read.
  */
 function keepCompiled(folder) {
   const packages = nearestPackages(folder);

@@ -72,7 +72,7 @@ test("add lists a key made elsewhere without making one", async () => {
 test.each([
   ["a name that is taken", ["dispatcher", "--kind", "enricher"]],
   ["a name that is a path", ["../evil", "--kind", "enricher"]],
-  ["a public key that is none", ["x", "--kind", "enricher", "--public-key", "short"]],
+  ["a public key that is not one", ["x", "--kind", "enricher", "--public-key", "short"]],
 ])("add refuses %s, and leaves the list as it was", async (_what, args) => {
   await keys("init", folder);
   const before = listText();

@@ -34,10 +34,10 @@ test("the policy is the same as long as the documents that made a mail's plan ar
 
 test.each<[string, PolicyDocument[]]>([
   ["one of them has changed", [tenant("t", { revision: 4 }), ofAddress]],
-  ["an older one of them has gone", [tenant("t")]],
+  ["an older one of them is gone", [tenant("t")]],
   ["one more applies", [...planned, rules("domain:t.example", 1)]],
   ["another tenant has the domain", [tenant("w", { domains: ["t.example"] }), ofAddress]],
-  ["what is stored does not hold together", [...planned, tenant("v", { domains: ["t.example"] })]],
+  ["what is stored contradicts itself", [...planned, tenant("v", { domains: ["t.example"] })]],
 ])("it is another if %s", async (_, documents) => {
   expect(await isSame(documents)).toBe(false);
 });
