@@ -78,7 +78,7 @@ export const setupMissing = 69;
 export interface Stage {
   runDir: string;
   sink: SmtpSink;
-  /** Aborts at Ctrl-C; whoever is given it stops starting. */
+  /** Aborts at Ctrl-C: then nothing more is started. */
   signal: AbortSignal;
   /** Notes what must be stopped in the end; the last started is stopped first. */
   keep: <T extends { stop(): Promise<void> }>(started: T) => T;

@@ -46,9 +46,9 @@ describe("the private clamd's own signatures", () => {
   it.each([
     ["EICAR in an attachment", attached, /^stream: Eicar\S* FOUND$/],
     ["EICAR in a zip", mailWith("application/zip", "base64", zipped), /^stream: Eicar\S* FOUND$/],
-    ["EICAR in a mail in a mail", mailWith("message/rfc822", "", attached), /Eicar\S* FOUND$/],
+    ["EICAR in a mail inside a mail", mailWith("message/rfc822", "", attached), /Eicar\S* FOUND$/],
     [
-      "our test virus as text",
+      "the test virus of the kit as text",
       `Subject: x\r\n\r\n${testVirus}\r\n`,
       /^stream: RS\.Agent\S* FOUND$/,
     ],

@@ -1,4 +1,4 @@
-// Draws the charts of a report (page.ts puts it into the page, behind uPlot). Runs in a browser.
+// Draws the charts of a report (page.ts puts it into the page, after uPlot). Runs in a browser.
 /* global uPlot, document, window, getComputedStyle, matchMedia */
 const result = JSON.parse(document.getElementById("result").textContent);
 const { timeline, endToEnd, accept } = result;
@@ -38,7 +38,7 @@ function series(label, name, { fill = false, dash, width = 2, value } = {}) {
 }
 
 const atSecond = { label: "second", value: (_, given) => (given == null ? "–" : `${given} s`) };
-/** A label at each decade; where few decades are shown, at twice and five times it too. */
+/** A label at each decade; where few decades are shown, also at 2 and 5 times each. */
 function logTicks(_, splits) {
   const shown = splits.filter((split) => split > 0);
   const isNarrow = Math.log10(Math.max(...shown) / Math.min(...shown)) < 2.5;
@@ -48,7 +48,7 @@ function logTicks(_, splits) {
     return split > 0 && labelled.includes(mantissa) ? ms(split) : null;
   });
 }
-// uPlot begins at the scale's end, wherever that is, and leaves out what stands too near.
+// uPlot begins at the lower end of the scale and leaves out labels that are too close together.
 function decades(_, __, low, high) {
   const from = Math.floor(Math.log10(low));
   const count = Math.ceil(Math.log10(high)) - from;
