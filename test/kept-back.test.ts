@@ -103,7 +103,7 @@ describe("what must not leave", () => {
     ["the state, to the very beginning", () => ({ state: "incoming", next: "plan", plan: null })],
     ["the verdict's SHA-256", () => ({ "verdicts.virus.sha256": "0".repeat(64) })],
     ["the verdict's settings hash", () => ({ "verdicts.virus.settingsHash": "0".repeat(32) })],
-    ["the verdict's finding, to one on other bytes", () => cleanOn("1".repeat(64))],
+    ["the verdict's finding, to one for other bytes", () => cleanOn("1".repeat(64))],
     ["the override, to one of another finding", () => overrideOf("infected: Something-Else")],
     ["the override, to one of another check", () => overrideOf("spam")],
   ])(

@@ -222,7 +222,7 @@ export const bugs = {
       ),
   },
   "stub-for-two": {
-    is: "whoever finds a record's stub there holds it too",
+    is: "a service that finds a record's stub there holds it too",
     breaks: ["I1", "I3"],
     database: (database, _process, { set }) =>
       withSources(database, (sources) => ({

@@ -1,7 +1,7 @@
-"""Reads mails with Python's email package: one a line in base64, for each a line of JSON.
+"""Reads mails with Python's email package: one per line in base64; answers each with a line of JSON.
 
 For each leaf: where it is, its type, whether a person is shown it as text of the sender, that text,
-and what the package holds of its bytes.
+and the bytes that the package makes of it.
 """
 import base64
 import email

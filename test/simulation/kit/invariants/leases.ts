@@ -39,7 +39,7 @@ export class Leases {
     return this.#claimedMs.get(`${mailId} ${lease?.token ?? ""}`) ?? 0;
   }
 
-  /** A stub comes with the lease of whoever makes it. */
+  /** A stub comes with the lease of the service that makes it. */
   onInserted({ _id: mailId, lease }: MailRecord): void {
     if (lease !== undefined)
       this.#claimedMs.set(`${mailId} ${lease.token}`, this.#world.time.nowMs);
