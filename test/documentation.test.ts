@@ -4,6 +4,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { Metrics } from "@rs-agent/shared/health/metrics.ts";
+import { showCommands } from "@rs-agent/shared/health/database-part.ts";
 import { showReadiness } from "@rs-agent/shared/health/serve-health.ts";
 import { createWorkerMetrics } from "@rs-agent/shared/worker/worker-metrics.ts";
 import { avWorkerConfigSchema } from "../services/av-worker/src/config.ts";
@@ -102,11 +103,18 @@ const unread = {} as never;
 const metricsOf: Record<string, (metrics: Metrics) => unknown> = {
   dispatcher(metrics) {
     showDispatcher(metrics, unread);
+    showCommands(metrics, unread);
     return new Activity(metrics, new LoadMeter(() => 0));
   },
   workers: (metrics) => createWorkerMetrics(metrics, "virus", unread),
-  ingest: (metrics) => createIngestMetrics(metrics, unread),
-  relay: (metrics) => showRelay(metrics, unread),
+  ingest(metrics) {
+    showCommands(metrics, unread);
+    return createIngestMetrics(metrics, unread);
+  },
+  relay(metrics) {
+    showCommands(metrics, unread);
+    showRelay(metrics, unread);
+  },
 };
 
 describe("docs/metrics.md", () => {

@@ -14,7 +14,7 @@ import type { SmtpSink } from "./smtp-sink.ts";
  * database as ingest would insert it.
  */
 export async function startNullSystem(
-  options: Pick<SystemOptions, "runDir" | "prepare"> & {
+  options: Pick<SystemOptions, "runDir" | "prepare" | "env"> & {
     signal: AbortSignal;
     nextHop: string;
     /** Settings of the null engines. */
@@ -22,12 +22,13 @@ export async function startNullSystem(
     counts?: SystemOptions["counts"];
   },
 ): Promise<RunningSystem> {
-  const { runDir, nextHop, signal, virus, counts, prepare } = options;
+  const { runDir, nextHop, signal, virus, counts, prepare, env } = options;
   return startSystem({
     runDir,
     counts: { ingest: 0, ...counts },
     clamd: "none",
     spamd: "none",
+    ...(env === undefined ? {} : { env }),
     nextHop,
     scripts: { "av-worker": nullWorker, "spam-worker": nullWorker },
     serviceEnv: {

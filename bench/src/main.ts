@@ -10,6 +10,7 @@ const benches: Record<string, string> = {
   bus: "dispatcher pool, ZeroMQ and 1 or 4 workers without an engine, next to raw PUSH/PULL",
   life: "insert to relayed with workers without engines, next to the driver alone",
   latency: "insert to relayed at 10 mails per second: p50 and p99",
+  idle: "CPU and database commands while nothing comes, and of a mail at 10 per second",
   none: "SMTP to SMTP without checks, next to amavisd-new without checks and postfix alone",
   av: "SMTP to SMTP with clamd, next to amavisd-new with clamd",
   full: "SMTP to SMTP with clamd and SpamAssassin, next to amavisd-new with both and to spamd alone",

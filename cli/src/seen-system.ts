@@ -43,6 +43,8 @@ export interface SeenService {
   inHand?: number;
   /** Mails that the change stream did not report to it in time, since its start. */
   timerOnlyMails?: number;
+  /** Dispatchers that tell this relay what waits. */
+  dispatchers?: number;
 }
 
 /** What the services say about themselves, and what people have paused. */
@@ -98,8 +100,8 @@ function serviceIn(report: ActorReport): SeenService {
   }
   if (service !== "relay") return seen;
   const inHand = routesIn(report).reduce((sum, { heldMails }) => sum + heldMails, 0);
-  const timerOnlyMails = relayStatusSchema.safeParse(snapshot).data?.counts?.timerOnlyMails;
-  return { ...seen, inHand, ...(timerOnlyMails !== undefined && { timerOnlyMails }) };
+  const dispatchers = relayStatusSchema.safeParse(snapshot).data?.dispatchers;
+  return { ...seen, inHand, ...(dispatchers !== undefined && { dispatchers }) };
 }
 
 function workersIn(reports: readonly ActorReport[]): SeenWorker[] {

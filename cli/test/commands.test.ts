@@ -70,7 +70,7 @@ describe("status", () => {
     await run(["resume", "relay"]);
     const failure = "connect ECONNREFUSED 192.0.2.1:25";
     const route = { route: "192.0.2.1:25|", heldMails: 2, openSessions: 0, failure };
-    const relay = { routes: [route], counts: { timerOnlyMails: 3 } };
+    const relay = { routes: [route], dispatchers: 2 };
     await store.actors.report("r1", "relay", relay);
     await sayTheyRun();
     const { services } = JSON.parse((await run(["status", "--json"])).out) as {
@@ -79,7 +79,7 @@ describe("status", () => {
     expect(services).toMatchObject([
       { id: "d1", timerOnlyMails: 4 },
       { id: "d2" },
-      { id: "r1", timerOnlyMails: 3 },
+      { id: "r1", dispatchers: 2 },
     ]);
     await store.actors.report("r1", "relay", relay);
     const later = (await run(["status"])).out;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { busKinds, type AllowList, type BusKind } from "@rs-agent/shared/bus/allow-list.ts";
 import { keyError } from "@rs-agent/shared/bus/curve-key.ts";
 import {
+  addKey,
   allowFileOf,
   initKeyFolder,
   readKeyFolder,
@@ -23,10 +24,15 @@ export function keyFolderOf(bus: string): string {
   return join(bus, "keys");
 }
 
-/** Makes one key for each kind, unless there are keys. */
+/** Makes one key for each kind, unless there are keys; then for each kind that an older release did not have. */
 export function makeKeys(bus: string, now: Date): "made" | "were there" | "brought" {
   const keys = keyFolderOf(bus);
-  if (existsSync(allowFileOf(keys))) return "were there";
+  if (existsSync(allowFileOf(keys))) {
+    const { keys: listed } = readKeyFolder(keys);
+    const added = busKinds.filter((kind) => !listed.some(({ kinds }) => kinds.includes(kind)));
+    for (const kind of added) addKey(keys, { name: kind, kinds: [kind] }, 0o600, now);
+    return "were there";
+  }
   if (busKinds.some((kind) => existsSync(join(bus, kind, "service.key")))) return "brought";
   // All of them or none, should this process be killed.
   const making = `${keys}.new`;

@@ -1,5 +1,13 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { busKinds, parseAllowList, type BusKind } from "@rs-agent/shared/bus/allow-list.ts";
@@ -42,6 +50,17 @@ describe("the keys of the bus in containers", () => {
     expect(makeKeys(bus, now)).toBe("were there");
     handOutKeys(bus);
     expect(busKinds.map(publicKeyOf)).toEqual(before);
+  });
+
+  it("are made for a kind that a former release did not have", () => {
+    makeKeys(bus, now);
+    const keys = keyFolderOf(bus);
+    const former = readFileSync(join(keys, "allow.yaml"), "utf8");
+    writeFileSync(join(keys, "allow.yaml"), former.replace(/ *- name: relay\n(?: {4}.*\n)*/, ""));
+    rmSync(join(keys, "relay.key"));
+    expect(makeKeys(bus, now)).toBe("were there");
+    handOutKeys(bus);
+    expect(listOf("dispatcher").keysOf("relay")).toEqual([publicKeyOf("relay")]);
   });
 
   it("are made whole after a start that was killed halfway", () => {

@@ -116,7 +116,7 @@ describe("docker-compose.yml", () => {
   });
 
   it("tells services of the bus where their own key lies, and allows no plain text", () => {
-    const kinds = ["dispatcher", "av-worker", "spam-worker", "enricher"];
+    const kinds = ["dispatcher", "av-worker", "spam-worker", "enricher", "relay"];
     for (const name of kinds) {
       const environment = environmentOf(name);
       expect(environment["BUS_KEY_FILE"]).toBe("/run/secrets/bus/service.key");
@@ -129,7 +129,7 @@ describe("docker-compose.yml", () => {
     const mounted = services.flatMap(([name, { volumes = [] }]) =>
       volumes.filter((volume) => volume.includes("/bus")).map((volume) => [name, volume]),
     );
-    const kinds = ["dispatcher", "av-worker", "spam-worker", "enricher"];
+    const kinds = ["dispatcher", "av-worker", "spam-worker", "enricher", "relay"];
     expect(mounted).toEqual([
       ["bus-keys", "./secrets/bus:/run/secrets/bus"],
       ...kinds.map((kind) => [kind, `./secrets/bus/${kind}:/run/secrets/bus:ro`]),

@@ -288,7 +288,10 @@ async function serviceEnv(
       SPAM_CHILDREN: String(spamRequests[nth]),
     }),
     enricher: (nth) => worker(enrichTasks[nth]),
-    relay: (nth) => database(own(nth, "relay-database", "relay-database-2")),
+    relay: (nth) => ({
+      ...database(own(nth, "relay-database", "relay-database-2")),
+      BUS_DISPATCHERS: dispatchers,
+    }),
   };
 }
 

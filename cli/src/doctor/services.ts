@@ -1,7 +1,7 @@
 import { clamavCli, rsAgent } from "../called-as.ts";
 import { recordVersion } from "@rs-agent/shared/mail/record.ts";
 import { agreedVersion } from "@rs-agent/shared/store/record-version.ts";
-import { workerKindOf } from "@rs-agent/shared/bus/allow-list.ts";
+import { busKindOf } from "@rs-agent/shared/bus/allow-list.ts";
 import { builtInTasks, isBuiltIn, type TaskKind } from "@rs-agent/shared/checks/verdict.ts";
 import { engineText } from "../explain.ts";
 import { isAble, type SeenSystem } from "../seen-system.ts";
@@ -61,7 +61,7 @@ const engineAdvice: Partial<Record<TaskKind, string>> = {
 function diagnoseWorker(kind: TaskKind, system: SeenSystem): Diagnosis {
   const { workers: known, services: running } = system;
   const isOurs = kind === "enrich" || isBuiltIn(kind);
-  const name = isOurs ? workerKindOf(kind) : `check ${kind}`;
+  const name = isOurs ? busKindOf(kind) : `check ${kind}`;
   const own = known.filter((worker) => worker.kind === kind);
   const able = own.filter(isAble);
   if (able.length > 0) {

@@ -27,6 +27,13 @@ export class ServiceLog {
     this.#offset = sizeOf(file);
   }
 
+  /** Of all that is in the file. */
+  static fromStart(file: string): ServiceLog {
+    const log = new ServiceLog(file);
+    log.#offset = 0;
+    return log;
+  }
+
   /** The whole lines that came since the last call, except those that are not JSON. */
   read(): LogLine[] {
     const { bytes, offset } = readFrom(this.file, this.#offset);

@@ -278,7 +278,7 @@ class System implements RunningSystem {
           ...spamdChildren(this.#parts),
         };
       case "relay":
-        return database;
+        return { ...database, ...worker };
       default:
         return worker;
     }

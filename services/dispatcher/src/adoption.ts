@@ -78,7 +78,7 @@ function adopter(source: SourceConfig, deps: AdoptionDeps): Adopter {
     },
     batch: config.CLAIM_BATCH,
     log,
-    claim: async (limit) => {
+    claim: async ({ limit }) => {
       noteMore(false);
       await intake.among(() => take(limit));
       return state.hasMore ? limit : 0;

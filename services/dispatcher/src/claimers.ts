@@ -1,35 +1,56 @@
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { ExpectedMail } from "@rs-agent/shared/store/expected-mail.ts";
+import type { Claim } from "@rs-agent/shared/store/mails.ts";
+
+/** Room that comes back within this time is claimed for together. */
+const companyMs = 20;
+
+/** How many to claim, and only which. */
+export type Wanted = Pick<Claim, "limit" | "only">;
 
 export interface ClaimerDeps {
   /** How many may be claimed now. */
   room: () => number;
-  /** Claims up to this many; how many it got. */
-  claim: (limit: number) => Promise<number>;
+  /** Claims; how many it got. */
+  claim: (wanted: Wanted) => Promise<number>;
   batch: number;
   log: Logger;
 }
 
-/** Claims one kind of waiting mail, one round at a time, again immediately while rounds come back full. */
+/**
+ * Claims one kind of waiting mail, one round at a time, while there is reason to believe that some waits:
+ * somebody has said so, the last round came back full, or there was no room for it yet.
+ */
 export interface Claimer {
-  /** Something may be there, or there may be room. Cheap; may be called for each hint. */
-  poke(): void;
+  /** This mail waits; or some does, or may. Cheap; may be called for each hint. */
+  poke(mailId?: string): void;
+  /** There may be room that was not there before, and soon more, for what is believed to wait. */
+  onRoom(): void;
   /** Takes nothing more; settles when the round under way has ended. */
   stop(): Promise<void>;
 }
 
 export function createClaimer({ room, claim, batch, log }: ClaimerDeps): Claimer {
-  let wanted = false;
+  const expected = new ExpectedMail();
+  /** Something has changed since the room was looked at. */
+  let changed = false;
   let stopped = false;
   let round: Promise<void> | undefined;
+  let soon: NodeJS.Timeout | undefined;
   let failing = false;
 
   const rounds = async () => {
-    while (wanted && !stopped) {
-      wanted = false;
-      const limit = Math.min(batch, room());
-      if (limit <= 0) return;
+    while (changed && !stopped && !expected.isNone) {
+      changed = false;
+      const free = Math.min(batch, room());
+      if (free <= 0) return;
+      const wanted = expected.take(free);
       try {
-        if ((await claim(limit)) >= limit) wanted = true;
+        const isFull = (await claim(wanted)) >= wanted.limit;
+        if (isFull && wanted.only === undefined) {
+          expected.expect();
+          changed = true;
+        }
         failing = false;
       } catch (error) {
         if (!failing) log.warn({ err: error }, "claim failed, the timer tries again");
@@ -38,18 +59,28 @@ export function createClaimer({ room, claim, batch, log }: ClaimerDeps): Claimer
       }
     }
   };
+  const look = () => {
+    clearTimeout(soon);
+    soon = undefined;
+    changed = true;
+    if (stopped || round !== undefined || expected.isNone) return;
+    round = rounds().finally(() => {
+      round = undefined;
+      if (changed) look();
+    });
+  };
 
   return {
-    poke() {
-      wanted = true;
-      if (stopped || round !== undefined) return;
-      round = rounds().finally(() => {
-        round = undefined;
-        if (wanted) this.poke();
-      });
+    poke(mailId) {
+      expected.expect(mailId);
+      look();
+    },
+    onRoom() {
+      if (!stopped && !expected.isNone) soon ??= setTimeout(look, companyMs);
     },
     async stop() {
       stopped = true;
+      clearTimeout(soon);
       await round;
     },
   };

@@ -8,6 +8,7 @@ import { isStub } from "@rs-agent/shared/mail/stub.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
 import type { PoliciesInForce } from "@rs-agent/shared/store/policies-in-force.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
+import { NeededTimer } from "@rs-agent/shared/needed-timer.ts";
 import { ableFor } from "./able-workers.ts";
 import type { Activity } from "./activity.ts";
 import { AwayLog } from "./away-log.ts";
@@ -52,6 +53,15 @@ export class Desk {
   readonly #placement: Placement;
   readonly #siblings: SiblingChecks;
   readonly #loop: EffectLoop;
+  /** What has waited too long, for a worker or for a sibling. */
+  readonly #expiring = new NeededTimer({
+    everyMs: 250,
+    run: () => {
+      this.#loop.start(this.#placement.expire());
+      this.#loop.start(this.#siblings.expire());
+    },
+    isNeeded: () => this.held.size > 0,
+  });
   #paused: ReadonlySet<string> = new Set();
   #draining = false;
 
@@ -143,10 +153,9 @@ export class Desk {
     this.#loop.start(this.#placement.poke(kind));
   }
 
-  /** What has waited too long, for a worker or for a sibling. Called by a timer. */
-  expire(): void {
-    this.#loop.start(this.#placement.expire());
-    this.#loop.start(this.#siblings.expire());
+  /** After the last mail has left, or at once. */
+  close(): void {
+    this.#expiring.close();
   }
 
   async sweepSpool(): Promise<void> {
@@ -161,6 +170,7 @@ export class Desk {
 
   #begin(mail: HeldMail, effects = beginningOf(mail)): Promise<void> {
     this.held.add(mail);
+    this.#expiring.need();
     return this.#loop.carryOut(mail, effects);
   }
 
@@ -196,7 +206,10 @@ export class Desk {
       cancelTask: (taskId) => {
         pool.cancel(taskId);
       },
-      onFinished: ({ mail }) => activity.onFinished(mail.state),
+      onFinished: ({ mail }) => {
+        activity.onFinished(mail.state);
+        if (mail.state === "ready" && mail.next !== undefined) pool.tellRelay(mail.next, mail._id);
+      },
       onLeft: (mail) => {
         if (spool !== undefined) void fromSpool(spool, mail, log);
         this.#loop.start(this.#siblings.onLeft(mail));

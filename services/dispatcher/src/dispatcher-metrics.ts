@@ -29,8 +29,14 @@ export function showDispatcher(metrics: Metrics, figures: DispatcherFigures): vo
     heldMails: () => figures.status().heldMails,
     staleWrites: figures.staleWrites,
     newerRecords: figures.newerRecords,
-    timerOnlyMails: () => figures.status().timerOnlyMails,
   });
+  metrics.counted(
+    {
+      name: "rs_agent_timer_only_mails_total",
+      help: "Mails of which the change stream did not tell in time",
+    },
+    () => [[figures.status().timerOnlyMails, {}]],
+  );
   showBus(metrics, figures);
 }
 

@@ -10,12 +10,13 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { openPolicies, type PoliciesInForce } from "@rs-agent/shared/store/policies-in-force.ts";
 import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import { Activity } from "./activity.ts";
-import { startAdoption, type Adoption } from "./adoption.ts";
+import { startAdoption } from "./adoption.ts";
 import type { DispatcherConfig } from "./config.ts";
 import { Desk } from "./desk.ts";
 import { createIntake, type Intake } from "./intake.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { createObservation } from "./observation.ts";
+import { reportMs } from "@rs-agent/shared/store/actors.ts";
 import { createSources } from "./sources.ts";
 import { openSpool } from "./spool.ts";
 import type { DispatcherStatus } from "./status.ts";
@@ -115,22 +116,20 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   const adoption = startAdoption({ config, database, intake, desk, sources, kinds, log, signal });
   const watching = config.CHANGE_STREAM
     ? database.mails.watch({
-        whose: "checks",
         onHint: (hint) => {
           if (hint.next === "plan") catches.onHint(hint);
-          if (hint.next === undefined) intake.tick();
-          else intake.poke(hint.next);
+          intake.onHint(hint);
         },
         signal: stop.signal,
       })
     : Promise.resolve();
   const timers = startTimers(log, [
-    { everyMs: config.POLL_MS, run: () => tick(intake, adoption) },
+    { everyMs: config.POLL_MS, run: () => intake.tick() },
+    { everyMs: config.POLL_MS, run: () => adoption.tick() },
     { everyMs: config.POLL_MS, run: () => intake.tickSuspects() },
-    { everyMs: 250, run: () => desk.expire() },
     { everyMs: Math.max(1_000, config.LEASE_MS / 4), run: () => desk.held.renew() },
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, kinds, database) },
-    { everyMs: 2_000, run: () => report(deps, observation.status()) },
+    { everyMs: reportMs, run: () => report(deps, observation.status()) },
     { everyMs: config.WAITING_REFRESH_MS, run: () => observation.look() },
     { everyMs: config.RETENTION_MS, run: () => sweepRetention(database, log) },
     ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
@@ -145,6 +144,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     stop.abort();
     closing.abort();
     timers.stop();
+    desk.close();
     await intake.close();
     await pool.close();
     protection.close();
@@ -171,11 +171,6 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
   };
 }
 
-function tick(intake: Intake, adoption: Adoption): void {
-  intake.tick();
-  adoption.tick();
-}
-
 /** What no dispatcher knows, none would ever claim. */
 async function learn(
   kinds: TaskKinds,
@@ -194,8 +189,9 @@ async function refresh(
   database: Database,
 ): Promise<void> {
   await policies.refresh();
-  kinds.learn(await database.controls.ownChecks());
-  desk.pause(new Set(await database.controls.paused()));
+  const { ownChecks, paused } = await database.controls.all();
+  kinds.learn(ownChecks);
+  desk.pause(new Set(paused));
   for (const kind of kinds.all) desk.poke(kind);
 }
 

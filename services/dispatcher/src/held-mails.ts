@@ -58,6 +58,10 @@ export class HeldMails {
     return Math.max(0, this.#deps.maxMails - this.#held.size);
   }
 
+  has(mailId: string): boolean {
+    return this.#held.has(mailId);
+  }
+
   /** False if this mail is held here already under another token: the older hold ends. */
   add(held: HeldMail): void {
     const before = this.#held.get(held.mail._id);

@@ -9,7 +9,8 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { Activity } from "./activity.ts";
 import type { TaskKinds } from "./task-kinds.ts";
-import { createClaimer, type Claimer } from "./claimers.ts";
+import type { MailHint } from "@rs-agent/shared/store/mails.ts";
+import { createClaimer, type Claimer, type Wanted } from "./claimers.ts";
 import type { DispatcherConfig } from "./config.ts";
 import type { Desk } from "./desk.ts";
 
@@ -26,12 +27,12 @@ export interface IntakeDeps {
 
 /** Claims waiting mail, as much as there is room and credit for (I7). */
 export interface Intake {
-  /** Mail may wait under this `next`. Unknown names (relay routes) are not ours. */
-  poke(next: string): void;
+  /** A hint: what it tells of may wait, or anything. What waits for a relay is not ours. */
+  onHint(hint: MailHint): void;
   /** Workers of this kind may take more than before. */
   onCredit(kind: TaskKind): void;
-  /** The timer: everything is looked at again (I6). */
-  tick(): void;
+  /** The timer: asks once about everything that we claim, and claims what is due (I6). */
+  tick(): Promise<void>;
   /** The timer: mail that may have killed dispatchers is looked for, and taken alone. */
   tickSuspects(): Promise<void>;
   /**
@@ -46,15 +47,19 @@ export interface Intake {
   close(): Promise<void>;
 }
 
+/** What is claimed before it has its first task, and after it was held. */
+const firstSteps = [adoptStep, "plan", "retry"];
+const claimedStates = ["incoming", "processing", "held"] as const;
+
 /** Mails begun that no worker has credit for, at each tick: they must not wait unplanned. */
 const trickle = 50;
 
 export function createIntake(deps: IntakeDeps): Intake {
   const { config, database, clock, desk, kinds, log, catches, activity } = deps;
   const us = { owner: config.ACTOR_ID, leaseMs: config.LEASE_MS };
-  const claim = (states: MailState[], next: string) => (limit: number) =>
+  const claim = (states: MailState[], next: string) => (wanted: Wanted) =>
     lane.among(async () => {
-      const claimed = await database.mails.claim({ states, next, limit, ...us });
+      const claimed = await database.mails.claim({ states, next, ...wanted, ...us });
       for (const { mail } of claimed) {
         if (mail.claims === 1) catches.onClaimed(mail._id, mail.receivedAt);
       }
@@ -65,10 +70,11 @@ export function createIntake(deps: IntakeDeps): Intake {
   const claimer = (states: MailState[], next: string, room: () => number) =>
     createClaimer({
       room: () => (lane.isOpen ? Math.min(desk.held.room(), room()) : 0),
-      claim: async (limit) => {
-        const found = await claim(states, next)(limit);
+      claim: async (wanted) => {
+        const found = await claim(states, next)(wanted);
         const lane = laneIn(next);
-        if (lane !== undefined) desk.backlogs.claimed(lane, found, limit);
+        const isAny = wanted.only === undefined;
+        if (lane !== undefined && isAny) desk.backlogs.claimed(lane, found, wanted.limit);
         return found;
       },
       batch: config.CLAIM_BATCH,
@@ -99,6 +105,10 @@ export function createIntake(deps: IntakeDeps): Intake {
   ]);
   const claimerOf = (lane: Lane) =>
     remembered(claimers, lane, () => claimer(["processing"], lane, () => desk.roomToClaim(lane)));
+  const claimerFor = (next: string) => {
+    const lane = laneIn(next);
+    return lane === undefined ? claimers.get(next) : claimerOf(lane);
+  };
   // With no able worker at all nothing is claimed for a kind; its oldest must still not wait forever.
   const overdue = new Map<Lane, Claimer>();
   const overdueOf = (lane: Lane) =>
@@ -106,21 +116,30 @@ export function createIntake(deps: IntakeDeps): Intake {
       createClaimer({
         room: () => Math.min(desk.held.room(), config.CLAIM_BATCH),
         // One round each time: what still has to wait is due again immediately, and would be claimed again.
-        claim: async (limit) => {
-          await claim(["processing"], lane)(limit);
+        claim: async (wanted) => {
+          await claim(["processing"], lane)(wanted);
           return 0;
         },
         batch: config.CLAIM_BATCH,
         log,
       }),
     );
-  let ticks = 0;
-  const tick = () => {
+  const pokeAll = () => {
     trickled.clear();
     for (const lane of kinds.lanes) claimerOf(lane);
     for (const each of claimers.values()) each.poke();
+  };
+  let ticks = 0;
+  const tick = async () => {
+    trickled.clear();
+    const asked = { states: claimedStates, next: [...firstSteps, ...kinds.lanes] };
+    const due = await database.mails.dueFor(asked);
+    for (const next of due) claimerFor(next)?.poke();
     if (ticks++ % 20 !== 0) return;
-    for (const lane of kinds.lanes) if (!desk.isAble(lane)) overdueOf(lane).poke();
+    for (const next of due) {
+      const lane = laneIn(next);
+      if (lane !== undefined && !desk.isAble(lane)) overdueOf(lane).poke();
+    }
   };
   // Also what no worker is able to do: the policy's `wait` must run out for suspects too.
   const isWorkable = (lane: Lane) =>
@@ -131,28 +150,33 @@ export function createIntake(deps: IntakeDeps): Intake {
     log,
     wanted: () => {
       const workable = kinds.lanes.filter(isWorkable);
-      const first = desk.isPaused(adoptStep) ? ["plan", "retry"] : [adoptStep, "plan", "retry"];
+      const first = firstSteps.filter((step) => step !== adoptStep || !desk.isPaused(adoptStep));
       const next = [...(desk.isPaused("plan") ? [] : first), ...workable];
-      return desk.held.room() > 0
-        ? { states: ["incoming", "processing", "held"], next, ...us }
-        : undefined;
+      return desk.held.room() > 0 ? { states: claimedStates, next, ...us } : undefined;
     },
     inHand: () => desk.held.size,
     begin: (claimed) => desk.takeAlone(claimed),
-    onOpen: tick,
+    onOpen: pokeAll,
   });
 
   return {
-    poke(next) {
+    onHint({ next, mailId }) {
+      if (next === undefined) {
+        pokeAll();
+        return;
+      }
+      // What we hold waits for nobody: it was our own write.
+      if (mailId !== undefined && desk.held.has(mailId)) return;
       const lane = laneIn(next);
-      (lane === undefined ? claimers.get(next) : claimerOf(lane))?.poke();
+      const isBehind = lane !== undefined && desk.backlogs.has(lane);
+      claimerFor(next)?.poke(isBehind ? undefined : mailId);
     },
     onCredit(kind) {
-      claimerOf(kind).poke();
       for (const lane of lanesOf(kind)) {
-        // The timer sees other mail that waits there: few policies name an engine.
-        if (lane !== kind && desk.backlogs.has(lane)) claimerOf(lane).poke();
+        if (desk.backlogs.has(lane)) claimerOf(lane).poke();
+        else claimerOf(lane).onRoom();
       }
+      for (const step of firstSteps) claimers.get(step)?.onRoom();
     },
     tick,
     tickSuspects: () => lane.tick(),

@@ -42,10 +42,10 @@ it("takes on what its workers have room for, and the rest stays in the source", 
     { SOURCES: json },
     {
       onDatabase({ controls }) {
-        const paused = controls.paused.bind(controls);
-        controls.paused = () => {
+        const all = controls.all.bind(controls);
+        controls.all = () => {
           looks += 1;
-          return paused();
+          return all();
         };
       },
     },

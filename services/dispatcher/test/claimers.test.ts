@@ -1,6 +1,6 @@
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import { describe, expect, it, vi } from "vitest";
-import { createClaimer } from "../src/claimers.ts";
+import { createClaimer, type Wanted } from "../src/claimers.ts";
 
 const log = createSilentLogger();
 
@@ -12,7 +12,7 @@ describe("a claimer", () => {
       room: () => 50,
       batch: 10,
       log,
-      claim: (limit) => {
+      claim: ({ limit }) => {
         limits.push(limit);
         return Promise.resolve(found.shift() ?? 0);
       },
@@ -30,7 +30,7 @@ describe("a claimer", () => {
       room: () => room,
       batch: 10,
       log,
-      claim: (limit) => {
+      claim: ({ limit }) => {
         limits.push(limit);
         return Promise.resolve(0);
       },
@@ -43,11 +43,71 @@ describe("a claimer", () => {
       room: () => room,
       batch: 10,
       log,
-      claim: (limit) => Promise.resolve(limits.push(limit) * 0),
+      claim: ({ limit }) => Promise.resolve(limits.push(limit) * 0),
     });
     second.poke();
     await vi.waitFor(() => expect(limits).toEqual([4]));
     await second.stop();
+  });
+
+  it("asks again when room comes back after a full round or none at all, and else for no reason", async () => {
+    const found = [4, 1];
+    const limits: number[] = [];
+    let room = 4;
+    const claimer = createClaimer({
+      room: () => room,
+      batch: 10,
+      log,
+      claim: ({ limit }) => {
+        limits.push(limit);
+        room = 0;
+        return Promise.resolve(found.shift() ?? 0);
+      },
+    });
+    claimer.onRoom();
+    claimer.poke();
+    await vi.waitFor(() => expect(limits).toEqual([4]));
+    room = 3;
+    claimer.onRoom();
+    await vi.waitFor(() => expect(limits).toEqual([4, 3]));
+    room = 3;
+    claimer.onRoom();
+    claimer.poke();
+    await vi.waitFor(() => expect(limits).toEqual([4, 3, 3]));
+    await claimer.stop();
+    expect(limits).toHaveLength(3);
+  });
+
+  it("claims by name what hints have named, the oldest once there is more than room, and then no more", async () => {
+    const asked: Wanted[] = [];
+    let room = 2;
+    const claimer = createClaimer({
+      room: () => room,
+      batch: 10,
+      log,
+      claim: (wanted) => {
+        asked.push(wanted);
+        return Promise.resolve(wanted.only?.length ?? 0);
+      },
+    });
+    claimer.poke("a");
+    claimer.poke("b");
+    await vi.waitFor(() => expect(asked).toHaveLength(2));
+    expect(asked).toEqual([
+      { limit: 1, only: ["a"] },
+      { limit: 1, only: ["b"] },
+    ]);
+    room = 0;
+    for (const mailId of ["c", "d", "e"]) claimer.poke(mailId);
+    room = 2;
+    claimer.onRoom();
+    await vi.waitFor(() => expect(asked).toHaveLength(3));
+    expect(asked.at(-1)).toEqual({ limit: 2 });
+    claimer.poke("f");
+    claimer.poke();
+    await vi.waitFor(() => expect(asked).toHaveLength(5));
+    expect(asked.slice(3)).toEqual([{ limit: 1, only: ["f"] }, { limit: 2 }]);
+    await claimer.stop();
   });
 
   it("runs one round at a time however often it is poked, and does not miss a poke", async () => {

@@ -3,6 +3,7 @@ import { messageOf } from "@rs-agent/shared/errors.ts";
 import { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { reportMs } from "@rs-agent/shared/store/actors.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import { createClientNetworks } from "./client-networks.ts";
 import type { IngestConfig } from "./config.ts";
@@ -33,8 +34,6 @@ export interface IngestDeps {
 export interface IngestHandle extends ServiceHandle {
   readonly addresses: ListeningAddresses;
 }
-
-const reportMs = 2_000;
 
 /**
  * Starts ingest: SMTP and LMTP listeners that store what they accept before they say 250.

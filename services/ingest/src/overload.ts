@@ -56,6 +56,8 @@ export function watchOverload(deps: OverloadDeps): OverloadWatch {
   let seen: SeenBacklog = { waiting: 0, oldestMs: 0 };
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
+  /** Somebody wants to know, or did when it was looked at last. */
+  let isAsked = true;
 
   const look = async () => {
     const backlog = await database.mails.backlog(deps.maxWaiting);
@@ -71,6 +73,9 @@ export function watchOverload(deps: OverloadDeps): OverloadWatch {
   const again = (waitMs: number) => {
     if (closed) return;
     timer = setTimeout(() => {
+      // Where no mail comes, nobody asks.
+      if (!isAsked && since === undefined) return again(refreshMs);
+      isAsked = false;
       const begun = performance.now();
       look()
         .catch((error: unknown) => {
@@ -83,6 +88,7 @@ export function watchOverload(deps: OverloadDeps): OverloadWatch {
   again(0);
   return {
     get isOver() {
+      isAsked = true;
       return since !== undefined;
     },
     get state() {

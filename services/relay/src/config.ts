@@ -1,7 +1,8 @@
-import { databaseName, flag, integer, logLevel } from "@rs-agent/shared/config.ts";
+import { databaseName, integer, logLevel } from "@rs-agent/shared/config.ts";
 import { healthHttp } from "@rs-agent/shared/health/listen-address.ts";
 import { dnsSettings } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { addressLogModes } from "@rs-agent/shared/mail/logged-address.ts";
+import { busSettings, dispatcherAddresses } from "@rs-agent/shared/worker/config.ts";
 import { hostname } from "node:os";
 import { mongoDbFileSettings } from "@rs-agent/shared/mongodb-files.ts";
 import { z } from "zod";
@@ -22,7 +23,9 @@ export const relayConfigSchema = z
     /** Where health and metrics are served; unset: nowhere. */
     HEALTH_HTTP: healthHttp(),
     ACTOR_ID: z.string().min(1).max(128).optional(),
-    CHANGE_STREAM: flag().default(true),
+    ...busSettings,
+    /** Those who tell us what waits; unset: our timer alone finds it. */
+    BUS_DISPATCHERS: dispatcherAddresses().optional(),
     /** The name for EHLO (if the route has none of its own) and in reports on undelivered mail. */
     RELAY_HOSTNAME: z.string().min(1).max(255).optional(),
     /** The default of RELAY_HOSTNAME: the name that ingest and dispatcher use too. */
@@ -34,7 +37,7 @@ export const relayConfigSchema = z
     /** Bytes of mail in memory at once, over all routes; one mail of any size always fits (I7). */
     RELAY_HELD_BYTES: integer(1_000_000, 16_000_000_000).default(256_000_000),
     RELAY_LEASE_MS: integer(500, 3_600_000).default(60_000),
-    /** The timer that catches what the change stream did not report. */
+    /** The timer that finds what no dispatcher has told of. */
     RELAY_POLL_MS: integer(10, 60_000).default(1_000),
     /** The longest time until a failed route is probed again; it begins with a 32nd of this. */
     RELAY_PROBE_MS: integer(10, 3_600_000).default(30_000),

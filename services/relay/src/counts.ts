@@ -1,6 +1,5 @@
 import type { UnprovenSender } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
 import { forEachStatus, type AttemptStatus } from "@rs-agent/shared/life/outcomes.ts";
-import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 
 /** What this relay did since its start, for `status` and the tests. Recipients, unless it says mails. */
 export interface RelayCounts extends Record<AttemptStatus, number> {
@@ -10,18 +9,13 @@ export interface RelayCounts extends Record<AttemptStatus, number> {
   resentMails: number;
   /** Mails whose lease was another's when something was to be written (I3). */
   staleMails: number;
-  /** Mails that the change stream did not report in time (I6). */
-  readonly timerOnlyMails: number;
 }
 
-export function createCounts(catches: Pick<TimerCatches, "count">): RelayCounts {
+export function createCounts(): RelayCounts {
   return {
     ...forEachStatus(() => 0),
     unreported: { unverified: 0, dns: 0 },
     resentMails: 0,
     staleMails: 0,
-    get timerOnlyMails() {
-      return catches.count;
-    },
   };
 }

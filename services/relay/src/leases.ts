@@ -2,6 +2,7 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { Mode } from "@rs-agent/shared/mode.ts";
+import { NeededTimer } from "@rs-agent/shared/needed-timer.ts";
 import type { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { ClaimedMail, MailStore } from "@rs-agent/shared/store/mails.ts";
 
@@ -93,7 +94,7 @@ export class LeaseKeeper {
   readonly #deps: LeaseKeeperDeps;
   readonly #held = new Map<string, Lease>();
   readonly #renewTimer: NodeJS.Timeout;
-  readonly #deadlineTimer: NodeJS.Timeout;
+  readonly #deadlines: NeededTimer;
   #soonTimer: NodeJS.Timeout | undefined;
   #renewing = false;
   #failing = false;
@@ -104,7 +105,11 @@ export class LeaseKeeper {
     this.#renewTimer = setInterval(() => {
       this.#renew().catch(deps.onBug);
     }, deps.leaseMs / 3);
-    this.#deadlineTimer = setInterval(() => this.#endOverdue(), Math.min(200, deps.leaseMs / 10));
+    this.#deadlines = new NeededTimer({
+      everyMs: Math.min(200, deps.leaseMs / 10),
+      run: () => this.#endOverdue(),
+      isNeeded: () => this.#held.size > 0,
+    });
   }
 
   hold(claimed: ClaimedMail): Lease {
@@ -112,13 +117,14 @@ export class LeaseKeeper {
     const lease = new Lease(claimed, nowMs, (ended) => this.#forget(ended));
     this.#held.get(lease.holding.mailId)?.lose();
     this.#held.set(lease.holding.mailId, lease);
+    this.#deadlines.need();
     return lease;
   }
 
   /** Aborts all: sockets are destroyed now. */
   close(): void {
     clearInterval(this.#renewTimer);
-    clearInterval(this.#deadlineTimer);
+    this.#deadlines.close();
     clearTimeout(this.#soonTimer);
     this.#closed = true;
     for (const lease of this.#held.values()) lease.lose();

@@ -1,6 +1,8 @@
 import type { Metrics, Sample } from "@rs-agent/shared/health/metrics.ts";
 import { attemptStatuses } from "@rs-agent/shared/life/outcomes.ts";
 import { showLeases } from "@rs-agent/shared/store/lease-metrics.ts";
+import { showBus } from "@rs-agent/shared/bus/bus-metrics.ts";
+import type { WaitingListener } from "@rs-agent/shared/worker/waiting-listener.ts";
 import type { RelayCounts } from "./counts.ts";
 import type { RouteSnapshot } from "./route-queue.ts";
 
@@ -9,9 +11,11 @@ export interface RelayFigures {
   counts: Readonly<RelayCounts>;
   routes: () => readonly RouteSnapshot[];
   newerRecords: () => number;
+  listener: WaitingListener | undefined;
 }
 
-export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: RelayFigures): void {
+export function showRelay(metrics: Metrics, figures: RelayFigures): void {
+  const { counts, routes, newerRecords, listener } = figures;
   const total = (value: (route: RouteSnapshot) => number) =>
     routes().reduce((sum, route) => sum + value(route), 0);
   metrics.counted(
@@ -44,13 +48,23 @@ export function showRelay(metrics: Metrics, { counts, routes, newerRecords }: Re
   showLeases(metrics, {
     heldMails: () => total(({ heldMails }) => heldMails),
     staleWrites: () => counts.staleMails,
-    timerOnlyMails: () => counts.timerOnlyMails,
     newerRecords,
   });
   metrics.gauge(
     { name: "rs_agent_relay_sessions", help: "Open SMTP sessions with next hops" },
     () => [[total(({ openSessions }) => openSessions), {}]],
   );
+  metrics.gauge(
+    {
+      name: "rs_agent_relay_dispatchers",
+      help: "Dispatchers that tell this relay what waits; 0: it finds mail by its timer alone",
+    },
+    () => [[listener?.sessions ?? 0, {}]],
+  );
+  showBus(metrics, {
+    dropped: () => listener?.dropped() ?? {},
+    refused: () => listener?.refused() ?? 0,
+  });
   metrics.gauge(
     { name: "rs_agent_relay_failed_routes", help: "Routes whose next hop cannot be reached" },
     () => [[total(({ failure }) => (failure === undefined ? 0 : 1)), {}]],

@@ -5,8 +5,9 @@ import { messageOf } from "@rs-agent/shared/errors.ts";
 import type { Metrics } from "@rs-agent/shared/health/metrics.ts";
 import type { ServiceHandle } from "@rs-agent/shared/lifecycle.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
+import { reportMs } from "@rs-agent/shared/store/actors.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
-import { createTimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
+import { listenForWaiting } from "@rs-agent/shared/worker/waiting-listener.ts";
 import { createDns, type AskDns } from "@rs-agent/shared/mail/authentication/dns.ts";
 import { longestTimeoutMs, type RelayConfig } from "./config.ts";
 import { createCounts, type RelayCounts } from "./counts.ts";
@@ -34,22 +35,18 @@ export interface Relay extends ServiceHandle {
 /** Stored mails that are read and verified beside each other: what they cost is not a mail's on its way. */
 const readingsAtOnce = 2;
 
-/** How often a relay tells about itself. */
-const reportMs = 2_000;
-
 /**
  * Starts the relay: claims `ready` mail route by route and sends it by SMTP or LMTP.
  *
  * Guards: I1 (every claimed mail is written, given back, or left to its lease's end), I3 (writes only
- * under the lease), I6 (the stream only pokes, the timer does the same), I7 (claims by free slots,
+ * under the lease), I6 (dispatchers only give hints, the timer does the same), I7 (claims by free slots,
  * bytes by a budget), I8 (unknown-outcome.ts, leases.ts), I10 (only the bytes that were verified).
  */
 export async function startRelay(deps: RelayDeps): Promise<Relay> {
   const { config, database, clock, log } = deps;
   const { DNS_SERVERS: servers, DNS_TIMEOUT_MS: timeoutMs } = config;
   const askDns = deps.askDns ?? createDns({ servers, timeoutMs });
-  const catches = createTimerCatches(database.clock);
-  const counts = createCounts(catches);
+  const counts = createCounts();
   const draining = new AbortController();
   const closing = new AbortController();
   const { promise: done, resolve: ended, reject: onBug } = Promise.withResolvers<undefined>();
@@ -85,7 +82,6 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
         closing: closing.signal,
       },
       leases,
-      catches,
       hop: {
         hostname: config.RELAY_HOSTNAME,
         timeouts: config.timeouts,
@@ -104,24 +100,28 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     pollMs: config.RELAY_POLL_MS,
     onBug,
   });
+  const { BUS_DISPATCHERS: dispatchers } = config;
+  const listener =
+    dispatchers &&
+    listenForWaiting({
+      settings: config,
+      dispatchers,
+      actorId: config.ACTOR_ID,
+      clock,
+      log,
+      onWaiting: (route, mailIds) => routes.onWaiting(route, mailIds),
+      onOpen: () => routes.look(),
+    });
+  listener?.done.catch(onBug);
   if (deps.metrics !== undefined) {
     const newerRecords = () => database.mails.newerRecords;
-    showRelay(deps.metrics, { counts, routes: () => routes.snapshots, newerRecords });
+    showRelay(deps.metrics, { counts, routes: () => routes.snapshots, newerRecords, listener });
   }
-  const watching = config.CHANGE_STREAM
-    ? database.mails.watch({
-        whose: "relay",
-        onHint: (hint) => {
-          if (hint.state === "ready") catches.onHint(hint);
-          routes.onHint(hint);
-        },
-        signal: draining.signal,
-      })
-    : Promise.resolve();
   const reporting = setInterval(() => {
-    const snapshot = { counts, routes: routes.snapshots } satisfies RelayReport;
+    const sessions = listener?.sessions ?? 0;
+    const seen = { routes: routes.snapshots, dispatchers: sessions } satisfies RelayReport;
     database.actors
-      .report(config.ACTOR_ID, "relay", snapshot)
+      .report(config.ACTOR_ID, "relay", { counts, ...seen })
       .catch((error: unknown) => log.warn({ reason: messageOf(error) }, "status not reported"));
   }, reportMs);
 
@@ -133,7 +133,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     leases.close();
     routes.close();
     await routes.drained();
-    await watching;
+    await listener?.close();
     await database.actors.leave(config.ACTOR_ID).catch(() => undefined);
     await database.close();
     log.info({ counts }, "relay ended");
@@ -151,7 +151,7 @@ export async function startRelay(deps: RelayDeps): Promise<Relay> {
     async drain(signal) {
       draining.abort();
       signal?.addEventListener("abort", () => void close(), { once: true });
-      await routes.drained();
+      await Promise.all([listener?.close(), routes.drained()]);
       await close();
     },
   };

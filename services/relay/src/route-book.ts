@@ -3,11 +3,14 @@ import type { Clock } from "@rs-agent/shared/clock.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import type { ControlStore } from "@rs-agent/shared/store/controls.ts";
 import { AloneLane } from "@rs-agent/shared/store/alone-lane.ts";
-import type { ClaimedMail, MailHint, MailStore } from "@rs-agent/shared/store/mails.ts";
+import type { ClaimedMail, MailStore } from "@rs-agent/shared/store/mails.ts";
 import { RouteQueue, type RouteQueueDeps, type RouteSnapshot } from "./route-queue.ts";
 
 export interface RouteBookDeps {
-  mails: Pick<MailStore, "routesWaiting" | "suspectWaits" | "claimSuspect" | "livedThrough">;
+  mails: Pick<
+    MailStore,
+    "routesWaiting" | "dueFor" | "suspectWaits" | "claimSuspect" | "livedThrough"
+  >;
   controls: Pick<ControlStore, "paused">;
   log: Logger;
   clock: Pick<Clock, "monotonicMs">;
@@ -19,12 +22,18 @@ export interface RouteBookDeps {
 /** A queue with nothing to do for this long is closed; the next mail opens another. */
 const forgottenAfterMs = 600_000;
 
+/** Of more than these the timer tells. */
+const routesByHint = 10_000;
+
 /** Looking for routes takes at most this part of the database's time, however much waits. */
 const searchPart = 1 / 20;
+const relayedStates = ["ready", "relaying"] as const;
+/** Once in this many looks, it is asked whether a person has paused the relay. */
+const pausesEvery = 2;
 /** Once in this many searches, mail is looked for that a relay left in `relaying` when it died. */
 const leftBehindEvery = 5;
 
-/** All routes for which mail waits, each with its queue: found by the stream's hints and the timer (I6). */
+/** All routes for which mail waits, each with its queue: found by hints and the timer (I6). */
 export class RouteBook {
   readonly #deps: RouteBookDeps;
   readonly #queues = new Map<string, RouteQueue>();
@@ -33,6 +42,7 @@ export class RouteBook {
   #polling: Promise<void> | undefined;
   #paused = false;
   #failing = false;
+  #looks = 0;
   #searches = 0;
   #searchAtMs = 0;
 
@@ -55,9 +65,15 @@ export class RouteBook {
     await this.#polling;
   }
 
-  onHint({ state, next }: MailHint): void {
-    if (next === undefined) this.#poll();
-    else if (state === "ready" || state === "relaying") this.#poke(next);
+  /** A dispatcher says so, of these mails. Nobody makes us keep more routes than we may have. */
+  onWaiting(route: string, mailIds: readonly string[]): void {
+    if (!this.#queues.has(route) && this.#queues.size >= routesByHint) return;
+    for (const mailId of mailIds) this.#poke(route, mailId);
+  }
+
+  /** Anything may wait. */
+  look(): void {
+    this.#poll();
   }
 
   async drained(): Promise<void> {
@@ -83,9 +99,9 @@ export class RouteBook {
   async #discover(): Promise<void> {
     const { controls, log } = this.#deps;
     try {
-      this.#paused = (await controls.paused()).includes("relay");
+      if (this.#looks++ % pausesEvery === 0)
+        this.#paused = (await controls.paused()).includes("relay");
       if (!this.#paused) {
-        for (const route of this.#queues.keys()) this.#poke(route);
         for (const route of await this.#search()) this.#poke(route);
       }
       this.#failing = false;
@@ -102,16 +118,18 @@ export class RouteBook {
     const { monotonicMs } = this.#deps.queue;
     const beganMs = monotonicMs();
     if (beganMs < this.#searchAtMs) return [];
-    const routes = await mails.routesWaiting("ready");
-    this.#searchAtMs = beganMs + (monotonicMs() - beganMs) / searchPart;
+    const next = await mails.routesWaiting("ready");
     this.#searches += 1;
-    if (this.#searches % leftBehindEvery !== 1) return routes;
-    return [...routes, ...(await mails.routesWaiting("relaying"))];
+    if (this.#searches % leftBehindEvery === 1)
+      next.push(...(await mails.routesWaiting("relaying")));
+    const due = next.length === 0 ? [] : await mails.dueFor({ states: relayedStates, next });
+    this.#searchAtMs = beganMs + (monotonicMs() - beganMs) / searchPart;
+    return due;
   }
 
-  #poke(route: string): void {
+  #poke(route: string, mailId?: string): void {
     if (!this.#mayClaim()) return;
-    this.#queueOf(route).poke();
+    this.#queueOf(route).poke(mailId);
   }
 
   #queueOf(route: string): RouteQueue {
@@ -139,8 +157,7 @@ export class RouteBook {
       mails,
       clock,
       log,
-      wanted: () =>
-        this.#mayClaim() ? { states: ["ready", "relaying"], owner, leaseMs } : undefined,
+      wanted: () => (this.#mayClaim() ? { states: relayedStates, owner, leaseMs } : undefined),
       inHand: () => [...this.#queues.values()].reduce((sum, { held }) => sum + held, 0),
       begin: (suspect) => this.#begin(suspect),
       onOpen: () => {

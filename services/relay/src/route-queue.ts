@@ -2,21 +2,18 @@ import { setTimeout as pause } from "node:timers/promises";
 import { Budget } from "@rs-agent/shared/budget.ts";
 import { messageOf, RetryableError } from "@rs-agent/shared/errors.ts";
 import type { Route } from "@rs-agent/shared/mail/route.ts";
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { ExpectedMail } from "@rs-agent/shared/store/expected-mail.ts";
 import type { ClaimedMail } from "@rs-agent/shared/store/mails.ts";
-import type { TimerCatches } from "@rs-agent/shared/store/timer-catches.ts";
 import type { DeliveryDeps, Way } from "./attempt.ts";
 import { deliver } from "./delivery.ts";
 import type { SessionFailure } from "./hop-session.ts";
 import type { LeaseKeeper } from "./leases.ts";
 import { NextHop, type NextHopOptions } from "./next-hop.ts";
-import { readyAt } from "@rs-agent/shared/life/relaying.ts";
 import { isExpired } from "./schedule.ts";
 
 export interface RouteQueueDeps {
   delivery: DeliveryDeps;
   leases: LeaseKeeper;
-  catches: Pick<TimerCatches, "onClaimed">;
   hop: NextHopOptions;
   /** Mails taken by one claim. */
   batch: number;
@@ -58,7 +55,7 @@ export class RouteQueue implements Way {
   readonly #held = new Set<Promise<void>>();
   #failed: { failure: SessionFailure; delayMs: number; probeAtMs: number } | undefined;
   #probeTimer: NodeJS.Timeout | undefined;
-  #wanted = false;
+  readonly #expected = new ExpectedMail();
   #claiming: Promise<void> | undefined;
   #usedAtMs: number;
 
@@ -90,16 +87,10 @@ export class RouteQueue implements Way {
     return this.#held.size > 0 ? 0 : this.#deps.monotonicMs() - this.#usedAtMs;
   }
 
-  /** Mail may be waiting for this route. */
-  poke(): void {
-    this.#wanted = true;
-    this.#claiming ??= this.#claim()
-      .catch(this.#deps.onBug)
-      .finally(() => {
-        this.#claiming = undefined;
-        // A hint that came while the last claim found no room.
-        if (this.#wanted && this.#deps.mayClaim() && this.#room() > 0) this.poke();
-      });
+  /** This mail waits for this route; or some does, or may. */
+  poke(mailId?: string): void {
+    this.#expected.expect(mailId);
+    this.#look();
   }
 
   /** Sends a suspect, even if the route has failed; settles when it is no longer in hand. */
@@ -157,22 +148,34 @@ export class RouteQueue implements Way {
     this.poke();
   }
 
+  #look(): void {
+    this.#claiming ??= this.#claim()
+      .catch(this.#deps.onBug)
+      .finally(() => {
+        this.#claiming = undefined;
+        // A hint that came while the last claim found no room.
+        const isOn = !this.#expected.isNone && this.#deps.mayClaim();
+        if (isOn && this.#room() > 0) this.#look();
+      });
+  }
+
   async #claim(): Promise<void> {
     const { mails } = this.#deps.delivery.database;
     const owner = this.#deps.delivery.by;
-    while (this.#wanted && this.#deps.mayClaim()) {
-      const limit = this.#room();
-      if (limit === 0) return;
-      this.#wanted = false;
-      const states = ["ready", "relaying"] as const;
-      const { leaseMs } = this.#deps;
+    const states = ["ready", "relaying"] as const;
+    const { leaseMs } = this.#deps;
+    while (!this.#expected.isNone && this.#deps.mayClaim()) {
+      const room = this.#room();
+      if (room === 0) return;
+      const wanted = this.#expected.take(room);
       try {
         const taken = await this.#deps.among(async () => {
-          const claimed = await mails.claim({ states, next: this.#key, limit, owner, leaseMs });
+          const asked = { states, next: this.#key, ...wanted, owner, leaseMs };
+          const claimed = await mails.claim(asked);
           this.#take(claimed);
           return claimed.length;
         });
-        if (taken >= limit) this.#wanted = true;
+        if (wanted.only === undefined && taken >= wanted.limit) this.#expected.expect();
         else await pause(companyMs);
       } catch (error) {
         if (!(error instanceof RetryableError)) throw error;
@@ -195,11 +198,10 @@ export class RouteQueue implements Way {
   }
 
   #take(claimed: readonly ClaimedMail[]): void {
-    const { delivery, catches } = this.#deps;
+    const { delivery } = this.#deps;
     const now = delivery.database.clock.now();
     let probe = this.#failed !== undefined;
     for (const entry of claimed) {
-      if (isNew(entry.mail)) catches.onClaimed(entry.mail._id, readyAt(entry.mail));
       const isProbe = probe && !isExpired(entry.mail, now);
       if (isProbe) probe = false;
       void this.#deliver(entry, isProbe);
@@ -214,14 +216,9 @@ export class RouteQueue implements Way {
       .finally(() => {
         this.#held.delete(under);
         this.#usedAtMs = monotonicMs();
-        if (this.#wanted) this.poke();
+        if (!this.#expected.isNone) this.#look();
       });
     this.#held.add(under);
     return under;
   }
-}
-
-/** Ready, and never attempted: of this mail the change stream should have told. */
-function isNew({ state, unknown, recipients }: MailRecord): boolean {
-  return state === "ready" && unknown === undefined && recipients.every((r) => r.attempts === 0);
 }

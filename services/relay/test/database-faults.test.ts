@@ -83,31 +83,3 @@ describe("recovers by itself, and has sent each mail once, after the database wa
     await expectSentOnce([...before, ...after]);
   });
 });
-
-describe("mail that only the timer caught (I6)", () => {
-  const isStream = {
-    command: ["aggregate", "getMore"],
-    collection: "mails",
-    times: Infinity,
-    when: ({ body }: { body: object }) =>
-      "getMore" in body || JSON.stringify(body).includes("$changeStream"),
-  };
-
-  it("is none while the change stream works, and all of it while it is lost", async () => {
-    await vi.waitFor(() => expect(proxy.seen("getMore", "mails")).toBeGreaterThan(0));
-    const told = await newMails(5);
-    await expectSentOnce(told);
-    // The stream has had its time to tell of them.
-    await delay(4_000);
-    expect(relay.counts.timerOnlyMails).toBe(0);
-
-    const cut = proxy.strike({
-      ...isStream,
-      fault: { kind: "error", error: "bsonObjectTooLarge" },
-    });
-    await vi.waitFor(() => expect(cut.hits).toBeGreaterThan(1));
-    const silent = await newMails(6);
-    await expectSentOnce([...told, ...silent]);
-    await vi.waitFor(() => expect(relay.counts.timerOnlyMails).toBe(6));
-  });
-});

@@ -239,8 +239,8 @@ describe("delivery", () => {
     expect(mail.recipients.map(({ address }) => address)).toEqual(to);
   });
 
-  it("finds waiting mail by the timer alone when there is no change stream (I6)", async () => {
-    const { database, start } = await installation({ CHANGE_STREAM: "off" });
+  it("finds waiting mail by the timer alone when no dispatcher tells of it (I6)", async () => {
+    const { database, start } = await installation();
     const sink = await runningSink();
     await start();
     const id = await readyMail(database, { route: routeTo(sink.port) });

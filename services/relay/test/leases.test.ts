@@ -108,7 +108,7 @@ it("does not report a renewal that crosses the write that gives the lease back",
     await vi.waitFor(() => expect(lost.signal.aborted).toBe(true));
     return "written" as const;
   };
-  const counts = createCounts({ count: 0 });
+  const counts = createCounts();
   const closing = new AbortController().signal;
   await writeAndEnd({ database: { mails: { write } }, log, closing, counts }, given, { set: {} });
   expect(given.signal.aborted).toBe(false);

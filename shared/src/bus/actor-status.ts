@@ -57,7 +57,8 @@ export type RouteStatus = z.output<typeof routeStatusSchema>;
 
 export const relayStatusSchema = z.object({
   routes: z.array(routeStatusSchema).readonly(),
-  counts: z.object({ timerOnlyMails: z.number().optional() }).optional(),
+  /** That tell it what waits. */
+  dispatchers: z.number().optional(),
 });
 
 /** An ingest that puts new mail off, because too much of it waits. */

@@ -1,16 +1,18 @@
 import { z } from "zod";
 import { workerServices } from "../checks/built-in-checks.ts";
 import { ownCheckSchema } from "../checks/own-check.ts";
-import { checkOf, type TaskKind } from "../checks/verdict.ts";
+import { checkOf } from "../checks/verdict.ts";
 import { readYaml } from "../yaml-source.ts";
 import { isCurveKey, keyError } from "./curve-key.ts";
+import type { SessionKind } from "./wire.ts";
 
 /** What a key of the bus may act as, beside the workers of checks that a policy brings. */
-export const busKinds = ["dispatcher", ...workerServices];
+export const busKinds = ["dispatcher", ...workerServices, "relay"];
 export type BusKind = string;
 
-/** The part that answers tasks of a kind: a service of ours, or a check's own workers by its name. */
-export function workerKindOf(task: TaskKind): BusKind {
+/** The part that has sessions of a kind: a service of ours, or a check's own workers by its name. */
+export function busKindOf(task: SessionKind): BusKind {
+  if (task === "relay") return task;
   return task === "enrich" ? "enricher" : checkOf(task).service;
 }
 
@@ -46,7 +48,7 @@ const allowListSchema = z.strictObject({
 });
 
 /** Stands for each kind that is not a dispatcher. */
-export const anyWorker = "a worker";
+export const anyWorker = "a worker or relay";
 
 /** Who may act as what on the bus. */
 export class AllowList {

@@ -3,7 +3,7 @@ import type { DropCounts } from "./drop-counter.ts";
 
 /** What either side of the bus has turned away. */
 export interface BusFigures {
-  dropped: () => DropCounts;
+  dropped: () => Partial<DropCounts>;
   /** Attempts of peers that came no further than the handshake. */
   refused: () => number;
 }

@@ -1,5 +1,4 @@
 import type { Logger } from "../logger.ts";
-import type { TaskKind } from "../checks/verdict.ts";
 import { decodeMessage, type IncomingPart } from "./codec.ts";
 import type { DropCause, DropCounter } from "./drop-counter.ts";
 import type { Mailbox } from "./mailbox.ts";
@@ -7,8 +6,14 @@ import type { PoolSession } from "./pool-session.ts";
 import type { PoolSessions } from "./pool-sessions.ts";
 import type { Outstanding, TaskResult } from "./pool-task.ts";
 import { parseResult } from "./result-check.ts";
-import { byeHeadSchema, heartbeatHeadSchema, startedHeadSchema, type ResultHead } from "./wire.ts";
-import type { WorkerSnapshot } from "./worker-snapshot.ts";
+import {
+  byeHeadSchema,
+  heartbeatHeadSchema,
+  startedHeadSchema,
+  type ResultHead,
+  type SessionKind,
+} from "./wire.ts";
+import type { SessionSnapshot } from "./worker-snapshot.ts";
 
 export interface PoolInboxDeps {
   sessions: PoolSessions;
@@ -19,7 +24,7 @@ export interface PoolInboxDeps {
   takesWorkers: () => boolean;
   onResult: (result: TaskResult) => void;
   /** There may be more credit of this kind than before. */
-  onCredit: (kind: TaskKind) => void;
+  onCredit: (kind: SessionKind) => void;
   /** There may be less out than before. */
   onSettled: () => void;
 }
@@ -84,9 +89,14 @@ export class PoolInbox {
     return undefined;
   }
 
-  #logChange(session: PoolSession, before: WorkerSnapshot, after: WorkerSnapshot): void {
+  #logChange(session: PoolSession, before: SessionSnapshot, after: SessionSnapshot): void {
     const worker = { worker: session.workerId, task: session.kind, mailbox: after.mailbox };
     const { log } = this.#deps;
+    if (session.kind === "relay") {
+      const relay = { relay: session.workerId, mailbox: after.mailbox };
+      if (before.state === "opening") log.info(relay, "relay is here");
+      return;
+    }
     if (before.state === "opening") log.info({ ...worker, ...after.grant }, "worker is here");
     if (after.unable !== undefined && after.unable !== before.unable) {
       log.warn({ ...worker, reason: after.unable }, "worker is unable");

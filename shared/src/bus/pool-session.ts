@@ -12,8 +12,8 @@ import type { BusProtection } from "./protection.ts";
 import { PushSender } from "./push-sender.ts";
 import type { BusTiming } from "./timing.ts";
 import { SoleUse } from "./sole-use.ts";
-import type { Credit, HeartbeatHead, ReadyHead } from "./wire.ts";
-import type { WorkerSnapshot } from "./worker-snapshot.ts";
+import type { Credit, HeartbeatHead, ReadyHead, SessionKind } from "./wire.ts";
+import type { SessionSnapshot } from "./worker-snapshot.ts";
 
 /** How long a last word may still be delivered after the session's end. */
 const lastWordMs = 1_000;
@@ -44,7 +44,7 @@ export interface PoolSessionOptions {
 export class PoolSession implements Placeable {
   readonly id = newToken();
   readonly workerId: string;
-  readonly kind: TaskKind;
+  readonly kind: SessionKind;
   readonly version: number;
   /** That of its mailbox, if the bus has keys. */
   readonly publicKey: string | undefined;
@@ -107,25 +107,30 @@ export class PoolSession implements Placeable {
     return this.#mode.is("open") && !this.#isSilent();
   }
 
+  /** A relay that was heard of recently. */
+  get takesHints(): boolean {
+    return this.kind === "relay" && this.takesTasks;
+  }
+
   get bigFrameOut(): boolean {
     return this.#bigSequence > this.#seen;
   }
 
   /** Sends a task; the caller has looked at the credit (`fits`). Undefined: the socket is full. */
-  place(task: TaskToPlace, mail: MailToPlace): string | undefined {
+  place(kind: TaskKind, task: TaskToPlace, mail: MailToPlace): string | undefined {
     const { clock, timing } = this.#options;
     const taskId = newToken();
     const sequence = this.#sequence + 1;
     const body = Buffer.isBuffer(mail) ? mail : undefined;
     const asked = wordsOf(task, mail);
-    const head = { ...this.#common("task"), taskId, sequence, task: this.kind, ...asked };
+    const head = { ...this.#common("task"), taskId, sequence, task: kind, ...asked };
     if (!this.#sender.send(head, body)) return undefined;
     this.#sequence = sequence;
     const sentAtMs = clock.monotonicMs();
     const out: Outstanding = {
       taskId,
       sequence,
-      kind: this.kind,
+      kind,
       task,
       bytes: body?.length ?? 0,
       sentAtMs,
@@ -287,7 +292,12 @@ export class PoolSession implements Placeable {
     for (const out of tasks) this.lose(out, reason);
   }
 
-  snapshot(): WorkerSnapshot {
+  /** Tells a relay what waits; nobody knows whether it hears that (I6). */
+  tellWaiting(route: string, mails: readonly string[]): void {
+    this.#sender.send({ ...this.#common("waiting"), route, mails });
+  }
+
+  snapshot(): SessionSnapshot {
     const { ready, clock } = this.#options;
     return {
       id: this.workerId,
@@ -310,7 +320,7 @@ export class PoolSession implements Placeable {
     return out.sequence <= this.#startedUpTo;
   }
 
-  #stateName(): WorkerSnapshot["state"] {
+  #stateName(): SessionSnapshot["state"] {
     if (this.#mode.is("opening")) return "opening";
     if (!this.#mode.is("open")) return "leaving";
     return this.#isSilent() ? "silent" : "open";

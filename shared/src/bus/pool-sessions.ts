@@ -8,9 +8,9 @@ import { PoolSession } from "./pool-session.ts";
 import type { LostReason, LostTask } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
 import type { BusTiming } from "./timing.ts";
-import { workerKindOf } from "./allow-list.ts";
+import { busKindOf } from "./allow-list.ts";
 import { RefusalLog } from "./refusal-log.ts";
-import { readyHeadSchema, type ReadyHead } from "./wire.ts";
+import { readyHeadSchema, type ReadyHead, type SessionKind } from "./wire.ts";
 
 export interface PoolSessionsDeps {
   actorId: string;
@@ -29,6 +29,11 @@ export interface PoolSessionsDeps {
   onUnsendable: () => void;
 }
 
+/** Nobody ends the session of one of another kind. */
+function actorOf(kind: SessionKind, id: string): string {
+  return `${kind} ${id}`;
+}
+
 /**
  * The dispatcher's sessions: one for each worker, opened by its `ready`. Anybody who may send to us can
  * write any name into a `ready`; so the worker's previous session ends, and the new one gets
@@ -38,7 +43,7 @@ export class PoolSessions {
   readonly #deps: PoolSessionsDeps;
   readonly #incarnation = newToken();
   readonly #byId = new Map<string, PoolSession>();
-  readonly #byWorker = new Map<string, PoolSession>();
+  readonly #byActor = new Map<string, PoolSession>();
   /** Not yet heard from, one for each worker. */
   readonly #unproven = new Map<string, PoolSession>();
   readonly #refusals: RefusalLog;
@@ -75,8 +80,9 @@ export class PoolSessions {
     if (version === -Infinity) return "version";
     if (!rest.protection.allows(ready.mailbox)) return "unprotected";
     if (!this.#isListed(ready)) return "unlisted";
-    this.#unproven.get(ready.from)?.end("replaced");
-    if (!this.#byWorker.has(ready.from) && this.#byId.size >= maxWorkers) return "full";
+    const actor = actorOf(ready.task, ready.from);
+    this.#unproven.get(actor)?.end("replaced");
+    if (!this.#byActor.has(actor) && this.#byId.size >= maxWorkers) return "full";
     const session = new PoolSession({
       ...rest,
       ready,
@@ -86,7 +92,7 @@ export class PoolSessions {
       onEnd: (ended, reason) => this.#onEnd(ended, reason),
     });
     this.#byId.set(session.id, session);
-    this.#unproven.set(session.workerId, session);
+    this.#unproven.set(actor, session);
     return undefined;
   }
 
@@ -119,7 +125,7 @@ export class PoolSessions {
 
   /** Whether the key of the mailbox may act as this kind; without keys there is nothing to ask. */
   #isListed({ publicKey, from, task, mailbox }: ReadyHead): boolean {
-    const why = this.#deps.protection.keys?.list.refuses(publicKey, workerKindOf(task));
+    const why = this.#deps.protection.keys?.list.refuses(publicKey, busKindOf(task));
     if (why === undefined) return true;
     const fields = { worker: from, task, mailbox, publicKey };
     this.#refusals.tell(`${String(publicKey)} ${task} ${why}`, fields, `worker refused: ${why}`);
@@ -130,7 +136,7 @@ export class PoolSessions {
   #endUnlisted(): void {
     for (const session of this.all()) {
       const { publicKey, workerId: worker, kind: task } = session;
-      const why = this.#deps.protection.keys?.list.refuses(publicKey, workerKindOf(task));
+      const why = this.#deps.protection.keys?.list.refuses(publicKey, busKindOf(task));
       if (why === undefined) continue;
       this.#deps.log.warn({ worker, task, publicKey }, `session ends: ${why}`);
       session.end("revoked");
@@ -139,15 +145,15 @@ export class PoolSessions {
 
   #onHeard(session: PoolSession): void {
     if (!this.#isUnproven(session)) return;
-    const { workerId } = session;
-    this.#unproven.delete(workerId);
-    const former = this.#byWorker.get(workerId);
-    this.#byWorker.set(workerId, session);
+    const actor = actorOf(session.kind, session.workerId);
+    this.#unproven.delete(actor);
+    const former = this.#byActor.get(actor);
+    this.#byActor.set(actor, session);
     former?.end("replaced");
   }
 
   #isUnproven(session: PoolSession): boolean {
-    return this.#unproven.get(session.workerId) === session;
+    return this.#unproven.get(actorOf(session.kind, session.workerId)) === session;
   }
 
   /** The worker never answered: nothing was placed there. */
@@ -158,20 +164,30 @@ export class PoolSessions {
     this.#refusals.tell(`${mailbox} ${why}`, fields, `worker's mailbox: ${why}`);
   }
 
+  #tellEnd({ kind, workerId, outstanding }: PoolSession, reason: LostReason): void {
+    const { log } = this.#deps;
+    const who = kind === "relay" ? "relay" : "worker";
+    const seen =
+      kind === "relay"
+        ? { relay: workerId, reason }
+        : { worker: workerId, task: kind, reason, out: outstanding.tasks };
+    if (reason === "bye") log.info(seen, `${who} has left`);
+    else log.warn(seen, `${who} is lost`);
+  }
+
   #onEnd(session: PoolSession, reason: LostReason): void {
     const isUnproven = this.#isUnproven(session);
     this.#byId.delete(session.id);
-    for (const sessions of [this.#byWorker, this.#unproven]) {
-      if (sessions.get(session.workerId) === session) sessions.delete(session.workerId);
+    const actor = actorOf(session.kind, session.workerId);
+    for (const sessions of [this.#byActor, this.#unproven]) {
+      if (sessions.get(actor) === session) sessions.delete(actor);
     }
     if (isUnproven && reason !== "bye" && reason !== "revoked") {
       this.#tellUnproven(session);
       this.#deps.onEnd(session, undefined);
       return;
     }
-    const seen = { worker: session.workerId, task: session.kind, reason };
-    if (reason === "bye") this.#deps.log.info(seen, "worker has left");
-    else this.#deps.log.warn({ ...seen, out: session.outstanding.tasks }, "worker is lost");
+    this.#tellEnd(session, reason);
     this.#deps.onEnd(session, reason);
   }
 }

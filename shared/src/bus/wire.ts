@@ -32,6 +32,10 @@ const count = z.number().int().nonnegative();
 export const creditSchema = z.looseObject({ tasks: count, bytes: count });
 export type Credit = z.infer<typeof creditSchema>;
 
+/** Who may open a session with a dispatcher: the workers of a kind, or a relay, which takes hints alone. */
+export const sessionKindSchema = z.union([taskKindSchema, z.literal("relay")]);
+export type SessionKind = z.infer<typeof sessionKindSchema>;
+
 /** Names both ends' incarnations by one nonce that the dispatcher drew; 128 bits, hex. */
 const session = hex128;
 
@@ -52,7 +56,7 @@ export const readyHeadSchema = z.looseObject({
   incarnation: hex128,
   /** Drawn for this `ready`; the dispatcher's heartbeats echo it, so that the worker knows whose they are. */
   link: hex128,
-  task: taskKindSchema,
+  task: sessionKindSchema,
   versions: z.array(z.number().int().positive()).min(1).max(8),
   /** `tcp://address:port` or `ipc://path` of the worker's PULL. */
   mailbox: z.string().max(256),
@@ -160,6 +164,22 @@ export function isEnrichTask(head: TaskHead): head is EnrichTask {
 export function isTaskOf<N extends CheckKind>(head: TaskHead, name: N): head is CheckTask<N> {
   return head.task === name;
 }
+
+/** Mails that a hint names at most. */
+export const namedAtMost = 100;
+
+/**
+ * Dispatcher → relay: these mails wait for this route. A hint and never more (I6): one that is lost, late or
+ * told twice does no harm.
+ */
+export const waitingHeadSchema = z.looseObject({
+  ...common,
+  kind: z.literal("waiting"),
+  session,
+  route: z.string().min(1).max(128),
+  mails: z.array(z.string().min(1).max(64)).max(namedAtMost),
+});
+export type WaitingHead = z.infer<typeof waitingHeadSchema>;
 
 /**
  * Worker → dispatcher: every task of this session up to this number is being worked on, or is
@@ -297,5 +317,6 @@ export const headSchema = z.union([
   resultHeadSchema,
   byeHeadSchema,
   cancelHeadSchema,
+  waitingHeadSchema,
 ]);
 export type Head = z.infer<typeof headSchema>;

@@ -3,6 +3,7 @@ import type { Logger } from "../logger.ts";
 import { laneOf, type Lane } from "../mail/lane.ts";
 import type { TaskKind } from "../checks/verdict.ts";
 import { Mode } from "../mode.ts";
+import { NeededTimer } from "../needed-timer.ts";
 import { maxHeadBytes } from "./codec.ts";
 import { DropCounter, type DropCounts } from "./drop-counter.ts";
 import { parseEndpoint } from "./endpoint.ts";
@@ -13,7 +14,8 @@ import { PoolSessions } from "./pool-sessions.ts";
 import type { LostReason, LostTask, MailToPlace, TaskResult, TaskToPlace } from "./pool-task.ts";
 import type { BusProtection } from "./protection.ts";
 import { busTiming, type BusTiming } from "./timing.ts";
-import { wireVersions, type Credit } from "./wire.ts";
+import { RelayHints } from "./relay-hints.ts";
+import { wireVersions, type Credit, type SessionKind } from "./wire.ts";
 import type { WorkerSnapshot } from "./worker-snapshot.ts";
 
 export type { WorkerSnapshot } from "./worker-snapshot.ts";
@@ -66,6 +68,11 @@ export interface WorkerPool extends AsyncDisposable {
   /** Gives a task up without a word to `onLost`. False: it is not out any more. */
   cancel(taskId: string): boolean;
   workers(): WorkerSnapshot[];
+  /**
+   * Tells one of the relays that are here that this mail waits for this route, together with what else this turn
+   * of the loop has for it: the relays in turn. A hint (I6).
+   */
+  tellRelay(route: string, mailId: string): void;
   /** Frames dropped since the start, by cause. */
   dropped(): DropCounts;
   /** Peers refused since the start, because of their key or without one; each attempt counts. */
@@ -93,8 +100,11 @@ class Pool implements WorkerPool {
   readonly #mailbox: Mailbox;
   readonly #drops: DropCounter;
   readonly #sessions: PoolSessions;
+  readonly #hints: RelayHints;
   readonly #creditChanged = new Set<TaskKind>();
-  readonly #timers: NodeJS.Timeout[];
+  readonly #beating: NodeJS.Timeout;
+  /** Looks at the deadlines of what is out. */
+  readonly #sweeping: NeededTimer;
   readonly #mode = new Mode<keyof typeof modes>("the pool", modes, "open");
   #onSettled: () => void = () => undefined;
 
@@ -125,15 +135,19 @@ class Pool implements WorkerPool {
         if (!this.#isClosed) this.#deps.onLost(lost);
       },
       onEnd: ({ kind }, reason) => {
-        if (!this.#isClosed && reason !== undefined) deps.onWorkerGone?.(kind, reason);
+        const isWorker = kind !== "relay" && reason !== undefined;
+        if (!this.#isClosed && isWorker) deps.onWorkerGone?.(kind, reason);
         this.#checkSettled();
       },
       onUnsendable: () => this.#drops.count("oversize"),
     });
-    this.#timers = [
-      setInterval(() => this.#sessions.beat(), timing.heartbeatMs),
-      setInterval(() => this.#sweep(), timing.sweepMs),
-    ];
+    this.#hints = new RelayHints(() => this.#sessions.all());
+    this.#beating = setInterval(() => this.#sessions.beat(), timing.heartbeatMs);
+    this.#sweeping = new NeededTimer({
+      everyMs: timing.sweepMs,
+      run: () => this.#sweep(),
+      isNeeded: () => this.#sessions.all().some(({ outstanding }) => outstanding.tasks > 0),
+    });
     const inbox = new PoolInbox({
       sessions: this.#sessions,
       versions,
@@ -178,10 +192,10 @@ class Pool implements WorkerPool {
     if (session === undefined && wish.alone) {
       chooseToKeep(this.#sessions.serving(lane), wish)?.keep();
     }
-    const taskId = session?.place(task, mail);
-    return session === undefined || taskId === undefined
-      ? undefined
-      : { taskId, workerId: session.workerId };
+    const taskId = session?.place(kind, task, mail);
+    if (session === undefined || taskId === undefined) return undefined;
+    this.#sweeping.need();
+    return { taskId, workerId: session.workerId };
   }
 
   cancel(taskId: string): boolean {
@@ -196,7 +210,14 @@ class Pool implements WorkerPool {
   }
 
   workers(): WorkerSnapshot[] {
-    return this.#sessions.all().map((session) => session.snapshot());
+    return this.#sessions.all().flatMap((session) => {
+      const { kind } = session;
+      return kind === "relay" ? [] : [{ ...session.snapshot(), kind }];
+    });
+  }
+
+  tellRelay(route: string, mailId: string): void {
+    this.#hints.add(route, mailId);
   }
 
   dropped(): DropCounts {
@@ -223,7 +244,8 @@ class Pool implements WorkerPool {
   async close(): Promise<void> {
     if (!this.#isClosed) {
       this.#mode.enter("closed");
-      for (const timer of this.#timers) clearInterval(timer);
+      clearInterval(this.#beating);
+      this.#sweeping.close();
       await this.#endSessions();
       this.#mailbox.close();
     }
@@ -246,9 +268,9 @@ class Pool implements WorkerPool {
   }
 
   /** Told in a later turn, so that nobody is called back from within `place`. */
-  #tellCredit(kind: TaskKind): void {
+  #tellCredit(kind: SessionKind): void {
     const { onCreditChange } = this.#deps;
-    if (onCreditChange === undefined || this.#creditChanged.has(kind)) return;
+    if (kind === "relay" || onCreditChange === undefined || this.#creditChanged.has(kind)) return;
     this.#creditChanged.add(kind);
     setImmediate(() => {
       this.#creditChanged.delete(kind);

@@ -1,11 +1,15 @@
 import type { Engine } from "../checks/finding.ts";
 import type { TaskKind } from "../checks/verdict.ts";
-import type { Credit } from "./wire.ts";
+import type { Credit, SessionKind } from "./wire.ts";
 
 /** What `status` shows of a worker. */
-export interface WorkerSnapshot {
-  id: string;
+export interface WorkerSnapshot extends SessionSnapshot {
   kind: TaskKind;
+}
+
+export interface SessionSnapshot {
+  id: string;
+  kind: SessionKind;
   mailbox: string;
   incarnation: string;
   /** `opening`: it said ready but has not yet heard from us. */

@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
 import type { HealthPart } from "./health-part.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** Milliseconds. */
 export interface PresenceTiming {
@@ -11,6 +12,17 @@ export interface PresenceTiming {
 }
 
 const usual: PresenceTiming = { askEvery: 2_000, awayAfter: 5_000 };
+
+/** What a service asks of the database, for its metrics. */
+export function showCommands(metrics: Metrics, database: { readonly commands: number }): void {
+  metrics.counted(
+    {
+      name: "rs_agent_database_commands_total",
+      help: "Commands sent to the database, whatever became of them",
+    },
+    () => [[database.commands, {}]],
+  );
+}
 
 /**
  * Whether the database answers. It is asked on a timer, so that what is told is never older than

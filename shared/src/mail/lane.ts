@@ -43,7 +43,7 @@ export function engineOf(lane: Lane): SpamEngineName | undefined {
 
 /** Whether this worker takes mail of the lane. */
 export function serves(
-  worker: { kind: TaskKind; engine?: Engine | null | undefined },
+  worker: { kind: string; engine?: Engine | null | undefined },
   lane: Lane,
 ): boolean {
   const engine = engineOf(lane);

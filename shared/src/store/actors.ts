@@ -24,6 +24,9 @@ const actorReportSchema = z
   }));
 export type ActorReport = z.output<typeof actorReportSchema>;
 
+/** How often a service tells about itself: who has said nothing for 10 s is taken to be gone. */
+export const reportMs = 4_000;
+
 /** Which services run: for `status` and `doctor`. Nothing is decided by it. */
 export interface ActorStore {
   /** Says that the actor is there, with what `status` shall show of it. Every few seconds. */

@@ -6,6 +6,7 @@ import {
   type Collection,
   type Document,
 } from "mongodb";
+import type { Clock } from "../clock.ts";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../logger.ts";
 import { adoptStep } from "../mail/stub.ts";
@@ -101,35 +102,28 @@ function mayResume(error: unknown): boolean {
 
 const inserted = "fullDocument";
 const updated = "updateDescription.updatedFields";
-const ofRelay = ["ready", "relaying"];
 
-/** Only changes that bring mail to the watcher: new records, and a new `next`. */
-const matches = {
-  all: changesWith({ next: { $exists: true } }),
-  // Whatever it is called: policies bring checks while the stream is open. Stubs come with their holder.
-  checks: changesWith({
-    next: { $exists: true, $ne: adoptStep },
-    state: { $nin: ofRelay },
-  }),
-  relay: changesWith({ next: { $exists: true }, state: { $in: ofRelay } }),
-} as const;
+/**
+ * Only changes that bring mail to a dispatcher: new records, and a new `next`, whatever it is called, for
+ * policies bring checks while the stream is open. Stubs come with their holder; what is ready is a relay's,
+ * which whoever made it so tells. An update tells only what it has changed: the state is undefined if it stayed.
+ */
+const changes = [inserted, updated].map((at) => ({
+  [`${at}.next`]: { $exists: true, $ne: adoptStep },
+  [`${at}.state`]: { $nin: ["ready", "relaying"] },
+}));
 
-/** An update tells only what it has changed: the state is undefined if it stayed. */
-function changesWith(fields: Record<string, Document>): Document[] {
-  return [inserted, updated].map((at) =>
-    Object.fromEntries(Object.entries(fields).map(([field, is]) => [`${at}.${field}`, is])),
-  );
-}
-
-const pipelineOf = (whose: keyof typeof matches) => [
-  { $match: { $or: matches[whose] } },
+const pipeline = [
+  { $match: { $or: changes } },
   {
     $project: {
       "documentKey._id": 1,
       [`${inserted}.state`]: 1,
       [`${inserted}.next`]: 1,
+      [`${inserted}.dueAt`]: 1,
       [`${updated}.state`]: 1,
       [`${updated}.next`]: 1,
+      [`${updated}.dueAt`]: 1,
     },
   },
 ];
@@ -137,27 +131,32 @@ const pipelineOf = (whose: keyof typeof matches) => [
 /** The change stream on `mails` as hints. */
 export function watchMails(
   mails: Collection<StoredDocument>,
-  { whose = "all", onHint, onLost = () => onHint({}), signal }: WatchOptions,
-  log: Logger,
+  { onHint, onLost = () => onHint({}), signal }: WatchOptions,
+  { log, clock }: { log: Logger; clock: Pick<Clock, "now"> },
 ): Promise<void> {
   return followChanges({
     signal,
     log,
     onLost,
     name: "mails",
-    open: (at) => mails.watch(pipelineOf(whose), at),
+    open: (at) => mails.watch(pipeline, at),
     onChange: (change) => {
-      const hint = hintOf(change);
+      const hint = hintOf(change, clock.now());
       if (hint !== undefined) onHint(hint);
     },
   });
 }
 
-/** The hint in a change, or undefined if nobody waits for that mail. */
-export function hintOf(change: Document): MailHint | undefined {
+/** What is due later than this is the timer's. */
+const soonMs = 1_000;
+
+/** The hint in a change, or undefined if nobody can have that mail now. */
+export function hintOf(change: Document, now: Date): MailHint | undefined {
   const update = change.updateDescription as { updatedFields?: Document } | undefined;
   const fields = (change.fullDocument as Document | undefined) ?? update?.updatedFields;
   if (typeof fields?.next !== "string") return undefined;
+  const { dueAt } = fields as { dueAt?: unknown };
+  if (dueAt instanceof Date && dueAt.getTime() > now.getTime() + soonMs) return undefined;
   const state = mailStateSchema.safeParse(fields.state);
   const mailId = (change.documentKey as { _id?: unknown } | undefined)?._id;
   return {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { ownCheckIn, ownCheckSchema, type OwnCheck } from "../checks/own-check.ts";
 import { builtInTasks } from "../checks/verdict.ts";
 import type { Clock } from "../clock.ts";
-import { collectionOf, reach } from "./connection.ts";
+import { collectionOf, reach, type StoredDocument } from "./connection.ts";
 import { upserting } from "./inserts.ts";
 
 /** Steps that a person can pause, beside the checks that a policy brings. */
@@ -22,12 +22,12 @@ export type Pause = z.output<typeof pauseSchema>;
 export interface ControlStore {
   /** The steps that are paused now. */
   paused(): Promise<PausableStep[]>;
+  /** The same, and every check of their own that policies have ever brought: mail may wait for each. */
+  all(): Promise<{ paused: PausableStep[]; ownChecks: OwnCheck[] }>;
   /** The same with who paused them and when. */
   pauses(): Promise<Pause[]>;
   pause(step: PausableStep, by: string): Promise<void>;
   resume(step: PausableStep): Promise<void>;
-  /** Every check of their own that policies have ever brought: mail may wait for each. */
-  ownChecks(): Promise<OwnCheck[]>;
   /** To be done before a mail is planned with one of them. */
   addOwnChecks(names: readonly OwnCheck[]): Promise<void>;
 }
@@ -38,22 +38,15 @@ const namesSchema = z.looseObject({ names: z.record(z.string(), z.unknown()) });
 
 export function createControlStore(db: Db, clock: Clock): ControlStore {
   const controls = collectionOf(db, "controls");
-  const pauses = () =>
-    reach(async () => {
-      const document = await controls.findOne({ _id: pausesId });
-      const steps: unknown = document?.steps ?? {};
-      const entries = typeof steps === "object" && steps !== null ? Object.values(steps) : [];
-      return entries.flatMap((entry) => {
-        const parsed = pauseSchema.safeParse(entry);
-        return parsed.success ? [parsed.data] : [];
-      });
-    });
+  const pauses = () => reach(async () => pausesIn(await controls.findOne({ _id: pausesId })));
   return {
     pauses,
-    ownChecks: () =>
+    all: () =>
       reach(async () => {
-        const parsed = namesSchema.safeParse(await controls.findOne({ _id: ownChecksId }));
-        return Object.keys(parsed.data?.names ?? {}).flatMap((name) => ownCheckIn(name) ?? []);
+        const found = await controls.find({ _id: { $in: [pausesId, ownChecksId] } }).toArray();
+        const of = (id: string) => found.find(({ _id }) => _id === id) ?? null;
+        const paused = pausesIn(of(pausesId)).map(({ step }) => step);
+        return { paused, ownChecks: ownChecksIn(of(ownChecksId)) };
       }),
     addOwnChecks: (names) =>
       reach(async () => {
@@ -75,4 +68,18 @@ export function createControlStore(db: Db, clock: Clock): ControlStore {
         await controls.updateOne({ _id: pausesId }, { $unset: { [`steps.${step}`]: "" } });
       }),
   };
+}
+
+function pausesIn(document: StoredDocument | null): Pause[] {
+  const steps: unknown = document?.steps ?? {};
+  const entries = typeof steps === "object" && steps !== null ? Object.values(steps) : [];
+  return entries.flatMap((entry) => {
+    const parsed = pauseSchema.safeParse(entry);
+    return parsed.success ? [parsed.data] : [];
+  });
+}
+
+function ownChecksIn(document: StoredDocument | null): OwnCheck[] {
+  const parsed = namesSchema.safeParse(document);
+  return Object.keys(parsed.data?.names ?? {}).flatMap((name) => ownCheckIn(name) ?? []);
 }

@@ -29,6 +29,8 @@ export interface Database extends AsyncDisposable {
   readonly clock: DatabaseClock;
   /** Which server, version, replica set and hosts, without credentials. */
   readonly server: string;
+  /** Commands sent since the start. */
+  readonly commands: number;
   /** The disk that it writes to; undefined: the server does not tell. */
   disk(): Promise<Disk | undefined>;
   /** One round trip. @throws RetryableError STORE_UNREACHABLE */
@@ -73,7 +75,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       closeClock();
       await client.close();
     };
+    let commands = 0;
+    client.on("connectionCheckedOut", () => (commands += 1));
     return {
+      get commands() {
+        return commands;
+      },
       ...createStores({ client, name: options.db, clock, log, lingerMs }),
       clock,
       server,

@@ -4,7 +4,6 @@ import type { Metrics } from "../health/metrics.ts";
 export interface LeaseFigures {
   heldMails: () => number;
   staleWrites: () => number;
-  timerOnlyMails: () => number;
   newerRecords: () => number;
 }
 
@@ -27,12 +26,5 @@ export function showLeases(metrics: Metrics, figures: LeaseFigures): void {
       help: "Due mails that a newer release wrote and that this service leaves to it, as met within the last minute",
     },
     () => [[figures.newerRecords(), {}]],
-  );
-  metrics.counted(
-    {
-      name: "rs_agent_timer_only_mails_total",
-      help: "Mails of which the change stream did not tell in time",
-    },
-    () => [[figures.timerOnlyMails(), {}]],
   );
 }

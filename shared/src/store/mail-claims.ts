@@ -27,46 +27,99 @@ const claimable = { unended: { $not: { $gte: unendedBeforeAlone } }, ...notNewer
 /** A lease ends for us this part earlier than in the database: hosts' clocks do not run alike. */
 const marginPart = 0.02;
 
+/** A hint may be quicker than our idea of the database's time. A lease's end is asked of itself. */
+const earlyMs = 1_000;
+
 /**
  * Claims due mail in three round trips: ids by the index, one guarded update of a random part of them,
- * and what carries our token then. A live lease is never taken over (I3): its end is in `dueAt` and,
- * since that is written by more than claims, is asked of the lease itself too.
+ * and what carries our token then. What is named needs no index. A live lease is never taken over
+ * (I3): its end is in `dueAt` and, since that is written by more than claims, is asked of the lease itself too.
  */
 export async function claimMails(deps: ClaimDeps, claim: Claim): Promise<ClaimedMail[]> {
-  const { mails, clock } = deps;
+  const { clock } = deps;
   if (claim.limit < 1) return [];
   return reach(async () => {
     const now = clock.now();
-    const waiting = dueFilter(claim, now);
-    const due = { ...waiting, ...claimable };
-    const found = await claimableIds(deps, waiting, claim.limit);
-    if (found.length === 0) return [];
-    const ids = randomPart(found, claim.limit);
-
+    const by = claim.only === undefined ? now : new Date(now.getTime() + earlyMs);
+    const waiting = dueFilter(claim, by);
+    const ids =
+      claim.only ?? randomPart(await claimableIds(deps, waiting, claim.limit), claim.limit);
+    if (ids.length === 0) return [];
     const sentMs = clock.monotonicMs();
     const until = new Date(clock.now().getTime() + claim.leaseMs);
-    const token = newToken();
-    const lease = () =>
-      mails.updateMany(
-        { _id: { $in: ids }, ...due, "lease.until": notBefore(clock, now) },
-        claimUpdate({ owner: claim.owner, token, until }),
-      );
-    const failed = await lease().then(
-      ({ matchedCount }) => (matchedCount === 0 ? "none" : undefined),
-      async (error: unknown) => {
-        if (isPassing(error)) return uncertain(error);
-        if ((await buryUncountable(deps, ids, due)) === 0) throw error;
-        // What the first had leased before it ended carries our token too.
-        await lease();
-        return undefined;
-      },
-    );
-    if (failed === "none") return [];
-    const documents = await mails.find({ _id: { $in: ids }, "lease.token": token }).toArray();
-    // What an error has left to us is ours all the same: else it would wait for the lease's end.
-    if (failed !== undefined && documents.length === 0) throw failed.error;
-    return readClaimed(deps, documents, token, validUntil(clock, sentMs, claim.leaseMs));
+    const lease = { owner: claim.owner, token: newToken(), until };
+    const due = { ...waiting, ...claimable };
+    const free = { ...due, "lease.until": notBefore(clock, now) };
+    const [only, another] = ids;
+    const documents =
+      only !== undefined && another === undefined
+        ? await leaseOne(deps, { ...free, _id: only }, lease)
+        : await leaseAll(deps, ids, free, lease);
+    return readClaimed(deps, documents, lease.token, validUntil(clock, sentMs, claim.leaseMs));
   });
+}
+
+interface NewLease {
+  owner: string;
+  token: string;
+  until: Date;
+}
+
+async function leaseAll(
+  deps: ClaimDeps,
+  ids: readonly string[],
+  free: Document,
+  lease: NewLease,
+): Promise<StoredDocument[]> {
+  const { mails } = deps;
+  const update = () => mails.updateMany({ ...free, _id: { $in: [...ids] } }, claimUpdate(lease));
+  const failed = await update().then(
+    ({ matchedCount }) => (matchedCount === 0 ? "none" : undefined),
+    async (error: unknown) => {
+      if (isPassing(error)) return uncertain(error);
+      if ((await buryUncountable(deps, ids, free)) === 0) throw error;
+      // What the first had leased before it ended carries our token too.
+      await update();
+      return undefined;
+    },
+  );
+  if (failed === "none") return [];
+  const documents = await leasedTo(lease, deps, ids);
+  // What an error has left to us is ours all the same: else it would wait for the lease's end.
+  if (failed !== undefined && documents.length === 0) throw failed.error;
+  return documents;
+}
+
+/** In one round trip. The answer may be that of the driver's second try, which finds the mail leased. */
+async function leaseOne(
+  deps: ClaimDeps,
+  free: Document & { _id: string },
+  lease: NewLease,
+): Promise<StoredDocument[]> {
+  const { mails } = deps;
+  const ids = [free._id];
+  try {
+    const options = { returnDocument: "after" } as const;
+    const document = await mails.findOneAndUpdate(free, claimUpdate(lease), options);
+    return document === null ? await leasedTo(lease, deps, ids) : [document];
+  } catch (error) {
+    if (!isPassing(error)) {
+      if ((await buryUncountable(deps, ids, free)) === 0) throw error;
+      return [];
+    }
+    uncertain(error);
+    const documents = await leasedTo(lease, deps, ids);
+    if (documents.length === 0) throw error;
+    return documents;
+  }
+}
+
+function leasedTo(
+  { token }: NewLease,
+  { mails }: ClaimDeps,
+  ids: readonly string[],
+): Promise<StoredDocument[]> {
+  return mails.find({ _id: { $in: [...ids] }, "lease.token": token }).toArray();
 }
 
 /**
@@ -101,10 +154,10 @@ function uncertain(error: unknown): { error: unknown } {
 /** A count of claims to which nothing can be added ends the update of all others with it. */
 async function buryUncountable(
   deps: ClaimDeps,
-  ids: string[],
+  ids: readonly string[],
   guard: Record<string, unknown>,
 ): Promise<number> {
-  const documents = await deps.mails.find({ _id: { $in: ids }, ...guard }).toArray();
+  const documents = await deps.mails.find({ ...guard, _id: { $in: [...ids] } }).toArray();
   const wrong = documents.flatMap((document) => {
     const read = readMail(document);
     return "reason" in read && !isCountable(document) ? [{ document, ...read }] : [];

@@ -32,6 +32,7 @@ export function createMailStore(deps: {
     write,
     get: (id) => queries.getMail(mails, id),
     claim: (claim) => claimMails(claiming, claim),
+    dueFor: (asked) => queries.dueFor(mails, asked, clock.now()),
     suspectWaits: (claim) => suspectWaits(claiming, claim),
     claimSuspect: (claim) => claimSuspect(claiming, claim),
     livedThrough: (claim) => livedThrough(mails, claim),
@@ -45,7 +46,7 @@ export function createMailStore(deps: {
     find: (query) => queries.findMails(mails, log, query),
     children: (parentId) => queries.childrenOf(mails, log, parentId),
     countOutcomes: () => queries.countOutcomes(mails),
-    watch: (options) => watchMails(mails, options, log),
+    watch: (options) => watchMails(mails, options, { log, clock }),
     get staleWrites() {
       return staleWrites;
     },

@@ -22,6 +22,8 @@ export interface Claim {
   next: string;
   /** At the most this many: the free credit or connection slots. */
   limit: number;
+  /** None but these, of which a hint has told; no more than `limit`. */
+  only?: readonly string[] | undefined;
   /** The claiming actor's id. */
   owner: string;
   leaseMs: number;
@@ -44,10 +46,7 @@ export interface MailHint {
   next?: string;
 }
 
-/** Who watches for which mail. */
 export interface WatchOptions {
-  /** Only what may bring mail to a dispatcher (`checks`) or to a relay. Default: to anybody. */
-  whose?: "all" | "checks" | "relay";
   onHint: (hint: MailHint) => void;
   /** Changes were missed (I6). Default: a hint about nothing in particular. */
   onLost?: () => void;
@@ -123,10 +122,15 @@ export interface MailStore {
   /** @throws TerminalError STORE_RECORD_INVALID; STORE_RECORD_NEWER: a newer release wrote it */
   get(id: string): Promise<MailRecord | undefined>;
   /**
-   * Claims due mail in three round trips, whatever the number. What does not parse becomes a dead
-   * letter on the way and is not returned.
+   * Claims due mail in three round trips, whatever the number; in two if it is named, in one if it is one
+   * mail. What does not parse becomes a dead letter on the way and is not returned.
    */
   claim(claim: Claim): Promise<ClaimedMail[]>;
+  /**
+   * Those of `next` for which mail in these states may be due and in nobody's hands: one question for all
+   * that a service claims.
+   */
+  dueFor(asked: { states: readonly MailState[]; next: readonly string[] }): Promise<string[]>;
   /** Some suspect is due. `claim` leaves suspects out. */
   suspectWaits(claim: SuspectClaim): Promise<boolean>;
   /**
@@ -178,7 +182,7 @@ export interface MailStore {
   /** Reads every record: for tests, benches and small installations. */
   countOutcomes(): Promise<Conservation>;
   /**
-   * Tells of new work by the change stream until the signal aborts. Never throws: it reopens what
+   * Tells of new work for dispatchers by the change stream until the signal aborts. Never throws: it reopens what
    * breaks. The first hint comes immediately; those that follow it closely come together.
    */
   watch(options: WatchOptions): Promise<void>;

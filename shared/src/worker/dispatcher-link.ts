@@ -5,23 +5,22 @@ import { refusalTexts, type HandshakeFailure } from "../bus/handshake.ts";
 import type { BusProtection } from "../bus/protection.ts";
 import { PushSender } from "../bus/push-sender.ts";
 import type { BusTiming } from "../bus/timing.ts";
-import type { ByeHead, Credit, HeartbeatHead } from "../bus/wire.ts";
+import type { ByeHead, Credit, HeartbeatHead, SessionKind } from "../bus/wire.ts";
 import { RsError, messageOf } from "../errors.ts";
 import { newToken } from "../ids.ts";
 import { Mode } from "../mode.ts";
 import type { Logger } from "../logger.ts";
 import type { Engine } from "../checks/finding.ts";
-import type { TaskKind } from "../checks/verdict.ts";
 import { DispatcherKey } from "./dispatcher-key.ts";
 import { linkModes, type LinkMode } from "./link-mode.ts";
 import { WorkerSession } from "./worker-session.ts";
 
 /** How long a last word may still be delivered after the link is closed. */
-const lastWordMs = 1_000;
+export const lastWordMs = 1_000;
 /** A dispatcher that stays out of reach is mentioned this often. */
 const complainEveryMs = 60_000;
 
-/** What a worker says about itself in `ready` and in heartbeats. */
+/** What a worker (or a relay, which is one without credit) says about itself in `ready` and in heartbeats. */
 export interface SelfDescription {
   engine: Engine | undefined;
   spools: readonly string[];
@@ -34,7 +33,7 @@ export interface DispatcherLinkDeps {
   endpoint: string;
   workerId: string;
   incarnation: string;
-  task: TaskKind;
+  task: SessionKind;
   versions: readonly number[];
   bound: string;
   advertise: string | undefined;
@@ -164,7 +163,8 @@ export class DispatcherLink {
       return;
     }
     if (nowMs - this.#sinceMs < timing.silentMs) return;
-    if (this.#mode.is("connecting")) this.#complain("this worker cannot reach the dispatcher");
+    if (this.#mode.is("connecting"))
+      this.#complain(`this ${this.#who} cannot reach the dispatcher`);
     if (this.#mode.is("parted", "refused")) this.#reconnect();
     if (!this.#mode.is("greeting")) return;
     this.#complain("the dispatcher does not answer: it cannot reach this mailbox, or refuses it");
@@ -274,7 +274,8 @@ export class DispatcherLink {
     this.#sender?.close();
     const mayDial = failure === "broken" && !this.#mode.is("leaving");
     if (mayDial && this.#key?.next() === true) this.#dial();
-    else this.#giveUpFor(`the dispatcher does not take this worker: ${refusalTexts[failure]}`);
+    else
+      this.#giveUpFor(`the dispatcher does not take this ${this.#who}: ${refusalTexts[failure]}`);
   }
 
   #giveUpFor(reason: string): void {
@@ -320,6 +321,10 @@ export class DispatcherLink {
       spools,
       ...(engine === undefined ? {} : { engine }),
     });
+  }
+
+  get #who(): "relay" | "worker" {
+    return this.#deps.task === "relay" ? "relay" : "worker";
   }
 
   #endSession(): void {

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { Credit } from "../bus/wire.ts";
 import { splitCredit } from "./credit-split.ts";
-import { DispatcherLink, type DispatcherLinkDeps } from "./dispatcher-link.ts";
+import { DispatcherLink, lastWordMs, type DispatcherLinkDeps } from "./dispatcher-link.ts";
 import type { WorkerSession } from "./worker-session.ts";
 
 const nothing: Credit = { tasks: 0, bytes: 0 };
@@ -13,6 +13,7 @@ export interface DispatcherLinksDeps {
   link: Omit<DispatcherLinkDeps, "endpoint" | "onOpen" | "onSessionEnd">;
   /** What the worker takes from all dispatchers together, now. */
   capacity: () => Credit;
+  onSessionOpen?: (() => void) | undefined;
   /** The session's tasks go to others. */
   onSessionEnd: (session: WorkerSession) => void;
 }
@@ -140,6 +141,16 @@ export class DispatcherLinks {
     for (const link of this.all()) link.sayBye(done);
   }
 
+  /** Takes leave with nothing unanswered, and closes as soon as the dispatchers can know of it. */
+  async part(): Promise<void> {
+    this.sayBye(true);
+    const { promise: isOver, resolve } = Promise.withResolvers<undefined>();
+    const limit = setTimeout(() => resolve(undefined), lastWordMs);
+    await Promise.race([Promise.all(this.all().map((link) => link.flushed())), isOver]);
+    clearTimeout(limit);
+    this.close();
+  }
+
   close(): void {
     this.#leaving = true;
     for (const link of this.all()) link.close();
@@ -164,6 +175,7 @@ export class DispatcherLinks {
     }
     this.regrant();
     opened.beat();
+    this.#deps.onSessionOpen?.();
   }
 
   #onSessionEnd(ended: DispatcherLink, session: WorkerSession): void {

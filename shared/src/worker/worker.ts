@@ -10,6 +10,7 @@ import { newToken } from "../ids.ts";
 import { RetryableError } from "../errors.ts";
 import { Metrics } from "../health/metrics.ts";
 import type { Logger } from "../logger.ts";
+import { NeededTimer } from "../needed-timer.ts";
 import { watchAbility } from "./ability-watch.ts";
 import { Conditions } from "./conditions.ts";
 import type { WorkerConfig } from "./config.ts";
@@ -20,8 +21,9 @@ import type { Ability, TaskHandler } from "./handler.ts";
 import type { HeldTask } from "./held-task.ts";
 import { buildResult } from "./result.ts";
 import { openSpooled } from "./spool.ts";
+import { LinkInbox } from "./link-inbox.ts";
+import { TaskReceiver } from "./task-receiver.ts";
 import { TaskRunner, type Answer } from "./task-runner.ts";
-import { WorkerInbox } from "./worker-inbox.ts";
 import { openWorkerMailbox } from "./worker-mailbox.ts";
 import type { WorkerHandle, WorkerState } from "./worker-handle.ts";
 import { createWorkerMetrics } from "./worker-metrics.ts";
@@ -62,10 +64,11 @@ class Worker implements WorkerHandle {
   readonly #drops: DropCounter;
   readonly #runner: TaskRunner;
   readonly #links: DispatcherLinks;
-  readonly #inbox: WorkerInbox;
+  readonly #inbox: LinkInbox;
   readonly #ended = new AbortController();
   readonly #conditions = new Conditions(this.#ended.signal);
-  readonly #timers: NodeJS.Timeout[];
+  readonly #beating: NodeJS.Timeout;
+  readonly #sweeping: NeededTimer;
   readonly #becameReady = Promise.withResolvers<undefined>();
   readonly #failed = Promise.withResolvers<never>();
   readonly #counts: ReturnType<typeof createWorkerMetrics>;
@@ -82,7 +85,12 @@ class Worker implements WorkerHandle {
     this.#id = config.ACTOR_ID ?? `${handler.kind}-${hostname()}-${String(process.pid)}`;
     this.#timing = deps.timing ?? busTiming;
     this.#versions = deps.versions ?? wireVersions;
-    const { protection, mailbox } = openWorkerMailbox(config, { task: handler.kind, clock, log });
+    const { protection, mailbox } = openWorkerMailbox(config, {
+      task: handler.kind,
+      maxMailBytes: config.MAX_MAIL_BYTES,
+      clock,
+      log,
+    });
     this.#protection = protection;
     this.#mailbox = mailbox;
     this.#drops = new DropCounter(clock, log);
@@ -90,21 +98,31 @@ class Worker implements WorkerHandle {
     this.#runner = this.#createRunner();
     this.#links = this.#createLinks();
     protection.keys?.onChange(() => this.#links.recheckKeys());
-    this.#inbox = new WorkerInbox({
+    const receiver = new TaskReceiver({
       kind: handler.kind,
-      versions: this.#versions,
       links: this.#links,
       runner: this.#runner,
-      drops: this.#drops,
       clock,
       log,
+    });
+    this.#inbox = new LinkInbox({
+      versions: this.#versions,
+      links: this.#links,
+      drops: this.#drops,
+      clock,
+      receive: (session, part) => {
+        this.#sweeping.need();
+        return receiver.receive(session, part);
+      },
       onBye: () => this.#conditions.wake(),
     });
     this.#counts = this.#createMetrics();
-    this.#timers = [
-      setInterval(() => this.#links.tick(), this.#timing.heartbeatMs),
-      setInterval(() => this.#sweep(clock.monotonicMs()), this.#timing.sweepMs),
-    ];
+    this.#beating = setInterval(() => this.#links.tick(), this.#timing.heartbeatMs);
+    this.#sweeping = new NeededTimer({
+      everyMs: this.#timing.sweepMs,
+      run: () => this.#sweep(clock.monotonicMs()),
+      isNeeded: () => !this.#runner.idle,
+    });
     this.ready = Promise.race([this.#becameReady.promise, this.#failed.promise]);
     this.done = Promise.race([this.#run(), this.#failed.promise]);
     // The caller may look at these later, or not at all.
@@ -148,7 +166,8 @@ class Worker implements WorkerHandle {
   async close(): Promise<void> {
     if (!this.#ended.signal.aborted) {
       this.#ended.abort();
-      for (const timer of this.#timers) clearInterval(timer);
+      clearInterval(this.#beating);
+      this.#sweeping.close();
       this.#links.close();
       this.#mailbox.close();
       this.#protection.close();

@@ -105,7 +105,7 @@ const entry = { name: "a", publicKey: key, kinds: ["enricher"] };
 test.each([
   ["not YAML", "keys: [", /allow\.yaml/],
   ["empty", "", /allow\.yaml/],
-  ["of an unknown kind", { ...entry, kinds: ["relay"] }, /kinds/],
+  ["of an unknown kind", { ...entry, kinds: ["ingest"] }, /kinds/],
   ["of no kind", { ...entry, kinds: [] }, /at least one kind/],
   ["of a key that is not one", { ...entry, publicKey: "x" }, /40 Z85 digits/],
   ["with a field that nobody reads", { ...entry, revokd: "now" }, /revokd/],

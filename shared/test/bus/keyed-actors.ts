@@ -16,7 +16,7 @@ import { createMemoryLog, openPool, openWorker, type ObservedPool } from "./pool
 /** A folder with a key for each kind and the list of all keys. */
 export interface KeyFolder {
   folder: string;
-  keys: Record<"dispatcher" | "av-worker" | "spam-worker" | "enricher", CurveKey>;
+  keys: Record<"dispatcher" | "av-worker" | "spam-worker" | "enricher" | "relay", CurveKey>;
   list: ListedKey[];
   /** BUS_KEY_FILE and BUS_ALLOW_FILE. */
   env(name: string): { BUS_KEY_FILE: string; BUS_ALLOW_FILE: string };

@@ -109,6 +109,35 @@ describe("claims", () => {
     expect(kept?.dueAt).toEqual(kept?.lease?.until);
   });
 
+  it("claims what is named and nothing else, one or several, if it is due and free (I3)", async () => {
+    const { store } = database();
+    const mails = Array.from({ length: 5 }, () => newMail({ next: "c7" }));
+    const later = newMail({ next: "c7", dueAt: new Date(Date.now() + 60_000) });
+    const other = newMail({ next: "c7-other" });
+    await insertAll([...mails, later, other]);
+    const [a = "", b = "", c = ""] = mails.map(({ _id }) => _id);
+    const claim = async (only: string[], owner?: string) => {
+      const wanted = { ...claimOf("c7", only.length, owner), only };
+      const claimed = await store.mails.claim(wanted);
+      return claimed.map(({ mail }) => mail._id).sort();
+    };
+    expect(await claim([a])).toEqual([a]);
+    expect(await claim([a], "thief")).toEqual([]);
+    expect(await claim([b, a, c, later._id, other._id])).toEqual([b, c].sort());
+    expect(await claim([later._id])).toEqual([]);
+    expect(await claim([other._id])).toEqual([]);
+    expect((await store.mails.get(a))?.claims).toBe(1);
+    expect(await store.mails.claim(claimOf("c7", 10))).toHaveLength(2);
+  });
+
+  it("takes a mail that is named a moment before it is due", async () => {
+    const { store } = database();
+    const mail = newMail({ next: "c8", dueAt: new Date(store.clock.now().getTime() + 500) });
+    await insertAll([mail]);
+    const wanted = { ...claimOf("c8", 1), only: [mail._id] };
+    expect(await store.mails.claim(wanted)).toHaveLength(1);
+  });
+
   it("claims nothing for a limit of zero", async () => {
     const { store } = database();
     await insertAll([newMail({ next: "c6" })]);

@@ -69,6 +69,9 @@ describe("openDatabase", () => {
 });
 
 describe("reads and writes", () => {
+  const reading = ["find", "aggregate", "distinct"];
+  const writing = ["insert", "update", "delete", "findAndModify"];
+
   it("are majority, journaled and from the primary, whatever the URI says", async () => {
     const { uri, name } = database();
     // Not over a direct connection, for which the driver adds a preference of its own.
@@ -77,7 +80,7 @@ describe("reads and writes", () => {
     const client = new MongoClient(careless, { monitorCommands: true });
     const commands: Record<string, unknown>[] = [];
     client.on("commandStarted", ({ commandName, command }) => {
-      if (["find", "insert", "update", "delete", "aggregate", "distinct"].includes(commandName))
+      if ([...reading, ...writing].includes(commandName))
         commands.push({ commandName, ...(command as object) });
     });
     const { mails, bodies, policies, retention } = createStores({
@@ -100,6 +103,7 @@ describe("reads and writes", () => {
     await mails.writeAs(mail._id, { states, unleased: false }, { set: { state: "held" } });
     await mails.waiting();
     await mails.routesWaiting("ready");
+    await mails.dueFor({ states, next: ["careless"] });
     await policies.all();
     const old = { createdAt: new Date(0), uploadDate: new Date(0) };
     for (const { id } of [await bodies.put(Buffer.from("old")), large])
@@ -116,7 +120,7 @@ describe("reads and writes", () => {
     for (const command of commands) {
       const name = String(command.commandName);
       const collection = String(command[name]);
-      if (["insert", "update", "delete"].includes(name))
+      if (writing.includes(name))
         expect.soft(command.writeConcern, `${name} ${collection}`).toMatchObject({
           w: "majority",
           j: true,

@@ -22,7 +22,7 @@ function queriesIn(name: string, command: Document): Document[] {
       { find: collection, ...Object.fromEntries(parts.map((part) => [part, command[part]])) },
     ];
   }
-  if (name === "distinct") return [find(command.query)];
+  if (name === "distinct" || name === "findAndModify") return [find(command.query)];
   if (name === "aggregate") {
     const { pipeline } = command as { pipeline: Document[] };
     if (pipeline[0] !== undefined && "$changeStream" in pipeline[0]) return [];
@@ -66,7 +66,9 @@ it("answers every query of the store from an index", async (context) => {
     ignoreUndefined: true,
   });
   const asked = new Map<string, { db: string; query: Document }>();
-  const writers = new Set(["find", "distinct", "aggregate", "update", "delete"]);
+  const writers = new Set([
+    ...["find", "distinct", "aggregate", "update", "delete", "findAndModify"],
+  ]);
   client.on("commandStarted", ({ commandName, command, databaseName }) => {
     if (!writers.has(commandName)) return;
     for (const query of queriesIn(commandName, command)) {
@@ -152,6 +154,10 @@ async function exercise(
     leaseMs: 9_000,
   });
   await mails.claim({ states: ["ready"], next: "hop", limit: 9, owner: "me", leaseMs: 9_000 });
+  const named = { states, next: "later", limit: 2, owner: "me", leaseMs: 9_000 };
+  await mails.claim({ ...named, only: ["none"] });
+  await mails.claim({ ...named, only: ["none", "nobody"] });
+  await mails.dueFor({ states, next: ["plan", "virus"] });
   const held = claimed.map(({ holding }) => holding);
   await mails.renew([...held, { mailId: "none", token: "0" }], 9_000);
   const suspects = { states, next: ["plan"], owner: "me", leaseMs: 9_000 };

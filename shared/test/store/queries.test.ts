@@ -72,6 +72,34 @@ describe("what waits", () => {
   });
 });
 
+describe("what is due, asked about at once", () => {
+  it("is what somebody could claim of the steps and states that are named", async () => {
+    const { mails } = database().store;
+    const states = ["processing", "held"] as const;
+    const next = ["d-virus", "d-spam", "d-enrich", "d-retry"];
+    const dueFor = () => mails.dueFor({ states, next });
+    expect(await dueFor()).toEqual([]);
+    await insert(
+      newMail({ state: "processing", next: "d-spam" }),
+      newMail({ state: "processing", next: "d-other" }),
+      newMail({ state: "ready", next: "d-virus" }),
+      newMail({ state: "processing", next: "d-enrich", dueAt: new Date(Date.now() + 1e6) }),
+      newMail({ state: "held", next: "d-retry" }),
+    );
+    expect(await dueFor()).toEqual(["d-spam", "d-retry"]);
+  });
+
+  it("may be all of them where much is due for one", async () => {
+    const { mails } = database().store;
+    const states = ["processing"] as const;
+    const next = ["m-virus", "m-spam"];
+    await insert(
+      ...Array.from({ length: 60 }, () => newMail({ state: "processing", next: "m-virus" })),
+    );
+    expect(await mails.dueFor({ states, next })).toEqual(next);
+  });
+});
+
 describe("the backlog", () => {
   it("is what has not passed its checks, and how long its oldest mail has been taken on by nobody", async () => {
     const { store, db } = database();

@@ -88,6 +88,16 @@ export const bugs = {
     breaks: ["I2", "I10"],
     database: (database, process) => (process.sort !== "person" ? database : withRelease(database)),
   },
+  "dispatcher-on-hints-alone": {
+    is: "a dispatcher claims what it is told of, and its timer nothing",
+    breaks: ["I1"],
+    database: (database, { sort }) => onHintsAlone(database, sort === "dispatcher"),
+  },
+  "relay-on-hints-alone": {
+    is: "a relay claims what it is told of, and its timer nothing",
+    breaks: ["I1"],
+    database: (database, { sort }) => onHintsAlone(database, sort === "relay"),
+  },
   "death-in-company": {
     is: "a suspect answers also for the services that had other mail in hand when they died",
     breaks: ["fate", "I1"],
@@ -276,6 +286,10 @@ function withSources(
 
 function withWrite(database: Database, change: (write: Write) => Write): Database {
   return withMails(database, (mails) => ({ write: change(mails.write.bind(mails)) }));
+}
+
+function onHintsAlone(database: Database, isSo: boolean): Database {
+  return isSo ? withMails(database, () => ({ dueFor: () => Promise.resolve([]) })) : database;
 }
 
 /** The mark before a transaction, not what is written after it. */

@@ -31,6 +31,9 @@ export interface FaultProfile {
   /** The change stream. */
   forgetfulStream: number;
   stalledStream: number;
+  /** Hints to relays that are lost, and those that name all mail there is. */
+  lostHints: number;
+  wrongHints: number;
   /** The bus: lines may go bad, and somebody sends forged results. */
   badLines: boolean;
   forgeries: number;
@@ -66,6 +69,7 @@ export function chooseFaults(random: Random): FaultProfile {
   const isCalm = random.chance(0.03);
   const retries = random.fork("retries");
   const late = random.fork("late");
+  const hints = random.fork("hints");
   return {
     healMs: isCalm ? 0 : random.between(2_000, 18_000),
     lostRequests: some(0.3, 0.1),
@@ -80,6 +84,8 @@ export function chooseFaults(random: Random): FaultProfile {
     pausesAtHop: some(0.3, 0.2),
     forgetfulStream: some(0.3, 0.2),
     stalledStream: some(0.3, 0.5),
+    lostHints: hints.chance(0.3) ? hints.next() : 0,
+    wrongHints: hints.chance(0.3) ? hints.next() : 0,
     badLines: random.chance(0.4),
     forgeries: some(0.3, 0.6),
     whims: some(0.5, 0.6),
@@ -109,6 +115,7 @@ export class Nemesis {
   readonly #random: Random;
   readonly #retries: Random;
   readonly #late: Random;
+  readonly #hints: Random;
   #healed: boolean;
 
   constructor(world: World, profile: FaultProfile) {
@@ -116,6 +123,7 @@ export class Nemesis {
     this.#profile = profile;
     this.#retries = world.random.fork("retries");
     this.#late = world.random.fork("late");
+    this.#hints = world.random.fork("hints");
     this.#random = world.random.fork("faults");
     this.#healed = profile.healMs === 0;
   }
@@ -295,6 +303,13 @@ export class Nemesis {
   /** Whether somebody forges a result at this message. */
   forges(): boolean {
     return !this.#healed && this.#random.chance(this.#profile.forgeries);
+  }
+
+  /** What becomes of a hint to a relay. */
+  hintIs(): "told" | "lost" | "wrong" {
+    if (this.#healed) return "told";
+    if (this.#hints.chance(this.#profile.lostHints)) return "lost";
+    return this.#hints.chance(this.#profile.wrongHints) ? "wrong" : "told";
   }
 
   /**

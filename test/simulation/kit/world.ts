@@ -1,7 +1,7 @@
 import { sha256Hex } from "@rs-agent/shared/ids.ts";
 import { drain, run, type Program } from "./actors.ts";
 import type { Bug } from "./bugs.ts";
-import { createForger } from "./bus/forger.ts";
+import { createForger, messageOf, partsOf } from "./bus/forger.ts";
 import { BusNetwork } from "./bus/network.ts";
 import type { DriverDeps } from "./database/connection.ts";
 import { ReplicaSet } from "./database/replica-set.ts";
@@ -28,6 +28,8 @@ export interface Settings {
   batch: number;
   concurrency: number;
   changeStream: boolean;
+  /** Relays hear what dispatchers tell them. */
+  hints: boolean;
   /** The dispatchers have a source of records. */
   source: { marked: boolean } | undefined;
 }
@@ -87,7 +89,8 @@ export class World {
     const spoil = bug?.message?.(this) ?? ((frames: Buffer[]) => [frames]);
     this.bus.onMessage = (frames, from, to) => {
       if (this.#diesOf(frames, to)) return [];
-      return forger(frames, to).flatMap((told) => spoil(told, from, to));
+      const told = forger(frames, to).flatMap((each) => spoil(each, from, to));
+      return told.flatMap((each) => this.#hinted(each, to));
     };
     this.tcp = new TcpNetwork(this.time, this.random.fork("tcp"));
     this.invariants = new Invariants(this);
@@ -123,6 +126,20 @@ export class World {
   drain(process: VirtualProcess): void {
     this.note(`${process.name} is told to end`);
     this.time.after(0, process, () => drain(this, process));
+  }
+
+  /** What a relay hears of the hints that are on their way to it. */
+  #hinted(frames: Buffer[], to: VirtualProcess): Buffer[][] {
+    const isHint = to.sort === "relay" && frames[0]?.includes("waiting") === true;
+    if (!isHint) return [frames];
+    return partsOf(frames).flatMap(({ head, body }) => {
+      if (head["kind"] !== "waiting") return [messageOf({ head, body })];
+      if (!this.settings.hints) return [];
+      const fate = this.nemesis.hintIs();
+      if (fate === "lost") return [];
+      const mails = fate === "told" ? head["mails"] : [...this.set.local("mails").keys()];
+      return [messageOf({ head: { ...head, mails }, body })];
+    });
   }
 
   /** Poison that kills a worker as soon as it comes in, before the worker has begun on it. */
@@ -212,6 +229,7 @@ function chooseSettings(random: Random): Settings {
     batch: random.pick([2, 5, 20]),
     concurrency: random.pick([1, 2, 4]),
     changeStream: random.chance(0.8),
+    hints: random.fork("hints").chance(0.8),
     source: records.chance(0.5) ? { marked: records.chance(0.7) } : undefined,
   };
 }

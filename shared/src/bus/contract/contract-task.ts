@@ -21,14 +21,15 @@ export function buildTask(
   fields: Record<string, unknown> = {},
 ): Sent {
   const { ready, session, sequence } = dispatcher;
-  const { patienceMs, settings = plainSettings(ready?.task) } = options;
+  const task = ready?.task === "relay" ? undefined : ready?.task;
+  const { patienceMs, settings = plainSettings(task) } = options;
   const taskId = newToken();
   const head = {
     ...{ v: 1, from: "contract-1", kind: "task", session, taskId, sequence, attempt: 1 },
     mailId: newToken().slice(0, 20),
     ...{ sha256: sha256Hex(mail), size: mail.length, bytes: mail.length },
-    ...{ task: ready?.task, settings, settingsHash: settingsHashOf(settings) },
-    ...(ready?.task === "enrich" && { verdicts: {} }),
+    ...{ task, settings, settingsHash: settingsHashOf(settings) },
+    ...(task === "enrich" && { verdicts: {} }),
     deadlineMs: patienceMs,
     smtp: {
       mailFrom: "contract@example.org",

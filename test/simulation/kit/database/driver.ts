@@ -122,6 +122,21 @@ class VirtualCollection {
     return this.#connection.write(`update ${this.#name}`, [step], value, how);
   }
 
+  /** The document as the update has left it; null if none matched. */
+  async findOneAndUpdate(given: Fields, update: Fields): Promise<Doc | null> {
+    const filter = this.#filter(given);
+    const by = this.#connection.process;
+    const value: { document: Doc | null } = { document: null };
+    const step = (write: Write<typeof value>) => {
+      const matched = this.#set.update(this.#name, filter, update, { many: false, by });
+      const [after] = this.#set.findLocal(this.#name, { _id: filter._id }, { limit: 1 });
+      write.value.document = matched > 0 ? (after ?? null) : null;
+    };
+    const how = { hasty: this.#isHasty(filter) };
+    const { document } = await this.#connection.write(`update ${this.#name}`, [step], value, how);
+    return document;
+  }
+
   /**
    * If the first try of an upsert has inserted what the second did not find, the second is refused.
    */
