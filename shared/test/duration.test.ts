@@ -12,7 +12,7 @@ test.each([
   expect(formatDuration(ms)).toBe(text);
 });
 
-test.each(["5", "h", "-1h", "1.5h", "4 h", "4h30m", ""])("%j is no duration", (text) => {
+test.each(["5", "h", "-1h", "1.5h", "4 h", "4h30m", ""])("%j is not a duration", (text) => {
   expect(() => durationMs(text)).toThrow(RangeError);
 });
 

@@ -83,7 +83,7 @@ describe("a file of any size is answered in a time that grows only with its size
     ]);
   });
 
-  test("aliases of one anchor, as many as there are domains, are no attack", () => {
+  test("aliases of one anchor, as many as there are domains, are not an attack", () => {
     const count = 5_000;
     const domains = Array.from({ length: count }, (_, at) => `  d${at}.example: *rules\n`);
     const text = `rules: &rules { spam: { threshold: 7 } }\ndomains:\n${domains.join("")}`;

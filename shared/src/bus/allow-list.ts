@@ -97,5 +97,5 @@ export function parseAllowList(text: string, path: string): AllowList {
   }
   const parsed = allowListSchema.safeParse(source.value);
   if (parsed.success) return new AllowList(parsed.data.keys);
-  throw keyError(path, `is no allow list:\n${z.prettifyError(parsed.error)}`);
+  throw keyError(path, `is not an allow list:\n${z.prettifyError(parsed.error)}`);
 }

@@ -5,7 +5,7 @@ import type { Logger } from "../logger.ts";
 export const dropCauses = {
   frames: "wrong number of frames, or a frame of another length than its head says",
   oversize: "the head is larger than any head may be",
-  undecodable: "the head is not msgpack, or nests too deep, or is no map",
+  undecodable: "the head is not msgpack, or nests too deep, or is not a map",
   version: "the head is of a wire version that is not spoken here",
   kind: "the head is of a kind that nobody sends to this side",
   schema: "the head does not fit the schema of its kind",

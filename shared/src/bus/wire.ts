@@ -252,7 +252,7 @@ export type CheckResult<N extends CheckKind = CheckKind> = N extends CheckKind
   : never;
 export type EnrichResult = ResultCommon & { task: "enrich"; output: EnrichOutput | Failure };
 export type ResultHead = CheckResult | EnrichResult;
-/** A result that is no failure: that comes as a lost task. */
+/** A result that is not a failure: that comes as a lost task. */
 export type CheckAnswer<N extends CheckKind = CheckKind> = N extends CheckKind
   ? ResultCommon & { task: N; output: FindingOf<N> }
   : never;

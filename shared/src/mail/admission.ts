@@ -6,7 +6,7 @@ import { emptyTrace, loopIn, noteTrace, startsWithBlank } from "./received.ts";
  * process.
  */
 export const maxHeaderBytes = 4 * 1024 * 1024;
-/** The most fields of a header, counting lines that are no field. */
+/** The most fields of a header, counting lines that are not fields. */
 export const maxHeaderFields = 5_000;
 
 /** As the steps after the door see it, with our own trace on top. */

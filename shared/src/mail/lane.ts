@@ -19,7 +19,7 @@ export function laneOf(kind: TaskKind, settings: TaskSettings | undefined): Lane
   return engine === undefined ? kind : `spam:${engine}`;
 }
 
-/** The lane that a record's `next` names; undefined if that is no task. */
+/** The lane that a record's `next` names; undefined if that is not a task. */
 export function laneIn(next: string | undefined): Lane | undefined {
   return [...builtInTasks, ...engineLanes].find((lane) => lane === next) ?? ownCheckIn(next);
 }

@@ -49,7 +49,7 @@ export function receivedField(handover: Handover): Buffer {
 
 /**
  * What is put before a canonical mail on acceptance: its Received field, followed by an empty line
- * if the mail begins with a blank. Such a first line is no field: it would continue ours (RFC 5322
+ * if the mail begins with a blank. Such a first line is not a field: it would continue ours (RFC 5322
  * §2.2.3), perhaps with a forged client. The empty line says what is true of the mail: it has no
  * header, all of it is body. Its bytes stay as they came; Postfix does the same.
  */

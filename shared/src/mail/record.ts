@@ -162,7 +162,7 @@ export const mailSchema = z.looseObject({
   enriched: enrichedSchema.optional(),
   overrides: z.array(overrideSchema).max(10).optional(),
   unknown: unknownMarkSchema.optional(),
-  /** How often somebody died while working on the mail (poison lane). */
+  /** How often a service or an engine died while working on the mail (poison lane). */
   strikes: z.number().int().nonnegative().optional(),
   /** How many workers in a row died holding it before any had begun work on it (poison lane). */
   unbegun: z.number().int().nonnegative().optional(),

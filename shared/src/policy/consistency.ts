@@ -49,7 +49,9 @@ function idProblems(document: PolicyDocument): PolicyProblem[] {
   const expected = expectedId(document);
   if (document._id === expected) return [];
   const message =
-    expected === undefined ? `${nameOf(document)} is no ${document.scope}` : `must be ${expected}`;
+    expected === undefined
+      ? `${nameOf(document)} is not a valid ${document.scope}`
+      : `must be ${expected}`;
   return [{ documentId: document._id, path: [], message }];
 }
 

@@ -41,7 +41,7 @@ function doubledStep(steps: readonly StepName[]): string | undefined {
 /** A step that is neither a change nor a check known to these rules. */
 function unknownStep(rules: CompleteRules, steps: readonly StepName[]): string | undefined {
   const unknown = steps.find((step) => !isChange(step) && !isBuiltIn(step) && !rules.checks[step]);
-  return unknown === undefined ? undefined : `step ${unknown} is no check that these rules have`;
+  return unknown === undefined ? undefined : `step ${unknown} is not a check that these rules have`;
 }
 
 function misplacedStep(steps: readonly StepName[]): string | undefined {

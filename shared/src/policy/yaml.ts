@@ -19,7 +19,7 @@ import { positionOf, type YamlPath } from "./yaml-position.ts";
 /** A document as the file has it, before it is known to be right. */
 interface Candidate {
   value: { _id: string; scope: string };
-  /** Where it stands in the file. */
+  /** Where it is in the file. */
   base: YamlPath;
   /** Default, domains and addresses have their rules directly under their name. */
   hasBareRules: boolean;

@@ -147,7 +147,7 @@ export function isWithoutServer(error: unknown): boolean {
   return unwrapped(error) instanceof MongoServerSelectionError;
 }
 
-/** Of a bulk write, what ended it if that was no answer of the server's: the driver wraps it. */
+/** Of a bulk write, what ended it if that was not an answer of the server's: the driver wraps it. */
 function unwrapped(error: unknown): unknown {
   if (!(error instanceof MongoBulkWriteError)) return error;
   return error.errorResponse instanceof Error ? error.errorResponse : error;

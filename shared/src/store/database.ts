@@ -59,8 +59,8 @@ const defaultLingerMs = 2;
 /**
  * Connects, measures the database's clock and creates the indexes that are missing.
  * @throws RetryableError STORE_UNREACHABLE; TerminalError CFG_INVALID if the URI is none, the
- *   server refuses us or the database's name, or it is no replica set, without which there are neither
- *   majorities nor change streams
+ *   server refuses us or the database's name, or it is not a replica set, without which there are
+ *   neither majorities nor change streams
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { uri, log, lingerMs = defaultLingerMs } = options;
@@ -140,7 +140,7 @@ async function describeServer(client: MongoClient, uri: string): Promise<string>
   if (!isSharded && typeof hello.setName !== "string")
     throw new TerminalError(
       "CFG_INVALID",
-      `MongoDB at ${hostsOf(uri)} is no replica set; start it with --replSet and rs.initiate()`,
+      `MongoDB at ${hostsOf(uri)} is not a replica set; start it with --replSet and rs.initiate()`,
     );
   const name =
     typeof info.secantusVersion === "string"

@@ -37,7 +37,7 @@ const ownBody: Mark = {
   of: ({ body }) => (body as Partial<BodyRef> | undefined)?.id,
 };
 
-/** New mails, many in one unordered insert; an id that is there already is no error. */
+/** New mails, many in one unordered insert; an id that is there already is not an error. */
 export function createInserts({ mails, lingerMs }: WriteDeps) {
   const group = createGroupCommit<StoredDocument, "inserted" | "present">({
     lingerMs,

@@ -77,7 +77,7 @@ export function createPolicyStore(client: MongoClient, db: Db): PolicyStore {
 
     all: () =>
       reach(async () => {
-        // Read again if a `replace` came between: half of one revision is no policy.
+        // Read again if a `replace` came between: half of one revision is not a policy.
         for (;;) {
           const before = await revision();
           const read = await readAll(stored(), known);

@@ -42,8 +42,8 @@ const ownLease: Mark = {
 };
 
 /**
- * Makes stubs of records that are no mails yet, page by page, with a lease of our own: an insert is the
- * claim. Of a record that two take on at once one has the stub. What is taken is ours whatever becomes
+ * Makes stubs of records that are not mails yet, page by page, with a lease of our own: an insert is
+ * the claim. Of a record that two take on at once one has the stub. What is taken is ours whatever becomes
  * of the one who took it: its lease ends, and any dispatcher claims it.
  */
 export async function takeRecords(door: Door, by: By): Promise<Taken> {

@@ -21,7 +21,7 @@ import { takeRecords, type Door, type Taken } from "./source-stubs.ts";
 /** Mail that others put into MongoDB. */
 export interface SourceStore {
   /**
-   * Takes on up to `limit` records that are no mails yet: each becomes a stub that `owner` holds. A
+   * Takes on up to `limit` records that are not mails yet: each becomes a stub that `owner` holds. A
    * stub's id derives from the source's name and the record's `_id`, so that any number may do this at
    * once. What is not taken stays in the source.
    * @throws RetryableError STORE_UNREACHABLE

@@ -319,7 +319,7 @@ test("a task that must be alone is alone among all dispatchers' tasks", async ()
   });
 });
 
-test("a worker is nobody's own until the others have seen that they have no credit", async () => {
+test("a worker is reserved for a suspect only once the other dispatchers know that they have no credit", async () => {
   const { pool: one } = await openPool();
   const { pool: two } = await openPool({ actorId: "dispatcher-2" });
   const { worker } = openWorker([one.endpoint, two.endpoint]);

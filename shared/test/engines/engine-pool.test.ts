@@ -332,8 +332,8 @@ describe("an engine that fails over a question", () => {
   it.each<[string, EngineState | "never", number | undefined]>([
     ["is well is a strike", { kind: "able", engine: { name: "fake", version: "one" } }, 1],
     ["is gone is a strike", unable, 1],
-    ["does not answer canaries either is no strike", { ...unable, silent: true }, undefined],
-    ["does not report its state in time is no strike", "never", undefined],
+    ["does not answer canaries either is not a strike", { ...unable, silent: true }, undefined],
+    ["does not report its state in time is not a strike", "never", undefined],
   ])("by a time-out and %s", async (_, state, strikes) => {
     one.script = () => late;
     const pool = await ablePool([one]);

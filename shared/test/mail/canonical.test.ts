@@ -31,7 +31,7 @@ describe("canonicalize", () => {
     );
   });
 
-  it("keeps every byte that is no line end", () => {
+  it("keeps every byte that is not a line end", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
         const raw = Buffer.from(bytes);

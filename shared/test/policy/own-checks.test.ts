@@ -94,7 +94,7 @@ test("has its place in a list of steps", () => {
   expect(checksIn(steps("dlp, pii"))).toEqual(["dlp", "pii"]);
   expect(() => steps("pii, dlp")).toThrow(/dlp must come before pii/);
   expect(() => steps("dlp")).toThrow(/step pii is on but not in the list/);
-  expect(() => steps("dlp, pii, other")).toThrow(/step other is no check that these rules have/);
+  expect(() => steps("dlp, pii, other")).toThrow(/step other is not a check that these rules have/);
 });
 
 test("has no name that means something else wherever it may stand", () => {

@@ -127,7 +127,7 @@ describe("what is wrong is named with its place", () => {
       "p.yaml:3:16: has bits set after its prefix; the network is 10.0.0.0/8",
     ],
     ["no tenant's name", "tenants:\n  Ünit: {}\n", "p.yaml:2:3: must be a tenant's name"],
-    ["no domain", `${tenant}domains:\n  "a b": {}\n`, "p.yaml:3:3: a b is no domain"],
+    ["no domain", `${tenant}domains:\n  "a b": {}\n`, "p.yaml:3:3: a b is not a valid domain"],
     [
       "nobody's domain",
       `${tenant}domains:\n  u.example: {}\n`,

@@ -271,7 +271,7 @@ describe("reads", () => {
   });
 });
 
-it("what was under way when we closed is no bug: it counts as if the database were away", async () => {
+it("what was under way when we closed is not a bug: it counts as if the database were away", async () => {
   const other = await openStore(proxy.uri, database().name);
   proxy.stall();
   const asked = other.mails.waiting();

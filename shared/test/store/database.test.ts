@@ -32,7 +32,7 @@ describe("openDatabase", () => {
     });
   });
 
-  it("refuses what is no connection string, without repeating it", async () => {
+  it("refuses what is not a connection string, without repeating it", async () => {
     const uri = "mongo://ann:secret@127.0.0.1";
     const opening = openDatabase({ uri, db: "x", clock: systemClock, log });
     await expect(opening).rejects.toThrow(TerminalError);

@@ -25,7 +25,7 @@ afterEach(async () => {
   await raw().deleteMany({});
 });
 
-describe("a document that is no record", () => {
+describe("a document that is not a record", () => {
   it("becomes a dead letter with its reason, and the others go on", async () => {
     const { store } = database();
     const good = newMail({ next: "m" });
@@ -182,7 +182,7 @@ describe("a document of a hostile shape", () => {
       },
     ],
   ])(
-    "with %s, too large to be kept whole beside its letter, is one all the same",
+    "with %s, too large to be kept whole in its dead letter, is one all the same",
     async (_, shape) => {
       const { store } = database();
       const bad = newMail({ next: "m" });

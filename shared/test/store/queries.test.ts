@@ -101,7 +101,7 @@ describe("what is due, asked about at once", () => {
 });
 
 describe("the backlog", () => {
-  it("is what has not passed its checks, and how long its oldest mail has been taken on by nobody", async () => {
+  it("is what has not passed its checks, and since when its oldest mail has waited to be taken on", async () => {
     const { store, db } = database();
     const { mails } = store;
     await db.collection("mails").deleteMany({});

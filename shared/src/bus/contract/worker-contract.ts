@@ -67,7 +67,7 @@ class Contract {
       ["sends numbered heartbeats, one per second", () => this.#beats()],
       ["answers a task once, after `started`, with the echo of its ids", () => this.#answers()],
       ["answers no task twice", () => this.#ignoresDuplicate()],
-      ["drops what is no message, and lives on", () => this.#survivesTruncated()],
+      ["drops what is not a message, and lives on", () => this.#survivesTruncated()],
       ["drops what names another session", () => this.#ignoresStranger()],
       ["takes a cancel before and after the answer, and answers once", () => this.#takesCancel()],
       ["answers once a task whose deadline has passed", () => this.#keepsDeadline()],
