@@ -118,18 +118,18 @@ describe("a bomb", () => {
   it.each<[string, () => Buffer]>([
     ["EICAR 20 multiparts deep", () => nestedMime(20)],
     ["EICAR 1,000 multiparts deep", () => nestedMime(1_000)],
-    ["EICAR behind 5,000 parts", () => manyParts(5_000)],
-    ["EICAR behind 12,000 parts", () => manyParts(12_000)],
+    ["EICAR after 5,000 parts", () => manyParts(5_000)],
+    ["EICAR after 12,000 parts", () => manyParts(12_000)],
     [
-      "EICAR behind 100,000 header lines",
+      "EICAR after 100,000 header lines",
       () => mailWith("eicar.com", eicar, "X-A: b\r\n".repeat(100_000)),
     ],
     [
-      "EICAR behind a header line of 10 MB",
+      "EICAR after a header line of 10 MB",
       () => mailWith("eicar.com", eicar, `X-A: ${"b".repeat(10 * megabyte)}\r\n`),
     ],
     [
-      "EICAR behind 10 MB of empty lines",
+      "EICAR after 10 MB of empty lines",
       () => Buffer.concat([Buffer.from("\r\n".repeat(5 * megabyte)), mailWith("eicar.com", eicar)]),
     ],
   ])("%s is found or unchecked, never clean (I2)", async (name, make) => {

@@ -85,7 +85,7 @@ describe("a clamd that says what a real one cannot be made to say", () => {
     ["a name that is no UTF-8", "Caf\xe9.Worm", "Caf\ufffd.Worm"],
     ["line ends in the name", "a\r\nb: OK\n", "a\r\nb: OK\n"],
     ["no name", "", "unnamed"],
-    ["the hash and size behind the name", `Odd one(${"ab".repeat(16)}:68)`, "Odd one"],
+    ["the hash and size after the name", `Odd one(${"ab".repeat(16)}:68)`, "Odd one"],
   ])("I2: with %s has found something", async (_, said, kept) => {
     await using fake = await startFakeClamd({
       fault: ({ id, content }) =>

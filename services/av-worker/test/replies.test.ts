@@ -165,7 +165,7 @@ describe("any bytes from clamd", () => {
     }
   });
 
-  it("are no reply without its end", () => {
+  it("are not a reply without its end", () => {
     const reader = new ReplyReader(100);
     expect(reader.push(Buffer.from("1: stream: OK"))).toEqual([]);
     expect(reader.hasPartial).toBe(true);

@@ -26,8 +26,8 @@ export function mustBeAlone({ strikes = 0 }: MailRecord): boolean {
 }
 
 /**
- * Workers that died before they had begun a mail are no strike: it merely waited there. But a mail may
- * also kill as soon as it is received; this many in a row count as one.
+ * Workers that died before they had begun a mail are not a strike: it merely waited there. But a mail
+ * may also kill as soon as it is received; this many in a row count as one.
  */
 const unbegunBeforeStrike = 3;
 /** Times that an enrichment may fail before a person must look. */

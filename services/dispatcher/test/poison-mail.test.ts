@@ -87,7 +87,7 @@ describe("mail with which dispatchers were killed", () => {
     expect(bench.asked).toEqual([]);
   });
 
-  it("is no dead letter if they live after all: their leases ran out in database outages", async () => {
+  it("is not a dead letter if they live after all: their leases ran out in database outages", async () => {
     const bench = await openBench();
     await bench.policy(virusOnly);
     const id = await bench.mail();

@@ -66,7 +66,7 @@ describe("openCountries", () => {
     await vi.waitFor(() => expect(countries.of("8.8.8.8")).toBe("US"));
   });
 
-  it("refuses to open a file that is no database", async () => {
+  it("refuses to open a file that is not a database", async () => {
     const path = join(folder, "broken.mmdb");
     await writeFile(path, "nothing");
     for (const wrong of [path, join(folder, "missing.mmdb")]) {

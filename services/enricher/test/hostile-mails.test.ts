@@ -105,7 +105,7 @@ const hostile: [string, () => string][] = [
     "one line of 6 MB of base64",
     () => typed("text/plain", "QUFB".repeat(1.5 * megabyte), "base64"),
   ],
-  ["6 MB that is no base64", () => typed("text/plain", "====".repeat(1.5 * megabyte), "base64")],
+  ["6 MB that is not base64", () => typed("text/plain", "====".repeat(1.5 * megabyte), "base64")],
   ["10 MB of lone LF", () => `${head}\r\n${"\n".repeat(10 * megabyte)}`],
   ["10 MB of blanks at line ends", () => `${head}\r\n${`${" ".repeat(1_000)}\r\n`.repeat(10_000)}`],
   ["one line of 10 MB of blanks", () => `${head}\r\n${" ".repeat(10 * megabyte)}\r\n`],

@@ -6,7 +6,7 @@ export interface ClientNetworks {
   include(address: string): boolean;
 }
 
-/** @throws RangeError for an entry that is no network */
+/** @throws RangeError for an entry that is not a network */
 export function createClientNetworks(texts: readonly string[]): ClientNetworks {
   const networks = new NetworkMap<true>();
   for (const text of texts) networks.set(parseNetwork(text), true);

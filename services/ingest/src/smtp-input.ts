@@ -20,7 +20,7 @@ type Next = (error?: Error | null) => void;
  * 1. A command runs once the one before it has been answered, and the bytes after a mail once the
  *    mail has: what is pipelined (RFC 2920) waits, and nothing of it is lost.
  * 2. After `isClosed` nothing runs any more.
- * 3. A line without its end is no command (RFC 5321 §2.3.8), not even the last one.
+ * 3. A line without its end is not a command (RFC 5321 §2.3.8), not even the last one.
  */
 export class SmtpInput extends SMTPStream {
   /** Bytes that have come and are not used up. */
@@ -59,7 +59,7 @@ export class SmtpInput extends SMTPStream {
   }
 
   override _flushData(): void {
-    // The last line has no end: it is no command.
+    // The last line has no end: it is not a command.
   }
 
   #goOn(): void {

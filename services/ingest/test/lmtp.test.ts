@@ -51,7 +51,7 @@ describe("LMTP (RFC 2033)", () => {
     expect(await client.say("EHLO client.test")).toMatch(/^500 /);
   });
 
-  it("is no open relay either", async () => {
+  it("is not an open relay either", async () => {
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
   });
 });

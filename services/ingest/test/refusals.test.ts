@@ -76,7 +76,7 @@ describe("an SMTP session", () => {
     },
   );
 
-  it("ends with BDAT, whose bytes are no commands", async () => {
+  it("ends with BDAT, whose bytes are not commands", async () => {
     client.send(
       `MAIL FROM:<${stranger}>\r\nRCPT TO:<${anna}>\r\nBDAT 90 LAST\r\n` +
         `RSET\r\nMAIL FROM:<${stranger}>\r\nRCPT TO:<${ben}>\r\nDATA\r\n${mail}.\r\n`,
@@ -92,7 +92,7 @@ describe("an SMTP session", () => {
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 /);
   });
 
-  it("is no open relay: a foreign recipient from outside is refused", async () => {
+  it("is not an open relay: a foreign recipient from outside is refused", async () => {
     expect(await client.deliver(anna, [stranger], mail)).toMatch(/^550 5\.7\.1 relaying denied/);
   });
 
@@ -103,7 +103,7 @@ describe("an SMTP session", () => {
     "@northwind.example:jonas@partner.example",
     "jonas@northwind.example.partner.example",
     "jonas@[127.0.0.1]",
-  ])("is no open relay for %s either", async (recipient) => {
+  ])("is not an open relay for %s either", async (recipient) => {
     expect(await client.deliver(anna, [recipient], mail)).toMatch(/^5(50|01) 5\.[17]\.[13] /);
     expect(await accepted()).toBe(before);
   });
@@ -269,7 +269,7 @@ describe("a header that no step could process", () => {
       "552 5.3.4 the header has more than 5000 fields",
     ],
     [
-      "of more than 5,000 lines that are no fields",
+      "of more than 5,000 lines that are not fields",
       "x\r\n".repeat(5_001),
       "552 5.3.4 the header has more than 5000 fields",
     ],

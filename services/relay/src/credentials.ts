@@ -27,7 +27,7 @@ export async function readHopSecrets(
   name: string,
 ): Promise<HopSecrets> {
   if (secretsDir === undefined) throw unusable(name, "RELAY_SECRETS_DIR is not set");
-  if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(name)) throw unusable(name, "it is no file name");
+  if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(name)) throw unusable(name, "it is not a file name");
   const dir = join(secretsDir, name);
   try {
     const there = new Set(await readdir(dir));

@@ -19,7 +19,7 @@ export function statusOf(reply: Reply): string {
   return found?.startsWith(digit) === true ? found : `${digit}.0.0`;
 }
 
-/** Cuts a stream of bytes into whole replies; what is not ended by a line end is no reply. */
+/** Cuts a stream of bytes into whole replies; what is not ended by a line end is not a reply. */
 export class ReplyParser {
   #rest = "";
   #lines: string[] = [];

@@ -155,7 +155,7 @@ describe("what a hop can do is read from its EHLO", () => {
     expect(session.abilities).toEqual(unable);
   });
 
-  it("its greeting is no extension, whatever words are in it", () => {
+  it("its greeting is not an extension, whatever words are in it", () => {
     expect(abilitiesOf("250-size.example SIZE 5 8BITMIME\n250-DSN\n250 size 70")).toEqual({
       extensions: new Set(["DSN", "SIZE"]),
       maxBytes: 70,

@@ -145,7 +145,7 @@ describe("one transaction", () => {
     expect((await transact(on, two)).bodyEnded).toBe(true);
   });
 
-  it("I8: half a final reply is no reply: unknown", async () => {
+  it("I8: half a final reply is not a reply: unknown", async () => {
     const { results } = await scripted(
       {
         answer: (verb) => (verb === "." ? { say: "250 2.0.0 queued as", hangUp: true } : undefined),

@@ -112,5 +112,5 @@ it("reads the credential again for each connection, and fails the route if it ca
   expect(await hop.acquire(forEver)).toMatchObject({ kind: "open" });
   const outside = nextHop([sink.port, { credential: "../hop" }], { secretsDir });
   const refused = await outside.acquire(forEver);
-  expect(refused.kind === "failed" && refused.failure.reply).toContain("it is no file name");
+  expect(refused.kind === "failed" && refused.failure.reply).toContain("it is not a file name");
 });

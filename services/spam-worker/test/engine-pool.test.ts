@@ -151,7 +151,7 @@ describe("a pool of spamds", () => {
     expect(request?.method).toBe("SYMBOLS");
   });
 
-  it("what spamd answers in words is no strike", async () => {
+  it("what spamd answers in words is not a strike", async () => {
     const chunks = ["SPAMD/1.0 79 Timeout: (300 second timeout)\r\n"];
     const pool = await poolOf(1, (r) => (isPoison(r) ? { chunks, then: "close" } : undefined));
     await pool.canary(signal);

@@ -65,7 +65,7 @@ describe("an answer of rspamd", () => {
     expect(findingOn({ score: 16, is_skipped: true })).toMatchObject({ kind: "spam" });
   });
 
-  it("is no verdict if rspamd puts the mail off: rules may not have run", () => {
+  it("is not a verdict if rspamd puts the mail off: rules may not have run", () => {
     const judgement = judgementOn(
       reply({ score: 0, action: "soft reject", messages: { smtp_message: "Try again later" } }),
     );
@@ -75,7 +75,7 @@ describe("an answer of rspamd", () => {
     });
   });
 
-  it("is no verdict if rspamd skipped the mail, but GTUBE counts all the same", () => {
+  it("is not a verdict if rspamd skipped the mail, but GTUBE counts all the same", () => {
     const skipped = judgementOn(reply({ score: 0, is_skipped: true, symbols: {} }));
     expect(skipped).toMatchObject({
       kind: "answered",
@@ -84,7 +84,7 @@ describe("an answer of rspamd", () => {
     expect(findingOf(judgementOn(gtubeReply))).toMatchObject({ kind: "spam", score: 15 });
   });
 
-  it("is no verdict if rspamd ran out of time, whatever the points", () => {
+  it("is not a verdict if rspamd ran out of time, whatever the points", () => {
     for (const score of [0, 20]) {
       expect(findingOn({ score, time_real: 8.01 })).toMatchObject({
         kind: "unchecked",
@@ -105,7 +105,7 @@ describe("an answer of rspamd", () => {
     ]);
   });
 
-  it("has its proposed header fields recorded, one line each, and nothing that is no field", () => {
+  it("has its proposed header fields recorded, one line each, and nothing that is not a field", () => {
     const addHeaders = {
       "X-Spam-Status": { value: "No,\r\n score=1\r\nX-Evil: 1", order: 0 },
       "X-Plain": "a",

@@ -24,11 +24,11 @@ describe("the Spam header", () => {
     "True ; 15.0 / 5.0 ; more",
     " False ; 0.0 / 5.0",
     "False ; 1e3 / 5.0",
-  ])("is no judgement as %j", (text) => {
+  ])("is not a judgement as %j", (text) => {
     expect(parseScore(text)).toBeUndefined();
   });
 
-  it("is no judgement if flag and numbers contradict each other", () => {
+  it("is not a judgement if flag and numbers contradict each other", () => {
     expect(parseScore("False ; 15.0 / 5.0")).toBeUndefined();
     expect(parseScore("True ; 1.0 / 5.0")).toBeUndefined();
   });

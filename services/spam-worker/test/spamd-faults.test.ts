@@ -39,7 +39,10 @@ describe("a spamd that does not answer as it should", () => {
       "has no Spam header",
       { chunks: ["SPAMD/1.1 0 EX_OK\r\nContent-length: 0\r\n\r\n"], then: "close" },
     ],
-    ["gives a score that is no number", { chunks: [ok("A", "False ; nan / 5.0")], then: "close" }],
+    [
+      "gives a score that is not a number",
+      { chunks: [ok("A", "False ; nan / 5.0")], then: "close" },
+    ],
     ["contradicts itself", { chunks: [ok("A", "False ; 50.0 / 5.0")], then: "close" }],
     ["names rules that are none", { chunks: [ok("no rules, at all!")], then: "close" }],
     ["sends more than it says", { chunks: [ok("A") + "B"], then: "close" }],

@@ -58,7 +58,7 @@ function foundIn(reply: string, name: string): string {
   return match?.[1] ?? text;
 }
 
-/** A heuristic that says "I could not look inside" is no virus, but not clean either. */
+/** A heuristic that says "I could not look inside" is not a virus, but not clean either. */
 function classOf(name: string): VirusFinding {
   if (isOf(name, "Heuristics.Limits.Exceeded")) return unchecked("limit", name);
   if (isOf(name, "Heuristics.Encrypted")) return unchecked("encrypted", name);

@@ -1,6 +1,6 @@
 /**
- * Cuts clamd's byte stream into its NUL-terminated replies; text without its NUL is no reply yet. A
- * reply longer than `maxChars` is nonsense: `isTooLong` is then set, and nothing more is read.
+ * Cuts clamd's byte stream into its NUL-terminated replies; text without its NUL is not yet a reply.
+ * A reply longer than `maxChars` is nonsense: `isTooLong` is then set, and nothing more is read.
  */
 export class ReplyReader {
   readonly #maxChars: number;

@@ -4,7 +4,7 @@ import { openPartBody } from "../mime/part-body.ts";
 import { withInsertion, type Insertion } from "../mime/text-part.ts";
 import type { ApplyChange, ChangeOf, MailUnderChange } from "./change.ts";
 
-/** A larger text part, in bytes, is no letter and is left alone. */
+/** A larger text part, in bytes, is not a letter and is left alone. */
 const maxTextBytes = 8 * 1024 * 1024;
 
 /**

@@ -18,7 +18,7 @@ export function leavingFrom(header: HeaderBlock): { domain: string } | { why: st
   const isMarked = header.named(markedFrom).length > 0;
   return {
     why: isMarked
-      ? "a UTF-8 byte order mark (EF BB BF) stands before its From, which therefore is no From header"
+      ? "a UTF-8 byte order mark (EF BB BF) precedes its From, which is therefore not a From header"
       : "it has no From header",
   };
 }

@@ -18,7 +18,8 @@ type Mailbox = addressparser.Address;
  */
 export const rewriteSender: ApplyChange<"sender-rewrite"> = (mail, { map }, { task }) => {
   const wrong = Object.values(map).find((address) => !isAddress.test(address));
-  if (wrong !== undefined) return unable(`sender-rewrite maps to ${wrong}, which is no address`);
+  if (wrong !== undefined)
+    return unable(`sender-rewrite maps to ${wrong}, which is not an address`);
   const newAddress = senderLookup(map);
   const mailFrom = newAddress(mail.mailFrom ?? task.smtp.mailFrom);
   if (mailFrom !== undefined) mail.mailFrom = mailFrom;

@@ -35,7 +35,7 @@ export const sign: ApplyChange<"sign"> = async (
     throw error;
   }
   if (mail.header.fields.some(({ name }) => !isFieldName(name))) {
-    mail.notes.push("a line of the header is no field: some verifiers may refuse the signature");
+    mail.notes.push("a line of the header is not a field: some verifiers may refuse the signature");
   }
   mail.signature = { domain, selector };
   return undefined;

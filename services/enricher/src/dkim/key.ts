@@ -44,7 +44,7 @@ function parseKey(pem: string): KeyObject {
   try {
     return createPrivateKey(pem);
   } catch (error) {
-    throw unreadable("it is no private key in PEM form, or it is encrypted", error);
+    throw unreadable("it is not a private key in PEM form, or it is encrypted", error);
   }
 }
 

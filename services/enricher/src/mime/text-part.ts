@@ -93,7 +93,7 @@ function impossible(reason: string): Insertion {
  * Some readers end the header at a line that is not a field. They would show as text what is put
  * below that line.
  */
-const oddHeader = impossible("a line in the header of its text is no header field");
+const oddHeader = impossible("a line in the header of its text is not a header field");
 
 function isOdd(header: HeaderBlock): boolean {
   return header.fields.some(({ name }) => !isFieldName(name));
@@ -156,7 +156,7 @@ function quotedPrintable(
   return piece(part, header, encodeQuotedPrintable(decoded));
 }
 
-/** Comments are dropped: a reader may take what stands in one for the charset (RFC 2045 §5.1). */
+/** Comments are dropped: a reader may take text inside one for the charset (RFC 2045 §5.1). */
 function setCharset(header: HeaderBlock, charset: string): void {
   const [present] = header.named("content-type");
   const value = libmime.parseHeaderValue(

@@ -30,8 +30,8 @@ describe("the text that is the letter", () => {
   it.each([
     ["may have a name", named, [""]],
     ["may be a file that is shown, where there is no other", inlineFile, [""]],
-    ["is no file where there is another", multipart("mixed", inlineFile, plain), ["1"]],
-    ["is no attachment", multipart("mixed", attached, inlineFile), ["1"]],
+    ["is not a file where there is another", multipart("mixed", inlineFile, plain), ["1"]],
+    ["is not an attachment", multipart("mixed", attached, inlineFile), ["1"]],
     ["has a name in one of its forms", multipart("alternative", named, html), ["0", "1"]],
     [
       "is a file in one of its forms",
@@ -46,7 +46,7 @@ describe("the text that is the letter", () => {
   it.each([
     ["start", 'related; start="<r@x>"', ["1"]],
     ["start without brackets", "related; start=r@x", ["1"]],
-    ["start behind a comment", 'related; (start=x) start="<r@x>"', ["1"]],
+    ["start after a comment", 'related; (start=x) start="<r@x>"', ["1"]],
     ["a start that no part has", 'related; start="<z@x>"', ["0"]],
     ["no start", "related", ["0"]],
   ])("is the root of multipart/related by %s (RFC 2387)", async (_, type, paths) => {
@@ -54,7 +54,7 @@ describe("the text that is the letter", () => {
     expect(await footed(...lines)).toMatchObject({ paths, notes: [] });
   });
 
-  it("is no entry of a digest, whatever its type", async () => {
+  it("is not an entry of a digest, whatever its type", async () => {
     const digest = multipart("digest", ["", "Subject: one", "", "one"], plain);
     await expectUntouched(typed(...digest), "it has no text part", umlaut);
     const inner = digest.map((line) => line.replace("=b", "=d").replace("--b", "--d"));
@@ -87,9 +87,9 @@ describe("the header of a text part", () => {
     ).toBe(true);
   });
 
-  it("is not changed if one of its lines is no field, which readers take for text", async () => {
+  it("is not changed if one of its lines is not a field, which readers take for text", async () => {
     const part = ["Content-Type: text/plain", "Dear Bob,", "a=3D", "", "Ann"];
-    const why = "a line in the header of its text is no header field";
+    const why = "a line in the header of its text is not a header field";
     await expectUntouched(typed(...multipart("mixed", part)), why, umlaut);
     await expectUntouched(typed("Content-Type: text/plain", "Dear Bob,", "", "Ann"), why, umlaut);
     const { text } = await disclaimed(typed(...multipart("mixed", part)));

@@ -123,6 +123,6 @@ describe("sender-rewrite", () => {
 
   it("holds the mail if the map leads to no address", async () => {
     const change = { kind: "sender-rewrite" as const, map: { "@tenant.example": "a@b>\r\nX: y" } };
-    await expect(enriched(plainMail, [change])).rejects.toThrow("is no address");
+    await expect(enriched(plainMail, [change])).rejects.toThrow("is not an address");
   });
 });

@@ -240,7 +240,7 @@ describe("a mail that cannot be signed is held, never sent unsigned (I10)", () =
     expect(await verified((await enriched(plainMail, [change])).final, rsa)).toHaveLength(1);
   });
 
-  it("reveals nothing of a file that is no key", async () => {
+  it("reveals nothing of a file that is not a key", async () => {
     const path = join(folder, "secret");
     await writeFile(path, "the-secret-itself");
     expect(await unableReason(plainMail, [signChange(`file:${path}`)])).not.toContain("itself");

@@ -146,7 +146,7 @@ describe("the signature's domain (I10)", () => {
 });
 
 describe("a mail that is not signed", () => {
-  it("keeps its bytes if a byte order mark stands before From, and the note says so", async () => {
+  it("keeps its bytes if a byte order mark precedes From, and the note says so", async () => {
     const raw = mailOf(
       "\xef\xbb\xbfFrom: Ann <ann@acme.example>",
       "To: bob@partner.example",
@@ -157,7 +157,7 @@ describe("a mail that is not signed", () => {
     expect(passes).toEqual([]);
     expect(text.endsWith(raw.toString("latin1"))).toBe(true);
     expect(notes).toEqual([
-      "not signed: a UTF-8 byte order mark (EF BB BF) stands before its From, which therefore is no From header",
+      "not signed: a UTF-8 byte order mark (EF BB BF) precedes its From, which is therefore not a From header",
     ]);
   });
 

@@ -13,7 +13,7 @@ const number = String.raw`(-?\d{1,9}(?:\.\d{1,6})?)`;
 const spamHeader = new RegExp(`^(True|False) ; ${number} / ${number}$`);
 
 /**
- * Reads `True ; 15.0 / 5.0`. A flag that contradicts its own numbers is no judgement.
+ * Reads `True ; 15.0 / 5.0`. A flag that contradicts its own numbers is not a judgement.
  * @returns undefined for anything else
  */
 export function parseScore(text: string): Score | undefined {
