@@ -85,7 +85,7 @@ export async function runChaosCommand(
 ): Promise<number> {
   const runDir = mkdtempSync(join(tmpdir(), "rs-agent-chaos-"));
   const processes = takeOver(join(runDir, "processes"));
-  // Whatever ends us, nothing goes on without us. After a run nothing is left to end.
+  // Whatever ends this process, the others end with it. After a run none is left.
   process.once("exit", () => processes.endAll());
   const signal = stopSignal(() => say("Stopping. Ctrl-C again kills all that was started."));
   say(`chaos: ${command.mails} mails, ${command.kills} faults, --seed ${command.seed}`);

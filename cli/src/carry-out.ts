@@ -6,12 +6,12 @@ import type { Database } from "@rs-agent/shared/store/database.ts";
 import { Holding } from "@rs-agent/shared/store/holding.ts";
 import type { Actor, Intervention } from "./interventions.ts";
 
-/** How long we have a right to the mail while its report is made; it ends by itself if we die. */
+/** How long the mail is leased to us while its report is made; the lease runs out if we die. */
 const leaseMs = 60_000;
 
 /**
  * Writes what an intervention made of a mail, if it is still the record that was read, its state
- * allows it, and nobody works on it. A report is stored durably first; meanwhile nobody else can
+ * allows it, and no service holds it. A report is stored durably first; meanwhile nobody else can
  * decide otherwise, because the mail is leased to the person (I3).
  * @returns `refused` if the mail is leased to another or has changed
  */

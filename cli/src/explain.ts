@@ -142,7 +142,7 @@ function whyOf({ origin, smtp }: MailRecord, { direction, tenantId }: Plan): str
   const client = smtp.client.address === "" ? "the client" : smtp.client.address;
   if (origin.via === "dsn") return "our own report: it is never checked";
   if (direction === "incoming") {
-    const owner = tenantId === undefined ? "the recipient's domain is no tenant's" : tenant;
+    const owner = tenantId === undefined ? "the recipient's domain belongs to no tenant" : tenant;
     const by = tenantId === undefined ? owner : `${owner} by the recipient's domain`;
     const way =
       origin.incoming === true

@@ -21,7 +21,7 @@ import { printable } from "./terminal.ts";
  * description come out.
  */
 export interface Intervention {
-  /** The change is written only while the mail is in one of these states and nobody works on it. */
+  /** The change is written only while the mail is in one of these states and no service holds it. */
   states: readonly MailState[];
   change: MailChange;
   /**

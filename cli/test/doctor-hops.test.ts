@@ -78,7 +78,7 @@ test.each([
   expect(seen[0]?.found).toMatch(found);
 });
 
-test("a hop that is not there is not well, or not known if nobody named it", async () => {
+test("a hop that cannot be reached is not well, or unknown if nobody named it", async () => {
   const named = await diagnosed("{}", "127.0.0.1:1");
   expect(named).toMatchObject([{ ok: false }]);
   expect(named[0]?.found).toContain("ECONNREFUSED");

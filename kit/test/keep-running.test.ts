@@ -48,7 +48,7 @@ describe("keepRunning", () => {
     const { kept, told, pids, places } = await keep();
     process.kill(kept.first.pid, "SIGKILL");
     await expect.poll(() => told).toHaveLength(2);
-    expect(told[0]).toMatch(/^idle ended by itself and is started again/);
+    expect(told[0]).toMatch(/^idle ended unexpectedly and is restarted/);
     expect(told[1]).toBe("idle runs again");
     expect(pids).toHaveLength(2);
     expect(places).toEqual([undefined, kept.first.pid]);

@@ -136,7 +136,7 @@ const emptyBody = (now: Date): Sample =>
   sample(
     {
       name: "empty-body",
-      note: "a header and nothing behind it",
+      note: "a header and nothing after it",
       subject: "I am in the meeting room",
       content: { fields: [["Content-Type", "text/plain; charset=us-ascii"]], body: Buffer.alloc(0) },
     },

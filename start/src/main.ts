@@ -58,13 +58,13 @@ async function main(): Promise<void> {
     process.stdout.write(usage);
     return;
   }
-  // Nobody reads any more, or the terminal is gone: what runs is stopped in order all the same.
+  // Nobody reads any more, or the terminal is gone: what runs must still be stopped in order.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
   const config = loadStartConfig(process.env);
   const progress = createProgress();
   const runDir = runDirOf(config, root);
   const processes = openRunDir(runDir);
-  // Whatever ends us, even a bug, nothing goes on without us. After a drain nothing is left to end.
+  // Whatever ends this process, even a bug, the others end with it. After a drain none is left.
   process.once("exit", () => processes.endAll());
   const signal = stopSignal(() => progress.note("Stopping. Ctrl-C again stops without draining."));
   const context: Context = { options, config, runDir, progress, signal };

@@ -164,7 +164,7 @@ describe("the system", () => {
       process.kill(system.mongodb.pid ?? 0, "SIGKILL");
       await expect.poll(() => trouble).toHaveLength(4);
       expect(trouble.slice(2)).toEqual([
-        "mongodb ended by itself and is started again; mail waits",
+        "mongodb ended unexpectedly and is restarted; mail waits",
         "mongodb runs again",
       ]);
       await using client = new MongoClient(system.mongodb.uri);

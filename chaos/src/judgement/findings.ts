@@ -230,7 +230,7 @@ function judgeReports(
   const bounced = ended.length;
   const untold = ended.filter(({ report }) => report === "none").length;
   if (untold !== (isForged ? bounced : 0)) {
-    note("report", `${bounced} recipients bounced, of ${untold} nobody was told`);
+    note("report", `${bounced} recipients bounced, and nobody was told of ${untold} of them`);
   }
   if (bounced > untold !== about.length > 0) {
     note("report", `${bounced} recipients bounced, ${about.length} reports were made`);

@@ -23,7 +23,7 @@ export function parseTenants(given: string): Tenants {
     (each) => !entry.test(each) || !addressPathSchema.safeParse(each).success,
   );
   if (wrong === undefined) return [first, ...others];
-  throw wrongOption("--tenants", given, `${wrong} is no domain, no address and no file`);
+  throw wrongOption("--tenants", given, `${wrong} is neither a domain, nor an address, nor a file`);
 }
 
 /** How many recipients a mail has. */

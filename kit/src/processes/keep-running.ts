@@ -50,7 +50,7 @@ export async function keepRunning<S extends Server>(
   let current = first;
 
   const again = async (): Promise<S | undefined> => {
-    onTrouble(`${name} ended by itself and is started again; mail waits`);
+    onTrouble(`${name} ended unexpectedly and is restarted; mail waits`);
     for (let backoffMs = firstBackoffMs; !isOver(); backoffMs *= 2) {
       await wait(Math.min(backoffMs, slowestBackoffMs), undefined, { signal }).catch(() => 0);
       if (isOver()) return undefined;

@@ -43,7 +43,7 @@ const lethal: readonly NodeJS.Signals[] = ["SIGKILL", "SIGTERM", "SIGINT", "SIGA
 const lookEveryMs = 25;
 const firstBackoffMs = 200;
 const slowestBackoffMs = 10_000;
-/** After this long, the next end is no consequence of the last one. */
+/** After this long, the next end is not a consequence of the last one. */
 const settledMs = 10_000;
 const graceMs = 3_000;
 /**
