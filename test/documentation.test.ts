@@ -98,7 +98,7 @@ describe("docs/settings.md", () => {
   });
 });
 
-/** Nothing is read as long as nobody looks. */
+/** Metrics read their source only when they are scraped, which does not happen here. */
 const unread = {} as never;
 const metricsOf: Record<string, (metrics: Metrics) => unknown> = {
   dispatcher(metrics) {

@@ -68,7 +68,7 @@ function environmentOf(name: string): Record<string, string> {
 
 function secondsOf(duration = ""): number {
   const seconds = /^(\d+)s$/.exec(duration)?.[1];
-  if (seconds === undefined) throw new Error(`"${duration}" is no number of seconds`);
+  if (seconds === undefined) throw new Error(`"${duration}" is not a number of seconds`);
   return Number(seconds);
 }
 

@@ -87,6 +87,6 @@ export function isSelected(selector: Record<string, string>, workload: Manifest)
 
 export function bytesOf(quantity: string): number {
   const [, digits, unit] = /^(\d+)(Mi|Gi)$/.exec(quantity) ?? [];
-  if (digits === undefined) throw new Error(`"${quantity}" is no amount of memory`);
+  if (digits === undefined) throw new Error(`"${quantity}" is not an amount of memory`);
   return Number(digits) * (unit === "Gi" ? 2 ** 30 : 2 ** 20);
 }

@@ -7,7 +7,7 @@ export interface CommandOptions {
   env?: NodeJS.ProcessEnv;
   /** Given on standard input. */
   input?: string;
-  /** Exit codes other than 0 that are no error. */
+  /** Exit codes other than 0 that are not errors. */
   mayEndWith?: readonly number[];
 }
 

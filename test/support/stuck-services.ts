@@ -216,7 +216,7 @@ async function stuckWorker(
     untilDraining: () => logged("draining"),
     async expectHandedBack() {
       await vi.waitFor(() => expect(lost).toMatchObject([{ mailId: "m1" }]));
-      // Not the way a death is: SIGTERM is no strike against the mail.
+      // Not the way a death is: SIGTERM is not a strike against the mail.
       expect(lost[0]).toMatchObject({ reason: "bye", started: true });
     },
   };

@@ -47,7 +47,7 @@ export class Works {
       this.#broken("poison", mailId, `${work.worker.name} is still busy with it`);
     }
     if (beside.length > 0 && (alone === true || beside.some((one) => one.task.alone === true))) {
-      this.#broken("poison", mailId, `${work.worker.name} does something beside a suspect`);
+      this.#broken("poison", mailId, `${work.worker.name} does other work during a suspect's`);
     }
     this.#all.push(work);
     this.#world.note(`${work.worker.name} begins ${task}`, mailId);
@@ -64,7 +64,7 @@ export class Works {
     for (const { worker, endedMs, task } of this.#all) {
       const isVictim = worker === killed && endedMs === undefined && task.sha256 !== sha256;
       if (isVictim && task.alone === true) {
-        this.#broken("poison", task.mailId, `${killed.name} is sent something beside a suspect`);
+        this.#broken("poison", task.mailId, `${killed.name} is sent other work during a suspect's`);
       }
     }
   }
@@ -117,7 +117,7 @@ export class Works {
   #checkSibling({ _id, parentId }: MailRecord, check: CheckKind, asker: string): void {
     const sibling = this.#world.set.local("mails").get(asker);
     if (parentId === undefined || sibling?.["parentId"] !== parentId)
-      this.#broken("I4", _id, `a ${check} verdict of ${asker}, which is no part of the same mail`);
+      this.#broken("I4", _id, `a ${check} verdict of ${asker}, which is not part of the same mail`);
   }
 
   #broken(invariant: string, mailId: string, text: string): void {
