@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { BSON, type Document } from "mongodb";
 import { beforeAll, describe, expect, it } from "vitest";
 import { people, samples, type Sample } from "../start/samples/samples.ts";
 import { isAsExpected, resultOf } from "../start/src/result.ts";
@@ -67,6 +68,15 @@ describe("the sample mails", () => {
       expected.filter(({ outcome }) => outcome === "sent").map(({ address }) => address),
     );
     expect(came.sort()).toEqual(sent.sort());
+  });
+
+  it("leaves records of at most 2.5 KB for one recipient, with no plan in any", async () => {
+    const records = await whole().db.collection("mails").find().toArray();
+    const alone = records.filter(({ recipients }) => (recipients as unknown[]).length === 1);
+    const sizeOf = (record: Document) => BSON.calculateObjectSize(record);
+    expect(alone.length).toBeGreaterThan(8);
+    expect(Math.max(...alone.map(sizeOf))).toBeLessThanOrEqual(2_560);
+    expect(records.filter(({ plan }) => plan !== undefined)).toEqual([]);
   });
 
   it("incoming mail arrives byte-identical after the header fields that we add", async () => {

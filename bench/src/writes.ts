@@ -9,6 +9,7 @@ import {
   type StoredDocument,
 } from "@rs-agent/shared/store/connection.ts";
 import { Holding } from "@rs-agent/shared/store/holding.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { documentOf } from "@rs-agent/shared/store/mail-document.ts";
 import { eachAlone, together, type WriteForm } from "@rs-agent/shared/store/write-forms.ts";
 import { startMongoDb } from "@rs-agent/kit/mongodb/mongodb.ts";
@@ -89,8 +90,9 @@ class Writes {
   }
 
   async #write(form: WriteForm, group: readonly StoredDocument[]): Promise<void> {
-    const writes = group.map(({ _id, lease }) => {
-      const holding = new Holding(_id, (lease as { token: string }).token);
+    const writes = group.map((document) => {
+      const { lease } = document as unknown as MailRecord;
+      const holding = new Holding(document as unknown as MailRecord, lease?.token ?? "");
       const change = progress();
       return { holding, change, mark: holding.markOf(change) };
     });

@@ -1,7 +1,8 @@
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { parseMail, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { mailIn } from "@rs-agent/shared/store/mail-document.ts";
 import type { ProcessEnd } from "@rs-agent/kit/processes/service-process.ts";
 import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
 import { wreakHavoc, type DoneFault } from "./faults/havoc.ts";
@@ -258,13 +259,13 @@ async function sweepSpool({ services }: ChaosSystem): Promise<void> {
   await services.untilReady();
 }
 
-/** Header blocks are left out: the next hop shows what came of them. */
+/** Plans and header blocks are left out: the next hop shows what came of them. */
 async function allRecords({ observer, dbName }: ChaosSystem): Promise<MailRecord[]> {
   const documents = observer
     .db(dbName)
     .collection("mails")
     .find({}, { projection: { "enriched.headerBlock": 0 } });
   const records: MailRecord[] = [];
-  for await (const document of documents) records.push(parseMail(document));
+  for await (const document of documents) records.push(mailIn(document));
   return records;
 }

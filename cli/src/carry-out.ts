@@ -37,7 +37,7 @@ export async function carryOut(
     now: actor.now,
   });
   // The person's own claim was one more write.
-  const holding = new Holding(mail._id, token, (mail.rev ?? 0) + 1);
+  const holding = new Holding({ ...mail, rev: (mail.rev ?? 0) + 1 }, token);
   const written = await mails.write(holding, { ...change, releaseLease: true });
   return written === "written" ? "written" : "refused";
 }

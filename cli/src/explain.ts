@@ -1,4 +1,4 @@
-import { restarts } from "@rs-agent/shared/life/events.ts";
+import { restarts, type EventName } from "@rs-agent/shared/life/events.ts";
 import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { MailRecord, Recipient } from "@rs-agent/shared/mail/record.ts";
 import type { Disposition } from "@rs-agent/shared/checks/consequence.ts";
@@ -76,6 +76,7 @@ function head(mail: MailRecord, now: Date): string {
     field("to", toOf(mail)),
     ...(header?.from === undefined ? [] : [field("From:", header.from)]),
     ...(header?.messageId === undefined ? [] : [field("Message-ID:", header.messageId)]),
+    ...(header?.subject === undefined ? [] : [field("Subject:", header.subject)]),
     received,
     field("via", viaOf(mail)),
     ...(finalAt === undefined || mail.state === "split"
@@ -305,8 +306,18 @@ function lastReply({ status, reply }: Recipient): string {
   return status === undefined || reply.includes(status) ? reply : `${status}: ${reply}`;
 }
 
+/** What an entry leaves to the record. */
+function knownOf({ origin, plan, planRef }: MailRecord, event: EventName): string | undefined {
+  if (event === "accepted") return origin.name;
+  const documents = (plan ?? planRef)?.policyIds;
+  return event === "planned" && documents !== undefined
+    ? `policy ${documents.join(" > ")}`
+    : undefined;
+}
+
 function history(mail: MailRecord): string {
-  const lines = mail.history.map(({ at, event, by, detail }) => {
+  const lines = mail.history.map((entry) => {
+    const { at, event, by, detail = knownOf(mail, event) } = entry;
     const who = by === undefined ? "" : ` (${by})`;
     return field(instant(at), `${event}${who}${detail === undefined ? "" : `: ${detail}`}`, 22);
   });

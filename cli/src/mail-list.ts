@@ -13,15 +13,21 @@ export interface Asked {
 }
 
 /**
- * Mails for a person, two lines or more each: id, time and state; who wrote to whom; and why the
- * mail is where it is, uncut, because a release must name it.
+ * Mails for a person, two lines or more each: id, time and state; who wrote to whom; the subject; and
+ * why the mail is where it is, uncut, because a release must name it.
  */
 export function mailList(mails: readonly MailRecord[], asked: Asked): string {
   return listOf(mails, asked, (mail) => [
     `${instant(mail.receivedAt)}  ${mail.state}`,
     correspondents(mail, asked.to),
+    subjectOf(mail),
     whyOf(mail),
   ]);
+}
+
+function subjectOf({ header }: MailRecord): string {
+  const { subject = "" } = header ?? {};
+  return subject === "" ? "" : `“${printable(subject)}”`;
 }
 
 /**

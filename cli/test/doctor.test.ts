@@ -47,7 +47,7 @@ test("a service of a newer release is named, with what to do", async () => {
   const { parts } = await diagnose();
   expect(parts.get("releases")).toMatchObject({
     ok: false,
-    found: "relay-9 reads records of version 7, this CLI up to 1",
+    found: "relay-9 reads records of version 7, this CLI up to 2",
     advice: "use the CLI of that release",
   });
   await store.actors.leave("relay-9");

@@ -1,9 +1,10 @@
 import { systemClock } from "@rs-agent/shared/clock.ts";
 import { createSilentLogger } from "@rs-agent/shared/logger.ts";
-import { mailSchema, type MailRecord } from "@rs-agent/shared/mail/record.ts";
+import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { collectionOf, createClient, durable, reach } from "@rs-agent/shared/store/connection.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
-import { fromKey } from "@rs-agent/shared/store/mail-document.ts";
+import { fromKey, loadPlans, mailIn } from "@rs-agent/shared/store/mail-document.ts";
+import { createPlanStore } from "@rs-agent/shared/store/plans.ts";
 import { numberOfSender, senderOf } from "./mails/numbering.ts";
 
 export interface DatabaseAddress {
@@ -11,18 +12,11 @@ export interface DatabaseAddress {
   db: string;
 }
 
-const seenFields = ["_id", "state", "smtp", "recipients", "plan", "timings"] as const;
-const seenSchema = mailSchema.pick({
-  _id: true,
-  state: true,
-  smtp: true,
-  recipients: true,
-  plan: true,
-  timings: true,
-});
-
 /** The fields of a mail's record that a flood looks at. */
-export type SeenRecord = Pick<MailRecord, (typeof seenFields)[number]>;
+export type SeenRecord = Pick<
+  MailRecord,
+  "_id" | "state" | "smtp" | "recipients" | "plan" | "timings"
+>;
 
 /** How to find the mails of a run: each has its own SMTP sender. */
 export interface RunSenders {
@@ -45,18 +39,18 @@ export async function openFloodDatabase({ uri, db }: DatabaseAddress): Promise<F
   const log = createSilentLogger();
   const database = await openDatabase({ uri, db, clock: systemClock, log });
   const client = createClient(uri);
-  const mails = collectionOf(client.db(db, durable), "mails");
-  const projection = Object.fromEntries(seenFields.map((field) => [field, 1]));
+  const opened = client.db(db, durable);
+  const mails = collectionOf(opened, "mails");
+  const plans = createPlanStore(opened, systemClock, log);
   return {
     database,
     async records({ run, fromDomain }, numbers) {
       const keys = numbers.map((number) => fromKey(senderOf(run, number, fromDomain)));
-      const found = await reach(() =>
-        mails.find({ lookup: { $in: keys } }, { projection }).toArray(),
-      );
+      const found = await reach(() => mails.find({ lookup: { $in: keys } }).toArray());
+      await loadPlans(found, plans);
       const byNumber = new Map<number, SeenRecord[]>();
       for (const document of found) {
-        const record = seenSchema.parse(document);
+        const record = mailIn(document, plans);
         const number = numberOfSender(record.smtp.mailFrom, run);
         if (number === undefined || record.state === "split") continue;
         byNumber.set(number, [...(byNumber.get(number) ?? []), record]);

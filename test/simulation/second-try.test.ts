@@ -78,7 +78,7 @@ describe.each([0.5, 1])("a write whose first try does %d of it next to the secon
     const [claimed] = await stores.mails.claim(claim);
     const set = { state: "processing" } as const;
     const change = { set, history: [{ at: now, event: "planned" as const }] };
-    expect(await stores.mails.write(claimed?.holding ?? new Holding("", ""), change)).toBe(
+    expect(await stores.mails.write(claimed?.holding ?? new Holding(mail, ""), change)).toBe(
       "written",
     );
     expect((await stores.mails.get(mail._id))?.history).toHaveLength(1);

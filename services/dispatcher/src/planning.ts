@@ -1,7 +1,7 @@
+import { isDeepStrictEqual } from "node:util";
 import { splitOff } from "@rs-agent/shared/life/beginnings.ts";
 import { groupsFrozen, planned, split as splitUp } from "@rs-agent/shared/life/processing.ts";
-import type { Plan } from "@rs-agent/shared/mail/plan.ts";
-import { settingsHashOf } from "@rs-agent/shared/mail/task-settings.ts";
+import { planHash, type Plan } from "@rs-agent/shared/mail/plan.ts";
 import type { Effect, Knowledge } from "./effects.ts";
 import type { HeldMail } from "./held-mail.ts";
 import { die, forgetTransientVerdicts, noteEngineAway } from "./mail-flow.ts";
@@ -24,9 +24,14 @@ export function plan(know: Knowledge, held: HeldMail): Effect[] {
   return [...noteEngineAway(know, held), { kind: "go on" }];
 }
 
-/** By content: a plan read back from the database has its keys in another order. */
+/** By content, which was read back from the database with its keys in another order, and by what it came of. */
 function samePlan(before: Plan | undefined, after: Plan): boolean {
-  return before !== undefined && settingsHashOf(before) === settingsHashOf(after);
+  if (before === undefined || planHash(before) !== planHash(after)) return false;
+  return isDeepStrictEqual(documentsOf(before), documentsOf(after));
+}
+
+function documentsOf({ policyIds, revision }: Plan) {
+  return { policyIds, revision };
 }
 
 /**

@@ -25,9 +25,10 @@ function openDesk() {
     onFinished: () => undefined,
     onLeft: ({ mail }) => left.push(mail._id),
   });
+  const record = { _id: "m1", body: { size: 1 } } as MailRecord;
   const mail = new HeldMail({
-    mail: { _id: "m1", body: { size: 1 } } as MailRecord,
-    holding: new Holding("m1", "t"),
+    mail: record,
+    holding: new Holding(record, "t"),
     validUntilMs: 1_000,
   });
   mail.raw = Buffer.from("x");

@@ -88,7 +88,7 @@ function part(overrides: Partial<MailRecord> = {}): HeldMail {
     body: { id: "body", form: "document", size: 1, sha256: sha256Hex("x") },
     ...overrides,
   } as MailRecord;
-  const held = new HeldMail({ mail, holding: new Holding(mail._id, ""), validUntilMs: Infinity });
+  const held = new HeldMail({ mail, holding: new Holding(mail, ""), validUntilMs: Infinity });
   held.plan = { virus: { settings: {}, settingsHash } } as unknown as HeldMail["plan"];
   return held;
 }

@@ -37,8 +37,7 @@ export async function enrich(
   const wrong = wrongOrder(task.settings.changes) ?? tooLargeHeader(raw, deps.maxHeaderBytes);
   if (wrong !== undefined) return { output: wrong };
   const header = readHeaderBlock(raw);
-  const { restOffset } = header;
-  const rest = raw.subarray(restOffset);
+  const rest = raw.subarray(header.restOffset);
   const mail: MailUnderChange = { header, rest, bodyChanged: false, notes: [] };
   for (const change of task.settings.changes) {
     signal.throwIfAborted();
@@ -46,7 +45,7 @@ export async function enrich(
     if (failure !== undefined) return { output: failure };
   }
   if (task.settings.noKey === true) mail.notes.push(`not signed: ${whyNoKey(mail)}`);
-  return outputOf(mail, restOffset, signal);
+  return outputOf(mail, raw, signal);
 }
 
 /** The table's entry and the change are of one kind, which TypeScript cannot see by itself. */

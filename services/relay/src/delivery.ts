@@ -2,14 +2,14 @@ import { messageOf, RetryableError, RsError } from "@rs-agent/shared/errors.ts";
 import { died, held } from "@rs-agent/shared/life/endings.ts";
 import type { DeathCause } from "@rs-agent/shared/life/events.ts";
 import { ends, isOpen } from "@rs-agent/shared/life/outcomes.ts";
-import { unsent } from "@rs-agent/shared/life/relaying.ts";
+import { planLost, unsent } from "@rs-agent/shared/life/relaying.ts";
 import { sendDsn } from "@rs-agent/shared/life/report.ts";
 import type { FailedRecipient } from "@rs-agent/shared/mail/dsn.ts";
 import type {
   ProvenSender,
   SenderProof,
 } from "@rs-agent/shared/mail/authentication/sender-proof.ts";
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
+import { isPlanLost, type MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import { whyPoison } from "@rs-agent/shared/store/poison.ts";
 import { attempt, type Attempted, type Delivery, type DeliveryDeps, type Way } from "./attempt.ts";
@@ -62,6 +62,7 @@ function insteadOfSending(
     const reason = resolution.kind === "resend" ? poison + unknown : poison;
     return dead(deps, mail, "services-ended", reason, now);
   }
+  if (isPlanLost(mail)) return planLost(mail, undefined);
   if (mail.route === undefined)
     return dead(deps, mail, "incomplete", "RELAY_ROUTE_INVALID: no route", now);
   if (!mail.recipients.some(isOpen)) {

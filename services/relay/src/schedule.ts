@@ -13,6 +13,11 @@ export function relayRules(mail: MailRecord): Plan["relay"] {
   return mail.plan?.relay ?? withoutPlan;
 }
 
+/** What follows an outcome that nobody knows (I8), even if the plan cannot be read. */
+export function onUnknown({ plan, planRef }: MailRecord): Plan["relay"]["onUnknown"] {
+  return plan?.relay.onUnknown ?? planRef?.onUnknown ?? withoutPlan.onUnknown;
+}
+
 /** Whether the time that the mail may wait in the queue is over. */
 export function isExpired(mail: MailRecord, now: Date): boolean {
   return now.getTime() >= expiryMs(mail);

@@ -1,7 +1,7 @@
 import type { MailChange } from "@rs-agent/shared/life/change.ts";
 import { outcomeUnknown, unknownWaits, type UnknownFacts } from "@rs-agent/shared/life/relaying.ts";
 import type { MailRecord, UnknownMark } from "@rs-agent/shared/mail/record.ts";
-import { relayRules } from "./schedule.ts";
+import { onUnknown } from "./schedule.ts";
 
 /**
  * Attempts whose outcome nobody knows (I8), as pure functions:
@@ -49,7 +49,7 @@ export function afterUnknown(
   now: Date,
   longestTimeoutMs: number,
 ): Pick<UnknownFacts, "mark" | "resolveAt" | "then"> {
-  const isResent = relayRules(mail).onUnknown === "resend" || mark.resendBy !== undefined;
+  const isResent = onUnknown(mail) === "resend" || mark.resendBy !== undefined;
   const resolveAt = new Date(now.getTime() + longestTimeoutMs);
   return { mark, resolveAt, then: isResent ? "resend" : "hold" };
 }

@@ -28,7 +28,7 @@ function keeper(renew: MailStore["renew"], leaseMs = 300) {
   });
   const hold = () => {
     const mail = readyRecord({ route: routeTo(1) });
-    const holding = new Holding(mail._id, "t".repeat(32));
+    const holding = new Holding(mail, "t".repeat(32));
     return leases.hold({ mail, holding, validUntilMs: clock.monotonicMs() + leaseMs });
   };
   return { leases, hold, clock, log, logged, jump: (ms: number) => (skewMs += ms) };

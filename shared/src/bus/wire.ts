@@ -194,8 +194,8 @@ export const startedHeadSchema = z.looseObject({
 export type StartedHead = z.infer<typeof startedHeadSchema>;
 
 /**
- * What the enricher found. Second frame of the result: the new header block, or, with
- * `bodyChanged`, the whole changed mail.
+ * What the enricher found. Second frame of the result: the new header, as far down as it differs
+ * from the old one, or, with `bodyChanged`, the whole changed mail.
  */
 export const enrichOutputSchema = z.discriminatedUnion("kind", [
   z.looseObject({

@@ -27,8 +27,7 @@ export function begun(given: Given, event: HistoryEntry): MailRecord {
 
 /** Taken in by a listener: with it durable, the client gets its 250. */
 export function accepted(given: Given, by: string): MailRecord {
-  const { receivedAt: now, origin } = given;
-  return begun(given, entry({ now, by }, "accepted", origin.name));
+  return begun(given, entry({ now: given.receivedAt, by }, "accepted"));
 }
 
 /** Our report to the sender of another mail. `detail`: on which, and why its sender may be told. */

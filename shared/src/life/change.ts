@@ -14,6 +14,7 @@ export type ChangedField =
   | "recipients"
   | "queuedAt"
   | "direction"
+  | "tenantId"
   | "plan"
   | "route"
   | "groups"

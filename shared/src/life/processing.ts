@@ -12,11 +12,18 @@ import { transition } from "./transitions.ts";
 /** What a dispatcher makes of a mail that it holds, from its plan to the relay. */
 
 /** A plan, or a new one for a mail that is not yet ready. If its holder dies, it is found under `plan`. */
-export const planned = transition("planned", (_mail, facts: Moment & { plan: Plan }) => {
+export const planned = transition("planned", (mail, facts: Moment & { plan: Plan }) => {
   const { plan } = facts;
+  const [now, before] = [plan, mail.plan].map((one) => one?.policyIds.join(" > "));
+  const detail = before === undefined ? undefined : `policy ${now ?? ""}, before: ${before}`;
+  const { tenantId, direction } = plan;
   return {
-    set: { state: "processing", next: "plan", plan, direction: plan.direction },
-    history: [entry(facts, "planned", `policy ${plan.policyIds.join(" > ")}`)],
+    set: {
+      ...{ state: "processing", next: "plan", plan, direction },
+      ...(tenantId !== undefined && { tenantId }),
+    },
+    unset: tenantId === undefined ? ["tenantId"] : [],
+    history: [entry(facts, "planned", detail)],
   };
 });
 

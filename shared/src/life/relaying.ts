@@ -1,9 +1,10 @@
-import type { MailRecord, Recipient, UnknownMark } from "../mail/record.ts";
+import type { Enriched, MailRecord, Recipient, UnknownMark } from "../mail/record.ts";
 import type { MailChange } from "./change.ts";
 import { merged } from "./change.ts";
 import { finalFields, heldFor } from "./endings.ts";
 import { bounded, entry, type HistoryEntry, type Moment } from "./events.ts";
 import { finalStateOf, isOpen, type AttemptStatus } from "./outcomes.ts";
+import { without } from "../without.ts";
 import { transition } from "./transitions.ts";
 
 /**
@@ -28,6 +29,19 @@ export const unsent = transition(
     };
   },
 );
+
+/** Nobody may guess what it said: a dispatcher plans the mail again. What a hop may have already stays noted. */
+export const planLost = transition("planLost", ({ receivedAt }) => ({
+  set: {
+    state: "processing",
+    next: "plan",
+    dueAt: receivedAt,
+    reason: "its plan cannot be read, so it is planned again",
+  },
+  unset: ["plan"],
+  releaseLease: true,
+  untried: true,
+}));
 
 /** To be written before the transaction. */
 export const marked = transition("marked", (mail, { mark }: { mark: UnknownMark }) => {
@@ -107,6 +121,7 @@ export const finished = transition(
       ...attempted(mail, attempt),
       set: {
         ...finalFields(mail, state, recipients, now),
+        ...(state === "sent" && mail.enriched !== undefined && { enriched: sentOf(mail.enriched) }),
         ...(reason !== undefined && { reason: bounded(reason) }),
       },
       unset: [
@@ -117,6 +132,11 @@ export const finished = transition(
     };
   },
 );
+
+/** Nobody sends it again: of the bytes only what they were is kept. */
+function sentOf(enriched: Enriched): Enriched {
+  return without(enriched, "headerBlock") as Enriched;
+}
 
 /** What follows an outcome that nobody knows. */
 export interface UnknownFacts extends Moment {

@@ -64,6 +64,7 @@ export const transitions = {
     events: ["held"],
   },
   unsent: { from: relays, to: relays, by: ["relay"], events: [] },
+  planLost: { from: relays, to: ["processing"], by: ["relay"], events: [] },
   marked: { from: relays, to: ["relaying"], by: ["relay"], events: ["sent again"] },
   wentOn: { from: relays, to: ["relaying"], by: ["relay"], events: ["relay attempt"] },
   deferred: {

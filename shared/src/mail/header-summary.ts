@@ -20,20 +20,25 @@ export interface HeaderSummary {
    * there is no From or more than one, or if the addresses are more or longer than any honest ones.
    */
   fromAddresses?: string[];
+  /** The first Subject field for a person to read: encoded words decoded, at most 256 characters. */
+  subject?: string;
 }
 
 /** How many bytes of a field are looked at; no honest From or Message-ID is longer. */
 const fieldLimit = 16_384;
 const showLimit = 998;
+const subjectLimit = 256;
 const maxFromAddresses = 10;
 const maxAddressLength = 320;
 
-/** Reads Message-ID and From; what is missing or unreadable is absent. Nothing throws. */
+/** Reads Message-ID, From and Subject; what is missing or unreadable is absent. Nothing throws. */
 export function headerSummary(raw: Buffer): HeaderSummary {
   let messageId: string | undefined;
+  let subject: string | undefined;
   const froms: { text: string; whole: boolean }[] = [];
   for (const field of headerFields(raw)) {
     if (field.name === "message-id") messageId ??= unfolded(raw, field, fieldLimit);
+    if (field.name === "subject") subject ??= unfolded(raw, field, fieldLimit);
     if (field.name !== "from" || froms.length === 2) continue;
     const whole = field.end - field.bodyStart <= fieldLimit;
     froms.push({ text: unfolded(raw, field, fieldLimit), whole });
@@ -43,9 +48,10 @@ export function headerSummary(raw: Buffer): HeaderSummary {
   const fromDomain = onlyDomainOf(addresses);
   return {
     ...(messageId ? { messageId: bounded(messageId) } : {}),
-    ...(first?.text ? { from: bounded(libmime.decodeWords(first.text)) } : {}),
+    ...(first?.text ? { from: shown(first.text, showLimit) } : {}),
     ...(fromDomain === undefined ? {} : { fromDomain }),
     ...(isStorable(addresses) ? { fromAddresses: addresses } : {}),
+    ...(subject ? { subject: shown(subject, subjectLimit) } : {}),
   };
 }
 
@@ -63,10 +69,15 @@ function isStorable(addresses: readonly string[]): boolean {
   return addresses.length > 0 && addresses.length <= maxFromAddresses && addresses.every(isBounded);
 }
 
+/** Encoded words decoded (RFC 2047). */
+function shown(text: string, limit: number): string {
+  return bounded(text.includes("=?") ? libmime.decodeWords(text) : text, limit);
+}
+
 /** Well-formed and short enough for the record. */
-function bounded(text: string): string {
+function bounded(text: string, limit = showLimit): string {
   return text
     .replace(/[\x00-\x1f\x7f]/g, " ")
-    .slice(0, showLimit)
+    .slice(0, limit)
     .toWellFormed();
 }

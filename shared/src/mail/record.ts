@@ -7,11 +7,11 @@ import { smtpEnvelopeSchema } from "./smtp-envelope.ts";
 import { taskKindSchema, checkKindSchema, verdictsSchema } from "../checks/verdict.ts";
 import { uncheckedReasonSchema } from "../checks/finding.ts";
 import { dispositionSchema } from "../checks/consequence.ts";
-import { planSchema } from "./plan.ts";
+import { planRefSchema, planSchema } from "./plan.ts";
 import { routeSchema } from "./route.ts";
 
-/** The version of the record's form; a reader refuses a newer one. */
-export const recordVersion = 1;
+/** The newest form of records that this release knows (store/record-form.ts); a reader refuses a newer one. */
+export const recordVersion = 2;
 
 export const bodyRefSchema = z.looseObject({
   id: z.string().max(64),
@@ -101,7 +101,7 @@ export type UnknownMark = z.infer<typeof unknownMarkSchema>;
 
 export const mailSchema = z.looseObject({
   _id: z.string().min(1).max(64),
-  v: z.literal(recordVersion),
+  v: z.union([z.literal(1), z.literal(recordVersion)]),
   state: mailStateSchema,
   /**
    * `adopt` (a stub, stub.ts), `plan` (incoming), a task kind (processing), a route key (ready,
@@ -147,10 +147,16 @@ export const mailSchema = z.looseObject({
       fromDomain: z.string().max(255).optional(),
       /** The addresses of that field, for a policy that rewrites them. */
       fromAddresses: z.array(z.string().max(320)).max(10).optional(),
+      subject: z.string().max(256).optional(),
     })
     .optional(),
+  /** Whose mail it is by its plan. */
+  tenantId: z.string().max(128).optional(),
   direction: z.enum(["incoming", "outgoing"]).optional(),
+  /** Absent although there is a `planRef`: it cannot be read, and nothing stands in for it. */
   plan: planSchema.optional(),
+  /** Which one it is, since version 2: before, the plan itself was in the record. */
+  planRef: planRefSchema.optional(),
   route: routeSchema.optional(),
   verdicts: verdictsSchema.default({}),
   /** When the current reason for waiting in a check was first seen: `wait` counts from here. */
@@ -199,6 +205,13 @@ export const mailSchema = z.looseObject({
 });
 /** One mail and where it stands: the document of `mails` (see docs/records.md). */
 export type MailRecord = z.infer<typeof mailSchema>;
+
+/** It has one that cannot be read; nothing else may stand in for it. */
+export function isPlanLost({ plan, planRef }: MailRecord): boolean {
+  return plan === undefined && planRef !== undefined;
+}
+
+export type RecordVersion = MailRecord["v"];
 
 /** Whether a later release wrote it: such a record is not malformed, and not ours to judge. */
 export function isNewer({ v }: { _id?: unknown; v?: unknown }): boolean {

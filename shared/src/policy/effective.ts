@@ -1,7 +1,6 @@
 import { BoundedMap } from "../bounded-map.ts";
 import type { OwnCheck } from "../checks/own-check.ts";
 import { TerminalError } from "../errors.ts";
-import { settingsHashOf } from "../mail/task-settings.ts";
 import { routesElsewhere } from "../mail/local-part.ts";
 import { senderLookup } from "../mail/sender-map.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
@@ -24,7 +23,7 @@ import { parseAddress } from "./networks.ts";
 import { parseNextHop } from "./next-hop.ts";
 import { documentsFor, indexSteps, type PolicyIndex } from "./policy-index.ts";
 import type { SigningKey } from "./signing-key.ts";
-import type { Direction, Plan } from "../mail/plan.ts";
+import { planHash, type Direction, type Plan } from "../mail/plan.ts";
 
 export type { Direction } from "../mail/plan.ts";
 
@@ -182,7 +181,7 @@ class Book implements PolicyBook {
     const isOnePlan = new Set(planned.map(({ plan }) => plan)).size === 1;
     const groups = new Map<string, PolicyGroup>();
     for (const { address, plan } of planned) {
-      const effect = isOnePlan ? "the same" : effectOf(plan);
+      const effect = isOnePlan ? "the same" : planHash(plan);
       const group = groups.get(effect) ?? { plan, recipients: [] };
       group.recipients.push(address);
       groups.set(effect, group);
@@ -276,11 +275,6 @@ class Book implements PolicyBook {
     return purpose === "dsn" || owners.get(domain) === tenant ? keys.get(domain) : undefined;
   }
 }
-
-/** Hash of all that a plan does: ids and revisions of the documents do not matter. */
-const effectOf = remembered((plan: Plan) =>
-  settingsHashOf({ ...plan, policyIds: [], revision: 0 }),
-);
 
 /** The rules of an address with an extension lie over those of the address without it. */
 function namesOf(address: string, { recipientDelimiter = "" }: TenantDocument): string[] {

@@ -8,7 +8,7 @@ import { buried } from "../life/dead-letter.ts";
 import type { Logger } from "../logger.ts";
 import type { Limits } from "../mail/admission.ts";
 import { canonicalize } from "../mail/canonical.ts";
-import type { MailRecord } from "../mail/record.ts";
+import type { MailRecord, RecordVersion } from "../mail/record.ts";
 import type { PolicyBook } from "../policy/effective.ts";
 import { acceptMail } from "./acceptance.ts";
 import { joinChunks, type BodyStore } from "./bodies.ts";
@@ -32,6 +32,7 @@ export interface AdoptionDeps {
   log: Logger;
   mails: Pick<MailStore, "insert">;
   bodies: Pick<BodyStore, "put">;
+  version: () => RecordVersion;
 }
 
 /** What came of reading a stub's record, to be written by its holder. `pending`: its file is not there yet. */

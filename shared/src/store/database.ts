@@ -3,7 +3,6 @@ import type { Clock } from "../clock.ts";
 import { TerminalError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
 import { createActorStore, type ActorStore } from "./actors.ts";
-
 import { createBodyStore, type BodyStore } from "./bodies.ts";
 import { createClient, durable, hostsOf, reach } from "./connection.ts";
 import { createControlStore, type ControlStore } from "./controls.ts";
@@ -11,7 +10,9 @@ import { openDatabaseClock, type DatabaseClock } from "./database-clock.ts";
 import { createIndexes } from "./indexes.ts";
 import { createMailStore } from "./mail-store.ts";
 import type { MailStore } from "./mails.ts";
+import { createPlanStore } from "./plans.ts";
 import { createPolicyStore, type PolicyStore } from "./policies.ts";
+import { createAgreement, type Agreement } from "./record-version.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { createSourceStore, type SourceStore } from "./sources.ts";
 import { checkTlsFiles } from "./tls-files.ts";
@@ -19,6 +20,7 @@ import { checkTlsFiles } from "./tls-files.ts";
 /** The database with everything that we keep in it. The caller closes it. */
 export interface Database extends AsyncDisposable {
   readonly mails: MailStore;
+  readonly agreement: Agreement;
   readonly bodies: BodyStore;
   readonly policies: PolicyStore;
   readonly sources: SourceStore;
@@ -77,11 +79,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     };
     let commands = 0;
     client.on("connectionCheckedOut", () => (commands += 1));
+    const stores = createStores({ client, name: options.db, clock, log, lingerMs });
+    await stores.agreement.refresh();
     return {
       get commands() {
         return commands;
       },
-      ...createStores({ client, name: options.db, clock, log, lingerMs }),
+      ...stores,
       clock,
       server,
       disk: () => reach(() => diskUnder(client.db(options.db, durable))),
@@ -112,15 +116,20 @@ export function createStores(deps: {
   const { client, clock, log, lingerMs } = deps;
   const db = client.db(deps.name, durable);
   const bodies = createBodyStore(db, clock, lingerMs);
-  const mails = createMailStore({ db, clock, log, lingerMs });
+  const actors = createActorStore(db, clock);
+  const agreement = createAgreement(actors, clock);
+  const plans = createPlanStore(db, clock, log);
+  const version = () => agreement.version();
+  const mails = createMailStore({ db, clock, log, lingerMs, plans, version });
   return {
     mails,
+    agreement,
     bodies,
     policies: createPolicyStore(client, db),
-    sources: createSourceStore({ client, db, clock, log, mails, bodies }),
-    actors: createActorStore(db, clock),
+    sources: createSourceStore({ client, db, clock, log, mails, bodies, version }),
+    actors,
     controls: createControlStore(db, clock),
-    retention: createRetention({ db, clock, log }),
+    retention: createRetention({ db, clock, log, version }),
   };
 }
 

@@ -66,6 +66,12 @@ export const indexes: readonly Index[] = [
     serves: "GridFS reads",
   },
   {
+    collection: "plans",
+    key: { expireAt: 1 },
+    options: { sparse: true, expireAfterSeconds: ttlGraceSeconds },
+    serves: "plans that no record can need any more",
+  },
+  {
     collection: "policies",
     key: { revision: -1 },
     serves: "whether the policies are others than before",

@@ -3,6 +3,7 @@ import type { MailChange } from "../life/change.ts";
 import { maxHistory } from "../life/events.ts";
 import type { MailRecord } from "../mail/record.ts";
 import type { WriteMark } from "./holding.ts";
+import { storedChange, storedHistory, storedUnder, type RecordForm } from "./record-form.ts";
 import { lookupKeysOf } from "./mail-document.ts";
 
 /**
@@ -11,18 +12,20 @@ import { lookupKeysOf } from "./mail-document.ts";
  */
 
 /**
- * The update of a change. The mark tells a write whose answer was lost from one that never arrived. A `holder` that gives the lease up has lived: what the mail was
- * suspected of is over, or as it was (poison.ts).
+ * The update of a change. The mark tells a write whose answer was lost from one that never arrived. A `holder` (given
+ * by the form of what it holds) that gives the lease up has lived: what the mail was suspected of is over,
+ * or as it was (poison.ts).
  */
 export function updateOf(
   change: MailChange,
   { wrote, rev }: WriteMark,
-  by: "holder" | "other" = "other",
+  holder?: RecordForm,
 ): Document {
+  const form = holder ?? ofAnyForm;
   const { history = [], releaseLease, untried } = change;
-  const isGivenUp = by === "holder" && releaseLease === true;
+  const isGivenUp = holder !== undefined && releaseLease === true;
   const unset = [
-    ...(change.unset ?? []),
+    ...(change.unset ?? []).flatMap(storedUnder),
     ...(releaseLease === true ? ["lease"] : []),
     ...(isGivenUp && untried !== true ? ["unended", "alone"] : []),
   ];
@@ -32,9 +35,7 @@ export function updateOf(
   };
   return {
     $set: {
-      ...change.set,
-      ...inner("verdicts", change),
-      ...inner("timings", change),
+      ...storedChange(change, form),
       ...lookupOf(change),
       wrote,
       ...(rev !== undefined && { rev }),
@@ -43,7 +44,9 @@ export function updateOf(
       $unset: Object.fromEntries(unset.map((field) => [field, ""] as const)),
     }),
     ...(Object.keys(more).length > 0 && { $inc: more }),
-    ...(history.length > 0 && { $push: { history: { $each: history, $slice: -maxHistory } } }),
+    ...(history.length > 0 && {
+      $push: { history: { $each: storedHistory(history, form), $slice: -maxHistory } },
+    }),
   };
 }
 
@@ -57,7 +60,9 @@ export function recordAfter(mail: MailRecord, change: MailChange): MailRecord {
     ...(Object.keys(timings ?? {}).length > 0 && { timings: { ...mail.timings, ...timings } }),
     ...(history !== undefined && { history: [...mail.history, ...history].slice(-maxHistory) }),
   };
-  for (const field of change.unset ?? []) Reflect.deleteProperty(next, field);
+  for (const field of (change.unset ?? []).flatMap(storedUnder)) {
+    Reflect.deleteProperty(next, field);
+  }
   return next as MailRecord;
 }
 
@@ -68,7 +73,5 @@ function lookupOf({ set }: MailChange): { lookup?: string[] } {
   return { lookup: lookupKeysOf({ smtp, recipients, header }) };
 }
 
-function inner(field: "verdicts" | "timings", change: MailChange): Document {
-  const values = Object.entries(change[field] ?? {});
-  return Object.fromEntries(values.map(([name, value]) => [`${field}.${name}`, value]));
-}
+/** Who holds no lease writes only fields that are alike in all forms. */
+const ofAnyForm: RecordForm = { v: 1, sha256: "" };

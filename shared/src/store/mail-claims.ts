@@ -2,15 +2,17 @@ import { BSON, type Collection, type Document } from "mongodb";
 import { adoptedMailId, newToken } from "../ids.ts";
 import { buried } from "../life/dead-letter.ts";
 import type { Logger } from "../logger.ts";
-import { isNewer, mailSchema } from "../mail/record.ts";
+import { isNewer, mailSchema, type RecordVersion } from "../mail/record.ts";
 import { isPassing, isWithoutServer, reach, type StoredDocument } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
 import { idText, sendable } from "./foreign-bson.ts";
 import { upserting } from "./inserts.ts";
 import { Holding } from "./holding.ts";
-import { documentOf, readMail } from "./mail-document.ts";
+import { documentOf, readMail, readMails } from "./mail-document.ts";
 import type { Claim, ClaimedMail } from "./mails.ts";
+import type { PlanStore } from "./plans.ts";
 import { unendedBeforeAlone } from "./poison.ts";
+import { expanded } from "./record-form.ts";
 import { notNewer, type NewerRecords } from "./record-version.ts";
 
 export interface ClaimDeps {
@@ -18,7 +20,12 @@ export interface ClaimDeps {
   clock: DatabaseClock;
   log: Logger;
   newer: NewerRecords;
+  plans: PlanStore;
+  /** In which form a new record is written. */
+  version: () => RecordVersion;
 }
+
+export type BuryDeps = Pick<ClaimDeps, "mails" | "clock" | "log" | "version">;
 
 /** This many more ids than wanted are looked at, so that claimers do not fight for one head. */
 const spare = 3;
@@ -201,12 +208,14 @@ export async function readClaimed(
   validUntilMs: number,
 ): Promise<ClaimedMail[]> {
   const claimed: ClaimedMail[] = [];
-  for (const document of documents) {
-    const read = readMail(document);
+  for (const [place, read] of (await readMails(documents, deps.plans)).entries()) {
     if ("mail" in read) {
       const { mail } = read;
-      claimed.push({ mail, holding: new Holding(mail._id, token, mail.rev), validUntilMs });
-    } else await bury(deps, document, read.reason, { "lease.token": token });
+      claimed.push({ mail, holding: new Holding(mail, token), validUntilMs });
+      continue;
+    }
+    const document = documents[place] as StoredDocument;
+    await bury(deps, document, read.reason, { "lease.token": token });
   }
   return claimed;
 }
@@ -217,7 +226,7 @@ export async function readClaimed(
  * it, and the document goes.
  */
 export async function bury(
-  { mails, clock, log }: Omit<ClaimDeps, "newer">,
+  { mails, clock, log, version }: BuryDeps,
   document: StoredDocument,
   reason: string,
   guard: Record<string, unknown>,
@@ -226,7 +235,7 @@ export async function bury(
   const isId = typeof original === "string" && original.length >= 1 && original.length <= 64;
   const id = isId ? original : adoptedMailId("mails", idText(original));
   const letter = sendable({
-    ...documentOf(buried(document, id, reason, clock.now())),
+    ...documentOf({ ...buried(expanded(document), id, reason, clock.now()), v: version() }),
     malformed: fitting(sendable(document)),
   });
   if (isId) {

@@ -5,9 +5,10 @@ import { lanesOf } from "../mail/lane.ts";
 import { adoptStep } from "../mail/stub.ts";
 import { finalOutcomes, forEachEnd, outcomeSchema } from "../life/outcomes.ts";
 import { mailStates, waitingStates, type MailState } from "../life/states.ts";
-import { parseMail, type MailRecord } from "../mail/record.ts";
+import type { MailRecord } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
-import { fromKey, messageIdKey, readMail, toKey } from "./mail-document.ts";
+import { fromKey, loadPlans, mailIn, messageIdKey, readMails, toKey } from "./mail-document.ts";
+import type { PlanStore } from "./plans.ts";
 import { unendedBeforeAlone } from "./poison.ts";
 import {
   waitTasks,
@@ -22,10 +23,19 @@ import {
 
 type Mails = Collection<StoredDocument>;
 
-export function getMail(mails: Mails, id: string): Promise<MailRecord | undefined> {
+/** Whole records, with their plans. */
+export interface Reading {
+  mails: Mails;
+  plans: PlanStore;
+  log: Logger;
+}
+
+export function getMail({ mails, plans }: Reading, id: string): Promise<MailRecord | undefined> {
   return reach(async () => {
     const document = await mails.findOne({ _id: id });
-    return document === null ? undefined : parseMail(document);
+    if (document === null) return undefined;
+    await loadPlans([document], plans);
+    return mailIn(document, plans);
   });
 }
 
@@ -185,12 +195,12 @@ export function duePipeline(task: WaitTask, limit: number, now: Date): Document[
   ];
 }
 
-export function findMails(mails: Mails, log: Logger, query: MailQuery): Promise<MailRecord[]> {
+export function findMails(reading: Reading, query: MailQuery): Promise<MailRecord[]> {
   return reach(async () => {
-    const documents = await mails
+    const documents = await reading.mails
       .find(findFilter(query), { sort: { receivedAt: -1 }, limit: query.limit })
       .toArray();
-    return readable(documents, log);
+    return readable(reading, documents);
   });
 }
 
@@ -218,10 +228,10 @@ export function findFilter(query: MailQuery): Filter<StoredDocument> {
   };
 }
 
-export function childrenOf(mails: Mails, log: Logger, parentId: string): Promise<MailRecord[]> {
+export function childrenOf(reading: Reading, parentId: string): Promise<MailRecord[]> {
   return reach(async () => {
-    const documents = await mails.find({ parentId }, { sort: { _id: 1 } }).toArray();
-    return readable(documents, log);
+    const documents = await reading.mails.find({ parentId }, { sort: { _id: 1 } }).toArray();
+    return readable(reading, documents);
   });
 }
 
@@ -291,11 +301,14 @@ export function outcomesPipeline(unfinishedIds: readonly string[]): Document[] {
   ];
 }
 
-function readable(documents: readonly StoredDocument[], log: Logger): MailRecord[] {
-  return documents.flatMap((document) => {
-    const read = readMail(document);
-    if ("mail" in read) return [read.mail];
-    log.error({ mailId: document._id, reason: read.reason }, "a record cannot be read");
+async function readable(
+  { plans, log }: Reading,
+  documents: readonly StoredDocument[],
+): Promise<MailRecord[]> {
+  const read = await readMails(documents, plans);
+  return read.flatMap((one, place) => {
+    if ("mail" in one) return [one.mail];
+    log.error({ mailId: documents[place]?._id, reason: one.reason }, "a record cannot be read");
     return [];
   });
 }

@@ -1,6 +1,7 @@
 import type { Db } from "mongodb";
 import type { DatabaseClock } from "./database-clock.ts";
 import type { Logger } from "../logger.ts";
+import type { RecordVersion } from "../mail/record.ts";
 import { watchMails } from "./change-stream.ts";
 import { collectionOf } from "./connection.ts";
 import { claimMails } from "./mail-claims.ts";
@@ -8,6 +9,7 @@ import { claimSuspect, livedThrough, suspectWaits } from "./suspect-claims.ts";
 import * as queries from "./mail-queries.ts";
 import { createInserts, createWrites, renewLeases, writeAsPerson } from "./mail-writes.ts";
 import type { MailStore } from "./mails.ts";
+import type { PlanStore } from "./plans.ts";
 import { NewerRecords } from "./record-version.ts";
 
 /** The store of mails on a database; `lingerMs` is how long a write waits for company. */
@@ -16,12 +18,15 @@ export function createMailStore(deps: {
   clock: DatabaseClock;
   log: Logger;
   lingerMs: number;
+  plans: PlanStore;
+  /** The newest form of records that every service reads. */
+  version: () => RecordVersion;
 }): MailStore {
-  const { db, clock, log, lingerMs } = deps;
+  const { db, log, clock } = deps;
   const mails = collectionOf(db, "mails");
-  const writing = { db, mails, clock, lingerMs };
+  const writing = { ...deps, mails };
   const newer = new NewerRecords(log, () => clock.monotonicMs());
-  const claiming = { mails, clock, log, newer };
+  const claiming = { ...writing, newer };
   let staleWrites = 0;
   const insert = createInserts(writing);
   const write = createWrites(writing, () => {
@@ -30,7 +35,7 @@ export function createMailStore(deps: {
   return {
     insert,
     write,
-    get: (id) => queries.getMail(mails, id),
+    get: (id) => queries.getMail(writing, id),
     claim: (claim) => claimMails(claiming, claim),
     dueFor: (asked) => queries.dueFor(mails, asked, clock.now()),
     suspectWaits: (claim) => suspectWaits(claiming, claim),
@@ -43,8 +48,8 @@ export function createMailStore(deps: {
     backlog: (limit) => queries.backlog(mails, limit, clock.now()),
     isBehind: (than) => queries.isBehind(mails, than, clock.now()),
     due: (limit, own) => queries.dueMails(mails, limit, clock.now(), own),
-    find: (query) => queries.findMails(mails, log, query),
-    children: (parentId) => queries.childrenOf(mails, log, parentId),
+    find: (query) => queries.findMails(writing, query),
+    children: (parentId) => queries.childrenOf(writing, parentId),
     countOutcomes: () => queries.countOutcomes(mails),
     watch: (options) => watchMails(mails, options, { log, clock }),
     get staleWrites() {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Collection } from "mongodb";
 import { RetryableError, messageOf } from "../errors.ts";
-import type { BodyRef, Lease, MailRecord } from "../mail/record.ts";
+import type { BodyRef, Lease, MailRecord, RecordVersion } from "../mail/record.ts";
 import {
   isPassing,
   isPassingCode,
@@ -18,12 +18,15 @@ import { freshMark, type Holding } from "./holding.ts";
 import { documentOf } from "./mail-document.ts";
 import type { MailChange } from "../life/change.ts";
 import type { MailStore } from "./mails.ts";
+import type { PlanStore } from "./plans.ts";
 import { eachAlone, together, type GuardedWrite, type Statement } from "./write-forms.ts";
 
 export interface WriteDeps {
   mails: Collection<StoredDocument>;
   clock: DatabaseClock;
   lingerMs: number;
+  plans: Pick<PlanStore, "keep">;
+  version: () => RecordVersion;
 }
 
 type Written = "written" | "stale";
@@ -38,7 +41,7 @@ const ownBody: Mark = {
 };
 
 /** New mails, many in one unordered insert; an id that is there already is not an error. */
-export function createInserts({ mails, lingerMs }: WriteDeps) {
+export function createInserts({ mails, lingerMs, plans, version }: WriteDeps) {
   const group = createGroupCommit<StoredDocument, "inserted" | "present">({
     lingerMs,
     maxItems: 500,
@@ -46,14 +49,18 @@ export function createInserts({ mails, lingerMs }: WriteDeps) {
     keyOf: ({ _id }) => _id,
     commit: (documents) => reach(() => insertAll(mails, documents, ownBody)),
   });
-  return (mail: MailRecord) => group.add(documentOf(mail));
+  return async (given: MailRecord) => {
+    const mail = { ...given, v: version() };
+    if (mail.v >= 2 && mail.plan !== undefined) await plans.keep(mail.plan);
+    return group.add(documentOf(mail));
+  };
 }
 
 /**
  * Guarded writes of progress, many in one bulk (I3). A change has one mark, however often its write is
  * asked for: who does not know whether it was made may ask again.
  */
-export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void) {
+export function createWrites({ mails, lingerMs, plans }: WriteDeps, onStale: () => void) {
   const group = createGroupCommit<GuardedWrite, Written>({
     lingerMs,
     maxItems: 500,
@@ -62,7 +69,11 @@ export function createWrites({ mails, lingerMs }: WriteDeps, onStale: () => void
     commit: (writes) => reach(() => new GroupOfWrites(mails, writes).settle()),
   });
   return async (holding: Holding, change: MailChange): Promise<Written> => {
-    const written = await group.add({ holding, change, mark: holding.markOf(change) });
+    const mark = holding.markOf(change);
+    const { plan } = change.set ?? {};
+    // The plan first: a record never names one that is not there.
+    if (plan !== undefined && holding.form.v >= 2) await plans.keep(plan, holding.isPlanLost);
+    const written = await group.add({ holding, change, mark });
     if (written === "stale") onStale();
     return written;
   };

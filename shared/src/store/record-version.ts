@@ -1,5 +1,7 @@
 import type { Document } from "mongodb";
-import { newerText, recordVersion } from "../mail/record.ts";
+import type { Clock } from "../clock.ts";
+import { newerText, recordVersion, type RecordVersion } from "../mail/record.ts";
+import type { ActorStore } from "./actors.ts";
 import type { Logger } from "../logger.ts";
 
 /*
@@ -18,10 +20,36 @@ export const notNewer = { v: { $not: { $gt: recordVersion } } };
 /** The newest version that may be written: every service that runs reads it. */
 export function agreedVersion(
   reports: readonly { records?: number | undefined }[],
-  newest = recordVersion,
+  newest: number = recordVersion,
 ): number {
   const read = reports.map(({ records }) => records ?? firstVersion);
   return Math.min(newest, ...read);
+}
+
+/** In which form new records are written; those that are there keep theirs. */
+export interface Agreement {
+  /** By what was known last. Older than half a minute, it is asked for again beside this. */
+  version(): RecordVersion;
+  /** @throws RetryableError while the database is away */
+  refresh(): Promise<void>;
+}
+
+const agreedForMs = 30_000;
+
+export function createAgreement(actors: Pick<ActorStore, "all">, clock: Clock): Agreement {
+  let version: RecordVersion = firstVersion;
+  let askedAtMs = -Infinity;
+  const refresh = async () => {
+    askedAtMs = clock.monotonicMs();
+    version = agreedVersion(await actors.all()) < recordVersion ? firstVersion : recordVersion;
+  };
+  return {
+    refresh,
+    version() {
+      if (clock.monotonicMs() - askedAtMs > agreedForMs) refresh().catch(() => undefined);
+      return version;
+    },
+  };
 }
 
 const rememberMs = 60_000;

@@ -1,7 +1,8 @@
 import type { Collection, Db } from "mongodb";
+import type { z } from "zod";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
-import { bodyRefSchema, type BodyRef } from "../mail/record.ts";
+import { bodyRefSchema, type RecordVersion } from "../mail/record.ts";
 import { createBodyRemoval, type BodyRemoval } from "./body-removal.ts";
 import { collectionOf, reach, type StoredDocument } from "./connection.ts";
 import { createOrphanSweep } from "./orphans.ts";
@@ -31,6 +32,7 @@ export interface RetentionDeps {
   db: Db;
   clock: Clock;
   log: Logger;
+  version: () => RecordVersion;
 }
 
 type Mails = Collection<StoredDocument>;
@@ -100,7 +102,7 @@ async function removeEmptySplits(
   return parents;
 }
 
-async function removeBodies(removal: BodyRemoval, refs: BodyRef[]): Promise<number> {
+async function removeBodies(removal: BodyRemoval, refs: StoredBody[]): Promise<number> {
   let removed = 0;
   for (const form of ["document", "gridfs"] as const) {
     const ids = refs.filter((ref) => ref.form === form).map(({ id }) => id);
@@ -109,10 +111,14 @@ async function removeBodies(removal: BodyRemoval, refs: BodyRef[]): Promise<numb
   return removed;
 }
 
-function bodiesOf({ body, enriched }: StoredDocument): BodyRef[] {
+/** In all forms of records. */
+const storedBodySchema = bodyRefSchema.pick({ id: true, form: true });
+type StoredBody = z.infer<typeof storedBodySchema>;
+
+function bodiesOf({ body, enriched }: StoredDocument): StoredBody[] {
   const changed = (enriched as { body?: unknown } | undefined)?.body;
   return [body as unknown, changed].flatMap((ref) => {
-    const parsed = bodyRefSchema.safeParse(ref);
+    const parsed = storedBodySchema.safeParse(ref);
     return parsed.success ? [parsed.data] : [];
   });
 }

@@ -120,14 +120,14 @@ async function insertStubs(
   const lease = { owner, token: newToken(), until: new Date(now.getTime() + leaseMs) };
   const stubs = part.map(({ id, mailId }) => {
     const origin = { via: "source", name: source.name, record: bytesOf(id) } as const;
-    return stubMade({ _id: mailId, origin }, { now, lease });
+    return { ...stubMade({ _id: mailId, origin }, { now, lease }), v: deps.version() };
   });
   const settled = await insertAll(mails, stubs as StoredDocument[], ownLease);
   const validUntilMs = validUntil(clock, sentMs, leaseMs);
   const held = stubs.flatMap((mail, at) => {
     const outcome = settled[at];
     const isOurs = outcome !== undefined && "value" in outcome && outcome.value === "inserted";
-    const holding = new Holding(mail._id, lease.token);
+    const holding = new Holding(mail, lease.token);
     return isOurs ? [{ mail, holding, validUntilMs }] : [];
   });
   const failure = settled.find((outcome) => "error" in outcome);

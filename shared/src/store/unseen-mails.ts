@@ -1,20 +1,14 @@
-import type { Collection, Document } from "mongodb";
-import type { Clock } from "../clock.ts";
-import type { Logger } from "../logger.ts";
+import type { Document } from "mongodb";
 import { held } from "../life/endings.ts";
 import { mailStates, workedStates } from "../life/states.ts";
 import type { StoredDocument } from "./connection.ts";
 import { freshMark } from "./holding.ts";
-import { bury } from "./mail-claims.ts";
+import { bury, type BuryDeps } from "./mail-claims.ts";
 import { notNewer } from "./record-version.ts";
 import { readMail } from "./mail-document.ts";
 import { updateOf } from "./mail-change.ts";
 
-interface UnseenDeps {
-  mails: Collection<StoredDocument>;
-  clock: Clock;
-  log: Logger;
-}
+type UnseenDeps = BuryDeps;
 
 const batch = 200;
 

@@ -1,6 +1,6 @@
 import type { AnyBulkWriteOperation, Document } from "mongodb";
 import type { MailChange } from "../life/change.ts";
-import { maxHistory, type HistoryEntry } from "../life/events.ts";
+import { maxHistory } from "../life/events.ts";
 import type { StoredDocument } from "./connection.ts";
 import type { Holding, WriteMark } from "./holding.ts";
 import { updateOf } from "./mail-change.ts";
@@ -70,12 +70,12 @@ interface MailUpdate {
   $set: Record<string, unknown>;
   $unset?: Record<string, "">;
   $inc?: Record<string, number>;
-  $push?: { history: { $each: readonly HistoryEntry[]; $slice: number } };
+  $push?: { history: { $each: readonly Document[]; $slice: number } };
 }
 
 /** As the driver leaves out what is undefined. */
-function definedUpdate({ change, mark }: GuardedWrite): MailUpdate {
-  const { $set, ...others } = updateOf(change, mark, "holder") as MailUpdate;
+function definedUpdate({ holding, change, mark }: GuardedWrite): MailUpdate {
+  const { $set, ...others } = updateOf(change, mark, holding.form) as MailUpdate;
   const defined = Object.entries($set).filter(([, value]) => value !== undefined);
   return { $set: Object.fromEntries(defined), ...others };
 }

@@ -41,6 +41,7 @@ describe("merged changes", () => {
 });
 
 const mark = { wrote: "w", rev: 1 };
+const form = { v: 1, sha256: "" };
 
 /** The record as the database has it after these writes. */
 function stored(changes: readonly MailChange[]): Record<string, unknown> {
@@ -72,11 +73,11 @@ describe("a change", () => {
 
   it("that gives a lease up ends the suspicion against the mail, unless nothing came of it", () => {
     const person = { wrote: "p" };
-    expect(updateOf({ releaseLease: true }, mark, "holder")).toEqual({
+    expect(updateOf({ releaseLease: true }, mark, form)).toEqual({
       $set: mark,
       $unset: { lease: "", unended: "", alone: "" },
     });
-    expect(updateOf({ releaseLease: true, untried: true }, mark, "holder")).toEqual({
+    expect(updateOf({ releaseLease: true, untried: true }, mark, form)).toEqual({
       $set: mark,
       $unset: { lease: "" },
       $inc: { unended: -1 },

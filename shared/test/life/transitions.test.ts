@@ -76,6 +76,7 @@ const taken: Record<Exclude<TransitionName, Beginning>, Taken[]> = {
     (mail) => held(mail, { cause: "person", reason: "held by ann", ...moment }),
     (mail) => held(mail, { cause: "unable", reason: "no key", retryAt: now, ...moment }),
   ],
+  planLost: [(mail) => relays.planLost(mail, undefined)],
   unsent: [
     (mail) => relays.unsent(mail, {}),
     (mail) => relays.unsent({ ...mail, unknown: mark }, {}),

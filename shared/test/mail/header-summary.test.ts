@@ -35,6 +35,14 @@ describe("headerSummary", () => {
     });
   });
 
+  it("reads the first Subject for a person: decoded, on one line, cut to 256 characters", () => {
+    const words = `=?utf-8?Q?Gr=C3=BC=C3=9Fe?=\n =?utf-8?Q?_aus_K=C3=B6ln?=`;
+    expect(summaryOf(`Subject: ${words}\nSubject: other`).subject).toBe("Grüße aus Köln");
+    expect(summaryOf("Subject: plain =? not encoded").subject).toBe("plain =? not encoded");
+    expect(summaryOf(`Subject: ${"x".repeat(2_000)}`).subject).toHaveLength(256);
+    expect(summaryOf("Subject:")).toEqual({});
+  });
+
   it.each([
     ["two From fields", "From: a@a.example\nFrom: b@a.example"],
     ["authors in two domains", "From: a@a.example, b@b.example"],

@@ -31,7 +31,7 @@ function bench(suspects: number, { onClaim }: { onClaim?: () => void } = {}) {
         left -= 1;
         events.push("claim");
         const mail = newMail();
-        return { mail, holding: new Holding(mail._id, token), validUntilMs: Infinity };
+        return { mail, holding: new Holding(mail, token), validUntilMs: Infinity };
       },
       async livedThrough() {
         await Promise.resolve();

@@ -166,7 +166,7 @@ async function exercise(
   await mails.claimSuspect({ ...suspects, token: "1".repeat(32), without: [] });
   await mails.livedThrough({ token: "1".repeat(32), owner: "me" });
   for (const holding of held) await mails.write(holding, { releaseLease: true });
-  await mails.write(new Holding("none", "0"), { set: { reason: "stale" } });
+  await mails.write(new Holding(newMail(), "0"), { set: { reason: "stale" } });
   await mails.writeAs("asked", { states: ["incoming"], unleased: true }, { set: { reason: "x" } });
   await mails.get("asked");
   await mails.routesWaiting("ready");

@@ -4,6 +4,7 @@ import { agreedVersion, NewerRecords } from "../../src/store/record-version.ts";
 import { createMemoryLog } from "../bus/pool-and-worker.ts";
 import { documentOf } from "../../src/store/mail-document.ts";
 import { useDatabase } from "./test-database.ts";
+import { plan } from "../life/mails.ts";
 import { newMail } from "../../../test/support/new-mail.ts";
 
 const database = useDatabase();
@@ -79,6 +80,33 @@ it("the version that is written is one that every service reads", async () => {
   expect(agreedVersion([{ records: 3 }, { records: undefined }], 3)).toBe(1);
   await store.actors.report("dispatcher-1", "dispatcher", {});
   expect(agreedVersion(await store.actors.all(), recordVersion)).toBe(recordVersion);
+});
+
+it("new records are of the old version while a service that runs reads no newer one", async () => {
+  const { store, db } = database();
+  const stored = async () => {
+    const mail = newMail({ next: "v6", plan });
+    await store.mails.insert(mail);
+    const document = await db.collection("mails").findOne({ _id: mail._id as never });
+    return [document?.["v"], document?.["plan"] !== undefined] as unknown[];
+  };
+  const actors = db.collection("actors");
+  const old = { _id: "relay-0" as never, service: "relay", at: store.clock.now(), snapshot: {} };
+  await actors.insertOne(old);
+  await store.agreement.refresh();
+  expect(await stored()).toEqual([1, true]);
+  await store.actors.leave("relay-0");
+  await store.agreement.refresh();
+  expect(await stored()).toEqual([2, false]);
+  const [first, second] = await store.mails.claim({
+    ...{ states: ["incoming"], next: "v6", limit: 2, owner: "d", leaseMs: 9_000 },
+  });
+  for (const one of [first, second]) {
+    if (one === undefined) throw new Error("nothing was claimed");
+    expect(one.mail.plan?.relay).toEqual(plan.relay);
+    await store.mails.write(one.holding, { set: { plan, state: "processing" } });
+    expect((await store.mails.get(one.mail._id))?.v).toBe(one.mail.v);
+  }
 });
 
 it("one warning per minute tells of them, and what was met a minute ago no longer counts", () => {

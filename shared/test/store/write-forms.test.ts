@@ -34,7 +34,10 @@ function recordOf({ claim, fields }: Written, place: number): Document & { _id: 
 
 function statementsOf(form: WriteForm, all: readonly Written[]) {
   const writes = all.map(({ asks, change, isUntried }, place) => {
-    const holding = new Holding(`m${place}`, asks.token, asks.rev);
+    const holding = new Holding(
+      { ...mailIn("processing"), _id: `m${place}`, rev: asks.rev },
+      asks.token,
+    );
     const asked = isUntried ? { ...change, untried: true } : change;
     return { holding, change: asked, mark: holding.markOf(asked) };
   });
@@ -77,7 +80,7 @@ it("one statement for many does to each record what its own would do, and so doe
 it("a statement is for mails with the same paths, at most 100 of them and 4 MB", () => {
   const writes = (count: number, bytes: number) =>
     Array.from({ length: count }, (_, place) => {
-      const holding = new Holding(`m${place}`, newToken());
+      const holding = new Holding({ ...mailIn("processing"), _id: `m${place}` }, newToken());
       const enriched = { headerBlock: Buffer.alloc(bytes) } as never;
       const change = { set: { enriched, reason: place % 2 === 0 ? "even" : undefined } } as never;
       return { holding, change, mark: holding.markOf(change) };
@@ -87,7 +90,7 @@ it("a statement is for mails with the same paths, at most 100 of them and 4 MB",
   expect(sizes(500, 10)).toEqual([100, 100, 50, 100, 100, 50]);
   expect(sizes(8, 2_000_000)).toEqual([2, 2, 2, 2]);
   expect(sizes(1, 10)).toEqual([1]);
-  const holding = new Holding("m", newToken());
+  const holding = new Holding(mailIn("processing"), newToken());
   const change = { set: { recipients: Array.from({ length: 1_000 }, () => ({})) } } as never;
   const write = { holding, change, mark: holding.markOf(change) };
   expect(together([write, write]).map(({ writes: its }) => its.length)).toEqual([1, 1]);

@@ -187,12 +187,13 @@ describe("guarded writes", () => {
   it("that the server does late, after further tries and later writes, have no effect (I3)", async () => {
     const { store, db } = database();
     const [one] = await claimed("w7", 1);
-    const { mailId, token } = holdingOf(one);
+    if (one === undefined) throw new Error("nothing was claimed");
+    const { mailId, token } = one.holding;
     // What the first try sent, and what is sent again.
-    const late = new Holding(mailId, token, one?.mail.rev);
+    const late = new Holding(one.mail, token);
     const change = { set: { reason: "first" }, history: [struckOnce] };
-    expect(await store.mails.write(holdingOf(one), change)).toBe("written");
-    expect(await store.mails.write(holdingOf(one), { set: { reason: "second" } })).toBe("written");
+    expect(await store.mails.write(one.holding, change)).toBe("written");
+    expect(await store.mails.write(one.holding, { set: { reason: "second" } })).toBe("written");
     const [statement] = eachAlone([{ holding: late, change, mark: late.markOf(change) }]);
     if (statement === undefined) throw new Error("no statement");
     const { matchedCount } = await db.collection("mails").bulkWrite([statement.operation as never]);
@@ -204,7 +205,7 @@ describe("guarded writes", () => {
   it("to a mail that is not there are stale", async () => {
     const { store } = database();
     expect(
-      await store.mails.write(new Holding("nobody", "0".repeat(32)), { set: { reason: "x" } }),
+      await store.mails.write(new Holding(newMail(), "0".repeat(32)), { set: { reason: "x" } }),
     ).toBe("stale");
   });
 });

@@ -44,6 +44,14 @@ export const bugs = {
     breaks: ["I3", "I1", "I8"],
     driver: () => ({ filterOf: (_process, filter) => without(filter, "rev") }),
   },
+  "record-before-plan": {
+    is: "a plan counts when the primary has it",
+    breaks: ["plan"],
+    driver: () => ({
+      isHasty: (_process, { _id: id, ...others }) =>
+        typeof id === "string" && id.length === 32 && Object.keys(others).length === 0,
+    }),
+  },
   "result-without-task-id": {
     is: "a result counts for whatever task of its mail and kind is out",
     breaks: ["I2", "I4"],
@@ -245,7 +253,7 @@ export const bugs = {
           const found = others.map((doc) => {
             const mail = doc as unknown as MailRecord;
             const validUntilMs = Number.MAX_SAFE_INTEGER;
-            const holding = new Holding(mail._id, mail.lease?.token ?? "", mail.rev);
+            const holding = new Holding(mail, mail.lease?.token ?? "");
             return { mail, holding, validUntilMs };
           });
           return { ...taken, stubs: [...taken.stubs, ...found] };

@@ -58,6 +58,7 @@ const strikes = [
   "policy",
   "pause-step",
   "restart-all",
+  "plan-loss",
 ] as const;
 export type Strike = (typeof strikes)[number];
 
@@ -70,6 +71,7 @@ export function chooseFaults(random: Random): FaultProfile {
   const retries = random.fork("retries");
   const late = random.fork("late");
   const hints = random.fork("hints");
+  const plans = random.fork("plans");
   return {
     healMs: isCalm ? 0 : random.between(2_000, 18_000),
     lostRequests: some(0.3, 0.1),
@@ -104,6 +106,7 @@ export function chooseFaults(random: Random): FaultProfile {
       policy: every(0.2, 2_500),
       "pause-step": every(0.15, 2_500),
       "restart-all": every(0.05, 8_000),
+      "plan-loss": plans.chance(0.15) ? plans.between(2_000, 10_000) : Infinity,
     },
   };
 }
@@ -214,6 +217,14 @@ export class Nemesis {
         );
       case "restart-all":
         for (const process of living) world.kill(process, "killed with all the others");
+        return;
+      case "plan-loss": {
+        const plans = [...world.set.local("plans").keys()];
+        if (plans.length === 0) return;
+        const _id = random.pick(plans);
+        world.note(`the plan ${_id} is removed by hand`);
+        world.set.delete("plans", { _id }, undefined);
+      }
     }
   }
 

@@ -139,7 +139,7 @@ function watchSettled(world: World): () => boolean {
 }
 
 function isSettled(world: World): boolean {
-  const mails = mailsIn(world.set.majority("mails"));
+  const mails = mailsIn(world.set);
   return mails.every(({ state }) => isFinal(state)) && world.invariants.adoption.isSettled;
 }
 
@@ -148,7 +148,7 @@ function conclude(world: World, isAtEnd: boolean): void {
     world.invariants.atEnd();
     return;
   }
-  const open = mailsIn(world.set.majority("mails")).filter(({ state }) => !isFinal(state));
+  const open = mailsIn(world.set).filter(({ state }) => !isFinal(state));
   const text = open.map(({ _id, state, next }) => `${_id} is ${state} for ${next ?? "nobody"}`);
   const mailId = open[0]?._id;
   world.violate({ invariant: "I1", mailId, text: `it does not settle: ${text.join(", ")}` });
@@ -156,7 +156,7 @@ function conclude(world: World, isAtEnd: boolean): void {
 
 function outcomesOf(world: World): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { state, recipients } of mailsIn(world.set.majority("mails"))) {
+  for (const { state, recipients } of mailsIn(world.set)) {
     if (state === "split") continue;
     for (const { outcome } of recipients) counts[outcome] = (counts[outcome] ?? 0) + 1;
   }

@@ -1,6 +1,8 @@
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { MailChange } from "@rs-agent/shared/life/change.ts";
+import type { BodyRef } from "@rs-agent/shared/mail/record.ts";
 import { lastOf } from "@rs-agent/shared/life/events.ts";
+import { mailOf } from "./invariants/records.ts";
 import { watchedSources } from "./records.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
@@ -36,7 +38,8 @@ export function watchedDatabase(
       return renewed;
     },
     async write(holding, change) {
-      const body = world.set.local("mails").get(holding.mailId)?.body;
+      const doc = world.set.local("mails").get(holding.mailId);
+      const body = doc && mailOf(doc).body;
       if (isOutcome(change)) await beKilledBy(world, process, "written", body);
       if (change.releaseLease === true) leases.onReleasing(holding);
       return mails.write(holding, change);
@@ -72,10 +75,9 @@ function beKilledBy(
   world: World,
   process: VirtualProcess,
   when: "read" | "written",
-  body: unknown,
+  body: BodyRef | undefined,
 ): Promise<void> {
-  const { sha256 } = (body ?? {}) as { sha256?: string };
-  const poison = world.truthOf(sha256 ?? "")?.poison;
+  const poison = world.truthOf(body?.sha256 ?? "")?.poison;
   if (poison?.kind !== process.sort || poison.how !== when) return Promise.resolve();
   world.kill(process, `killed by the mail that it has ${when}`);
   return new Promise(() => undefined);

@@ -108,9 +108,7 @@ export class Conservation {
   }
 
   #checkSplit(parent: MailRecord): void {
-    const children = mailsIn(this.#world.set.majority("mails")).filter(
-      ({ parentId }) => parentId === parent._id,
-    );
+    const children = mailsIn(this.#world.set).filter(({ parentId }) => parentId === parent._id);
     const carried = children.flatMap((child) => child.recipients.map(({ address }) => address));
     const own = parent.recipients.map(({ address }) => address);
     if (carried.length !== own.length || own.some((address) => !carried.includes(address))) {
@@ -119,7 +117,7 @@ export class Conservation {
   }
 
   #isReported(mailId: string, address: string): boolean {
-    return mailsIn(this.#world.set.majority("mails")).some(
+    return mailsIn(this.#world.set).some(
       ({ origin, body }) =>
         origin.via === "dsn" &&
         origin.name === mailId &&
@@ -130,7 +128,7 @@ export class Conservation {
   /** Bodies are removed with the last record that points to them, or long after it. */
   onBodyRemoved(bodyId: string): void {
     const { set } = this.#world;
-    const mails = [...mailsIn(set.local("mails")), ...mailsIn(set.majority("mails"))];
+    const mails = [...mailsIn(set, "local"), ...mailsIn(set)];
     const owner = mails.find(
       ({ body, enriched }) => body.id === bodyId || enriched?.body?.id === bodyId,
     );
@@ -138,11 +136,11 @@ export class Conservation {
   }
 
   atEnd(): void {
-    const mails = this.#world.set.majority("mails");
+    const { set } = this.#world;
     for (const mailId of this.#acknowledged) {
-      if (!mails.has(mailId)) this.#broken(mailId, "it is lost");
+      if (!set.majority("mails").has(mailId)) this.#broken(mailId, "it is lost");
     }
-    for (const mail of mailsIn(mails)) {
+    for (const mail of mailsIn(set)) {
       if (mail.lease !== undefined) this.#broken(mail._id, "it is final and has a lease");
     }
   }

@@ -130,7 +130,7 @@ export class Deliveries {
 
   /** The record that carries this recipient of a message: the mail, or one of its children. */
   #carrierOf(messageId: string, address: string): MailRecord | undefined {
-    return mailsIn(this.#world.set.majority("mails")).find(
+    return mailsIn(this.#world.set).find(
       (mail) =>
         mail.groups === undefined &&
         messageOf(mail) === messageId &&

@@ -26,7 +26,7 @@ export class Fates {
   }
 
   atEnd(): void {
-    for (const mail of mailsIn(this.#world.set.majority("mails"))) {
+    for (const mail of mailsIn(this.#world.set)) {
       const { _id: id, strikes = 0 } = mail;
       if (mail.state === "split") continue;
       const lost = this.#lostOn(mail);

@@ -1,4 +1,3 @@
-import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import type { Entry } from "../database/replica-set.ts";
 import { inbox } from "../records.ts";
 import type { World } from "../world.ts";
@@ -8,7 +7,7 @@ import { Deliveries } from "./deliveries.ts";
 import { Fates } from "./fates.ts";
 import { Leases } from "./leases.ts";
 import { Readiness } from "./readiness.ts";
-import { shownWrite } from "./records.ts";
+import { mailOf, rememberPlan, shownWrite } from "./records.ts";
 import { Works } from "./works.ts";
 
 /** A broken promise of docs/invariants.md. */
@@ -32,6 +31,8 @@ export class Invariants {
   readonly #world: World;
   readonly #readiness: Readiness;
   readonly #fates: Fates;
+  /** By their hashes, all that the majority has had. */
+  readonly #plans = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -44,6 +45,7 @@ export class Invariants {
     this.#fates = new Fates(world, this.deliveries, this.works);
     world.set.onApplied = (entry) => {
       if (entry.collection === "mails") this.#onApplied(entry);
+      if (entry.collection === "plans" && entry.after !== undefined) rememberPlan(entry.after);
       if (entry.collection === inbox) this.adoption.onRecordWrite(entry);
       if (entry.collection === "bodies" && entry.kind === "insert") {
         world.onBody(world.rawOf(entry.id));
@@ -54,6 +56,7 @@ export class Invariants {
     };
     world.set.onCommitted = (entry) => {
       if (entry.collection === "mails") this.conservation.onCommitted(entry);
+      if (entry.collection === "plans") this.#plans.add(entry.id);
     };
     world.set.onRolledBack = (entry) => {
       if (entry.collection !== "mails") return;
@@ -71,10 +74,17 @@ export class Invariants {
 
   #onApplied(entry: Entry): void {
     const { id, by } = entry;
-    const before = entry.before as MailRecord | undefined;
-    const after = entry.after as MailRecord | undefined;
     const { trace } = this.#world;
+    const before = entry.before && mailOf(entry.before);
+    const after = entry.after && mailOf(entry.after);
     trace.note(by?.name ?? "schedule", [id], () => shownWrite(entry));
+    if (after?.planRef !== undefined && !this.#plans.has(after.planRef.hash)) {
+      this.#world.violate({
+        invariant: "plan",
+        mailId: id,
+        text: "its plan was not durable first",
+      });
+    }
     if (after === undefined) {
       this.#world.violate({ invariant: "I1", mailId: id, text: "a mail was removed" });
     } else if (before === undefined) {
