@@ -56,13 +56,14 @@ describe("status", () => {
     };
     await run(["pause", "relay"]);
     await sayTheyRun();
-    const { out } = await run(["status", "--count"]);
+    const { out } = await run(["status", "--count", "--recipients"]);
     expectNarrow(out);
     expect(out).toMatch(/processing +virus +\d+ +1m/);
     expect(out).toMatch(/dispatcher +d1/);
     expect(out).toMatch(/av-worker-1 +virus +unable/);
     expect(out).toMatch(/paused +relay, by tester/);
     expect(out).toMatch(/attention +1 mail waits for virus .* no worker is able/);
+    expect(out).toMatch(/mails +incoming \d+, processing 1, /);
     expect(out).toContain("it adds up");
     await sayTheyRun();
     const json: unknown = JSON.parse((await run(["status", "--json"])).out);

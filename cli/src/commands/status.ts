@@ -2,6 +2,7 @@ import { rsAgent } from "../called-as.ts";
 import type { Command } from "commander";
 import { engineOf, kindOf, laneIn, laneText } from "@rs-agent/shared/mail/lane.ts";
 import { adoptStep } from "@rs-agent/shared/mail/stub.ts";
+import type { MailState } from "@rs-agent/shared/life/states.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { Conservation, Waiting } from "@rs-agent/shared/store/mails.ts";
 import { engineText } from "../explain.ts";
@@ -24,39 +25,49 @@ export interface Status extends SeenSystem {
   server: string;
   now: Date;
   waiting: Waiting[];
+  states?: Record<MailState, number>;
   conservation?: Conservation;
+}
+
+interface StatusOptions {
+  count?: true;
+  recipients?: true;
 }
 
 export function addStatus(program: Command, deps: CliDeps): void {
   program
     .command("status")
-    .option("--count", "count the outcomes of all recipients (reads every record)")
+    .option("--count", "count the mails in each state")
+    .option("--recipients", "prove that no recipient is lost (reads every record)")
     .option("--json", "print JSON")
-    .action(async (options: { count?: true; json?: true }) => {
-      const status = await withDatabase(deps, ({ database }) =>
-        readStatus(database, options.count === true),
-      );
+    .action(async (options: StatusOptions & { json?: true }) => {
+      const status = await withDatabase(deps, ({ database }) => readStatus(database, options));
       if (options.json === true) deps.output.json(status);
       else deps.output.print(formatStatus(status));
     });
 }
 
 /** Reads what `status` shows. */
-export async function readStatus(database: Database, isCounted = false): Promise<Status> {
+export async function readStatus(
+  database: Database,
+  { count, recipients }: StatusOptions = {},
+): Promise<Status> {
   const { mails, clock, server } = database;
   const [waiting, system] = await Promise.all([mails.waiting(), readSystem(database)]);
-  const conservation = isCounted ? await mails.countOutcomes() : undefined;
+  const states = count === true ? await mails.countStates() : undefined;
+  const conservation = recipients === true ? await mails.countOutcomes() : undefined;
   return {
     server,
     now: clock.now(),
     waiting,
     ...system,
+    ...(states !== undefined && { states }),
     ...(conservation !== undefined && { conservation }),
   };
 }
 
 export function formatStatus(status: Status): string {
-  const { server, now, waiting, services, workers, demand, conservation } = status;
+  const { server, now, waiting, services, workers, demand, states, conservation } = status;
   const attention = attentionLines(status);
   return [
     field("database", server),
@@ -67,6 +78,7 @@ export function formatStatus(status: Status): string {
     ...(workers.length === 0 ? [] : [workerTable(workers)]),
     ...(demand.length === 0 ? [] : [demandTable(demand)]),
     ...(attention.length === 0 ? [] : [attention.join("\n")]),
+    ...(states === undefined ? [] : [field("mails", countsText(states))]),
     ...(conservation === undefined ? [] : [outcomes(conservation)]),
   ].join("\n\n");
 }
@@ -178,10 +190,14 @@ function mailsText(count: number): string {
 }
 
 function outcomes({ dsn, holds, ...counts }: Conservation): string {
-  const shown = Object.entries(counts).map(([name, count]) => `${name} ${String(count)}`);
-  const reports = Object.entries(dsn).map(([name, count]) => `${name} ${String(count)}`);
   return [
-    field("recipients", `${shown.join(", ")}: ${holds ? "it adds up" : "IT DOES NOT ADD UP"}`),
-    field("reports", reports.join(", ")),
+    field("recipients", `${countsText(counts)}: ${holds ? "it adds up" : "IT DOES NOT ADD UP"}`),
+    field("reports", countsText(dsn)),
   ].join("\n");
+}
+
+function countsText(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([name, count]) => `${name} ${String(count)}`)
+    .join(", ");
 }

@@ -131,7 +131,7 @@ export async function startDispatcher(deps: DispatcherDeps): Promise<Dispatcher>
     { everyMs: config.POLICY_REFRESH_MS, run: () => refresh(policies, desk, kinds, database) },
     { everyMs: reportMs, run: () => report(deps, observation.status()) },
     { everyMs: config.WAITING_REFRESH_MS, run: () => observation.look() },
-    { everyMs: config.RETENTION_MS, run: () => sweepRetention(database, log) },
+    { everyMs: config.RETENTION_MS, run: () => sweepRetention(deps) },
     ...(spool === undefined ? [] : [{ everyMs: 3_600_000, run: () => desk.sweepSpool() }]),
   ]);
   await refresh(policies, desk, kinds, database);
@@ -195,8 +195,10 @@ async function refresh(
   for (const kind of kinds.all) desk.poke(kind);
 }
 
-/** Any number of dispatchers may do this at once: each removal is guarded. */
-async function sweepRetention(database: Database, log: Logger): Promise<void> {
+/** One dispatcher walks for all. That two do would cost twice as much, and no more: each removal is guarded. */
+async function sweepRetention({ config, database, log }: DispatcherDeps): Promise<void> {
+  const heldMs = 2 * config.RETENTION_MS + 60_000;
+  if (!(await database.turns.take("retention", config.ACTOR_ID, heldMs))) return;
   const swept = await database.retention.sweep();
   if (swept.mails + swept.bodies + swept.unseen > 0) log.info(swept, "removed what is out of date");
 }

@@ -16,6 +16,7 @@ import { createAgreement, type Agreement } from "./record-version.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { createSourceStore, type SourceStore } from "./sources.ts";
 import { checkTlsFiles } from "./tls-files.ts";
+import { createTurnStore, type TurnStore } from "./turns.ts";
 
 /** The database with everything that we keep in it. The caller closes it. */
 export interface Database extends AsyncDisposable {
@@ -26,6 +27,7 @@ export interface Database extends AsyncDisposable {
   readonly sources: SourceStore;
   readonly actors: ActorStore;
   readonly controls: ControlStore;
+  readonly turns: TurnStore;
   readonly retention: Retention;
   /** The database's time. */
   readonly clock: DatabaseClock;
@@ -129,6 +131,7 @@ export function createStores(deps: {
     sources: createSourceStore({ client, db, clock, log, mails, bodies, version }),
     actors,
     controls: createControlStore(db, clock),
+    turns: createTurnStore(db, clock),
     retention: createRetention({ db, clock, log, version }),
   };
 }

@@ -74,6 +74,20 @@ export const waitingPipeline = [
   },
 ];
 
+export function countStates(mails: Mails): Promise<Record<MailState, number>> {
+  return reach(async () => {
+    const groups = await mails.aggregate(statesPipeline).toArray();
+    const counts = new Map(groups.map(({ _id, count }) => [_id as unknown, Number(count)]));
+    const entries = mailStates.map((state) => [state, counts.get(state) ?? 0] as const);
+    return Object.fromEntries(entries) as Record<MailState, number>;
+  });
+}
+
+export const statesPipeline = [
+  { $match: { state: { $in: [...mailStates] } } },
+  { $group: { _id: "$state", count: { $sum: 1 } } },
+];
+
 /** A database that takes longer is asked again later: what ingest last knew holds until then. */
 const backlogWithinMs = 10_000;
 

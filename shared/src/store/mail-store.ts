@@ -50,6 +50,7 @@ export function createMailStore(deps: {
     due: (limit, own) => queries.dueMails(mails, limit, clock.now(), own),
     find: (query) => queries.findMails(writing, query),
     children: (parentId) => queries.childrenOf(writing, parentId),
+    countStates: () => queries.countStates(mails),
     countOutcomes: () => queries.countOutcomes(mails),
     watch: (options) => watchMails(mails, options, { log, clock }),
     get staleWrites() {

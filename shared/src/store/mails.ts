@@ -179,7 +179,9 @@ export interface MailStore {
   /** Newest first. A record that does not parse is left out and logged. */
   find(query: MailQuery): Promise<MailRecord[]>;
   children(parentId: string): Promise<MailRecord[]>;
-  /** Reads every record: for tests, benches and small installations. */
+  /** How many mails there are in each state, by the claims index alone. */
+  countStates(): Promise<Record<MailState, number>>;
+  /** Reads every record: for a proof, tests and benches. */
   countOutcomes(): Promise<Conservation>;
   /**
    * Tells of new work for dispatchers by the change stream until the signal aborts. Never throws: it reopens what

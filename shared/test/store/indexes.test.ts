@@ -124,6 +124,7 @@ async function exercise(
     actors,
     controls,
     retention,
+    turns,
   }: ReturnType<typeof createStores>,
   source: SourceConfig,
   db: ReturnType<typeof database>["db"],
@@ -172,6 +173,8 @@ async function exercise(
   await mails.routesWaiting("ready");
   await mails.routesWaiting("relaying");
   await mails.waiting();
+  await mails.countStates();
+  await turns.take("retention", "me", 1_000);
   await mails.backlog(10);
   await mails.isBehind({ next: ["plan", "virus"], lateMs: 1_000, mails: 9 });
   await mails.due(10);
