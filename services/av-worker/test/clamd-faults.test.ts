@@ -1,7 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
 import { canaryMail } from "../src/canary-mails.ts";
-import { createDeadline } from "@rs-agent/shared/deadline.ts";
 import { parseClamdAddress } from "../src/clamd/address.ts";
 import type { ClamdPool, ClamdPoolOptions } from "../src/clamd/engine.ts";
 import { ClamdSession } from "../src/clamd/session.ts";
