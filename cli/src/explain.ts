@@ -127,12 +127,12 @@ function report({ _id, state, reason, recipients }: MailRecord): string {
 }
 
 function policy(mail: MailRecord): string {
-  const { plan } = mail;
-  if (plan === undefined) return field("policy", "not chosen yet");
-  return [
-    field("policy", `${plan.policyIds.join(" over ")}, revision ${String(plan.revision)}`),
-    field("", whyOf(mail, plan)),
-  ].join("\n");
+  const { plan, planRef } = mail;
+  const from = plan ?? planRef;
+  if (from === undefined) return field("policy", "not chosen yet");
+  const documents = `${from.policyIds.join(" over ")}, revision ${String(from.revision)}`;
+  const why = plan === undefined ? "what it said is not kept any more" : whyOf(mail, plan);
+  return [field("policy", documents), field("", why)].join("\n");
 }
 
 /**

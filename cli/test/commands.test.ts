@@ -1,3 +1,4 @@
+import { MongoClient } from "mongodb";
 import { describe, expect, test } from "vitest";
 import { childMailId, newToken } from "@rs-agent/shared/ids.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
@@ -152,6 +153,21 @@ describe("find and explain", () => {
     expect(await found(["--message-id", "m@x.example"])).toContain(id);
     const json = JSON.parse(await found(["--to", to, "--json"])) as MailRecord[];
     expect(json.map(({ _id }) => _id)).toEqual([id]);
+  });
+
+  test("explain tells from which policy a plan came that is not kept any more, and the subject", async () => {
+    const { run, env } = cli();
+    await using client = new MongoClient(env["MONGODB_URI"]);
+    const header = { subject: "Invoice 4711" };
+    const id = await stored(quarantinedMail({ header }));
+    const plans = client.db(env["MONGODB_DB"]).collection("plans");
+    const before = await plans.find().toArray();
+    await plans.deleteMany({});
+    const { out } = await run(["explain", id]);
+    expect(out).toMatch(/policy +tenant:t, revision 0\n +what it said is not kept any more/);
+    expect(out).toMatch(/Subject: +Invoice 4711/);
+    expect((await run(["find", "--state", "quarantined"])).out).toContain("“Invoice 4711”");
+    await plans.insertMany(before);
   });
 
   test("explain tells policy, verdicts with engine and times, and what comes next", async () => {
