@@ -3,7 +3,7 @@ import { createSilentLogger } from "@rs-agent/shared/logger.ts";
 import type { MailRecord } from "@rs-agent/shared/mail/record.ts";
 import { collectionOf, createClient, durable, reach } from "@rs-agent/shared/store/connection.ts";
 import { openDatabase, type Database } from "@rs-agent/shared/store/database.ts";
-import { fromKey, loadPlans, mailIn } from "@rs-agent/shared/store/mail-document.ts";
+import { fromKey, mailIn, plansOf } from "@rs-agent/shared/store/mail-document.ts";
 import { createPlanStore } from "@rs-agent/shared/store/plans.ts";
 import { numberOfSender, senderOf } from "./mails/numbering.ts";
 
@@ -47,10 +47,10 @@ export async function openFloodDatabase({ uri, db }: DatabaseAddress): Promise<F
     async records({ run, fromDomain }, numbers) {
       const keys = numbers.map((number) => fromKey(senderOf(run, number, fromDomain)));
       const found = await reach(() => mails.find({ lookup: { $in: keys } }).toArray());
-      await loadPlans(found, plans);
+      const planOf = await plansOf(found, plans);
       const byNumber = new Map<number, SeenRecord[]>();
       for (const document of found) {
-        const record = mailIn(document, plans);
+        const record = mailIn(document, planOf);
         const number = numberOfSender(record.smtp.mailFrom, run);
         if (number === undefined || record.state === "split") continue;
         byNumber.set(number, [...(byNumber.get(number) ?? []), record]);

@@ -3,7 +3,7 @@ import { TerminalError, messageOf } from "../errors.ts";
 import { parseMail, type MailRecord } from "../mail/record.ts";
 import { comparedAddress } from "../mail/local-part.ts";
 import type { StoredDocument } from "./connection.ts";
-import type { PlanStore } from "./plans.ts";
+import type { PlanOf, PlanStore } from "./plans.ts";
 import { expanded, planHashIn, storedRecord } from "./record-form.ts";
 
 /** The document of a new mail: the record in the form of its version, and the keys that `find` looks up. */
@@ -38,20 +38,19 @@ export async function readMails(
   documents: readonly Document[],
   plans: PlanStore,
 ): Promise<ReadMail[]> {
-  await loadPlans(documents, plans);
-  return documents.map((document) => readMail(document, plans));
+  const planOf = await plansOf(documents, plans);
+  return documents.map((document) => readMail(document, planOf));
 }
 
-/** Reads in one round trip what plans they name that are not known here yet. */
-export async function loadPlans(documents: readonly Document[], plans: PlanStore): Promise<void> {
-  const hashes = documents.flatMap((document) => planHashIn(document) ?? []);
-  if (hashes.length > 0) await plans.load(hashes);
+/** The plans that they name. */
+export function plansOf(documents: readonly Document[], plans: PlanStore): Promise<PlanOf> {
+  return plans.load(documents.flatMap((document) => planHashIn(document) ?? []));
 }
 
-/** By the plans that are known already. */
-export function readMail(document: Document, plans?: Pick<PlanStore, "planOf">): ReadMail {
+/** Without `planOf` for who does not ask for the plan. */
+export function readMail(document: Document, planOf?: PlanOf): ReadMail {
   try {
-    return { mail: mailIn(document, plans) };
+    return { mail: mailIn(document, planOf) };
   } catch (error) {
     if (!(error instanceof TerminalError)) throw error;
     return { reason: messageOf(error).slice(0, 1000) };
@@ -59,8 +58,8 @@ export function readMail(document: Document, plans?: Pick<PlanStore, "planOf">):
 }
 
 /** @throws what `parseMail` throws */
-export function mailIn(document: Document, plans?: Pick<PlanStore, "planOf">): MailRecord {
+export function mailIn(document: Document, planOf?: PlanOf): MailRecord {
   const mail = parseMail(expanded(document) as { _id: unknown });
-  const plan = mail.planRef && plans?.planOf(mail.planRef);
+  const plan = mail.planRef && planOf?.(mail.planRef);
   return plan === undefined ? mail : { ...mail, plan, route: mail.route ?? plan.route };
 }

@@ -7,7 +7,7 @@ import { finalOutcomes, forEachEnd, outcomeSchema } from "../life/outcomes.ts";
 import { mailStates, waitingStates, type MailState } from "../life/states.ts";
 import type { MailRecord } from "../mail/record.ts";
 import { reach, type StoredDocument } from "./connection.ts";
-import { fromKey, loadPlans, mailIn, messageIdKey, readMails, toKey } from "./mail-document.ts";
+import { fromKey, mailIn, messageIdKey, plansOf, readMails, toKey } from "./mail-document.ts";
 import type { PlanStore } from "./plans.ts";
 import { unendedBeforeAlone } from "./poison.ts";
 import {
@@ -34,8 +34,7 @@ export function getMail({ mails, plans }: Reading, id: string): Promise<MailReco
   return reach(async () => {
     const document = await mails.findOne({ _id: id });
     if (document === null) return undefined;
-    await loadPlans([document], plans);
-    return mailIn(document, plans);
+    return mailIn(document, await plansOf([document], plans));
   });
 }
 

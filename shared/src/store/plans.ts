@@ -17,11 +17,12 @@ export interface PlanStore {
    * not read it, so it is written whatever is known of it.
    */
   keep(plan: Plan, isLost?: boolean): Promise<void>;
-  /** Reads those that are not known yet, in one round trip. */
-  load(hashes: readonly string[]): Promise<void>;
-  /** What was kept or loaded here; undefined: it is not there, or cannot be read. */
-  planOf(ref: PlanRef): Plan | undefined;
+  /** Looks these up, in one round trip for all that are not known yet. */
+  load(hashes: readonly string[]): Promise<PlanOf>;
 }
+
+/** A plan that was looked up; undefined: it is not there, or cannot be read. */
+export type PlanOf = (ref: PlanRef) => Plan | undefined;
 
 const dayMs = 86_400_000;
 /** A mail may take it a day after it was written here, and another until the next write. */
@@ -39,6 +40,7 @@ export function createPlanStore(db: Db, clock: Clock, log: Logger): PlanStore {
   const keptAtMs = new BoundedMap<string, number>(maxKnown);
   const keeping = new Map<string, Promise<void>>();
 
+  const find = (hashes: string[]) => reach(() => plans.find({ _id: { $in: hashes } }).toArray());
   const write = async (hash: string, plan: Plan) => {
     const expireAt = expiryOf(plan, clock.now());
     const document = { plan: contentOf(plan), ...(expireAt !== undefined && { expireAt }) };
@@ -57,23 +59,26 @@ export function createPlanStore(db: Db, clock: Clock, log: Logger): PlanStore {
       await under;
     },
     async load(hashes) {
-      const unknown = new Set(hashes.filter((hash) => !known.has(hash)));
-      if (unknown.size === 0) return;
-      const found = await reach(() => plans.find({ _id: { $in: [...unknown] } }).toArray());
-      for (const document of found) {
+      // What is known may be forgotten before it is asked for.
+      const loaded = new Map(hashes.map((hash) => [hash, known.get(hash)]));
+      const unknown = [...loaded.keys()].filter((hash) => loaded.get(hash) === undefined);
+      for (const document of unknown.length === 0 ? [] : await find(unknown)) {
         const plan = readPlan(document);
-        if (plan !== undefined) known.set(document._id, plan);
-        else log.error({ plan: document._id }, "a plan cannot be read: its mail is planned again");
+        if (plan === undefined) {
+          log.error({ plan: document._id }, "a plan cannot be read: its mail is planned again");
+          continue;
+        }
+        known.set(document._id, plan);
+        loaded.set(document._id, plan);
       }
-    },
-    planOf(ref) {
-      const content = known.get(ref.hash);
-      if (content === undefined) return undefined;
-      const { hash, policyIds, revision } = ref;
-      const name = JSON.stringify([hash, revision, policyIds]);
-      const plan = whole.get(name) ?? { ...content, policyIds, revision };
-      whole.set(name, plan);
-      return plan;
+      return ({ hash, policyIds, revision }) => {
+        const content = loaded.get(hash);
+        if (content === undefined) return undefined;
+        const name = JSON.stringify([hash, revision, policyIds]);
+        const plan = whole.get(name) ?? { ...content, policyIds, revision };
+        whole.set(name, plan);
+        return plan;
+      };
     },
   };
 }

@@ -24,7 +24,7 @@ function fromDatabase(document: Document): Document {
 }
 
 function read(document: Document): MailRecord {
-  const found = readMail(fromDatabase(document), { planOf });
+  const found = readMail(fromDatabase(document), planOf);
   if ("reason" in found) throw new Error(found.reason);
   return found.mail;
 }
