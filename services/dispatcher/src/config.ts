@@ -24,7 +24,7 @@ export const dispatcherConfigSchema = z
     BUS_ALLOW_PLAINTEXT: z.string().optional(),
     LEASE_MS: integer(5_000, 3_600_000).default(60_000),
     /** The timer that catches what the change stream did not report. */
-    POLL_MS: integer(10, 60_000).default(500),
+    POLL_MS: integer(10, 60_000).default(1_000),
     CHANGE_STREAM: flag().default(true),
     CLAIM_BATCH: integer(1, 1_000).default(100),
     /** Mails and raw bytes that this dispatcher holds at once (I7). */

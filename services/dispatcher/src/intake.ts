@@ -130,10 +130,13 @@ export function createIntake(deps: IntakeDeps): Intake {
     for (const each of claimers.values()) each.poke();
   };
   let ticks = 0;
+  let hasDue = true;
   const tick = async () => {
     trickled.clear();
     const asked = { states: claimedStates, next: [...firstSteps, ...kinds.lanes] };
     const due = await database.mails.dueFor(asked);
+    // A suspect is due mail too.
+    hasDue = due.length > 0;
     for (const next of due) claimerFor(next)?.poke();
     if (ticks++ % 20 !== 0) return;
     for (const next of due) {
@@ -179,7 +182,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       for (const step of firstSteps) claimers.get(step)?.onRoom();
     },
     tick,
-    tickSuspects: () => lane.tick(),
+    tickSuspects: () => (hasDue ? lane.tick() : Promise.resolve()),
     roomToAdopt(source, hasMore) {
       if (!lane.isOpen || isPaused(adoptStep)) return 0;
       const able = kinds.all.filter((kind) => desk.isAble(kind));

@@ -42,6 +42,8 @@ export class RouteBook {
   #polling: Promise<void> | undefined;
   #paused = false;
   #failing = false;
+  /** In the last search: else there is no suspect either. */
+  #hasWaiting = true;
   #looks = 0;
   #searches = 0;
   #searchAtMs = 0;
@@ -59,7 +61,7 @@ export class RouteBook {
   async start(): Promise<void> {
     this.#timer = setInterval(() => {
       this.#poll();
-      this.#lane.tick().catch(this.#deps.onBug);
+      if (this.#hasWaiting) this.#lane.tick().catch(this.#deps.onBug);
     }, this.#deps.pollMs);
     this.#poll();
     await this.#polling;
@@ -122,6 +124,7 @@ export class RouteBook {
     this.#searches += 1;
     if (this.#searches % leftBehindEvery === 1)
       next.push(...(await mails.routesWaiting("relaying")));
+    this.#hasWaiting = next.length > 0;
     const due = next.length === 0 ? [] : await mails.dueFor({ states: relayedStates, next });
     this.#searchAtMs = beganMs + (monotonicMs() - beganMs) / searchPart;
     return due;

@@ -28,6 +28,8 @@ export interface FollowOptions {
 
 const firstRetryMs = 100;
 const longestRetryMs = 5_000;
+/** How long the server waits for a change before it says that there is none. */
+const maxAwaitTimeMS = 4_000;
 /** Under load, changes of this time are fetched together: a fetch costs both sides as much as a query. */
 const companyMs = 25;
 /** A change that took longer to come was fetched; others came along with the one before. */
@@ -44,7 +46,8 @@ export async function followChanges(options: FollowOptions): Promise<void> {
   let missed = false;
   let failures = 0;
   while (!signal.aborted) {
-    const stream = options.open(token === undefined ? {} : { resumeAfter: token });
+    const at = token === undefined ? {} : { resumeAfter: token };
+    const stream = options.open({ ...at, maxAwaitTimeMS });
     const close = () => void stream.close().catch(() => undefined);
     signal.addEventListener("abort", close, { once: true });
     try {
