@@ -58,14 +58,17 @@ interface Report {
   perMail: Figures;
 }
 
-/** Where each service shows its metrics, by its log. */
-function healthOf(system: RunningSystem): Record<string, string> {
-  const named = serviceNames.flatMap((name) => {
+/** Where each service shows its metrics, by its log: it may be ready a moment before it says so. */
+async function healthOf(system: RunningSystem): Promise<Record<string, string>> {
+  const named = serviceNames.map(async (name) => {
     const log = ServiceLog.fromStart(join(system.logsDir, `${name}.log`));
-    const served = log.read().findLast(({ msg }) => msg === "health is served");
-    return served === undefined ? [] : [[name, String(served["http"])]];
+    for (;;) {
+      const served = log.read().find(({ msg }) => msg === "health is served");
+      if (served !== undefined) return [name, String(served["http"])] as const;
+      await wait(50);
+    }
   });
-  return Object.fromEntries(named) as Record<string, string>;
+  return Object.fromEntries(await Promise.all(named));
 }
 
 const series = /^rs_agent_database_commands_total (\d+)/m;
@@ -135,7 +138,7 @@ const report = await onStage(
         prepare: (mongodb) => storePolicy(mongodb, { virus: true, spam: true }),
       }),
     );
-    const health = healthOf(system);
+    const health = await healthOf(system);
     const arrivals = await openArrivals(system.smtp, 4, rawMail(options.size));
     const mails = Math.max(1, Math.round(options.rate * options.seconds));
     const arrive = async () => {

@@ -1,16 +1,16 @@
 import { messageOf } from "@rs-agent/shared/errors.ts";
 import { newMailId } from "@rs-agent/shared/ids.ts";
-import { accepted, type Given } from "@rs-agent/shared/life/beginnings.ts";
+import { accepted } from "@rs-agent/shared/life/beginnings.ts";
 import type { Logger } from "@rs-agent/shared/logger.ts";
 import { loggedAddress, type AddressLogMode } from "@rs-agent/shared/mail/logged-address.ts";
-import { acceptMail, type Arrival } from "@rs-agent/shared/store/acceptance.ts";
+import { acceptMail, type Arrival, type Hall } from "@rs-agent/shared/store/acceptance.ts";
 import type { Database } from "@rs-agent/shared/store/database.ts";
 import type { RawMail } from "./raw-mail.ts";
 import { refusalBy, refuse, type Refusal } from "./reply.ts";
 import type { Transaction } from "./transaction.ts";
 
 export interface AcceptanceDeps {
-  database: Pick<Database, "bodies" | "mails" | "clock">;
+  database: Pick<Database, "arrivals" | "clock">;
   /** Our name in Received fields, by which loops are seen. */
   hostname: string;
   actorId: string;
@@ -42,13 +42,11 @@ export function accept(
   const mailId = newMailId();
   const receivedAt = database.clock.now();
   const deadline = new AbortController();
-  const keep = (mail: Given) => {
-    // Nobody waits for this mail any more: the client has its 451 and will come again.
-    deadline.signal.throwIfAborted();
-    return database.mails.insert(accepted(mail, deps.actorId));
-  };
+  // Once nobody waits for this mail any more, the client has its 451 and will come again.
+  const store: Hall<unknown>["store"] = (bytes, mailOf) =>
+    database.arrivals.store(bytes, (body) => accepted(mailOf(body), deps.actorId), deadline.signal);
   const arrival = arrivalOf(transaction, raw, { mailId, at: receivedAt }, deps);
-  const taken = acceptMail(arrival, { ...deps, bodies: database.bodies, keep });
+  const taken = acceptMail(arrival, { ...deps, store });
   if ("objection" in taken) {
     const refusal = refusalBy(taken.objection);
     return { result: Promise.resolve(refusal), settled: Promise.resolve() };

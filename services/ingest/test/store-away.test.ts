@@ -109,10 +109,20 @@ describe("only a durable mail gets 250 (I1), when the database says", () => {
     ["nothing for too long", { kind: "delay", ms: 4_000 }, 1],
     ["nothing for a while", { kind: "delay", ms: 1_500 }, 1],
   ];
-  it.each(["bodies", "mails"].flatMap((name) => faults.map((fault) => [name, ...fault] as const)))(
+  const inserts = ["both", "bodies", "mails"] as const;
+  it.each(inserts.flatMap((name) => faults.map((fault) => [name, ...fault] as const)))(
     "of %s: %s",
-    async (collection, _, fault, times) => {
-      const struck = proxy.strike({ command: "insert", collection, times, fault });
+    async (what, _, fault, times) => {
+      const isJoint = what === "both";
+      if (!isJoint) {
+        const refused = { kind: "error", error: "commandNotFound" } as const;
+        proxy.strike({ command: "bulkWrite", times: Infinity, fault: refused });
+      }
+      const struck = proxy.strike({
+        ...(isJoint ? { command: "bulkWrite" } : { command: "insert", collection: what }),
+        times,
+        fault,
+      });
       const replies: string[] = [];
       await vi.waitFor(async () => {
         await client.say("RSET");

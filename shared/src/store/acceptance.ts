@@ -3,9 +3,8 @@ import { objectionTo, type Limits, type Objection } from "../mail/admission.ts";
 import { headerSummary } from "../mail/header-summary.ts";
 import { receivedBefore, type ReceivedProtocol } from "../mail/received.ts";
 import type { Given } from "../life/beginnings.ts";
-import type { MailRecord } from "../mail/record.ts";
+import type { BodyRef, MailRecord } from "../mail/record.ts";
 import type { SmtpEnvelope } from "../mail/smtp-envelope.ts";
-import type { BodyStore } from "./bodies.ts";
 
 /** A mail that has come in whole by one of the doors. */
 export interface Arrival extends Required<Pick<MailRecord, "origin" | "direction">> {
@@ -21,9 +20,8 @@ export interface Arrival extends Required<Pick<MailRecord, "origin" | "direction
 }
 
 export interface Hall<Kept> extends Limits {
-  bodies: Pick<BodyStore, "put">;
-  /** Makes a durable record of it; its body is durable. */
-  keep: (mail: Given) => Promise<Kept>;
+  /** Makes its bytes durable, and then a durable record of what is given for them. */
+  store: (raw: Buffer, mailOf: (body: BodyRef) => Given) => Promise<Kept>;
 }
 
 /**
@@ -39,8 +37,8 @@ export function acceptMail<Kept>(
   const objection = objectionTo(canonical, hall);
   if (objection !== undefined) return { objection };
   const bytes = traced(traceOf(arrival, hall.hostname), canonical);
-  const store = async () => hall.keep(mailOf(arrival, bytes, await hall.bodies.put(bytes)));
-  return { size: bytes.length, kept: store() };
+  const kept = hall.store(bytes, (body) => mailOf(arrival, bytes, body));
+  return { size: bytes.length, kept };
 }
 
 function concatenated(trace: Buffer, canonical: Buffer): Buffer {

@@ -122,7 +122,10 @@ async function adoptReadable(reading: Reading, rules: AdoptionRules): Promise<Re
       protocol: "SMTP",
       at: deps.clock.now(),
     },
-    { ...rules, bodies: deps.bodies, keep: (mail) => Promise.resolve(adopted(stub, mail)) },
+    {
+      ...rules,
+      store: async (raw, mailOf) => adopted(stub, mailOf(await deps.bodies.put(raw))),
+    },
   );
   if ("objection" in mail) {
     const { status, text } = mail.objection;

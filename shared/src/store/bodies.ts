@@ -31,7 +31,7 @@ const chunkBytes = 1024 * 1024;
 export const bucketName = "bodies";
 
 /** The id is random and ours, so what lies under it is what we have put. */
-const ownBytes: Mark = { projection: { sha256: 1 }, of: ({ sha256 }) => sha256 as unknown };
+export const ownBytes: Mark = { projection: { sha256: 1 }, of: ({ sha256 }) => sha256 as unknown };
 const ownFile: Mark = {
   projection: { "metadata.sha256": 1 },
   of: ({ metadata }) => (metadata as { sha256?: unknown } | undefined)?.sha256,
@@ -62,16 +62,10 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
 
   return {
     async put(raw) {
-      const ref: BodyRef = {
-        id: newMailId(),
-        form: raw.length <= largestDocumentBytes ? "document" : "gridfs",
-        size: raw.length,
-        sha256: sha256Hex(raw),
-      };
-      const { id, size, sha256 } = ref;
+      const ref = newBodyRef(raw);
       const createdAt = clock.now();
       if (ref.form === "document")
-        mustBeOurs(await inserts.add({ _id: id, size, sha256, createdAt, raw }), id);
+        mustBeOurs(await inserts.add(bodyDocument(ref, raw, createdAt)), ref.id);
       else await reach(() => upload(files, chunks, ref, { raw, createdAt }));
       return ref;
     },
@@ -87,6 +81,24 @@ export function createBodyStore(db: Db, clock: Clock, lingerMs: number): BodySto
         return raw;
       }),
   };
+}
+
+/** Under a new id. */
+export function newBodyRef(raw: Buffer): BodyRef {
+  return {
+    id: newMailId(),
+    form: raw.length <= largestDocumentBytes ? "document" : "gridfs",
+    size: raw.length,
+    sha256: sha256Hex(raw),
+  };
+}
+
+export function bodyDocument(
+  { id, size, sha256 }: BodyRef,
+  raw: Buffer,
+  createdAt: Date,
+): StoredDocument {
+  return { _id: id, size, sha256, createdAt, raw };
 }
 
 /** One of a GridFS file, as the driver's own bucket makes it. */

@@ -3,6 +3,7 @@ import type { Clock } from "../clock.ts";
 import { TerminalError } from "../errors.ts";
 import type { Logger } from "../logger.ts";
 import { createActorStore, type ActorStore } from "./actors.ts";
+import { createArrivalStore, type ArrivalStore } from "./arrivals.ts";
 import { createBodyStore, type BodyStore } from "./bodies.ts";
 import { createClient, durable, hostsOf, reach } from "./connection.ts";
 import { createControlStore, type ControlStore } from "./controls.ts";
@@ -23,6 +24,7 @@ export interface Database extends AsyncDisposable {
   readonly mails: MailStore;
   readonly agreement: Agreement;
   readonly bodies: BodyStore;
+  readonly arrivals: ArrivalStore;
   readonly policies: PolicyStore;
   readonly sources: SourceStore;
   readonly actors: ActorStore;
@@ -127,6 +129,7 @@ export function createStores(deps: {
     mails,
     agreement,
     bodies,
+    arrivals: createArrivalStore({ ...deps, bodies, mails, plans, version }),
     policies: createPolicyStore(client, db),
     sources: createSourceStore({ client, db, clock, log, mails, bodies, version }),
     actors,

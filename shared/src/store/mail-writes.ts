@@ -35,7 +35,7 @@ const attempts = 3;
 const retryAfterMs = 200;
 
 /** No two who store a mail under one id have put the same body; the children of a split share its. */
-const ownBody: Mark = {
+export const ownBody: Mark = {
   projection: { "body.id": 1 },
   of: ({ body }) => (body as Partial<BodyRef> | undefined)?.id,
 };
@@ -49,11 +49,17 @@ export function createInserts({ mails, lingerMs, plans, version }: WriteDeps) {
     keyOf: ({ _id }) => _id,
     commit: (documents) => reach(() => insertAll(mails, documents, ownBody)),
   });
-  return async (given: MailRecord) => {
-    const mail = { ...given, v: version() };
-    if (mail.v >= 2 && mail.plan !== undefined) await plans.keep(mail.plan);
-    return group.add(documentOf(mail));
-  };
+  return async (given: MailRecord) => group.add(await newDocument(given, { plans, version }));
+}
+
+/** The document of a new mail; its plan, if it has one, is kept by then. */
+export async function newDocument(
+  given: MailRecord,
+  { plans, version }: Pick<WriteDeps, "plans" | "version">,
+): Promise<StoredDocument> {
+  const mail = { ...given, v: version() };
+  if (mail.v >= 2 && mail.plan !== undefined) await plans.keep(mail.plan);
+  return documentOf(mail);
 }
 
 /**

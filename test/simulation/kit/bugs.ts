@@ -96,6 +96,19 @@ export const bugs = {
     breaks: ["I2", "I10"],
     database: (database, process) => (process.sort !== "person" ? database : withRelease(database)),
   },
+  "record-before-body": {
+    is: "a record is stored with others half a second before its body",
+    breaks: ["I1", "fate"],
+    driver: ({ set, time }) => ({
+      jointlyOf: (process, models) => {
+        const isBody = ({ namespace }: { namespace: string }) => namespace.endsWith(".bodies");
+        time.after(500, process, () => {
+          for (const { document } of models.filter(isBody)) set.insert("bodies", document, process);
+        });
+        return models.filter((model) => !isBody(model));
+      },
+    }),
+  },
   "dispatcher-on-hints-alone": {
     is: "a dispatcher claims what it is told of, and its timer nothing",
     breaks: ["I1"],

@@ -54,8 +54,9 @@ export function ingestProgram(truths: readonly Truth[]): Program {
 
 async function accept(world: World, database: Database, truth: Truth): Promise<void> {
   try {
-    const body = await database.bodies.put(truth.raw);
-    const found = await database.mails.insert(recordOf(truth, body, database.clock.now()));
+    const found = await database.arrivals.store(truth.raw, (body) =>
+      recordOf(truth, body, database.clock.now()),
+    );
     world.note("accepted", truth.id);
     world.invariants.conservation.onAcknowledged(truth.id, found);
   } catch (error) {

@@ -28,6 +28,8 @@ export interface Settings {
   batch: number;
   concurrency: number;
   changeStream: boolean;
+  /** The server has one command for inserts into several collections. */
+  hasJointInserts: boolean;
   /** Relays hear what dispatchers tell them. */
   hints: boolean;
   /** The dispatchers have a source of records. */
@@ -82,6 +84,7 @@ export class World {
       set: this.set,
       fateOf: (process, what) => this.nemesis.fateOf(process, what),
       streamDelayMs: () => this.nemesis.streamDelayMs(),
+      maxWireVersion: this.settings.hasJointInserts ? 25 : 21,
       ...bug?.driver?.(this),
     };
     this.bus = new BusNetwork(this.time, this.random.fork("bus"));
@@ -229,6 +232,7 @@ function chooseSettings(random: Random): Settings {
     batch: random.pick([2, 5, 20]),
     concurrency: random.pick([1, 2, 4]),
     changeStream: random.chance(0.8),
+    hasJointInserts: random.fork("joint").chance(0.6),
     hints: random.fork("hints").chance(0.8),
     source: records.chance(0.5) ? { marked: records.chance(0.7) } : undefined,
   };

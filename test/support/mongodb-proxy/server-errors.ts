@@ -23,6 +23,7 @@ const commandErrors = {
     "WriteConflict error: this operation conflicted with another operation. Please retry your operation or multi-document transaction.",
   ],
   exceededTimeLimit: [262, "ExceededTimeLimit", "operation exceeded time limit"],
+  commandNotFound: [59, "CommandNotFound", "no such command: 'bulkWrite'"],
   invalidNamespace: [73, "InvalidNamespace", "Invalid namespace specified 'a/b.mails'"],
   cursorNotFound: [43, "CursorNotFound", "cursor id 7 not found"],
   changeStreamFatalError: [

@@ -38,6 +38,13 @@ export interface Fate {
   killsAsker?: boolean;
 }
 
+/** One of a command for several collections. */
+export interface InsertModel {
+  /** `database.collection` */
+  namespace: string;
+  document: Fields;
+}
+
 export interface DriverDeps {
   time: VirtualTime;
   set: ReplicaSet;
@@ -48,6 +55,10 @@ export interface DriverDeps {
   isHasty?: (process: VirtualProcess, filter: Fields) => boolean;
   /** A planted bug: what is asked in place of this filter. */
   filterOf?: (process: VirtualProcess, filter: Fields) => Fields;
+  /** Of the server's version: from 25 on it has one command for several collections. Default: 25. */
+  maxWireVersion?: number;
+  /** A planted bug: what is inserted instead of these, in their order. */
+  jointlyOf?: (process: VirtualProcess, models: InsertModel[]) => InsertModel[];
   /** A planted bug: told about each document that was refused because its id exists. */
   onRefused?: (process: VirtualProcess, collection: string, doc: Fields) => void;
 }

@@ -1,6 +1,6 @@
 import { BSON, type MongoClient } from "mongodb";
 import type { VirtualProcess } from "../virtual-time.ts";
-import { Connection, type DriverDeps, type Write } from "./connection.ts";
+import { Connection, type DriverDeps, type InsertModel, type Write } from "./connection.ts";
 import { Refusal, type Doc } from "./document.ts";
 import type { Query, ReplicaSet } from "./replica-set.ts";
 import { VirtualChangeStream } from "./virtual-stream.ts";
@@ -17,9 +17,14 @@ export function connectDriver(deps: DriverDeps, process: VirtualProcess): MongoC
   const db = () => ({
     client,
     collection: (name: string) => new VirtualCollection(connection, name),
-    command: () => connection.ask("hello", () => ({ localTime: deps.set.now() })),
+    command: () =>
+      connection.ask("hello", () => {
+        const { set, maxWireVersion = 25 } = deps;
+        return { localTime: set.now(), maxWireVersion };
+      }),
   });
-  return { db } as unknown as MongoClient;
+  const bulkWrite = (models: InsertModel[]) => insertInOrder(connection, models);
+  return { db, bulkWrite } as unknown as MongoClient;
 }
 
 interface Statement {
@@ -30,6 +35,25 @@ interface Statement {
 interface BulkOperation {
   updateOne?: Statement;
   updateMany?: Statement;
+}
+
+function collectionIn(namespace: string): string {
+  return namespace.slice(namespace.indexOf(".") + 1);
+}
+
+/** One after the other over several collections; what is refused ends it. */
+function insertInOrder(connection: Connection, given: InsertModel[]): Promise<object> {
+  const { set, jointlyOf, onRefused } = connection.deps;
+  const by = connection.process;
+  const models = jointlyOf?.(by, given) ?? given;
+  const steps = models.map(({ namespace, document }, index) => (write: Write<object>) => {
+    if (write.refused !== undefined) return;
+    const name = collectionIn(namespace);
+    if (set.insert(name, document, by)) return;
+    write.refused = [{ index, ...duplicate }];
+    onRefused?.(by, name, document);
+  });
+  return connection.write("bulk of the client", steps, {});
 }
 
 const duplicate = { code: 11_000, errmsg: "E11000 duplicate key" };
