@@ -64,6 +64,7 @@ describe("what a worker has found while the database is away", () => {
     const ids = await Promise.all([bench.mail(), bench.mail(), bench.mail()]);
     await found.promise;
     await vi.waitFor(() => expect(bench.asked).toHaveLength(3));
+    const { claims } = await bench.get(ids[0]);
     fail(proxy);
     answer.resolve(undefined);
     await vi.waitFor(() => expect(bench.asked).toHaveLength(9));
@@ -73,7 +74,7 @@ describe("what a worker has found while the database is away", () => {
     proxy.restore();
     await ready(ids);
     expectAskedOnce(ids);
-    expect((await bench.get(ids[0])).claims).toBe(1);
+    expect((await bench.get(ids[0])).claims).toBe(claims);
     await vi.waitFor(() => {
       const ofPresence = said.filter((line) => line.startsWith("the database is"));
       expect(ofPresence).toEqual(["the database is away, mail waits", "the database is back"]);
@@ -129,6 +130,8 @@ it("drops the one write of 100 that is stale, and makes the others", async () =>
 it("reads a body again that could not be read", async () => {
   await dispatcher();
   workers("virus", "spam", "enrich");
+  // A mail that comes before the workers is claimed once more for them.
+  await ready([await bench.mail()]);
   const struck = proxy.strike({
     command: "find",
     collection: "bodies",

@@ -19,7 +19,14 @@ export type Fault =
 /** Commands that a node answers in any role. */
 export const hellos = new Set(["hello", "isMaster", "ismaster"]);
 export const ofAnyRole = new Set([...hellos, "ping", "buildInfo", "endSessions", "killCursors"]);
-const writes = new Set(["insert", "update", "delete", "findAndModify", "createIndexes", "bulkWrite"]);
+const writes = new Set([
+  "insert",
+  "update",
+  "delete",
+  "findAndModify",
+  "createIndexes",
+  "bulkWrite",
+]);
 
 /** What a secondary says; we ask nothing of one. */
 export function refusalOf({ name }: Command): Fault | undefined {
