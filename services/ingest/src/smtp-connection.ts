@@ -10,7 +10,7 @@ import type { SmtpListenerServer } from "./smtp-listener.ts";
 const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
 
 /**
- * One SMTP session, as smtp-server has it, except for seven things. They reach into it, so that its
+ * One SMTP session, as smtp-server has it, except for eight things. They reach into it, so that its
  * version is pinned; what they rest on is in `smtp-server-inside.test.ts`.
  *
  * 1. A reply whose text begins with an enhanced status code (RFC 2034) keeps that one.
@@ -24,10 +24,13 @@ const enhancedStatus = /^[245]\.\d{1,3}\.\d{1,3} /;
  * 6. Addresses may have quoted local parts (RFC 5321 §4.1.2).
  * 7. BDAT, which is not offered (RFC 3030), ends the session: what follows it is a mail's bytes,
  *    and smtp-server would run them as commands.
+ * 8. Replies that are given in one go leave in one write: those to pipelined commands (RFC 2920),
+ *    and LMTP's to a mail.
  */
 export class IngestConnection extends SMTPConnection {
   readonly server: SmtpListenerServer;
   #forwarding = false;
+  #gathering = false;
   #untilCommand: NodeJS.Timeout | undefined;
 
   constructor(server: SmtpListenerServer, socket: net.Socket, options?: SMTPConnectionOptions) {
@@ -72,7 +75,26 @@ export class IngestConnection extends SMTPConnection {
   override send(code: number, text?: string | string[] | null, context?: string | false): void {
     const stated = typeof text === "string" && enhancedStatus.test(text);
     if (this.#forwarding && code === 501) noteRefusedXforward(this.session);
+    this.#gather();
     super.send(code, text, stated ? false : context);
+  }
+
+  /** What is said until the running code ends, leaves together; `end` of a socket does not wait. */
+  #gather(): void {
+    if (this.#gathering) return;
+    this.#gathering = true;
+    const socket = this._socket;
+    socket.cork();
+    queueMicrotask(() => {
+      this.#gathering = false;
+      socket.uncork();
+    });
+  }
+
+  /** Before TLS has the socket, what was said in the clear has left. */
+  override upgrade(callback: () => void, secureCallback?: () => void): void {
+    this._socket.uncork();
+    super.upgrade(callback, secureCallback);
   }
 
   override _onCommand(command: Buffer, callback?: () => void): void {

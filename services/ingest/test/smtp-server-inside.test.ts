@@ -25,7 +25,7 @@ describe("smtp-server inside", () => {
   it("has every method that is replaced", () => {
     expect(replaced(IngestConnection, SMTPConnection).sort()).toEqual([
       ...["_createParser", "_onClose", "_onCommand", "_parseAddressCommand", "_resetSession"],
-      ...["handler_XFORWARD", "init", "send"],
+      ...["handler_XFORWARD", "init", "send", "upgrade"],
     ]);
     expect(replaced(SmtpListenerServer, SMTPServer)).toEqual(["connect"]);
   });
