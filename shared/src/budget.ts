@@ -17,11 +17,19 @@ export class Budget {
    */
   async take(amount: number, signal?: AbortSignal): Promise<(() => void) | undefined> {
     if (signal?.aborted === true) return undefined;
-    if (this.#waiting.length > 0 || !this.#fits(amount)) {
-      if (!(await this.#turn(amount, signal))) return undefined;
-    } else {
-      this.#taken += amount;
-    }
+    const now = this.takeNow(amount);
+    if (now !== undefined) return now;
+    return (await this.#turn(amount, signal)) ? this.#giver(amount) : undefined;
+  }
+
+  /** As `take`, but undefined if it would have to wait. */
+  takeNow(amount: number): (() => void) | undefined {
+    if (this.#waiting.length > 0 || !this.#fits(amount)) return undefined;
+    this.#taken += amount;
+    return this.#giver(amount);
+  }
+
+  #giver(amount: number): () => void {
     let given = false;
     return () => {
       if (given) return;

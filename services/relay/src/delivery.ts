@@ -1,3 +1,4 @@
+import type { Budget } from "@rs-agent/shared/budget.ts";
 import { messageOf, RetryableError, RsError } from "@rs-agent/shared/errors.ts";
 import { died, held } from "@rs-agent/shared/life/endings.ts";
 import type { DeathCause } from "@rs-agent/shared/life/events.ts";
@@ -27,12 +28,11 @@ export async function deliver(deps: DeliveryDeps, way: Way, delivery: Delivery):
   const now = deps.database.clock.now();
   const instead = insteadOfSending(deps, way, delivery, now);
   if (instead !== undefined) return writeAndEnd(deps, lease, instead);
-  const signal = AbortSignal.any([lease.signal, deps.draining]);
-  const giveBytes = await deps.bytes.take(outgoingSize(mail), signal);
+  const giveBytes = await taken(deps, lease, deps.bytes, outgoingSize(mail));
   if (giveBytes === undefined) return abandon(deps, delivery);
   try {
     const outgoing = await load(deps, delivery);
-    const giveSlot = outgoing && (await way.slots.take(1, signal));
+    const giveSlot = outgoing && (await taken(deps, lease, way.slots, 1));
     if (outgoing === undefined) return;
     if (giveSlot === undefined) {
       await abandon(deps, delivery);
@@ -44,6 +44,17 @@ export async function deliver(deps: DeliveryDeps, way: Way, delivery: Delivery):
     giveBytes();
     lease.end();
   }
+}
+
+/** Undefined if the lease is over or we drain before it is there. Only who must wait pays for signals. */
+async function taken(
+  { draining }: DeliveryDeps,
+  { signal }: Delivery["lease"],
+  budget: Budget,
+  amount: number,
+): Promise<(() => void) | undefined> {
+  if (signal.aborted || draining.aborted) return undefined;
+  return budget.takeNow(amount) ?? budget.take(amount, AbortSignal.any([signal, draining]));
 }
 
 /** What is to be written instead of an attempt, or undefined: it may begin. */

@@ -8,7 +8,8 @@ import type { Timeouts } from "./config.ts";
 import type { Certificate } from "@rs-agent/shared/pem-files.ts";
 import type { Credential } from "./credentials.ts";
 import { EhloWatch, type HopAbilities } from "./ehlo.ts";
-import { OutgoingBody, type OutgoingMail } from "./outgoing-bytes.ts";
+import { OutgoingBody } from "./outgoing-body.ts";
+import type { OutgoingMail } from "./outgoing-bytes.ts";
 import { ReplyParser, statusOf, replyClass, type Reply } from "./reply.ts";
 import { TransactionTimer } from "./transaction-timer.ts";
 import type { Transcript } from "./transcript.ts";
@@ -63,8 +64,8 @@ const modes = {
 } as const;
 
 /**
- * One SMTP or LMTP session with a next hop. The client (nodemailer's) speaks; what was answered and
- * how far the body went is seen by ourselves, on the socket and on our own stream.
+ * One SMTP or LMTP session with a next hop. The client (nodemailer's) speaks; what was answered is
+ * seen by ourselves, on the socket, and the body is written there by ourselves.
  */
 export class HopSession {
   readonly abilities: HopAbilities;
@@ -147,7 +148,7 @@ export class HopSession {
     const timer = new TransactionTimer(this.#timeouts, recipients.length, (why) =>
       this.destroy(why),
     );
-    const body = new OutgoingBody(mail, mayBegin, (last) => timer.onBody(last));
+    const body = new OutgoingBody(mail, this.#socket, mayBegin, (last) => timer.onBody(last));
     this.#onReply = (reply) => {
       replies.push(reply);
       timer.onReply();
@@ -157,7 +158,7 @@ export class HopSession {
     const size = this.abilities.extensions.has("SIZE") ? mail.size : undefined;
     this.#connection.send(
       { from: mailFrom, to: [...recipients], size, use8BitMime: mail.eightBit },
-      body,
+      body.asMessage(),
       (error) => resolve(this.#endOf(error, body)),
     );
     return { body, timer, ended: promise };
@@ -231,6 +232,8 @@ export async function openSession(
   const error = await setUp(connection, options);
   const socket = connection._socket;
   if (error === undefined && socket && !socket.destroyed) {
+    // Said of each command and reply; nobody listens from here on.
+    connection.options.transactionLog = false;
     return { kind: "open", session: new HopSession(connection, socket, ehlo.abilities, options) };
   }
   connection.close();

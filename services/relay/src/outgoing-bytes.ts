@@ -1,9 +1,7 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { Readable } from "node:stream";
 import { isAscii } from "node:buffer";
 import { TerminalError } from "@rs-agent/shared/errors.ts";
-import { Mode } from "@rs-agent/shared/mode.ts";
 import { canonicalize } from "@rs-agent/shared/mail/canonical.ts";
 import type { BodyRef, MailRecord } from "@rs-agent/shared/mail/record.ts";
 
@@ -94,68 +92,4 @@ async function sha256Of(chunks: readonly Buffer[]): Promise<string> {
     }
   }
   return hash.digest("hex");
-}
-
-const chunkBytes = 64 * 1024;
-
-/** `begun`: the first byte was asked for. `ended`: the last one was. */
-const modes = { untouched: [], begun: ["untouched"], ended: ["begun"] } as const;
-
-/**
- * The body on its way to the hop. It is the relay's witness for I8: `begun` is true from the moment
- * at which the first byte was asked for, whatever the client or the socket say later.
- */
-export class OutgoingBody extends Readable {
-  readonly #mode = new Mode<keyof typeof modes>("the body", modes, "untouched");
-  #index = 0;
-  #offset = 0;
-  readonly #chunks: readonly Buffer[];
-  readonly #mayBegin: () => boolean;
-  readonly #onProgress: (ended: boolean) => void;
-
-  /**
-   * @param mayBegin asked right before the first byte; `false` ends the stream with an error and
-   *   nothing sent (the lease is over)
-   * @param onProgress called for each piece taken, and with `true` once the last one was
-   */
-  constructor(mail: OutgoingMail, mayBegin: () => boolean, onProgress: (ended: boolean) => void) {
-    super({ highWaterMark: chunkBytes });
-    this.#chunks = mail.chunks;
-    this.#mayBegin = mayBegin;
-    this.#onProgress = onProgress;
-  }
-
-  get begun(): boolean {
-    return !this.#mode.is("untouched");
-  }
-
-  get ended(): boolean {
-    return this.#mode.is("ended");
-  }
-
-  override _read(): void {
-    if (!this.begun) {
-      if (!this.#mayBegin()) {
-        this.destroy(new Error("the lease is over"));
-        return;
-      }
-      this.#mode.enter("begun");
-    }
-    const piece = this.#nextPiece();
-    if (piece === null) this.#mode.enter("ended");
-    this.#onProgress(this.ended);
-    this.push(piece);
-  }
-
-  #nextPiece(): Buffer | null {
-    const chunk = this.#chunks[this.#index];
-    if (chunk === undefined) return null;
-    const piece = chunk.subarray(this.#offset, this.#offset + chunkBytes);
-    this.#offset += piece.length;
-    if (this.#offset >= chunk.length) {
-      this.#index += 1;
-      this.#offset = 0;
-    }
-    return piece;
-  }
 }
