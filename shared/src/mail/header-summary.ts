@@ -55,11 +55,22 @@ export function headerSummary(raw: Buffer): HeaderSummary {
   };
 }
 
+/** One author as most mail has it: an address, alone or after words, bare or in quotes, without special characters. */
+const plainAuthor =
+  /^(?:(?:[\w!#$%&'*+/=?^`{|}~.-]+ )+<|"[\w!#$%&'*+/=?^`{|}~., -]+" <|<)?([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@[\dA-Za-z-]+(?:\.[\dA-Za-z-]+)*)(>?)$/;
+
 /**
- * Addresses are parsed before decoding: encoded words may hold commas and angle brackets of their
- * own.
+ * The addresses of a From as written. They are parsed before decoding: encoded words may hold commas
+ * and angle brackets of their own.
  */
-function addressesIn(from: string): string[] {
+export function addressesIn(from: string): string[] {
+  const [, address, closed] = plainAuthor.exec(from) ?? [];
+  if (address !== undefined && (closed === ">") === from.includes("<")) return [address];
+  return parsedAddresses(from);
+}
+
+/** As `addressesIn`, whatever form it has. */
+export function parsedAddresses(from: string): string[] {
   return addressparser(from, { flatten: true }).map(({ address }) => address);
 }
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { headerSummary } from "../../src/mail/header-summary.ts";
+import { addressesIn, headerSummary, parsedAddresses } from "../../src/mail/header-summary.ts";
 import { countCpu } from "../../../test/support/cpu-time.ts";
 
 const summaryOf = (header: string) =>
@@ -129,4 +129,33 @@ describe("headerSummary", () => {
       expect(cpuMs()).toBeLessThan(5_000);
     },
   );
+
+  it("finds the addresses of a From the same in its quick and in its slow way", () => {
+    const atoms = "aZ09_!#$%&'*+/=?^`{|}~.-";
+    const word = fc.oneof(
+      { weight: 6, arbitrary: fc.string({ unit: fc.constantFrom(...atoms), maxLength: 6 }) },
+      { weight: 4, arbitrary: fc.constantFrom("a@b.example", "<a.b@b.example>", "=?utf-8?Q?a?=") },
+      { weight: 4, arbitrary: fc.constantFrom(...' <>"@,.;:()[]\\\t', "ä", "\u00a0") },
+    );
+    const anything = fc.array(word, { maxLength: 12 }).map((words) => words.join(""));
+    const name = fc.string({ unit: fc.constantFrom(...atoms, " ", ","), maxLength: 12 });
+    const address = fc.tuple(
+      fc.string({ unit: fc.constantFrom(...atoms), minLength: 1, maxLength: 8 }),
+      fc.string({ unit: fc.constantFrom("a", "B", "0", "-", "."), minLength: 1, maxLength: 8 }),
+    );
+    const author = fc
+      .tuple(name, address, fc.constantFrom("bare", "quoted", "alone", "brackets", "half"))
+      .map(([shown, [local, domain], form]) => {
+        if (form === "alone") return `${local}@${domain}`;
+        if (form === "brackets") return `<${local}@${domain}>`;
+        if (form === "half") return `${shown} ${local}@${domain}>`;
+        return `${form === "quoted" ? `"${shown}"` : shown} <${local}@${domain}>`;
+      });
+    fc.assert(
+      fc.property(fc.oneof(anything, author), (from) => {
+        expect(addressesIn(from)).toEqual(parsedAddresses(from));
+      }),
+      { numRuns: 20_000 },
+    );
+  });
 });
