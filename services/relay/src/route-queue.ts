@@ -51,6 +51,8 @@ export class RouteQueue implements Way {
   readonly #key: string;
   readonly #deps: RouteQueueDeps;
   readonly #hops = new Map<string, NextHop>();
+  /** The same for a route that was asked for before: mails of one plan share theirs. */
+  readonly #hopOf = new WeakMap<Route, NextHop>();
   /** Deliveries under way. */
   readonly #held = new Set<Promise<void>>();
   #failed: { failure: SessionFailure; delayMs: number; probeAtMs: number } | undefined;
@@ -111,6 +113,8 @@ export class RouteQueue implements Way {
   }
 
   hopFor(route: Route): NextHop {
+    const known = this.#hopOf.get(route);
+    if (known !== undefined) return known;
     // Routes of one key may differ in what the key does not say (TLS, credential, EHLO name).
     const id = JSON.stringify(Object.entries(route).sort());
     let hop = this.#hops.get(id);
@@ -118,6 +122,7 @@ export class RouteQueue implements Way {
       hop = new NextHop(route, this.#deps.hop);
       this.#hops.set(id, hop);
     }
+    this.#hopOf.set(route, hop);
     return hop;
   }
 

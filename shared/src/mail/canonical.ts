@@ -34,12 +34,28 @@ export function withoutNul(raw: Buffer): Buffer {
   return kept.subarray(0, to);
 }
 
+const loneLineEnd = /\r(?!\n)|(?<!\r)\n/;
+const blockBytes = 64 * 1024;
+
 /** How many CR are not followed by LF, and how many LF not preceded by CR. */
 function countLone(raw: Buffer): number {
   let lone = 0;
+  for (let at = 0; at < raw.length;) {
+    let end = Math.min(at + blockBytes, raw.length);
+    // Not between CR and LF.
+    if (raw[end - 1] === cr && raw[end] === lf) end += 1;
+    // Text is searched several times faster than bytes are looked at, and few blocks have any.
+    if (loneLineEnd.test(raw.toString("latin1", at, end))) lone += countLoneIn(raw, at, end);
+    at = end;
+  }
+  return lone;
+}
+
+function countLoneIn(raw: Buffer, start: number, end: number): number {
+  let lone = 0;
   let previous = 0;
   // By index: an iterator over a Buffer takes several times as long, and this loop sees every byte.
-  for (let at = 0; at < raw.length; at += 1) {
+  for (let at = start; at < end; at += 1) {
     const byte = raw[at] as number;
     if (byte === lf) {
       if (previous !== cr) lone += 1;

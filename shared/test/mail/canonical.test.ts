@@ -22,6 +22,21 @@ describe("canonicalize", () => {
     );
   });
 
+  it("does so in a mail of several blocks too, wherever its lone line ends are", () => {
+    const line = Buffer.from("0123456789\r\n");
+    const large = Buffer.alloc(200 * 1024, line);
+    const places = [0, 1, 2].flatMap((block) =>
+      [-13, -2, -1, 0, 1, 2, 11].map((near) => Math.max(0, block * 64 * 1024 + near)),
+    );
+    for (const at of places) {
+      for (const bytes of ["\r", "\n", "\r\n", "\n\r", "\r\r", "\n\n", "x"]) {
+        const raw = Buffer.from(large);
+        raw.write(bytes, at, "latin1");
+        expect(canonicalize(raw).toString("latin1")).toBe(reference(raw));
+      }
+    }
+  });
+
   it("changes nothing the second time, and then returns the same buffer", () => {
     fc.assert(
       fc.property(rawMail, (raw) => {

@@ -131,11 +131,12 @@ describe("headerSummary", () => {
   );
 
   it("finds the addresses of a From the same in its quick and in its slow way", () => {
-    const atoms = "aZ09_!#$%&'*+/=?^`{|}~.-";
+    const atoms = Array.from("aZ09_!#$%&'*+/=?^`{|}~.-");
+    const specials = Array.from(' <>"@,.;:()[]\\\t\u00e4\u00a0');
     const word = fc.oneof(
       { weight: 6, arbitrary: fc.string({ unit: fc.constantFrom(...atoms), maxLength: 6 }) },
       { weight: 4, arbitrary: fc.constantFrom("a@b.example", "<a.b@b.example>", "=?utf-8?Q?a?=") },
-      { weight: 4, arbitrary: fc.constantFrom(...' <>"@,.;:()[]\\\t', "ä", "\u00a0") },
+      { weight: 4, arbitrary: fc.constantFrom(...specials) },
     );
     const anything = fc.array(word, { maxLength: 12 }).map((words) => words.join(""));
     const name = fc.string({ unit: fc.constantFrom(...atoms, " ", ","), maxLength: 12 });
