@@ -44,12 +44,16 @@ export const bugs = {
     breaks: ["I3", "I1", "I8"],
     driver: () => ({ filterOf: (_process, filter) => without(filter, "rev") }),
   },
-  "record-before-plan": {
-    is: "a plan counts when the primary has it",
+  "plan-not-there": {
+    is: "a plan is written where no record looks for it",
     breaks: ["plan"],
     driver: () => ({
-      isHasty: (_process, { _id: id, ...others }) =>
-        typeof id === "string" && id.length === 32 && Object.keys(others).length === 0,
+      filterOf: (_process, filter) => {
+        const { _id: id, ...others } = filter;
+        const isPlan =
+          typeof id === "string" && /^[\da-f]{32}$/.test(id) && Object.keys(others).length === 0;
+        return isPlan ? { _id: `${id} elsewhere` } : filter;
+      },
     }),
   },
   "result-without-task-id": {

@@ -201,7 +201,8 @@ class VirtualCollection {
     return this.#connection.write(`bulk ${this.#name}`, steps, value, { once });
   }
 
-  replaceOne(filter: Fields, doc: Fields, { upsert = false } = {}) {
+  replaceOne(given: Fields, doc: Fields, { upsert = false } = {}) {
+    const filter = this.#filter(given);
     const value = { matchedCount: 0 };
     const by = this.#connection.process;
     const step = this.#upserting<typeof value>(filter, upsert, (write) => {
