@@ -102,7 +102,7 @@ test("a key that cannot be read is not well, whatever the DNS says", async () =>
   await chmod(join(folder, "rubbish.pem"), 0o600);
   for (const [file, why] of [
     ["none.pem", /ENOENT/],
-    ["rubbish.pem", /no private key in PEM form/],
+    ["rubbish.pem", /is not a private key in PEM form/],
   ] as const) {
     const [only] = await diagnosed(file, { [at]: [dkimRecord(rsa)] });
     expect(only).toMatchObject({ ok: false });
