@@ -12,7 +12,7 @@ import { untilTestEnds } from "../../../test/support/until-test-ends.ts";
 const log = createSilentLogger();
 
 describe("startEnricher", () => {
-  it("takes a task from the bus and sends the new header block back", async () => {
+  it("takes a task from the bus and sends back the new header, down to where it is the same", async () => {
     const results: TaskResult[] = [];
     const pool = untilTestEnds(
       await startWorkerPool({
@@ -47,6 +47,6 @@ describe("startEnricher", () => {
     expect(pool.place("enrich", task, plainMail)).toBeDefined();
     await vi.waitFor(() => expect(results).toHaveLength(1));
     expect(results[0]?.head.output).toMatchObject({ kind: "enriched", bodyChanged: false });
-    expect(results[0]?.bytes?.toString()).toMatch(/^X-Relay-Countries: US\r\nReceived:/);
+    expect(results[0]?.bytes?.toString()).toBe("X-Relay-Countries: US\r\n");
   });
 });
