@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import Table from "cli-table3";
 import { ServiceLog } from "@rs-agent/kit/processes/service-log.ts";
-import { serviceNames } from "@rs-agent/kit/system/service-names.ts";
 import type { RunningSystem } from "@rs-agent/kit/system/system.ts";
 import { onStage, renderConditions, say, type Conditions } from "./comparison.ts";
 import { countCpu } from "./cpu-use.ts";
@@ -58,9 +57,12 @@ interface Report {
   perMail: Figures;
 }
 
-/** Where each service shows its metrics, by its log: it may be ready a moment before it says so. */
+/** Who asks the database. */
+const askers = ["ingest", "dispatcher", "relay"] as const;
+
+/** Where each of them shows its metrics, by its log: it may be ready a moment before it says so. */
 async function healthOf(system: RunningSystem): Promise<Record<string, string>> {
-  const named = serviceNames.map(async (name) => {
+  const named = askers.map(async (name) => {
     const log = ServiceLog.fromStart(join(system.logsDir, `${name}.log`));
     for (;;) {
       const served = log.read().find(({ msg }) => msg === "health is served");
