@@ -217,13 +217,13 @@ describe("I12: incoming mail of which only the time in the queue is over", () =>
     let isBusy = true;
     const answer: AnswerTo = (moment) => (isBusy ? later(moment) : undefined);
     const { database, route, sink, relay } = await installation({ answer });
-    const id = await incoming(database, { route, relay: short });
+    const hour = day / 24;
+    const record = { receivedAt: new Date(Date.now() - 2 * hour) };
+    const id = await incoming(database, { route, relay: { ...short, maxQueueMs: hour }, record });
     await relay();
     const mail = await vi.waitFor(() => mailIn(database, id, "held"));
     const { states, change } = retryNow(mail, { by: "ann", now: database.clock.now() });
-    const rules = { ...short, maxQueueMs: 3_600_000, onUnknown: "resend" } as const;
-    const plan = { ...(mail.plan as Plan), relay: rules };
-    const ready = merged(change, { set: { state: "ready", next: route.key, plan } });
+    const ready = merged(change, { set: { state: "ready", next: route.key } });
     await database.mails.writeAs(id, { states, unleased: true, seen: mail }, ready);
     // Tried, and not held immediately although it came in long ago.
     await vi.waitFor(async () => {
