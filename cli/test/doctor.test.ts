@@ -36,6 +36,20 @@ test("names what runs, what does not, and what to do", async () => {
   expect(parts.get("spamd")?.found).toMatch(/GTUBE is spam to it/);
 });
 
+test("a relay that no dispatcher tells of mail is named, with what to set", async () => {
+  const { store } = cli();
+  await store.actors.report("relay-8", "relay", { routes: [], dispatchers: 0 });
+  expect((await diagnose()).parts.has("relay hints")).toBe(false);
+  await store.actors.report("dispatcher-8", "dispatcher", { heldMails: 0, workers: [] });
+  const { parts } = await diagnose();
+  expect(parts.get("relay hints")).toMatchObject({ ok: true });
+  expect(parts.get("relay hints")?.found).toMatch(/^relay-8: .*BUS_DISPATCHERS/);
+  await store.actors.report("relay-8", "relay", { routes: [], dispatchers: 1 });
+  expect((await diagnose()).parts.has("relay hints")).toBe(false);
+  await store.actors.leave("relay-8");
+  await store.actors.leave("dispatcher-8");
+});
+
 test("a service of a newer release is named, with what to do", async () => {
   const { store, env } = cli();
   await store.actors.report("relay-9", "relay", {});

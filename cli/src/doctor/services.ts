@@ -12,6 +12,7 @@ export function diagnoseServices(system: SeenSystem): Diagnosis[] {
   return [
     ...services.map((service) => diagnoseService(service, system)),
     ...[...builtInTasks, ...system.ownChecks].map((kind) => diagnoseWorker(kind, system)),
+    ...diagnoseHints(system),
     ...diagnoseReleases(system),
     ...system.paused.map(({ step, by }) => ({
       part: step,
@@ -36,6 +37,17 @@ function diagnoseService(
   if (ids.length > 0) return { part: name, ok: true, found: ids.join(", ") };
   const advice = `start services/${name}/src/main.ts with this MONGODB_URI and MONGODB_DB; until then ${means}`;
   return { part: name, ok: false, found: "has not reported in the last 10 s", advice };
+}
+
+/** A relay that no dispatcher tells of mail is slower, and no less safe (I6). */
+function diagnoseHints({ services: running }: SeenSystem): Diagnosis[] {
+  const deaf = running.filter(
+    ({ service, dispatchers }) => service === "relay" && dispatchers === 0,
+  );
+  const isDispatched = running.some(({ service }) => service === "dispatcher");
+  if (deaf.length === 0 || !isDispatched) return [];
+  const found = `${deaf.map(({ id }) => id).join(", ")}: told of mail by no dispatcher, found by the timer RELAY_POLL_MS; set BUS_DISPATCHERS, and on a protected bus give it a key of the kind relay`;
+  return [{ part: "relay hints", ok: true, found }];
 }
 
 /** Reports services of two releases on one database, or a service newer than this program. */
