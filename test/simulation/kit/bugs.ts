@@ -9,6 +9,7 @@ import { adoptStep } from "@rs-agent/shared/mail/stub.ts";
 import { messageOf, partsOf } from "./bus/forger.ts";
 import type { BusNetwork } from "./bus/network.ts";
 import type { DriverDeps } from "./database/connection.ts";
+import { acceptByMail, withMails, withSources, withWrite } from "./seams.ts";
 import type { VirtualProcess } from "./virtual-time.ts";
 import type { World } from "./world.ts";
 
@@ -28,7 +29,6 @@ export interface Bug {
 }
 
 type Fields = Record<string, unknown>;
-type Write = Database["mails"]["write"];
 
 export const bugs = {
   "write-without-token": {
@@ -294,25 +294,6 @@ function without(filter: Fields, field: string): Fields {
   );
 }
 
-function withMails(
-  database: Database,
-  change: (mails: Database["mails"]) => Partial<Database["mails"]>,
-): Database {
-  const mails = Object.create(database.mails) as Database["mails"];
-  return { ...database, mails: Object.assign(mails, change(database.mails)) };
-}
-
-function withSources(
-  database: Database,
-  change: (sources: Database["sources"]) => Partial<Database["sources"]>,
-): Database {
-  return { ...database, sources: { ...database.sources, ...change(database.sources) } };
-}
-
-function withWrite(database: Database, change: (write: Write) => Write): Database {
-  return withMails(database, (mails) => ({ write: change(mails.write.bind(mails)) }));
-}
-
 function onHintsAlone(database: Database, isSo: boolean): Database {
   return isSo ? withMails(database, () => ({ dueFor: () => Promise.resolve([]) })) : database;
 }
@@ -341,25 +322,4 @@ function withRelease(database: Database): Database {
       return mails.writeAs(mailId, guard, merged(change, { set }));
     },
   }));
-}
-
-/** Gives every result the id of the task that is out now for its mail and kind. */
-function acceptByMail(): BusNetwork["onMessage"] {
-  const out = new Map<string, { taskId: unknown; session: unknown; worker: string }>();
-  return (frames, from, to) => {
-    if (from.sort !== "dispatcher" && to.sort !== "dispatcher") return [frames];
-    return partsOf(frames).map((part) => {
-      const { head } = part;
-      const dispatcher = head["kind"] === "task" ? from : to;
-      const name = `${dispatcher.name} ${String(head["mailId"])} ${String(head["task"])}`;
-      if (head["kind"] === "task") {
-        const { taskId, session } = head;
-        out.set(name, { taskId, session, worker: to.name });
-      }
-      const task = head["kind"] === "result" ? out.get(name) : undefined;
-      if (task === undefined) return messageOf(part);
-      const { taskId, session, worker } = task;
-      return messageOf({ ...part, head: { ...head, taskId, session, from: worker } });
-    });
-  };
 }
