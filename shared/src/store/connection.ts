@@ -70,6 +70,11 @@ function timeOutsFor(uri: string): Partial<typeof timeOuts> {
   );
 }
 
+/** In a filter: the field has this value, or is absent where that is undefined. */
+export function unchanged(value: unknown): unknown {
+  return value === undefined ? { $exists: false } : value;
+}
+
 /** A collection with the promises of `durable`. */
 export function collectionOf(db: Db, name: string): Collection<StoredDocument> {
   return db.collection<StoredDocument>(name, durable);

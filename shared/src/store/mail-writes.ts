@@ -7,6 +7,7 @@ import {
   isPassingCode,
   isWithoutServer,
   reach,
+  unchanged,
   type StoredDocument,
 } from "./connection.ts";
 import type { DatabaseClock } from "./database-clock.ts";
@@ -242,7 +243,7 @@ export function writeAsPerson(
     state: { $in: [...guard.states] },
     wrote: { $ne: mark.wrote },
     ...(guard.unleased ? { "lease.until": notBefore(clock, clock.now()) } : {}),
-    ...(guard.seen === undefined ? {} : { rev: guard.seen.rev ?? { $exists: false } }),
+    ...(guard.seen === undefined ? {} : { rev: unchanged(guard.seen.rev) }),
   };
   // A holder whose lease has run out must not write over what the person decided.
   const releaseLease = change.set?.lease === undefined;

@@ -1,6 +1,6 @@
 import type { Db } from "mongodb";
 import type { Clock } from "../clock.ts";
-import { collectionOf, reach } from "./connection.ts";
+import { collectionOf, reach, unchanged } from "./connection.ts";
 import { upserting } from "./inserts.ts";
 
 /** Jobs that one service does for all: each has a lease of its own, in `controls`. */
@@ -28,9 +28,8 @@ export function createTurnStore(db: Db, clock: Clock): TurnStore {
         const { owner: holder, until } = found as { owner?: unknown; until?: unknown };
         const isOver = !(until instanceof Date) || until <= clock.now();
         if (holder !== owner && !isOver) return false;
-        const as = (value: unknown) => (value === undefined ? { $exists: false } : value);
-        const unchanged = { _id, owner: as(holder), until: as(until) };
-        return (await controls.updateOne(unchanged, { $set: lease })).matchedCount === 1;
+        const same = { _id, owner: unchanged(holder), until: unchanged(until) };
+        return (await controls.updateOne(same, { $set: lease })).matchedCount === 1;
       }),
   };
 }

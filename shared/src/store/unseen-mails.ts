@@ -1,7 +1,7 @@
 import type { Document } from "mongodb";
 import { held } from "../life/endings.ts";
 import { mailStates, workedStates } from "../life/states.ts";
-import type { StoredDocument } from "./connection.ts";
+import { unchanged, type StoredDocument } from "./connection.ts";
 import { freshMark } from "./holding.ts";
 import { bury, type BuryDeps } from "./mail-claims.ts";
 import { notNewer } from "./record-version.ts";
@@ -48,6 +48,5 @@ export const unseenFilters: readonly Document[] = [
 
 /** Nobody has written the record since it was read. */
 function guardOf({ rev, wrote }: StoredDocument): Record<string, unknown> {
-  const as = (value: unknown) => (value === undefined ? { $exists: false } : value);
-  return { rev: as(rev), wrote: as(wrote) };
+  return { rev: unchanged(rev), wrote: unchanged(wrote) };
 }
